@@ -2,6 +2,15 @@
 //!
 //! Runs in: anywhere: pure. Imports nothing of this crate.
 
+pub mod frame;
+pub mod id;
+pub mod instant;
+pub mod leg_format;
+pub mod limits;
 pub mod units;
 
+pub use frame::{Frame, FrameKind, FrameSink, FrameSource, Turn};
+pub use id::{CallId, LinkNumber};
+pub use instant::Instant;
+pub use leg_format::LegFormat;
 pub use units::SampleRate;

@@ -1,1 +1,16 @@
-//! placeholder
+//! Floor 1: everything that threads share. The rings of a call, the doorbell, mailboxes, the numbers of a call that
+//! cross threads, and the one clock.
+//!
+//! Runs in: anywhere. Owns the only ring buffers and the only reading of the clock in the crate.
+//! Invariant: nothing here blocks a media thread.
+
+pub mod clock;
+pub mod doorbell;
+pub mod mailbox;
+pub mod rings;
+pub mod shared;
+
+pub use clock::Clock;
+pub use doorbell::Doorbell;
+pub use mailbox::{Mailbox, Outbox, mailbox};
+pub use shared::CallShared;

@@ -1,0 +1,56 @@
+//! Limits: every size, count and time that is fixed, each with its derivation. Limits that an operator may set are in
+//! [`crate::config`].
+//!
+//! Runs in: anywhere: pure. Owns nothing.
+//! Invariant: the four rings of a call together stay under 32 KiB.
+
+use crate::base::Frame;
+
+/// Frames in `caller_in`: 160 ms at 16 kHz, 53 ms at 48 kHz. The dsp worker empties it in every pass, so it only has
+/// to bridge a scheduling delay; beyond it the bytes wait in the socket.
+pub const CALLER_IN_FRAMES: usize = 12;
+/// Frames in `model_out`: 160 ms at 16 kHz, for the same reason.
+pub const MODEL_OUT_FRAMES: usize = 8;
+/// Frames in `model_in`: 266 ms at 24 kHz, so that the 200 ms which the gemini thread keeps there fit.
+pub const MODEL_IN_FRAMES: usize = 20;
+/// Frames in `caller_out`: three chunks of 20 ms at 48 kHz (three frames each), or 180 ms at 16 kHz.
+pub const CALLER_OUT_FRAMES: usize = 9;
+
+const _: () = assert!(
+    (CALLER_IN_FRAMES + MODEL_OUT_FRAMES + MODEL_IN_FRAMES + CALLER_OUT_FRAMES) * size_of::<Frame>() <= 32 * 1024
+);
+
+/// Bytes of an HTTP upgrade request, head included. mod_audio_stream's URL may have 4096 bytes and its metadata
+/// header 8192; 16 KiB is what HAProxy and nginx accept by default.
+pub const UPGRADE_REQUEST_BYTES: usize = 16 * 1024;
+/// Headers of an HTTP upgrade request.
+pub const UPGRADE_REQUEST_HEADERS: usize = 64;
+
+/// Bytes of one WebSocket message from a switch. The longest real one is metadata (8192 bytes) or 200 ms of 48 kHz
+/// stereo (38,400 bytes).
+pub const LEG_MESSAGE_BYTES: usize = 64 * 1024;
+/// Bytes of one message from Gemini. Google's SDK accepts 1 MiB, so real ones are below; four times that is allowed.
+pub const LINK_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of an unsent backlog towards a peer before the connection counts as broken. A frame is handed over only when
+/// the output is empty, so only control messages and pongs pile up.
+pub const WRITE_BACKLOG_BYTES: usize = 256 * 1024;
+/// tungstenite's read buffer for a leg: six frames of 20 ms at 16 kHz. It is allocated for each call.
+pub const LEG_READ_BYTES: usize = 4 * 1024;
+/// tungstenite's read buffer for a link: Gemini's messages of 40 to 100 ms have 2.5 to 6.5 KiB.
+pub const LINK_READ_BYTES: usize = 8 * 1024;
+/// Messages taken from one socket in one pass, so that one call cannot starve the rest.
+pub const MESSAGES_PER_PASS: usize = 32;
+/// Text messages a second that a leg may send, on average, before it is closed as a flood; DTMF reports and
+/// acknowledgements of plays come at 10 a second at most.
+pub const LEG_TEXTS_PER_SECOND: u32 = 50;
+/// Text messages that a leg may send at once before the average counts.
+pub const LEG_TEXT_BURST: u32 = 200;
+
+/// Milliseconds that an unacknowledged byte may wait on any socket before the kernel ends it (`TCP_USER_TIMEOUT`).
+pub const TCP_USER_TIMEOUT_MS: u32 = 10_000;
+/// Seconds of idleness before TCP keep-alive probes start, and between them.
+pub const TCP_KEEPALIVE_SECONDS: u64 = 10;
+/// Milliseconds that a closing handshake may take before the socket is dropped.
+pub const CLOSE_TIMEOUT_MS: u64 = 1_000;
+/// Messages that wait in a channel between two threads.
+pub const CHANNEL_MESSAGES: usize = 4096;

@@ -1,0 +1,473 @@
+//! Playout of one call: the model's audio becomes frames of 20 ms at the leg's rate, released on absolute deadlines.
+//! The only pacer of the relay.
+//!
+//! Runs in: the call's dsp worker. Owns a resampler and less than one frame of staged samples; what waits stays in the
+//! ring, and behind it on the gemini thread. Never allocates; never drops audio of the present turn.
+//! Invariant: the switch never has more than the lead ahead of real time, and after the turn has changed no sample of
+//! an older one is released.
+
+use crate::base::units::PTIME_MS;
+use crate::base::{Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, SampleRate, Turn};
+use crate::dsp::resample::Resampler;
+
+/// What the model speaks: Gemini Live's output rate.
+pub const MODEL_OUTPUT_RATE: SampleRate = SampleRate::Hz24000;
+
+const FRAME_US: u64 = PTIME_MS as u64 * 1000;
+/// How long the start of a frame waits for its rest after the switch has run dry, before it is padded with silence.
+/// The model's own pauses inside a turn are longer or do not happen; padding earlier would cut one late chunk in two.
+const BRIDGE_US: u64 = 100_000;
+static SILENCE: [i16; 256] = [0; 256];
+
+/// What one [`Playout::pass`] did, for the call's counters.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct PlayoutReport {
+    /// Frames of 20 ms released.
+    pub frames: u64,
+    /// Times that the ear ran dry within a turn because the model's audio was late.
+    pub underruns: u64,
+    /// Microseconds of those times.
+    pub underrun_us: u64,
+    /// Times that the grid started again because this worker was later than the lead.
+    pub slips: u64,
+    /// A turn was cancelled that the caller was hearing or about to hear: microseconds of it already handed over.
+    pub barge_in_residual_us: Option<u64>,
+    /// When to come back even if nothing arrives.
+    pub deadline: Option<Instant>,
+}
+
+/// What there is to release.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Nothing,
+    Frame,
+    /// The frame with which the model's turn ends.
+    LastFrame,
+}
+
+/// See the head of this file.
+pub struct Playout {
+    resampler: Resampler,
+    turn: Turn,
+    current: Frame,
+    taken: usize,
+    staged: [i16; SampleRate::Hz48000.samples_per_frame()],
+    staged_len: usize,
+    /// Frames of the present chunk already released.
+    chunk_frames: u16,
+    /// When the switch will have played everything that it was handed.
+    dry_at: Instant,
+    /// Audio of a turn was released whose end has not been.
+    speaking: bool,
+    /// The last pass found nothing to release although it might have.
+    starved: bool,
+    /// The model has ended the turn; these many samples of the filter's tail are still to come.
+    tail: Option<usize>,
+}
+
+impl Playout {
+    /// The playout of a call that begins now.
+    pub fn new(now: Instant, turn: Turn, rate: SampleRate) -> Self {
+        Self {
+            resampler: Resampler::new(MODEL_OUTPUT_RATE, rate),
+            turn,
+            current: Frame::end(turn, MODEL_OUTPUT_RATE),
+            taken: 0,
+            staged: [0; SampleRate::Hz48000.samples_per_frame()],
+            staged_len: 0,
+            chunk_frames: 0,
+            dry_at: now,
+            speaking: false,
+            starved: true,
+            tail: None,
+        }
+    }
+
+    /// Microseconds of audio that the switch has and the caller has not heard yet.
+    pub fn lead_us(&self, now: Instant) -> u64 {
+        self.dry_at.since_us(now)
+    }
+
+    /// Releases what is due, as far as there is audio and the sink has room. `turn` is the present turn of the call.
+    pub fn pass(
+        &mut self,
+        now: Instant,
+        turn: Turn,
+        format: LegFormat,
+        source: &mut impl FrameSource,
+        sink: &mut impl FrameSink,
+    ) -> PlayoutReport {
+        let mut report = PlayoutReport::default();
+        if turn != self.turn {
+            self.flush(now, turn, &mut report);
+        }
+        if format.rate != self.resampler.to() {
+            self.resampler = Resampler::new(MODEL_OUTPUT_RATE, format.rate);
+            self.staged_len = 0;
+        }
+        let frame_samples = format.rate.samples_per_frame();
+        loop {
+            let due = self.due(format);
+            if now < due {
+                self.starved = false;
+                report.deadline = Some(due);
+                return report;
+            }
+            self.stage(now, frame_samples, source, &mut report);
+            let ready = if self.staged_len == frame_samples {
+                Ready::Frame
+            } else {
+                self.complete_frame(now, frame_samples, sink, &mut report)
+            };
+            if ready == Ready::Nothing {
+                self.starved = true;
+                return report;
+            }
+            if sink.room() < frame_samples.div_ceil(Frame::CAPACITY) {
+                // The switch is stalled; nobody rings when room appears.
+                report.deadline = Some(now.plus_us(FRAME_US));
+                return report;
+            }
+            self.release(now, format, ready, sink, &mut report);
+        }
+    }
+
+    /// When the next frame may be handed over without the switch getting further ahead than the lead.
+    fn due(&self, format: LegFormat) -> Instant {
+        let ahead_us = u64::from(format.lead_ms) * 1000 - FRAME_US;
+        Instant::from_micros(self.dry_at.as_micros().saturating_sub(ahead_us))
+    }
+
+    /// Forgets everything of the cancelled turn.
+    fn flush(&mut self, now: Instant, turn: Turn, report: &mut PlayoutReport) {
+        let residual_us = self.lead_us(now);
+        if self.speaking || self.staged_len > 0 || residual_us > 0 {
+            report.barge_in_residual_us = Some(residual_us);
+        }
+        self.turn = turn;
+        self.current = Frame::end(turn, MODEL_OUTPUT_RATE);
+        self.taken = 0;
+        self.staged_len = 0;
+        self.chunk_frames = 0;
+        self.dry_at = now;
+        self.speaking = false;
+        self.starved = true;
+        self.tail = None;
+        self.resampler.reset();
+    }
+
+    /// Resamples until a frame is staged or the source has nothing for it.
+    fn stage(&mut self, now: Instant, frame_samples: usize, source: &mut impl FrameSource, report: &mut PlayoutReport) {
+        while self.staged_len < frame_samples && self.tail.is_none() {
+            let input = &self.current.samples()[self.taken..];
+            if !input.is_empty() {
+                let room = &mut self.staged[self.staged_len..frame_samples];
+                let progress = self.resampler.process(input, room);
+                self.taken += progress.consumed;
+                self.staged_len += progress.produced;
+                continue;
+            }
+            let Some(frame) = source.take() else { return };
+            if frame.turn != self.turn {
+                if (frame.turn.wrapping_sub(self.turn) as i32) < 0 {
+                    continue;
+                }
+                // The turn changed after this pass had looked at it.
+                self.flush(now, frame.turn, report);
+            }
+            if frame.kind == FrameKind::End {
+                let heard = self.speaking || self.staged_len > 0;
+                self.tail = heard.then(|| self.resampler.delay_samples());
+            } else {
+                self.current = frame;
+                self.taken = 0;
+            }
+        }
+    }
+
+    /// Completes a frame that the source could not fill, where that is right.
+    fn complete_frame(
+        &mut self,
+        now: Instant,
+        frame_samples: usize,
+        sink: &mut impl FrameSink,
+        report: &mut PlayoutReport,
+    ) -> Ready {
+        if let Some(tail) = self.tail {
+            let wanted = tail.min(frame_samples - self.staged_len);
+            let end = self.staged_len + wanted;
+            while self.staged_len < end {
+                let room = &mut self.staged[self.staged_len..end];
+                self.staged_len += self.resampler.process(&SILENCE, room).produced;
+            }
+            if tail > wanted {
+                self.tail = Some(tail - wanted);
+                return Ready::Frame;
+            }
+            self.tail = None;
+            self.resampler.reset();
+            self.pad(frame_samples);
+            return Ready::LastFrame;
+        }
+        let bridge = self.dry_at.plus_us(BRIDGE_US);
+        if self.staged_len > 0 && now < bridge {
+            report.deadline = Some(bridge);
+            return Ready::Nothing;
+        }
+        if now >= self.dry_at {
+            self.close_chunk(sink);
+        }
+        if self.staged_len > 0 {
+            self.pad(frame_samples);
+            return Ready::Frame;
+        }
+        Ready::Nothing
+    }
+
+    fn pad(&mut self, frame_samples: usize) {
+        self.staged[self.staged_len..frame_samples].fill(0);
+        self.staged_len = frame_samples;
+    }
+
+    /// Tells telephony that a started chunk gets no more frames.
+    fn close_chunk(&mut self, sink: &mut impl FrameSink) {
+        if self.chunk_frames > 0 && sink.room() > 0 {
+            sink.put(Frame::end(self.turn, self.resampler.to()));
+            self.chunk_frames = 0;
+        }
+    }
+
+    fn release(
+        &mut self,
+        now: Instant,
+        format: LegFormat,
+        ready: Ready,
+        sink: &mut impl FrameSink,
+        report: &mut PlayoutReport,
+    ) {
+        if now > self.dry_at {
+            if self.speaking && self.starved {
+                report.underruns += 1;
+                report.underrun_us += now.since_us(self.dry_at);
+            } else if self.speaking {
+                report.slips += 1;
+            }
+            self.dry_at = now;
+        }
+        self.starved = false;
+        self.dry_at = self.dry_at.plus_us(FRAME_US);
+        self.chunk_frames += 1;
+        let chunk_ends = ready == Ready::LastFrame || self.chunk_frames * PTIME_MS as u16 >= format.chunk_ms;
+        let mut pieces = self.staged[..self.staged_len].chunks(Frame::CAPACITY).peekable();
+        while let Some(piece) = pieces.next() {
+            let mut frame = Frame::audio(self.turn, format.rate, piece);
+            if !chunk_ends || pieces.peek().is_some() {
+                frame.kind = FrameKind::AudioContinued;
+            }
+            sink.put(frame);
+        }
+        if chunk_ends {
+            self.chunk_frames = 0;
+        }
+        self.staged_len = 0;
+        self.speaking = ready != Ready::LastFrame;
+        report.frames += 1;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// A ring for tests: a queue with room for so many frames.
+    #[derive(Default)]
+    pub(crate) struct Queue {
+        pub(crate) frames: VecDeque<Frame>,
+        room: usize,
+    }
+
+    impl Queue {
+        pub(crate) fn with_room(room: usize) -> Self {
+            Self { frames: VecDeque::new(), room }
+        }
+    }
+
+    impl From<VecDeque<Frame>> for Queue {
+        fn from(frames: VecDeque<Frame>) -> Self {
+            Self { frames, room: 0 }
+        }
+    }
+
+    impl FrameSource for Queue {
+        fn take(&mut self) -> Option<Frame> {
+            self.frames.pop_front()
+        }
+    }
+
+    impl FrameSink for Queue {
+        fn room(&self) -> usize {
+            self.room.saturating_sub(self.frames.len())
+        }
+        fn put(&mut self, frame: Frame) {
+            assert!(self.room() > 0, "put without room");
+            self.frames.push_back(frame);
+        }
+    }
+
+    const ROOM: usize = 10_000;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(1_000_000 + ms * 1000)
+    }
+
+    fn binary(rate: SampleRate) -> LegFormat {
+        LegFormat::new(rate, 60, 20)
+    }
+
+    /// `ms` milliseconds of the model's speech, packed as the gemini thread packs it.
+    fn speech(turn: Turn, ms: u32, level: i16) -> VecDeque<Frame> {
+        vec![level; MODEL_OUTPUT_RATE.samples_in_ms(ms)]
+            .chunks(Frame::CAPACITY)
+            .map(|piece| Frame::audio(turn, MODEL_OUTPUT_RATE, piece))
+            .collect()
+    }
+
+    fn samples(sink: &Queue) -> usize {
+        sink.frames.iter().map(|f| f.samples().len()).sum()
+    }
+
+    #[test]
+    fn the_lead_is_handed_over_at_once_and_the_rest_in_real_time() {
+        for rate in SampleRate::ALL {
+            let mut playout = Playout::new(at(0), 1, rate);
+            let mut source = Queue::from(speech(1, 1000, 500));
+            let mut sink = Queue::with_room(ROOM);
+            let first = playout.pass(at(0), 1, binary(rate), &mut source, &mut sink);
+            assert_eq!(first.frames, 3, "60 ms of lead at {rate}");
+            assert_eq!(first.deadline, Some(at(20)));
+            let mut deadline = first.deadline;
+            let mut released = first.frames;
+            while let Some(now) = deadline {
+                let report = playout.pass(now, 1, binary(rate), &mut source, &mut sink);
+                released += report.frames;
+                assert!(playout.lead_us(now) <= 60_000);
+                deadline = report.deadline;
+            }
+            assert_eq!((released, samples(&sink)), (50, rate.samples_in_ms(1000)));
+        }
+    }
+
+    #[test]
+    fn audio_that_arrives_in_real_time_leaves_at_once_without_underrun() {
+        let mut playout = Playout::new(at(0), 1, SampleRate::Hz16000);
+        let mut sink = Queue::with_room(ROOM);
+        for n in 0..100 {
+            let mut source = Queue::from(speech(1, 20, 500));
+            let report = playout.pass(at(n * 20), 1, binary(SampleRate::Hz16000), &mut source, &mut sink);
+            assert_eq!((report.frames, report.underruns, report.slips), (1, 0, 0), "frame {n}");
+        }
+    }
+
+    #[test]
+    fn a_late_chunk_is_one_underrun_and_the_grid_starts_again() {
+        let format = binary(SampleRate::Hz8000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut sink = Queue::with_room(ROOM);
+        playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 40, 9)), &mut sink);
+        let report = playout.pass(at(75), 1, format, &mut Queue::from(speech(1, 100, 9)), &mut sink);
+        assert_eq!((report.underruns, report.underrun_us, report.slips), (1, 35_000, 0));
+        assert_eq!(report.frames, 3, "the lead is built again, no burst to catch up");
+    }
+
+    #[test]
+    fn a_worker_later_than_the_lead_counts_a_slip_and_does_not_burst() {
+        let format = binary(SampleRate::Hz16000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 1000, 9));
+        let mut sink = Queue::with_room(ROOM);
+        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        let report = playout.pass(at(300), 1, format, &mut source, &mut sink);
+        assert_eq!((report.slips, report.underruns, report.frames), (1, 0, 3));
+    }
+
+    #[test]
+    fn the_end_of_a_turn_pads_its_last_frame_and_brings_the_whole_tail() {
+        let format = binary(SampleRate::Hz16000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 30, 20_000));
+        source.frames.push_back(Frame::end(1, MODEL_OUTPUT_RATE));
+        let mut sink = Queue::with_room(ROOM);
+        let report = playout.pass(at(0), 1, format, &mut source, &mut sink);
+        assert_eq!(report.frames, 2);
+        let heard: f64 =
+            sink.frames.iter().flat_map(|f| f.samples()).map(|&s| f64::from(s)).sum::<f64>() / 20_000.0;
+        assert!((heard - 480.0).abs() < 5.0, "30 ms of a constant are 480 samples of it, heard {heard}");
+        let next = playout.pass(at(500), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
+        assert_eq!(next.underruns, 0, "a pause between turns is none");
+    }
+
+    #[test]
+    fn a_started_frame_waits_for_its_rest_and_is_padded_only_after_the_bridge() {
+        let format = binary(SampleRate::Hz16000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut sink = Queue::with_room(ROOM);
+        let report = playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 30, 9)), &mut sink);
+        assert_eq!((report.frames, report.deadline), (1, Some(at(120))));
+        let report = playout.pass(at(120), 1, format, &mut Queue::default(), &mut sink);
+        assert_eq!((report.frames, samples(&sink)), (1, 640));
+    }
+
+    #[test]
+    fn barge_in_empties_playout_before_the_next_frame_and_measures_the_residual() {
+        let format = binary(SampleRate::Hz48000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 200, 9));
+        let mut sink = Queue::with_room(ROOM);
+        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        sink.frames.clear();
+        source.frames.extend(speech(2, 100, 7));
+        let report = playout.pass(at(10), 2, format, &mut source, &mut sink);
+        assert_eq!(report.barge_in_residual_us, Some(50_000));
+        assert!(!sink.frames.is_empty());
+        assert!(sink.frames.iter().all(|f| f.turn == 2 && f.samples().iter().all(|&s| s < 9)));
+    }
+
+    #[test]
+    fn a_turn_that_changes_behind_the_back_of_a_pass_is_adopted_from_the_frame() {
+        let format = binary(SampleRate::Hz16000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 10, 9));
+        source.frames.extend(speech(2, 40, 7));
+        source.frames.extend(speech(1, 40, 9));
+        let mut sink = Queue::with_room(ROOM);
+        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        assert!(sink.frames.iter().all(|f| f.turn == 2));
+        assert_eq!(samples(&sink), 640);
+    }
+
+    #[test]
+    fn a_stalled_switch_leaves_the_audio_in_the_ring() {
+        let format = binary(SampleRate::Hz16000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 1000, 9));
+        let mut sink = Queue::with_room(2);
+        let report = playout.pass(at(0), 1, format, &mut source, &mut sink);
+        assert_eq!((report.frames, report.deadline), (2, Some(at(20))));
+        assert!(source.frames.len() > 70);
+    }
+
+    #[test]
+    fn frames_of_one_chunk_are_marked_as_continued_and_an_end_closes_it() {
+        let format = LegFormat::new(SampleRate::Hz16000, 200, 100);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 139, 9));
+        source.frames.push_back(Frame::end(1, MODEL_OUTPUT_RATE));
+        let mut sink = Queue::with_room(ROOM);
+        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        let kinds: Vec<_> = sink.frames.iter().map(|f| f.kind).collect();
+        use FrameKind::{Audio, AudioContinued as More};
+        assert_eq!(kinds, [More, More, More, More, Audio, More, Audio]);
+    }
+}

@@ -1,0 +1,37 @@
+//! The one clock: monotonic microseconds since the process started, and the wall clock for records.
+//!
+//! Runs in: anywhere; a media thread reads it once a pass. Never used below `threads/`: machines are told the time.
+//! Invariant: this file is the only one that reads a clock, so virtual time in tests covers everything else.
+
+use std::time::{Duration, SystemTime};
+
+use crate::base::Instant;
+
+/// The process's clock. Copies agree with each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: std::time::Instant,
+}
+
+impl Clock {
+    /// A clock that starts now, at one second: so a point shortly before the start can be expressed too.
+    pub fn new() -> Self {
+        Self { start: std::time::Instant::now() - Duration::from_secs(1) }
+    }
+
+    /// The present.
+    pub fn now(&self) -> Instant {
+        Instant::from_micros(self.start.elapsed().as_micros() as u64)
+    }
+
+    /// The wall clock, for records and seeds; never for measuring time.
+    pub fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}

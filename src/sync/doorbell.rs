@@ -1,0 +1,95 @@
+//! The doorbell: wakes a thread once for a batch of work.
+//!
+//! Runs in: any producer thread (rings) and the one thread it belongs to (answers).
+//! Owns a flag and the way to wake the thread: unparking it, or waking its mio poll.
+//! Invariant: a ring after the last answer always leads to one more pass of the thread; rings before that answer cost
+//! one atomic swap and no system call.
+
+use std::io;
+use std::sync::Arc;
+
+#[cfg(loom)]
+use loom::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::Thread,
+};
+#[cfg(not(loom))]
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::Thread,
+};
+
+enum Wake {
+    Unpark(Thread),
+    Poll(mio::Waker),
+}
+
+struct Bell {
+    pending: AtomicBool,
+    wake: Wake,
+}
+
+/// A handle to ring the bell of one thread. Clones ring the same bell.
+#[derive(Clone)]
+pub struct Doorbell {
+    bell: Arc<Bell>,
+}
+
+impl Doorbell {
+    /// The bell of a thread that parks.
+    pub fn for_parked(thread: Thread) -> Self {
+        Self { bell: Arc::new(Bell { pending: AtomicBool::new(false), wake: Wake::Unpark(thread) }) }
+    }
+
+    /// The bell of a thread that waits in a mio poll; the waker must belong to that poll.
+    pub fn for_poll(waker: mio::Waker) -> Self {
+        Self { bell: Arc::new(Bell { pending: AtomicBool::new(false), wake: Wake::Poll(waker) }) }
+    }
+
+    /// Says that there is work. Wakes the thread only when no earlier ring is still unanswered.
+    pub fn ring(&self) {
+        if !self.bell.pending.swap(true, Ordering::AcqRel) {
+            match &self.bell.wake {
+                Wake::Unpark(thread) => thread.unpark(),
+                // The only failure is a poll that is gone, and with it the thread.
+                Wake::Poll(waker) => _ = waker.wake(),
+            }
+        }
+    }
+
+    /// Takes the ring; to be called by the thread before it looks for work. Returns whether the bell had been rung.
+    pub fn answer(&self) -> bool {
+        self.bell.pending.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether a ring is waiting to be answered.
+    pub fn is_rung(&self) -> bool {
+        self.bell.pending.load(Ordering::Acquire)
+    }
+}
+
+/// A doorbell on a poll's waker.
+///
+/// # Errors
+/// Those of making an eventfd: usually that no file descriptor is left.
+pub fn poll_doorbell(poll: &mio::Poll, token: mio::Token) -> io::Result<Doorbell> {
+    Ok(Doorbell::for_poll(mio::Waker::new(poll.registry(), token)?))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_ring_before_the_answer_is_absorbed() {
+        let bell = Doorbell::for_parked(std::thread::current());
+        assert!(!bell.answer());
+        bell.ring();
+        bell.ring();
+        assert!(bell.is_rung());
+        assert!(bell.answer());
+        assert!(!bell.answer());
+        // The ring left exactly one unpark token, so this returns at once instead of hanging the test.
+        std::thread::park();
+    }
+}

@@ -1,0 +1,121 @@
+//! The numbers of a call that cross threads without a message: its turn, its downlink format and its counters.
+//!
+//! Runs in: telephony, dsp and gemini write their own fields; control reads them. Never locks.
+//! Invariant: each field has one writing thread, named beside it.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::base::{CallId, LegFormat, Turn};
+
+/// One call's shared numbers, behind an `Arc` in every thread that serves the call.
+#[derive(Debug)]
+pub struct CallShared {
+    id: CallId,
+    turn: AtomicU32,
+    format: AtomicU32,
+    /// What happened to the audio of this call so far.
+    pub tally: Tally,
+}
+
+macro_rules! tally {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters of one call's audio. Each is written by one thread and read by any, without order between them.
+        #[derive(Debug, Default)]
+        pub struct Tally { $($(#[$doc])* pub $name: AtomicU64,)* }
+        /// A copy of a [`Tally`] at one moment.
+        #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+        pub struct TallySnapshot { $($(#[$doc])* pub $name: u64,)* }
+        impl Tally {
+            /// The counters as they are now.
+            pub fn snapshot(&self) -> TallySnapshot {
+                TallySnapshot { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+tally! {
+    /// telephony: samples per channel that arrived from the caller, at the leg's rate.
+    caller_samples,
+    /// telephony: messages from the caller that were given up because the dsp worker took nothing for 2 s.
+    caller_messages_dropped,
+    /// telephony: samples handed to the switch, at the leg's rate.
+    played_samples,
+    /// telephony: samples of a flushed turn that were discarded before they reached the switch.
+    flushed_samples,
+    /// dsp: frames of 20 ms at 16 kHz made for the model, filled silence included.
+    uplink_frames,
+    /// dsp: frames of 20 ms that were silence filled in for a switch that sent nothing.
+    silence_frames,
+    /// dsp: frames of 20 ms made for the switch.
+    downlink_frames,
+    /// dsp: times that the caller's ear ran dry in the middle of a turn because the model's audio came late.
+    underruns,
+    /// dsp: microseconds of those times together.
+    underrun_us,
+    /// dsp: times that the worker itself was later than the lead.
+    slips,
+    /// dsp: barge-ins that found audio of the cancelled turn under way or handed over.
+    barge_ins,
+    /// dsp: microseconds of audio already handed over at the last barge-in ("residual").
+    residual_us_last,
+    /// dsp: the most of it in this call.
+    residual_us_max,
+    /// gemini: samples of speech that the model sent, at 24 kHz.
+    model_samples,
+    /// gemini: frames of the caller that were given up because no link took them for too long.
+    uplink_frames_dropped,
+    /// gemini: frames of 20 ms sent to the model.
+    sent_frames,
+}
+
+impl CallShared {
+    /// The numbers of a new call.
+    pub fn new(id: CallId, format: LegFormat) -> Self {
+        Self {
+            id,
+            turn: AtomicU32::new(1),
+            format: AtomicU32::new(format.to_bits()),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The call that these numbers belong to.
+    pub fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// The turn whose audio is wanted. Frames of an older one are stale.
+    pub fn turn(&self) -> Turn {
+        self.turn.load(Ordering::Acquire)
+    }
+
+    /// Starts the next turn: all audio of the present one is stale from here on. Only the gemini thread calls it.
+    pub fn cancel_turn(&self) -> Turn {
+        let next = self.turn.load(Ordering::Relaxed).wrapping_add(1);
+        self.turn.store(next, Ordering::Release);
+        next
+    }
+
+    /// The downlink's format.
+    pub fn format(&self) -> LegFormat {
+        LegFormat::from_bits(self.format.load(Ordering::Acquire))
+    }
+
+    /// Changes the downlink's format. Only the telephony thread calls it.
+    pub fn set_format(&self, format: LegFormat) {
+        self.format.store(format.to_bits(), Ordering::Release);
+    }
+}
+
+/// Adds to a counter that only the calling thread writes: a load and a store, no locked instruction.
+pub fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+/// Raises a maximum that only the calling thread writes.
+pub fn raise(counter: &AtomicU64, n: u64) {
+    if n > counter.load(Ordering::Relaxed) {
+        counter.store(n, Ordering::Relaxed);
+    }
+}
