@@ -1,9 +1,16 @@
-//! Floor 1: slices of samples in, slices of samples out. Resampling, levels, the uplink without holes, and playout.
+//! Floor 1: signal processing of one call's audio, slices in and slices out.
 //!
-//! Runs in: the dsp worker threads. Never allocates, locks, logs, makes a system call or reads a clock.
+//! Runs in: dsp threads, and anywhere else: pure. Owns nothing. Never allocates while audio flows, never locks, never
+//! logs, never reads a clock. Invariant: what a stage gives depends on the samples it was given and on nothing else,
+//! so the same audio yields the same bits on every machine and beside any number of other calls.
 
 pub mod fir;
 pub mod level;
 pub mod playout;
 pub mod resample;
 pub mod uplink;
+
+pub use level::Level;
+pub use playout::Playout;
+pub use resample::{Progress, Resampler};
+pub use uplink::Uplink;

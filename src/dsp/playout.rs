@@ -177,7 +177,7 @@ impl Playout {
             }
             if frame.kind == FrameKind::End {
                 let heard = self.speaking || self.staged_len > 0;
-                self.tail = heard.then(|| self.resampler.delay_samples());
+                self.tail = heard.then(|| self.tail_samples());
             } else {
                 self.current = frame;
                 self.taken = 0;
@@ -222,6 +222,11 @@ impl Playout {
             return Ready::Frame;
         }
         Ready::Nothing
+    }
+
+    /// What the filter still holds when its input ends, in samples at the leg's rate.
+    fn tail_samples(&self) -> usize {
+        (self.resampler.delay_us() as usize * self.resampler.to().hz() as usize).div_ceil(1_000_000)
     }
 
     fn pad(&mut self, frame_samples: usize) {
