@@ -1,1 +1,10 @@
-//! placeholder
+//! Floor 3: sockets. Streams with and without TLS, their options, WebSockets over them, the listener, and dialling.
+//!
+//! Runs in: the accept, telephony, gemini and dial threads. Knows nothing of calls.
+
+pub mod dial;
+pub mod listener;
+pub mod options;
+pub mod stream;
+pub mod tls;
+pub mod websocket;

@@ -1,0 +1,85 @@
+//! What a call's machine is told (facts) and what it says (orders).
+//!
+//! Runs in: anywhere: pure. Owns nothing.
+//! Invariant: facts about a link carry its number, so that news of an older link cannot be taken for the present one's.
+
+use std::time::Duration;
+
+use crate::base::LinkNumber;
+use crate::call::Outcome;
+use crate::codec::gemini::close::LinkEnd;
+use crate::codec::mod_audio_stream::{CallFields, LegClose};
+
+/// Something that happened to a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// More became known of who is calling: metadata arrived.
+    Identified(Box<CallFields>),
+    /// The leg's socket is closed and its thread has let go of the call.
+    LegGone(LegEnd),
+    /// A link is connected and its setup has been sent.
+    LinkConnected(LinkNumber),
+    /// The model has accepted the setup: speech flows both ways.
+    SetupComplete(LinkNumber),
+    /// The model began to speak, in a turn that it had not spoken in before.
+    TurnStarted(LinkNumber),
+    /// The model's turn is over.
+    TurnComplete(LinkNumber),
+    /// The caller interrupted the model.
+    Interrupted(LinkNumber),
+    /// The server will end the link soon.
+    GoAway(LinkNumber, Duration),
+    /// The session can be resumed with this handle from now on.
+    Resumable(LinkNumber, String),
+    /// Tokens used so far, as the server last reported: prompt, response.
+    TokensUsed(LinkNumber, u64, u64),
+    /// The link could not be made, or it ended; its socket is gone.
+    LinkGone(LinkNumber, LinkEnd),
+    /// The model sent more speech than the call may keep waiting.
+    SpeechOverflow,
+    /// A thread has let go of everything it had of the call.
+    Retired(Part),
+    /// The relay is shutting down and the time for running calls is over.
+    ShutDown,
+}
+
+/// How a leg ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LegEnd {
+    /// The switch closed with this code: 1000 is a hang-up.
+    Closed(u16),
+    /// The connection ended without a closing handshake; what the system said.
+    Dropped(String),
+    /// The switch sent nothing, not even an answer to a ping.
+    Silent,
+    /// The switch broke the WebSocket protocol or a limit; what exactly.
+    Protocol(String),
+    /// We closed it.
+    ByUs,
+}
+
+/// A thread's share of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The dsp worker's.
+    Dsp,
+    /// The gemini thread's.
+    Gemini,
+}
+
+/// Something to be done for a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Order {
+    /// Connect a link and send it the agent's setup.
+    Dial(LinkNumber),
+    /// Say this to the model as text, so that it speaks.
+    Prompt(LinkNumber, String),
+    /// Close a link.
+    CloseLink(LinkNumber),
+    /// Close the leg with this code and reason.
+    CloseLeg(LegClose),
+    /// Let go of everything of the call.
+    Retire(Part),
+    /// The call is over: write its record and give its slot free.
+    Finish(Outcome),
+}

@@ -1,0 +1,249 @@
+//! The machine of one call: facts and a time in, orders and a next deadline out.
+//!
+//! Runs in: the control thread, and tests in virtual time: pure. Owns the call's session and what is known of it.
+//! Never opens a socket, reads a clock or blocks.
+//! Invariant: whatever the facts and their order, the machine closes leg and link, retires both media parts, and then
+//! finishes exactly once with the outcome of what ended the call first.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::base::Instant;
+use crate::call::events::{Fact, LegEnd, Order, Part};
+use crate::call::outcome::{Cause, Outcome};
+use crate::call::session::{LinkState, Session};
+use crate::codec::mod_audio_stream::{CallFields, LegClose};
+
+/// The time limits of a call, and what the model is told first.
+#[derive(Debug, Clone)]
+pub struct CallTerms {
+    /// From the order to dial until the link is connected.
+    pub dial_timeout: Duration,
+    /// From the connected link until the setup is accepted.
+    pub setup_timeout: Duration,
+    /// The longest call.
+    pub max_call: Duration,
+    /// Text with which the model is asked to speak first.
+    pub greeting: Option<String>,
+}
+
+/// What happened in a call, counted for its record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallEvents {
+    /// Turns in which the model spoke.
+    pub turns: u64,
+    /// Times that the caller interrupted.
+    pub interruptions: u64,
+    /// Tokens of the prompt side as the server last reported.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer side as the server last reported.
+    pub response_tokens: u64,
+}
+
+/// A phase of a call's life, as in the design's section 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The caller waits for the model.
+    Dialing,
+    /// Speech flows.
+    Live,
+    /// Both sides are being closed.
+    Closing,
+    /// Everything is let go; the outcome is out.
+    Ended,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct Machine {
+    terms: CallTerms,
+    fields: CallFields,
+    offered_at: Instant,
+    answered_at: Option<Instant>,
+    phase: Phase,
+    session: Session,
+    link_deadline: Option<Instant>,
+    outcome: Option<Outcome>,
+    leg_gone: bool,
+    dsp_retired: bool,
+    gemini_retired: bool,
+    events: CallEvents,
+    orders: VecDeque<Order>,
+}
+
+impl Machine {
+    /// A call that was admitted at `now`; asks at once for a link.
+    pub fn new(now: Instant, terms: CallTerms, fields: CallFields) -> Self {
+        let mut machine = Self {
+            terms,
+            fields,
+            offered_at: now,
+            answered_at: None,
+            phase: Phase::Dialing,
+            session: Session::new(),
+            link_deadline: None,
+            outcome: None,
+            leg_gone: false,
+            dsp_retired: false,
+            gemini_retired: false,
+            events: CallEvents::default(),
+            orders: VecDeque::new(),
+        };
+        machine.dial(now);
+        machine
+    }
+
+    /// Takes a fact.
+    pub fn tell(&mut self, now: Instant, fact: Fact) {
+        match fact {
+            Fact::Identified(fields) => self.fields = *fields,
+            Fact::LinkConnected(link) => {
+                if self.session.advance(link, LinkState::SettingUp) {
+                    self.link_deadline = Some(now.plus_us(self.terms.setup_timeout.as_micros() as u64));
+                } else {
+                    // Connected after it was given up.
+                    self.orders.push_back(Order::CloseLink(link));
+                }
+            }
+            Fact::SetupComplete(link) => {
+                if self.session.advance(link, LinkState::Live) && self.phase == Phase::Dialing {
+                    self.phase = Phase::Live;
+                    self.answered_at = Some(now);
+                    self.link_deadline = None;
+                    if let Some(greeting) = self.terms.greeting.clone() {
+                        self.orders.push_back(Order::Prompt(link, greeting));
+                    }
+                }
+            }
+            Fact::TurnStarted(_) => self.events.turns += 1,
+            Fact::Interrupted(_) => self.events.interruptions += 1,
+            Fact::TurnComplete(_) | Fact::GoAway(..) => {}
+            Fact::TokensUsed(_, prompt, response) => {
+                self.events.prompt_tokens = prompt;
+                self.events.response_tokens = response;
+            }
+            Fact::Resumable(link, handle) => self.session.resumable(link, handle),
+            Fact::LinkGone(link, end) => {
+                if self.session.advance(link, LinkState::None) {
+                    self.close(Cause::Link(end));
+                }
+            }
+            Fact::LegGone(end) => {
+                self.leg_gone = true;
+                self.close(Cause::Leg(end));
+                self.retire();
+            }
+            Fact::SpeechOverflow => self.close(Cause::SpeechOverflow),
+            Fact::ShutDown => self.close(Cause::ShutDown),
+            Fact::Retired(part) => {
+                match part {
+                    Part::Dsp => self.dsp_retired = true,
+                    Part::Gemini => self.gemini_retired = true,
+                }
+                self.finish();
+            }
+        }
+    }
+
+    /// Notices that time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        if self.link_deadline.is_some_and(|deadline| now >= deadline) {
+            let cause = match self.session.state() {
+                LinkState::SettingUp => Cause::SetupTimeout,
+                _ => Cause::DialTimeout,
+            };
+            self.close(cause);
+        } else {
+            self.close(Cause::MaxCall);
+        }
+    }
+
+    /// When [`Machine::tick`] wants to be called at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.outcome.is_some() {
+            return None;
+        }
+        let max_call = self.offered_at.plus_us(self.terms.max_call.as_micros() as u64);
+        Some(self.link_deadline.map_or(max_call, |link| link.min(max_call)))
+    }
+
+    /// The next order, in the order in which they are to be carried out.
+    pub fn next_order(&mut self) -> Option<Order> {
+        self.orders.pop_front()
+    }
+
+    /// The phase.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What is known of the call's identity.
+    pub fn fields(&self) -> &CallFields {
+        &self.fields
+    }
+
+    /// What was counted.
+    pub fn events(&self) -> CallEvents {
+        self.events
+    }
+
+    /// When the call was admitted.
+    pub fn offered_at(&self) -> Instant {
+        self.offered_at
+    }
+
+    /// When the model was first ready, if it ever was.
+    pub fn answered_at(&self) -> Option<Instant> {
+        self.answered_at
+    }
+
+    fn dial(&mut self, now: Instant) {
+        let link = self.session.dial();
+        self.link_deadline = Some(now.plus_us(self.terms.dial_timeout.as_micros() as u64));
+        self.orders.push_back(Order::Dial(link));
+    }
+
+    /// Begins the end, once: the first cause is the outcome.
+    fn close(&mut self, cause: Cause) {
+        if self.outcome.is_some() {
+            return;
+        }
+        self.phase = Phase::Closing;
+        self.link_deadline = None;
+        let outcome = Outcome::of(cause);
+        if let Some(link) = self.session.link() {
+            self.session.advance(link, LinkState::None);
+            self.orders.push_back(Order::CloseLink(link));
+        }
+        if !self.leg_gone {
+            self.orders.push_back(Order::CloseLeg(leg_close(&outcome)));
+        }
+        self.outcome = Some(outcome);
+    }
+
+    fn retire(&mut self) {
+        self.orders.push_back(Order::Retire(Part::Dsp));
+        self.orders.push_back(Order::Retire(Part::Gemini));
+    }
+
+    fn finish(&mut self) {
+        if self.leg_gone && self.dsp_retired && self.gemini_retired && self.phase != Phase::Ended {
+            self.phase = Phase::Ended;
+            let outcome = self.outcome.clone().unwrap_or(Outcome::of(Cause::Leg(LegEnd::ByUs)));
+            self.orders.push_back(Order::Finish(outcome));
+        }
+    }
+}
+
+/// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it, so that the script
+/// beside the switch can tell. mod_audio_stream understands both.
+fn leg_close(outcome: &Outcome) -> LegClose {
+    if outcome.is_failure() {
+        LegClose::internal_error(outcome.label())
+    } else {
+        LegClose::normal(outcome.label())
+    }
+}

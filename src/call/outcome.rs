@@ -1,0 +1,130 @@
+//! How a call ended: who ended it and why. The same outcome stands in the record, the metric and the log.
+//!
+//! Runs in: anywhere: pure. Owns nothing.
+//! Invariant: every call that was admitted ends with exactly one outcome.
+
+use std::fmt;
+
+use crate::call::events::LegEnd;
+use crate::codec::gemini::close::LinkEnd;
+
+/// Who ended a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    /// The caller, or the switch on the caller's behalf.
+    Caller,
+    /// Gemini.
+    Model,
+    /// This relay, by a limit or a shutdown.
+    Us,
+    /// Nobody: a connection was lost.
+    Network,
+}
+
+impl Party {
+    /// The word in logs and metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Model => "model",
+            Self::Us => "us",
+            Self::Network => "network",
+        }
+    }
+}
+
+/// Why a call ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cause {
+    /// The leg ended first.
+    Leg(LegEnd),
+    /// The link ended or never came about.
+    Link(LinkEnd),
+    /// No link was ready in time.
+    DialTimeout,
+    /// The model did not accept the setup in time.
+    SetupTimeout,
+    /// The longest call was reached.
+    MaxCall,
+    /// The model sent more speech than may wait.
+    SpeechOverflow,
+    /// The relay shut down.
+    ShutDown,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Who ended it.
+    pub by: Party,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl Outcome {
+    /// The outcome of a cause: who is to blame follows from it.
+    pub fn of(cause: Cause) -> Self {
+        let by = match &cause {
+            Cause::Leg(LegEnd::Closed(_)) | Cause::Leg(LegEnd::Protocol(_)) => Party::Caller,
+            Cause::Leg(LegEnd::Dropped(_) | LegEnd::Silent) => Party::Network,
+            Cause::Leg(LegEnd::ByUs) | Cause::MaxCall | Cause::SpeechOverflow | Cause::ShutDown => Party::Us,
+            Cause::DialTimeout => Party::Network,
+            Cause::SetupTimeout => Party::Model,
+            Cause::Link(end) if end.is_dropped() => Party::Network,
+            Cause::Link(_) => Party::Model,
+        };
+        Self { by, cause }
+    }
+
+    /// A short constant word for the cause, for metrics.
+    pub fn label(&self) -> &'static str {
+        match &self.cause {
+            Cause::Leg(LegEnd::Closed(1000)) => "hangup",
+            Cause::Leg(LegEnd::Closed(_)) => "leg_closed",
+            Cause::Leg(LegEnd::Dropped(_)) => "leg_dropped",
+            Cause::Leg(LegEnd::Silent) => "leg_silent",
+            Cause::Leg(LegEnd::Protocol(_)) => "leg_protocol",
+            Cause::Leg(LegEnd::ByUs) => "leg_closed_by_us",
+            Cause::Link(end) => end.label(),
+            Cause::DialTimeout => "dial_timeout",
+            Cause::SetupTimeout => "setup_timeout",
+            Cause::MaxCall => "max_call",
+            Cause::SpeechOverflow => "speech_overflow",
+            Cause::ShutDown => "shutdown",
+        }
+    }
+
+    /// Whether an operator should look at it: everything but hang-ups, limits and shutdowns.
+    pub fn is_failure(&self) -> bool {
+        !matches!(
+            self.cause,
+            Cause::Leg(LegEnd::Closed(_) | LegEnd::ByUs) | Cause::MaxCall | Cause::ShutDown
+        )
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Cause::Leg(LegEnd::Closed(1000)) => write!(f, "the switch hung up"),
+            Cause::Leg(LegEnd::Closed(code)) => write!(f, "the switch closed with code {code}"),
+            Cause::Leg(LegEnd::Dropped(what)) => write!(f, "the switch's connection was lost: {what}"),
+            Cause::Leg(LegEnd::Silent) => write!(f, "the switch went silent and did not answer a ping"),
+            Cause::Leg(LegEnd::Protocol(what)) => write!(f, "the switch broke the protocol: {what}"),
+            Cause::Leg(LegEnd::ByUs) => write!(f, "closed by the relay"),
+            Cause::Link(end) => write!(f, "{end}"),
+            Cause::DialTimeout => write!(
+                f,
+                "no connection to Gemini within gemini.connect_timeout_ms; check DNS, the route and gemini.base_url"
+            ),
+            Cause::SetupTimeout => {
+                write!(f, "Gemini did not confirm the setup within gemini.setup_timeout_ms")
+            }
+            Cause::MaxCall => write!(f, "the longest call (leg.max_call_seconds) was reached"),
+            Cause::SpeechOverflow => {
+                write!(f, "the model sent more speech than limits.model_speech_seconds allows to wait")
+            }
+            Cause::ShutDown => write!(f, "the relay is shutting down"),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A listening socket that survives running out of file descriptors.
+//!
+//! Runs in: the accept thread. Owns the socket and one spare descriptor.
+//! Never ends the loop: what cannot be accepted is shed.
+//! Invariant: a connection that finds no descriptor is accepted on the spare one and closed at once, so that it does
+//! not stay in the backlog and wake the loop for ever.
+
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+const BACKLOG: i32 = 1024;
+
+/// What [`Listener::accept`] brought.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A connection, non-blocking, and the peer's address.
+    Connection(TcpStream, SocketAddr),
+    /// A connection was closed because no descriptor is left.
+    Shed,
+    /// A connection ended before it was accepted.
+    Gone,
+    /// Nothing more for now.
+    None,
+}
+
+/// See the head of this file.
+pub struct Listener {
+    socket: mio::net::TcpListener,
+    spare: Option<File>,
+}
+
+impl Listener {
+    /// Listens.
+    ///
+    /// # Errors
+    /// Those of `bind` and `listen`: the port is taken, or needs privileges, or the address is not of this machine.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Self { socket: mio::net::TcpListener::from_std(socket.into()), spare: spare() })
+    }
+
+    /// The address it listens on, with the port that the system chose.
+    ///
+    /// # Errors
+    /// Those of `getsockname`.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Registers with a poll.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl`.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.socket, token, Interest::READABLE)
+    }
+
+    /// The next connection.
+    pub fn accept(&mut self) -> Accepted {
+        match self.socket.accept() {
+            Ok((socket, peer)) => Accepted::Connection(socket.into(), peer),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::None,
+            Err(error) if is_out_of_descriptors(&error) => {
+                self.spare = None;
+                let shed = self.socket.accept().is_ok();
+                self.spare = spare();
+                if shed { Accepted::Shed } else { Accepted::None }
+            }
+            Err(_) => Accepted::Gone,
+        }
+    }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    // EMFILE and ENFILE of errno(3); ENOBUFS and ENOMEM ask for the same answer.
+    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
+}

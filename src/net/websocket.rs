@@ -1,0 +1,155 @@
+//! A WebSocket over a non-blocking stream, read to exhaustion and written without piling up.
+//!
+//! Runs in: the telephony and gemini threads. Owns the stream and tungstenite's state of the protocol (RFC 6455).
+//! Never blocks; every size is bounded.
+//! Invariant: [`Connection::is_idle`] is true exactly when everything sent so far has left for the kernel.
+
+use std::io;
+
+use tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig};
+use tungstenite::{Error, Message};
+
+use crate::base::limits::WRITE_BACKLOG_BYTES;
+use crate::net::stream::Stream;
+
+/// What a read brought.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A message; pings are answered already.
+    Message(Message),
+    /// Nothing more until the poll reports the socket again.
+    Drained,
+    /// The connection is over and its socket can be dropped.
+    Over(End),
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Both sides have closed, or the peer closed after its close frame.
+    Closed,
+    /// The connection broke; what the system said.
+    Dropped(String),
+    /// A message or frame was longer than allowed.
+    TooBig(String),
+    /// The peer broke the protocol.
+    Protocol(String),
+}
+
+/// tungstenite's limits for one side.
+pub fn limits(read_bytes: usize, message_bytes: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(read_bytes)
+        // Nothing leaves before a flush, so that several messages of a pass cost one system call.
+        .write_buffer_size(WRITE_BACKLOG_BYTES / 2)
+        .max_write_buffer_size(WRITE_BACKLOG_BYTES)
+        .max_message_size(Some(message_bytes))
+        .max_frame_size(Some(message_bytes))
+}
+
+/// See the head of this file.
+pub struct Connection {
+    socket: WebSocket<Stream>,
+    idle: bool,
+}
+
+impl Connection {
+    /// A connection whose upgrade is complete, with the bytes that were read behind the upgrade.
+    pub fn server(stream: Stream, behind_upgrade: Vec<u8>, config: WebSocketConfig) -> Self {
+        Self {
+            socket: WebSocket::from_partially_read(stream, behind_upgrade, Role::Server, Some(config)),
+            idle: true,
+        }
+    }
+
+    /// A connection that tungstenite has upgraded.
+    pub fn upgraded(socket: WebSocket<Stream>) -> Self {
+        Self { socket, idle: true }
+    }
+
+    /// The stream below.
+    pub fn stream(&self) -> &Stream {
+        self.socket.get_ref()
+    }
+
+    /// Passes on what the poll reported, see [`Stream::rearm`].
+    pub fn rearm(&mut self, ending: bool) {
+        self.socket.get_mut().rearm(ending);
+    }
+
+    /// The next message.
+    pub fn read(&mut self) -> Incoming {
+        match self.socket.read() {
+            Ok(message) => {
+                if matches!(message, Message::Ping(_) | Message::Close(_)) {
+                    // The answer is queued inside tungstenite and leaves with the next flush.
+                    _ = self.flush();
+                }
+                Incoming::Message(message)
+            }
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Incoming::Drained,
+            Err(error) => Incoming::Over(end_of(error)),
+        }
+    }
+
+    /// Queues a message, to leave with the next [`Connection::flush`].
+    ///
+    /// # Errors
+    /// How the connection ended, a backlog beyond the limit included.
+    pub fn queue(&mut self, message: Message) -> Result<(), End> {
+        self.idle = false;
+        let result = self.socket.write(message);
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => self.outcome(Err(error)),
+        }
+    }
+
+    /// Sends what is queued, as far as the kernel takes it now; to be called again when the poll reports the socket
+    /// writable.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub fn flush(&mut self) -> Result<(), End> {
+        let result = self.socket.flush();
+        self.outcome(result)
+    }
+
+    /// Whether everything sent has left for the kernel.
+    pub fn is_idle(&self) -> bool {
+        self.idle
+    }
+
+    /// Starts the closing handshake; reading goes on until [`Incoming::Over`].
+    pub fn close(&mut self, frame: CloseFrame) {
+        let result = self.socket.close(Some(frame));
+        // A connection that is already broken says so at the next read.
+        _ = self.outcome(result);
+        _ = self.flush();
+    }
+
+    fn outcome(&mut self, result: Result<(), Error>) -> Result<(), End> {
+        match result {
+            Ok(()) => self.idle = true,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => self.idle = false,
+            // Writing after a close is ours to have known: the close is reported by the next read.
+            Err(Error::Protocol(tungstenite::error::ProtocolError::SendAfterClosing)) => {}
+            Err(error) => return Err(end_of(error)),
+        }
+        Ok(())
+    }
+}
+
+fn end_of(error: Error) -> End {
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => End::Closed,
+        Error::Io(error) => End::Dropped(error.to_string()),
+        Error::Tls(error) => End::Dropped(error.to_string()),
+        Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+            End::Dropped("the connection ended without a closing handshake".into())
+        }
+        Error::Capacity(error) => End::TooBig(error.to_string()),
+        Error::WriteBufferFull(_) => End::Dropped("the peer takes nothing more".into()),
+        other => End::Protocol(other.to_string()),
+    }
+}

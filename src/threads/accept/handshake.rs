@@ -1,0 +1,287 @@
+//! One connection before it is a call: first byte, TLS, HTTP upgrade request, answer.
+//!
+//! Runs in: the accept thread. Owns the socket and at most 16 KiB of its request.
+//! Never blocks; never sizes anything by what the peer says.
+//! Invariant: whatever the peer sends and in whatever pieces, a handshake ends in a request, a refusal or its deadline.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsAcceptor};
+
+use crate::base::Instant;
+use crate::base::limits::{UPGRADE_REQUEST_BYTES, UPGRADE_REQUEST_HEADERS};
+use crate::codec::mod_audio_stream::RequestFacts;
+use crate::net::stream::Stream;
+use crate::telemetry::RefusalReason;
+
+/// The first byte of a TLS handshake record, RFC 8446 section 5.1.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// How long a refused peer may take to read why, before the socket is dropped.
+const LINGER_MS: u64 = 500;
+
+enum Stage {
+    FirstByte(TcpStream),
+    Tls(MidHandshakeTlsStream<TcpStream>),
+    Request(Stream, Vec<u8>),
+    /// The answer is on its way; afterwards the peer may read it in peace.
+    Refusing(Stream, Vec<u8>),
+    Lingering(Stream),
+}
+
+/// See the head of this file.
+pub struct Handshake {
+    stage: Option<Stage>,
+    /// Where the peer is.
+    pub peer: SocketAddr,
+    /// When it is given up.
+    pub deadline: Instant,
+    refused: bool,
+}
+
+/// A complete request, to be admitted or refused.
+pub struct Upgrade {
+    /// Who asks.
+    pub peer: SocketAddr,
+    /// What the request says of the call.
+    pub facts: RequestFacts,
+    /// The answer that upgrades the connection, complete.
+    pub answer: Vec<u8>,
+    /// The socket, to be written the answer to.
+    pub stream: Stream,
+    /// What came behind the request.
+    pub behind: Vec<u8>,
+}
+
+/// What a step of a handshake led to.
+pub enum Step {
+    /// Wait for the socket.
+    Wait,
+    /// The request is complete.
+    Upgrade(Box<Upgrade>),
+    /// The connection is over.
+    Over,
+    /// The peer was refused for this reason; the answer may still be on its way.
+    Refused(RefusalReason, &'static str),
+}
+
+impl Handshake {
+    /// A connection just accepted, whose socket is non-blocking.
+    pub fn new(socket: TcpStream, peer: SocketAddr, deadline: Instant) -> Self {
+        Self { stage: Some(Stage::FirstByte(socket)), peer, deadline, refused: false }
+    }
+
+    /// Whether the peer was refused already, so that its end is no news.
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Goes on as far as the socket allows.
+    pub fn step(&mut self, now: Instant, tls: Option<&TlsAcceptor>) -> Step {
+        loop {
+            let Some(stage) = self.stage.take() else { return Step::Over };
+            let next = match stage {
+                Stage::FirstByte(socket) => self.first_byte(now, socket, tls),
+                Stage::Tls(middle) => self.after_tls(now, middle.handshake()),
+                Stage::Request(stream, head) => self.request(now, stream, head),
+                Stage::Refusing(stream, answer) => return self.refusing(stream, answer),
+                Stage::Lingering(stream) => return self.linger(stream),
+            };
+            match next {
+                Ok(Next::Go(stage)) => self.stage = Some(stage),
+                Ok(Next::Wait(stage)) => {
+                    self.stage = Some(stage);
+                    return Step::Wait;
+                }
+                Ok(Next::Done(step)) => return step,
+                Err(_) => return Step::Over,
+            }
+        }
+    }
+
+    /// Answers with a refusal; to be stepped on until it is over.
+    pub fn refuse(&mut self, now: Instant, stream: Stream, reason: RefusalReason, why: &str) -> Step {
+        self.refused = true;
+        self.deadline = now.plus_ms(LINGER_MS);
+        self.refusing(stream, refusal(reason, why))
+    }
+
+    fn first_byte(&mut self, now: Instant, socket: TcpStream, tls: Option<&TlsAcceptor>) -> io::Result<Next> {
+        let mut first = [0];
+        match socket.peek(&mut first) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) if first[0] == TLS_HANDSHAKE => match tls {
+                Some(acceptor) => self.after_tls(now, acceptor.accept(socket)),
+                None => {
+                    self.refused = true;
+                    Ok(Next::Done(Step::Refused(
+                        RefusalReason::TlsFailed,
+                        "TLS was spoken, but listen.tls_certificate and listen.tls_key are not set",
+                    )))
+                }
+            },
+            Ok(_) if !first[0].is_ascii_alphabetic() => {
+                Ok(self.refuse_as(now, Stream::plain(socket), RefusalReason::NotWebSocket, "not HTTP"))
+            }
+            Ok(_) => Ok(Next::Go(Stage::Request(Stream::plain(socket), Vec::new()))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Next::Wait(Stage::FirstByte(socket))),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn after_tls(
+        &mut self,
+        _now: Instant,
+        result: Result<native_tls::TlsStream<TcpStream>, HandshakeError<TcpStream>>,
+    ) -> io::Result<Next> {
+        match result {
+            Ok(stream) => Ok(Next::Go(Stage::Request(Stream::tls(stream), Vec::new()))),
+            Err(HandshakeError::WouldBlock(middle)) => Ok(Next::Wait(Stage::Tls(middle))),
+            Err(HandshakeError::Failure(_)) => {
+                self.refused = true;
+                Ok(Next::Done(Step::Refused(RefusalReason::TlsFailed, "the TLS handshake failed")))
+            }
+        }
+    }
+
+    fn request(&mut self, now: Instant, mut stream: Stream, mut head: Vec<u8>) -> io::Result<Next> {
+        stream.rearm(true);
+        let mut piece = [0; 2048];
+        loop {
+            match stream.read(&mut piece) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => head.extend_from_slice(&piece[..n]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Next::Wait(Stage::Request(stream, head)));
+                }
+                Err(error) => return Err(error),
+            }
+            if let Some(length) = head_length(&head) {
+                let behind = head.split_off(length);
+                return Ok(match parse(&head) {
+                    Ok((facts, answer)) => Next::Done(Step::Upgrade(Box::new(Upgrade {
+                        peer: self.peer,
+                        facts,
+                        answer,
+                        stream,
+                        behind,
+                    }))),
+                    Err((reason, why)) => self.refuse_as(now, stream, reason, why),
+                });
+            }
+            if head.len() > UPGRADE_REQUEST_BYTES {
+                let why = "the request's head is longer than 16 KiB";
+                return Ok(self.refuse_as(now, stream, RefusalReason::BadRequest, why));
+            }
+        }
+    }
+
+    fn refuse_as(&mut self, now: Instant, stream: Stream, reason: RefusalReason, why: &'static str) -> Next {
+        match self.refuse(now, stream, reason, why) {
+            Step::Wait | Step::Over => Next::Done(Step::Refused(reason, why)),
+            step => Next::Done(step),
+        }
+    }
+
+    fn refusing(&mut self, mut stream: Stream, mut answer: Vec<u8>) -> Step {
+        match stream.write(&answer) {
+            Ok(n) if n == answer.len() => {
+                _ = stream.flush();
+                _ = stream.socket().shutdown(Shutdown::Write);
+                self.linger(stream)
+            }
+            Ok(n) => {
+                answer.drain(..n);
+                self.stage = Some(Stage::Refusing(stream, answer));
+                Step::Wait
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.stage = Some(Stage::Refusing(stream, answer));
+                Step::Wait
+            }
+            Err(_) => Step::Over,
+        }
+    }
+
+    /// Reads what the peer still sends, a little: closing with unread bytes would reset the connection and could take
+    /// the answer with it.
+    fn linger(&mut self, mut stream: Stream) -> Step {
+        stream.rearm(true);
+        let mut piece = [0; 2048];
+        for _ in 0..8 {
+            match stream.read(&mut piece) {
+                Ok(0) => return Step::Over,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stage = Some(Stage::Lingering(stream));
+                    return Step::Wait;
+                }
+                Err(_) => return Step::Over,
+            }
+        }
+        Step::Over
+    }
+}
+
+enum Next {
+    Go(Stage),
+    Wait(Stage),
+    Done(Step),
+}
+
+/// Length of the request's head with the empty line that ends it, if it is complete.
+fn head_length(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
+}
+
+/// Reads the head and makes the answer that would upgrade the connection.
+fn parse(head: &[u8]) -> Result<(RequestFacts, Vec<u8>), (RefusalReason, &'static str)> {
+    let malformed = (RefusalReason::BadRequest, "the request is not HTTP/1.1");
+    let mut headers = [httparse::EMPTY_HEADER; UPGRADE_REQUEST_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err((RefusalReason::BadRequest, "the request has more than 64 headers"));
+        }
+        _ => return Err(malformed),
+    }
+    let target = request.path.unwrap_or("/");
+    let mut typed = http::Request::builder()
+        .method(request.method.unwrap_or_default())
+        // The target is read by the codec, which tolerates what `http::Uri` refuses; here it would only be in the way.
+        .uri("/")
+        .version(if request.version == Some(1) { http::Version::HTTP_11 } else { http::Version::HTTP_10 });
+    for header in request.headers.iter() {
+        typed = typed.header(header.name, header.value);
+    }
+    let typed = typed.body(()).map_err(|_| malformed)?;
+    let mut response = tungstenite::handshake::server::create_response(&typed)
+        .map_err(|_| (RefusalReason::NotWebSocket, "not a WebSocket upgrade (RFC 6455 section 4.2.1)"))?;
+    let facts =
+        RequestFacts::from_request(target, request.headers.iter().map(|header| (header.name, header.value)));
+    if let Some(subprotocol) = facts.flavour.subprotocol() {
+        let value = http::HeaderValue::from_static(subprotocol);
+        response.headers_mut().insert("Sec-WebSocket-Protocol", value);
+    }
+    let mut answer = Vec::with_capacity(256);
+    tungstenite::handshake::server::write_response(&mut answer, &response).map_err(|_| malformed)?;
+    Ok((facts, answer))
+}
+
+/// The complete HTTP answer to a refused request.
+pub fn refusal(reason: RefusalReason, why: &str) -> Vec<u8> {
+    let Some((status, phrase)) = reason.http_status() else { return Vec::new() };
+    let body = format!("{}: {why}\n", reason.label());
+    let more = match status {
+        426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        429 | 503 => "Retry-After: 1\r\n",
+        _ => "",
+    };
+    format!(
+        "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{more}Connection: \
+         close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}

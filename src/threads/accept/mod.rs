@@ -1,0 +1,344 @@
+//! The accept thread: the door. Listens, finishes handshakes, admits calls and hands them to their threads.
+//!
+//! Runs in: one accept thread. Owns the listening socket and unfinished handshakes.
+//! Never blocks but in its poll; decides from memory.
+//! Invariant: a call exists from the moment of its 101, with its rings at telephony, dsp and gemini and its offer at
+//! control, in that order of need; whoever is refused is told why and counted.
+
+pub mod handshake;
+
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, warn};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use native_tls::TlsAcceptor;
+use slab::Slab;
+
+use crate::base::{CallId, Instant};
+use crate::call::Registry;
+use crate::config::{ListenConfig, Secret};
+use crate::dsp::{Playout, Uplink};
+use crate::net::listener::{Accepted, Listener};
+use crate::net::options;
+use crate::net::stream::Stream;
+use crate::sync::rings::call_rings;
+use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
+use crate::telemetry::{Counters, RefusalReason};
+use crate::threads::dsp::{DspCall, DspOrder};
+use crate::threads::messages::{ControlInput, GeminiOrder, NewLeg, NewModelSide, Offer, TelephonyOrder};
+use crate::threads::telephony::leg::LegDefaults;
+use handshake::{Handshake, Step, Upgrade, refusal};
+
+const BELL: Token = Token(usize::MAX);
+const LISTENER: Token = Token(usize::MAX - 1);
+/// Connections accepted in one pass, before handshakes get their turn.
+const ACCEPTS_PER_PASS: usize = 64;
+
+/// What the thread is told.
+pub enum AcceptOrder {
+    /// Stop listening; refuse nothing more, accept nothing more, end the thread.
+    Stop,
+}
+
+/// One shard's threads, as the acceptor sees them.
+pub struct ShardDoor {
+    /// The telephony thread.
+    pub telephony: Outbox<TelephonyOrder>,
+    /// The gemini thread.
+    pub gemini: Outbox<GeminiOrder>,
+    /// The dsp workers.
+    pub workers: Vec<Outbox<DspOrder>>,
+    /// The number of the first of them over all shards.
+    pub first_worker: usize,
+}
+
+/// What the thread is built from.
+pub struct AcceptParts {
+    /// Its poll, whose waker is the mailbox's bell.
+    pub poll: Poll,
+    /// Its mailbox.
+    pub inbox: Mailbox<AcceptOrder>,
+    /// Its own bell.
+    pub own: Doorbell,
+    /// The listening socket.
+    pub listener: Listener,
+    /// TLS, where it is configured.
+    pub tls: Option<TlsAcceptor>,
+    /// The shards.
+    pub shards: Vec<ShardDoor>,
+    /// To the control thread.
+    pub control: Outbox<ControlInput>,
+    /// Who may have a slot.
+    pub registry: Arc<Registry>,
+    /// The process's counters.
+    pub counters: Arc<Counters>,
+    /// The clock.
+    pub clock: Clock,
+    /// The door's configuration.
+    pub listen: ListenConfig,
+    /// What a leg is taken to be.
+    pub defaults: LegDefaults,
+    /// Milliseconds of filled silence after which the uplink's stream is ended; 0 for never.
+    pub stream_end_after_ms: u64,
+}
+
+/// A doorbell on the thread's poll.
+///
+/// # Errors
+/// Those of making an eventfd.
+pub fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
+    crate::sync::doorbell::poll_doorbell(poll, BELL)
+}
+
+/// The thread's state.
+pub struct Acceptor {
+    parts: AcceptParts,
+    handshakes: Slab<Handshake>,
+    next_worker: usize,
+}
+
+impl Acceptor {
+    /// The thread's state before its first pass.
+    pub fn new(parts: AcceptParts) -> Self {
+        Self { parts, handshakes: Slab::new(), next_worker: 0 }
+    }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    /// Those of the poll itself, which leave nothing to go on with.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(512);
+        self.parts.listener.register(self.parts.poll.registry(), LISTENER)?;
+        let mut listening = false;
+        loop {
+            let wait = if listening { Some(Duration::ZERO) } else { self.next_deadline() };
+            match self.parts.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.parts.own.answer();
+            if let Some(AcceptOrder::Stop) = self.parts.inbox.take() {
+                return Ok(());
+            }
+            let now = self.parts.clock.now();
+            for event in &events {
+                match event.token() {
+                    BELL => {}
+                    LISTENER => listening = true,
+                    Token(key) => self.step(now, key),
+                }
+            }
+            if listening {
+                listening = self.accept(now);
+            }
+            self.expire(now);
+            self.flush();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let now = self.parts.clock.now();
+        let earliest = self.handshakes.iter().map(|(_, handshake)| handshake.deadline).min();
+        // The longest wait bounds how long a message that was held back stays.
+        Some(earliest.map_or(Duration::from_secs(1), |at| at.since(now) + Duration::from_millis(1)))
+    }
+
+    /// Accepts what waits. Returns whether more may wait.
+    fn accept(&mut self, now: Instant) -> bool {
+        for _ in 0..ACCEPTS_PER_PASS {
+            match self.parts.listener.accept() {
+                Accepted::Connection(socket, peer) => self.welcome(now, socket, peer),
+                Accepted::Shed => self.refuse_counted(None, RefusalReason::Descriptors, "no file descriptor left"),
+                Accepted::Gone => {}
+                Accepted::None => return false,
+            }
+        }
+        true
+    }
+
+    fn welcome(&mut self, now: Instant, socket: TcpStream, peer: SocketAddr) {
+        if !self.parts.listen.allows(peer.ip()) {
+            let why = "this address is in no network of listen.allow";
+            self.turn_away(&socket, peer, RefusalReason::AddressNotAllowed, why);
+            return;
+        }
+        if options::apply(&socket).is_err() {
+            return;
+        }
+        if self.handshakes.len() >= self.parts.listen.max_handshakes {
+            self.evict();
+        }
+        let deadline = now.plus_us(self.parts.listen.handshake_timeout.as_micros() as u64);
+        let entry = self.handshakes.vacant_entry();
+        let key = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let source = socket.as_raw_fd();
+        if self.parts.poll.registry().register(&mut SourceFd(&source), Token(key), interest).is_err() {
+            return;
+        }
+        entry.insert(Handshake::new(socket, peer, deadline));
+        self.step(now, key);
+    }
+
+    /// Refuses a connection that does not deserve a handshake.
+    fn turn_away(&self, mut socket: &TcpStream, peer: SocketAddr, reason: RefusalReason, why: &str) {
+        _ = socket.write(&refusal(reason, why));
+        _ = socket.shutdown(Shutdown::Write);
+        self.refuse_counted(Some(peer), reason, why);
+    }
+
+    /// Makes room for a new handshake: the oldest unfinished one goes, for an honest peer finishes in milliseconds.
+    fn evict(&mut self) {
+        let oldest = self.handshakes.iter().min_by_key(|(_, handshake)| handshake.deadline).map(|(key, _)| key);
+        if let Some(handshake) = oldest.and_then(|key| self.handshakes.try_remove(key))
+            && !handshake.is_refused()
+        {
+            let why = "listen.max_handshakes were unfinished and this was the oldest";
+            self.refuse_counted(Some(handshake.peer), RefusalReason::TooManyHandshakes, why);
+        }
+    }
+
+    fn refuse_counted(&self, peer: Option<SocketAddr>, reason: RefusalReason, why: &str) {
+        self.parts.counters.refuse(reason);
+        match peer {
+            Some(peer) => debug!("refused {peer} ({}): {why}", reason.label()),
+            None => debug!("refused ({}): {why}", reason.label()),
+        }
+    }
+
+    fn step(&mut self, now: Instant, key: usize) {
+        let Some(handshake) = self.handshakes.get_mut(key) else { return };
+        match handshake.step(now, self.parts.tls.as_ref()) {
+            Step::Wait => {}
+            Step::Over => _ = self.handshakes.try_remove(key),
+            Step::Refused(reason, why) => {
+                let peer = handshake.peer;
+                self.refuse_counted(Some(peer), reason, why);
+            }
+            Step::Upgrade(upgrade) => self.upgrade(now, key, *upgrade),
+        }
+    }
+
+    fn upgrade(&mut self, now: Instant, key: usize, upgrade: Upgrade) {
+        if let Some(expected) = &self.parts.listen.token
+            && !token_matches(&upgrade, expected)
+        {
+            let why = "the token is missing or wrong (listen.token)";
+            return self.refuse(now, key, upgrade, RefusalReason::Token, why);
+        }
+        match self.parts.registry.admit(now, upgrade.peer.ip()) {
+            Ok(id) => {
+                self.handshakes.remove(key);
+                self.hand_over(now, id, upgrade);
+            }
+            Err(reason) => {
+                let why = match reason {
+                    RefusalReason::Draining => "the relay is shutting down",
+                    RefusalReason::RateLimited => {
+                        "too many new calls from this address (listen.max_calls_per_second_per_address)"
+                    }
+                    _ => "as many calls as allowed are running (listen.max_calls)",
+                };
+                self.refuse(now, key, upgrade, reason, why);
+            }
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, key: usize, upgrade: Upgrade, reason: RefusalReason, why: &str) {
+        self.refuse_counted(Some(upgrade.peer), reason, why);
+        let Some(handshake) = self.handshakes.get_mut(key) else { return };
+        if matches!(handshake.refuse(now, upgrade.stream, reason, why), Step::Over) {
+            self.handshakes.remove(key);
+        }
+    }
+
+    /// Answers the upgrade and gives the call to its threads.
+    fn hand_over(&mut self, now: Instant, id: CallId, upgrade: Upgrade) {
+        let Upgrade { peer, facts, answer, mut stream, behind } = upgrade;
+        // An empty socket takes 200 bytes or is broken.
+        let answered = stream.write(&answer).and_then(|n| {
+            stream.flush()?;
+            if n == answer.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+        });
+        if let Err(error) = answered.and_then(|()| self.deregister(&stream)) {
+            debug!("{peer}: the upgrade could not be answered: {error}");
+            self.parts.registry.release(id);
+            return;
+        }
+        for note in &facts.notes {
+            warn!("call {id} from {peer}: {note}");
+        }
+        let fields = facts.url.clone().or(facts.headers.clone());
+        let format = self.parts.defaults.format(&fields);
+        let shared = Arc::new(CallShared::new(id, format));
+        let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
+        let shard_number = id.slot as usize % self.parts.shards.len();
+        let worker = self.next_worker;
+        self.next_worker = self.next_worker.wrapping_add(1);
+        let shard = &mut self.parts.shards[shard_number];
+        let worker = worker % shard.workers.len();
+        shard.workers[worker].send(DspOrder::Add(Box::new(DspCall {
+            id,
+            rings: dsp_rings,
+            shared: Arc::clone(&shared),
+            uplink: Uplink::new(now, format.rate, self.parts.stream_end_after_ms),
+            playout: Playout::new(now, shared.turn(), format.rate),
+        })));
+        let new = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
+        shard.gemini.send(GeminiOrder::Add(Box::new(new)));
+        let offer = Offer {
+            id,
+            shared: Arc::clone(&shared),
+            fields: fields.clone(),
+            peer,
+            shard: shard_number,
+            worker: shard.first_worker + worker,
+        };
+        self.parts.control.send(ControlInput::Offered(Box::new(offer)));
+        shard.telephony.send(TelephonyOrder::Add(Box::new(NewLeg {
+            id,
+            shared,
+            rings: telephony_rings,
+            stream,
+            behind_upgrade: behind,
+            fields,
+            flavour: facts.flavour,
+        })));
+    }
+
+    fn deregister(&self, stream: &Stream) -> io::Result<()> {
+        self.parts.poll.registry().deregister(&mut SourceFd(&stream.socket().as_raw_fd()))
+    }
+
+    /// Gives up handshakes whose time is over.
+    fn expire(&mut self, now: Instant) {
+        let expired: Vec<_> =
+            self.handshakes.iter().filter(|(_, h)| now >= h.deadline).map(|(key, _)| key).collect();
+        for key in expired {
+            let handshake = self.handshakes.remove(key);
+            if !handshake.is_refused() {
+                let why = "the handshake did not finish within listen.handshake_timeout_ms";
+                self.refuse_counted(Some(handshake.peer), RefusalReason::HandshakeTimeout, why);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        self.parts.control.flush();
+        for shard in &mut self.parts.shards {
+            shard.telephony.flush();
+            shard.gemini.flush();
+            shard.workers.iter_mut().for_each(|worker| _ = worker.flush());
+        }
+    }
+}
+
+fn token_matches(upgrade: &Upgrade, expected: &Secret) -> bool {
+    upgrade.facts.token.as_ref().is_some_and(|token| token.matches(expected.expose().as_bytes()))
+}

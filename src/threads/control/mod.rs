@@ -1,0 +1,296 @@
+//! The control thread: every call's machine.
+//!
+//! Runs in: one control thread. Owns the machines; carries out their orders by sending messages.
+//! Never blocks but in its park; opens no socket.
+//! Invariant: a slot is given free only after telephony, dsp and gemini have let go of the call.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use log::{debug, info, warn};
+
+use crate::base::{CallId, Instant};
+use crate::call::machine::CallTerms;
+use crate::call::{Fact, Machine, Order, Outcome, Part, Registry};
+use crate::net::dial::Target;
+use crate::sync::shared::TallySnapshot;
+use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
+use crate::telemetry::counters::Counters;
+use crate::threads::dial::DialPool;
+use crate::threads::dsp::{DspCall, DspOrder};
+use crate::threads::messages::{ControlInput, DialRequest, GeminiOrder, Offer, TelephonyOrder};
+
+/// What the thread is built from.
+pub struct ControlParts {
+    /// Its mailbox.
+    pub inbox: Mailbox<ControlInput>,
+    /// Its own bell.
+    pub own: Doorbell,
+    /// The telephony thread of each shard.
+    pub telephony: Vec<Outbox<TelephonyOrder>>,
+    /// The gemini thread of each shard.
+    pub gemini: Vec<Outbox<GeminiOrder>>,
+    /// Every dsp worker.
+    pub workers: Vec<Outbox<DspOrder>>,
+    /// Removed calls come back here, from each worker.
+    pub retired: Vec<rtrb::Consumer<Box<DspCall>>>,
+    /// Connects links.
+    pub dial: DialPool,
+    /// Whose slots are given free.
+    pub registry: Arc<Registry>,
+    /// The process's counters.
+    pub counters: Arc<Counters>,
+    /// The clock.
+    pub clock: Clock,
+    /// The time limits and the greeting of calls.
+    pub terms: CallTerms,
+    /// Where links go.
+    pub target: Arc<Target>,
+    /// The setup message of the agent.
+    pub setup: Arc<str>,
+    /// How often the counters are logged; never if `None`.
+    pub stats_interval: Option<Duration>,
+    /// Calls in the process at most: slots are below it.
+    pub max_calls: usize,
+}
+
+struct Call {
+    id: CallId,
+    machine: Machine,
+    shared: Arc<CallShared>,
+    shard: usize,
+    worker: usize,
+    peer: std::net::SocketAddr,
+}
+
+/// The thread's state.
+pub struct Control {
+    parts: ControlParts,
+    calls: Vec<Option<Box<Call>>>,
+    live: usize,
+    drain_by: Option<Instant>,
+    next_stats: Option<Instant>,
+}
+
+impl Control {
+    /// The thread's state before its first pass.
+    pub fn new(parts: ControlParts) -> Self {
+        let calls = (0..parts.max_calls).map(|_| None).collect();
+        Self { parts, calls, live: 0, drain_by: None, next_stats: None }
+    }
+
+    /// Serves until drained, then stops the media threads.
+    pub fn run(mut self) {
+        loop {
+            self.parts.own.answer();
+            let now = self.parts.clock.now();
+            while let Some(input) = self.parts.inbox.take() {
+                self.take(now, input);
+            }
+            self.take_retired(now);
+            let deadline = self.tick(now);
+            let sent = self.flush();
+            if self.drain_by.is_some() && self.live == 0 {
+                break;
+            }
+            if !self.parts.own.is_rung() {
+                let wait = deadline.map_or(Duration::from_secs(1), |deadline| deadline.since(now));
+                thread::park_timeout(if sent { wait } else { wait.min(Duration::from_millis(1)) });
+            }
+        }
+        self.log_counters();
+        self.stop_threads();
+    }
+
+    fn take(&mut self, now: Instant, input: ControlInput) {
+        match input {
+            ControlInput::Offered(offer) => self.offered(now, *offer),
+            ControlInput::Fact(id, fact) => self.tell(now, id, fact),
+            ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),
+            ControlInput::LogCounters => self.log_counters(),
+            ControlInput::Drain(by) => {
+                info!("shutting down: no new calls; {} running calls may finish", self.live);
+                self.drain_by = Some(by);
+            }
+        }
+    }
+
+    fn offered(&mut self, now: Instant, offer: Offer) {
+        let Offer { id, shared, fields, peer, shard, worker } = offer;
+        debug!("call {id}: offered from {peer}, {fields}");
+        self.parts.counters.calls.increment();
+        let machine = Machine::new(now, self.parts.terms.clone(), fields);
+        if let Some(place) = self.calls.get_mut(id.slot as usize) {
+            *place = Some(Box::new(Call { id, machine, shared, shard, worker, peer }));
+            self.live += 1;
+        }
+        self.carry_out(now, id);
+    }
+
+    fn call(&mut self, id: CallId) -> Option<&mut Box<Call>> {
+        self.calls.get_mut(id.slot as usize)?.as_mut().filter(|call| call.id == id)
+    }
+
+    fn tell(&mut self, now: Instant, id: CallId, fact: Fact) {
+        let Some(call) = self.call(id) else { return };
+        match &fact {
+            Fact::Identified(fields) => debug!("call {id}: {fields}"),
+            Fact::GoAway(_, left) => info!("call {id}: Gemini will end the link in {left:?}"),
+            Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
+            _ => {}
+        }
+        call.machine.tell(now, fact);
+        self.carry_out(now, id);
+    }
+
+    /// Lets time pass for every call. Returns when it has to be called again.
+    fn tick(&mut self, now: Instant) -> Option<Instant> {
+        let shut_down = self.drain_by.is_some_and(|by| now >= by);
+        let mut due = Vec::new();
+        let mut deadline = self.drain_by.filter(|_| !shut_down);
+        for call in self.calls.iter().flatten() {
+            match call.machine.deadline() {
+                Some(at) if shut_down || now >= at => due.push(call.id),
+                Some(at) => deadline = Some(deadline.map_or(at, |earliest: Instant| earliest.min(at))),
+                None => {}
+            }
+        }
+        for id in due {
+            if let Some(call) = self.call(id) {
+                if shut_down {
+                    call.machine.tell(now, Fact::ShutDown);
+                }
+                call.machine.tick(now);
+            }
+            self.carry_out(now, id);
+        }
+        if let Some(interval) = self.parts.stats_interval {
+            let next = *self.next_stats.get_or_insert(now.plus_us(interval.as_micros() as u64));
+            if now >= next {
+                self.next_stats = None;
+                self.log_counters();
+            }
+            deadline = Some(deadline.map_or(next, |earliest| earliest.min(next)));
+        }
+        deadline
+    }
+
+    fn carry_out(&mut self, now: Instant, id: CallId) {
+        while let Some(call) = self.call(id) {
+            let (shard, worker) = (call.shard, call.worker);
+            let Some(order) = call.machine.next_order() else { return };
+            match order {
+                Order::Dial(link) => {
+                    let deadline = now.plus_us(self.parts.terms.dial_timeout.as_micros() as u64);
+                    let (target, setup) = (Arc::clone(&self.parts.target), Arc::clone(&self.parts.setup));
+                    let request = DialRequest { id, link, target, setup, deadline, shard };
+                    if let Err(end) = self.parts.dial.request(request)
+                        && let Some(call) = self.call(id)
+                    {
+                        call.machine.tell(now, Fact::LinkGone(link, end));
+                    }
+                }
+                Order::Prompt(link, text) => self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text)),
+                Order::CloseLink(link) => self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link)),
+                Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
+                Order::Retire(Part::Dsp) => self.parts.workers[worker].send(DspOrder::Remove(id)),
+                Order::Retire(Part::Gemini) => self.parts.gemini[shard].send(GeminiOrder::Retire(id)),
+                Order::Finish(outcome) => self.finish(now, id, &outcome),
+            }
+        }
+    }
+
+    fn take_retired(&mut self, now: Instant) {
+        let mut ids = Vec::new();
+        for retired in &mut self.parts.retired {
+            while let Ok(call) = retired.pop() {
+                ids.push(call.id);
+            }
+        }
+        for id in ids {
+            self.tell(now, id, Fact::Retired(Part::Dsp));
+        }
+    }
+
+    fn finish(&mut self, now: Instant, id: CallId, outcome: &Outcome) {
+        let Some(call) = self.calls.get_mut(id.slot as usize).and_then(Option::take) else { return };
+        self.live -= 1;
+        self.parts.registry.release(id);
+        let tally = call.shared.tally.snapshot();
+        self.count(outcome, &tally);
+        let machine = &call.machine;
+        let line = format!(
+            "call {id}: ended by {} ({}): {outcome}; {}, from {}, {:.1} s, {}",
+            outcome.by.label(),
+            outcome.label(),
+            machine.fields(),
+            call.peer,
+            now.since_ms(machine.offered_at()) as f64 / 1000.0,
+            summary(machine, &tally)
+        );
+        if outcome.is_failure() { warn!("{line}") } else { info!("{line}") }
+    }
+
+    fn count(&self, outcome: &Outcome, tally: &TallySnapshot) {
+        let counters = &self.parts.counters;
+        counters.ended(outcome.by.label(), outcome.label());
+        counters.add_tally(tally);
+        if tally.barge_ins > 0 {
+            counters.barge_in_residual.observe_us(tally.residual_us_max);
+        }
+    }
+
+    fn flush(&mut self) -> bool {
+        let mut sent = true;
+        for outbox in &mut self.parts.telephony {
+            sent &= outbox.flush();
+        }
+        for outbox in &mut self.parts.gemini {
+            sent &= outbox.flush();
+        }
+        for outbox in &mut self.parts.workers {
+            sent &= outbox.flush();
+        }
+        sent
+    }
+
+    fn log_counters(&self) {
+        info!("counters: {}", self.parts.counters.summary());
+    }
+
+    fn stop_threads(&mut self) {
+        for outbox in &mut self.parts.telephony {
+            outbox.send(TelephonyOrder::Stop);
+        }
+        for outbox in &mut self.parts.gemini {
+            outbox.send(GeminiOrder::Stop);
+        }
+        for outbox in &mut self.parts.workers {
+            outbox.send(DspOrder::Stop);
+        }
+    }
+}
+
+/// What an operator wants to know of a call at a glance.
+fn summary(machine: &Machine, tally: &TallySnapshot) -> String {
+    let events = machine.events();
+    let ready_ms = machine.answered_at().map(|at| at.since_ms(machine.offered_at()));
+    let ready = ready_ms.map_or("the model never ready".into(), |ms| format!("the model ready after {ms} ms"));
+    format!(
+        "{ready}, turns {}, barge-ins {} (residual at most {} ms), underruns {} ({} ms), slips {}, caller's audio \
+         {:.1} s (silence filled {:.1} s, dropped {:.1} s), model's {:.1} s, tokens {}+{}",
+        events.turns,
+        events.interruptions,
+        tally.residual_us_max / 1000,
+        tally.underruns,
+        tally.underrun_us / 1000,
+        tally.slips,
+        tally.uplink_frames as f64 / 50.0,
+        tally.silence_frames as f64 / 50.0,
+        tally.uplink_frames_dropped as f64 / 50.0,
+        tally.model_samples as f64 / 24_000.0,
+        events.prompt_tokens,
+        events.response_tokens
+    )
+}

@@ -1,0 +1,182 @@
+//! The dsp worker: runs the uplink and the playout of its calls. The only pacer.
+//!
+//! Runs in: N dsp threads, each with its own calls. Owns their resamplers and the middle ends of their rings.
+//! Never allocates, frees, locks, logs, formats, or makes a system call but park, wake and sleep; reads the clock once
+//! a pass.
+//! Invariant: a call's memory comes and goes in the box in which control sent it.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::base::{CallId, Instant};
+use crate::dsp::playout::PlayoutReport;
+use crate::dsp::uplink::UplinkReport;
+use crate::dsp::{Playout, Uplink};
+use crate::sync::rings::DspRings;
+use crate::sync::shared::{add, raise};
+use crate::sync::{CallShared, Clock, Doorbell, Mailbox};
+
+/// One call's share of a dsp worker.
+pub struct DspCall {
+    /// Which call.
+    pub id: CallId,
+    /// Its rings.
+    pub rings: DspRings,
+    /// Its numbers.
+    pub shared: Arc<CallShared>,
+    /// Caller to model.
+    pub uplink: Uplink,
+    /// Model to caller.
+    pub playout: Playout,
+}
+
+/// What control and accept tell a worker.
+pub enum DspOrder {
+    /// Serve this call.
+    Add(Box<DspCall>),
+    /// Stop serving it and hand its memory back.
+    Remove(CallId),
+    /// End the thread.
+    Stop,
+}
+
+/// What a pass did, to know whom to wake and when to come back.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct PassReport {
+    /// Something was put into a ring towards telephony.
+    pub to_telephony: bool,
+    /// Something was put into a ring towards gemini.
+    pub to_gemini: bool,
+    /// A removed call waits to be handed back.
+    pub to_control: bool,
+    /// When to come back even if nobody rings.
+    pub deadline: Option<Instant>,
+    /// The thread is to end.
+    pub stop: bool,
+}
+
+/// See the head of this file.
+pub struct Worker {
+    inbox: Mailbox<DspOrder>,
+    calls: Vec<Box<DspCall>>,
+    retired: rtrb::Producer<Box<DspCall>>,
+}
+
+impl Worker {
+    /// A worker for at most `max_calls` calls, which takes orders from `inbox` and hands removed calls back through
+    /// `retired`, a ring with room for all of them.
+    pub fn new(inbox: Mailbox<DspOrder>, retired: rtrb::Producer<Box<DspCall>>, max_calls: usize) -> Self {
+        Self { inbox, calls: Vec::with_capacity(max_calls), retired }
+    }
+
+    /// Calls being served.
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Serves every call once.
+    pub fn pass(&mut self, now: Instant) -> PassReport {
+        let mut report = PassReport::default();
+        while let Some(order) = self.inbox.take() {
+            match order {
+                DspOrder::Add(call) => {
+                    debug_assert!(self.calls.len() < self.calls.capacity(), "admission allowed too many calls");
+                    self.calls.push(call);
+                }
+                DspOrder::Remove(id) => {
+                    if let Some(at) = self.calls.iter().position(|call| call.id == id) {
+                        let pushed = self.retired.push(self.calls.swap_remove(at));
+                        debug_assert!(pushed.is_ok(), "the ring has room for every call");
+                        report.to_control = true;
+                    }
+                }
+                DspOrder::Stop => report.stop = true,
+            }
+        }
+        for call in &mut self.calls {
+            call.pass(now, &mut report);
+        }
+        report
+    }
+}
+
+impl DspCall {
+    fn pass(&mut self, now: Instant, report: &mut PassReport) {
+        let uplink = self.uplink.pass(now, &mut self.rings.caller_in, &mut self.rings.model_out);
+        let playout = self.playout.pass(
+            now,
+            self.shared.turn(),
+            self.shared.format(),
+            &mut self.rings.model_in,
+            &mut self.rings.caller_out,
+        );
+        report.to_gemini |= uplink.frames > 0;
+        report.to_telephony |= playout.frames > 0 || playout.barge_in_residual_us.is_some();
+        for deadline in [uplink.deadline, playout.deadline].into_iter().flatten() {
+            report.deadline = Some(report.deadline.map_or(deadline, |earliest| earliest.min(deadline)));
+        }
+        self.count(&uplink, &playout);
+    }
+
+    fn count(&self, uplink: &UplinkReport, playout: &PlayoutReport) {
+        let tally = &self.shared.tally;
+        if uplink.frames > 0 {
+            add(&tally.uplink_frames, uplink.frames);
+            add(&tally.silence_frames, uplink.silence_frames);
+        }
+        if playout.frames > 0 {
+            add(&tally.downlink_frames, playout.frames);
+            add(&tally.underruns, playout.underruns);
+            add(&tally.underrun_us, playout.underrun_us);
+            add(&tally.slips, playout.slips);
+        }
+        if let Some(residual_us) = playout.barge_in_residual_us {
+            add(&tally.barge_ins, 1);
+            tally.residual_us_last.store(residual_us, std::sync::atomic::Ordering::Relaxed);
+            raise(&tally.residual_us_max, residual_us);
+        }
+    }
+}
+
+/// Whom a worker wakes, and how long it waits for company.
+pub struct Neighbours {
+    /// The worker's own bell.
+    pub own: Doorbell,
+    /// The telephony thread of its shard.
+    pub telephony: Doorbell,
+    /// The gemini thread of its shard.
+    pub gemini: Doorbell,
+    /// The control thread.
+    pub control: Doorbell,
+}
+
+/// Serves calls until told to stop.
+pub fn run(mut worker: Worker, neighbours: &Neighbours, clock: Clock) {
+    loop {
+        neighbours.own.answer();
+        let now = clock.now();
+        let report = worker.pass(now);
+        if report.to_telephony {
+            neighbours.telephony.ring();
+        }
+        if report.to_gemini {
+            neighbours.gemini.ring();
+        }
+        if report.to_control {
+            neighbours.control.ring();
+        }
+        if report.stop {
+            return;
+        }
+        if let Some(company) = crate::threads::company(worker.calls()) {
+            // Whoever rings meanwhile is served together with the others.
+            thread::sleep(company);
+        }
+        if !neighbours.own.is_rung() {
+            // The time that the pass itself took is small against the tolerance of a deadline (the lead).
+            let wait = report.deadline.map_or(Duration::from_secs(1), |deadline| deadline.since(now));
+            thread::park_timeout(wait);
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! The gemini thread: every link of a shard.
+//!
+//! Runs in: one gemini thread a shard. Owns the links' sockets and, through [`model_side`], the speech that waits.
+//! Never blocks but in its poll; per frame it takes no lock and logs nothing.
+//! Invariant: a link's socket is always read, however full the rings are: `interrupted` travels behind the audio that it
+//! cancels.
+
+pub mod model_side;
+pub mod speech;
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use log::debug;
+use mio::{Events, Poll, Token};
+use slab::Slab;
+use tungstenite::Message;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::base::limits::{CLOSE_TIMEOUT_MS, LINK_MESSAGE_BYTES, LINK_READ_BYTES, MESSAGES_PER_PASS};
+use crate::base::{CallId, Instant, LinkNumber};
+use crate::call::{Fact, Part};
+use crate::codec::gemini::client;
+use crate::codec::gemini::close::LinkEnd;
+use crate::net::websocket::{self, Connection, End, Incoming};
+use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
+use crate::telemetry::counters::Counters;
+use crate::threads::messages::{ControlInput, GeminiOrder};
+use model_side::{ModelSide, ModelSideLimits, Wake};
+use speech::SpeechPool;
+
+const BELL: Token = Token(usize::MAX);
+/// How often waiting speech is moved on, against the 200 ms that `model_in` holds.
+const REFILL: Duration = Duration::from_millis(40);
+/// Messages of a link that may be unreadable before the link is given up: one is a curiosity, a series is a peer that
+/// speaks something else.
+const GARBAGE_MAX: u32 = 8;
+
+/// The limits of a link's WebSocket.
+pub fn link_limits() -> tungstenite::protocol::WebSocketConfig {
+    websocket::limits(LINK_READ_BYTES, LINK_MESSAGE_BYTES)
+}
+
+struct Link {
+    connection: Connection,
+    call: CallId,
+    number: LinkNumber,
+    garbage: u32,
+    /// What the server said when it closed.
+    close: Option<LinkEnd>,
+    /// When a closing handshake has taken too long.
+    close_by: Option<Instant>,
+    /// Still to be read although no edge will come: the budget of a pass was used up.
+    remembered: bool,
+}
+
+/// The thread's state.
+pub struct Gemini {
+    poll: Poll,
+    inbox: Mailbox<GeminiOrder>,
+    control: Outbox<ControlInput>,
+    own: Doorbell,
+    telephony: Doorbell,
+    /// The dsp worker of each slot is one of these.
+    workers: Vec<Doorbell>,
+    counters: Arc<Counters>,
+    limits: ModelSideLimits,
+    clock: Clock,
+    pool: SpeechPool,
+    calls: Vec<Option<Box<ModelSide>>>,
+    live_calls: usize,
+    links: Slab<Link>,
+    json: Vec<u8>,
+}
+
+/// What the thread is built from.
+pub struct GeminiParts {
+    /// Its poll, whose waker is `own`.
+    pub poll: Poll,
+    /// Its mailbox.
+    pub inbox: Mailbox<GeminiOrder>,
+    /// To the control thread.
+    pub control: Outbox<ControlInput>,
+    /// Its own bell.
+    pub own: Doorbell,
+    /// The shard's telephony thread.
+    pub telephony: Doorbell,
+    /// The shard's dsp workers.
+    pub workers: Vec<Doorbell>,
+    /// The process's counters.
+    pub counters: Arc<Counters>,
+    /// What of the configuration it needs.
+    pub limits: ModelSideLimits,
+    /// Bytes of speech that may wait in the shard.
+    pub speech_bytes: usize,
+    /// The clock.
+    pub clock: Clock,
+    /// Calls in the process at most: slots are below it.
+    pub max_calls: usize,
+}
+
+/// A doorbell on the thread's poll.
+///
+/// # Errors
+/// Those of making an eventfd.
+pub fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
+    crate::sync::doorbell::poll_doorbell(poll, BELL)
+}
+
+impl Gemini {
+    /// The thread's state before its first pass.
+    pub fn new(parts: GeminiParts) -> Self {
+        Self {
+            poll: parts.poll,
+            inbox: parts.inbox,
+            control: parts.control,
+            own: parts.own,
+            telephony: parts.telephony,
+            workers: parts.workers,
+            counters: parts.counters,
+            limits: parts.limits,
+            clock: parts.clock,
+            pool: SpeechPool::new(parts.speech_bytes),
+            calls: (0..parts.max_calls).map(|_| None).collect(),
+            live_calls: 0,
+            links: Slab::new(),
+            json: Vec::new(),
+        }
+    }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    /// Those of the poll itself, which leave nothing to go on with.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let mut timeout = None;
+        loop {
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.own.answer();
+            let now = self.clock.now();
+            if !self.take_orders(now) {
+                return Ok(());
+            }
+            let mut wake = Wake::default();
+            for event in &events {
+                if event.token() == BELL {
+                    continue;
+                }
+                if let Some(link) = self.links.get_mut(event.token().0) {
+                    if event.is_readable() {
+                        link.connection.rearm(event.is_read_closed());
+                    }
+                    self.serve_link(event.token().0, &mut wake);
+                }
+            }
+            let remembered = self.serve_remembered(&mut wake);
+            let backlog = self.serve_calls(&mut wake);
+            let closing = self.expire_closing(now);
+            if wake.telephony {
+                self.telephony.ring();
+            }
+            if wake.dsp {
+                self.workers.iter().for_each(Doorbell::ring);
+            }
+            self.control.flush();
+            timeout = if remembered {
+                Some(Duration::ZERO)
+            } else if backlog || closing {
+                Some(REFILL)
+            } else {
+                Some(Duration::from_secs(1))
+            };
+            if let Some(company) = crate::threads::company(self.live_calls) {
+                thread::sleep(company);
+            }
+        }
+    }
+
+    fn call(&mut self, id: CallId) -> Option<&mut Box<ModelSide>> {
+        self.calls.get_mut(id.slot as usize)?.as_mut().filter(|call| call.id() == id)
+    }
+
+    fn tell(&mut self, id: CallId, fact: Fact) {
+        self.control.send(ControlInput::Fact(id, fact));
+    }
+
+    /// Returns false when told to stop.
+    fn take_orders(&mut self, now: Instant) -> bool {
+        while let Some(order) = self.inbox.take() {
+            match order {
+                GeminiOrder::Add(new) => {
+                    let call = Box::new(ModelSide::new(*new, self.limits));
+                    let slot = call.id().slot as usize;
+                    if let Some(place) = self.calls.get_mut(slot) {
+                        *place = Some(call);
+                        self.live_calls += 1;
+                    }
+                }
+                GeminiOrder::Connected { id, link, connection, setup } => {
+                    self.connected(id, link, *connection, &setup);
+                }
+                GeminiOrder::Prompt(id, link, text) => self.prompt(id, link, &text),
+                GeminiOrder::CloseLink(id, link) => self.close_link(id, link, now),
+                GeminiOrder::Retire(id) => {
+                    if self.call(id).is_some()
+                        && let Some(call) = self.calls[id.slot as usize].take()
+                    {
+                        call.release(&mut self.pool);
+                        self.live_calls -= 1;
+                    }
+                    self.control.send(ControlInput::Retired(id, Part::Gemini));
+                }
+                GeminiOrder::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn connected(&mut self, id: CallId, number: LinkNumber, mut connection: Connection, setup: &str) {
+        if self.call(id).is_none() {
+            return;
+        }
+        let entry = self.links.vacant_entry();
+        let token = Token(entry.key());
+        let ready = connection
+            .queue(Message::text(setup))
+            .and_then(|()| connection.flush())
+            .and_then(|()| {
+                connection
+                    .stream()
+                    .register(self.poll.registry(), token)
+                    .map_err(|error| End::Dropped(error.to_string()))
+            });
+        if let Err(end) = ready {
+            self.tell(id, Fact::LinkGone(number, link_end(end)));
+            return;
+        }
+        let close = None;
+        entry.insert(Link {
+            connection,
+            call: id,
+            number,
+            garbage: 0,
+            close,
+            close_by: None,
+            // TLS or tungstenite may hold bytes already for which no edge will come.
+            remembered: true,
+        });
+        if let Some(call) = self.call(id) {
+            call.connected(number);
+        }
+        self.tell(id, Fact::LinkConnected(number));
+    }
+
+    fn find_link(&mut self, id: CallId, number: LinkNumber) -> Option<usize> {
+        self.links.iter().find(|(_, link)| link.call == id && link.number == number).map(|(key, _)| key)
+    }
+
+    fn prompt(&mut self, id: CallId, number: LinkNumber, text: &str) {
+        if let Some(key) = self.find_link(id, number)
+            && let Some(link) = self.links.get_mut(key)
+        {
+            // A failed connection says so at its next read.
+            _ = link.connection.queue(Message::text(client::realtime_text(text)));
+            _ = link.connection.flush();
+        }
+    }
+
+    fn close_link(&mut self, id: CallId, number: LinkNumber, now: Instant) {
+        if let Some(call) = self.call(id)
+            && call.link() == number
+        {
+            call.disconnected();
+        }
+        if let Some(key) = self.find_link(id, number)
+            && let Some(link) = self.links.get_mut(key)
+        {
+            link.connection.close(CloseFrame { code: CloseCode::Normal, reason: "".into() });
+            link.close_by = Some(now.plus_ms(CLOSE_TIMEOUT_MS));
+        }
+    }
+
+    /// Reads and flushes one link.
+    fn serve_link(&mut self, key: usize, wake: &mut Wake) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        link.remembered = false;
+        if !link.connection.is_idle()
+            && let Err(end) = link.connection.flush()
+        {
+            return self.drop_link(key, end);
+        }
+        for _ in 0..MESSAGES_PER_PASS {
+            match link.connection.read() {
+                Incoming::Message(Message::Close(frame)) => {
+                    let (code, reason) =
+                        frame.map_or((None, String::new()), |f| (Some(f.code.into()), f.reason.to_string()));
+                    link.close = Some(LinkEnd::from_close(code, reason.as_bytes()));
+                }
+                Incoming::Message(message @ (Message::Text(_) | Message::Binary(_))) => {
+                    let id = link.call;
+                    let Some(call) =
+                        self.calls.get_mut(id.slot as usize).and_then(Option::as_mut).filter(|c| c.id() == id)
+                    else {
+                        continue;
+                    };
+                    if call.link() != link.number || link.close_by.is_some() {
+                        continue;
+                    }
+                    let bytes = match &message {
+                        Message::Text(text) => text.as_bytes(),
+                        Message::Binary(bytes) => bytes,
+                        _ => continue,
+                    };
+                    let control = &mut self.control;
+                    match call.receive(bytes, &mut self.pool, |fact| {
+                        control.send(ControlInput::Fact(id, fact));
+                    }) {
+                        Ok(woken) => {
+                            wake.dsp |= woken.dsp;
+                            wake.telephony |= woken.telephony;
+                        }
+                        Err(error) => {
+                            self.counters.link_garbage.increment();
+                            debug!("call {id}: message {} of the model: {error}", link.garbage + 1);
+                            link.garbage += 1;
+                            if link.garbage >= GARBAGE_MAX {
+                                return self.drop_link(key, End::Protocol(error.to_string()));
+                            }
+                        }
+                    }
+                }
+                Incoming::Message(_) => {}
+                Incoming::Drained => return,
+                Incoming::Over(end) => return self.drop_link(key, end),
+            }
+        }
+        link.remembered = true;
+    }
+
+    /// Goes on reading the links whose budget was used up. Returns whether there still are some.
+    fn serve_remembered(&mut self, wake: &mut Wake) -> bool {
+        let mut key = 0;
+        let mut again = false;
+        while key < self.links.capacity() {
+            if self.links.get(key).is_some_and(|link| link.remembered) {
+                self.serve_link(key, wake);
+                again |= self.links.get(key).is_some_and(|link| link.remembered);
+            }
+            key += 1;
+        }
+        again
+    }
+
+    /// Moves every call's speech on, both ways. Returns whether speech still waits here.
+    fn serve_calls(&mut self, wake: &mut Wake) -> bool {
+        let mut backlog = false;
+        for call in self.calls.iter_mut().flatten() {
+            call.take_uplink(&mut self.pool);
+            if call.has_backlog() {
+                wake.dsp |= call.fill(&mut self.pool);
+                backlog |= call.has_backlog();
+            }
+        }
+        let mut broken = Vec::new();
+        for (key, link) in &mut self.links {
+            let Some(call) = self.calls.get_mut(link.call.slot as usize).and_then(Option::as_mut) else {
+                continue;
+            };
+            if call.id() != link.call || call.link() != link.number || link.close_by.is_some() {
+                continue;
+            }
+            while link.connection.is_idle() && call.next_message(&mut self.pool, &mut self.json) {
+                // ASCII by construction; the message takes the bytes with it, because tungstenite may keep them.
+                let text = String::from_utf8(std::mem::take(&mut self.json)).unwrap_or_default();
+                let sent = link.connection.queue(Message::text(text)).and_then(|()| link.connection.flush());
+                if let Err(end) = sent {
+                    broken.push((key, end));
+                    break;
+                }
+            }
+        }
+        for (key, end) in broken {
+            self.drop_link(key, end);
+        }
+        backlog
+    }
+
+    /// Drops links whose closing handshake takes too long. Returns whether some are still closing.
+    fn expire_closing(&mut self, now: Instant) -> bool {
+        let mut closing = false;
+        self.links.retain(|_, link| {
+            let expired = link.close_by.is_some_and(|by| now >= by);
+            closing |= link.close_by.is_some() && !expired;
+            !expired
+        });
+        closing
+    }
+
+    /// Lets go of a link whose connection is over.
+    fn drop_link(&mut self, key: usize, end: End) {
+        let Some(link) = self.links.try_remove(key) else { return };
+        match &end {
+            End::TooBig(_) => self.counters.link_message_too_big.increment(),
+            End::Protocol(_) => self.counters.link_protocol_error.increment(),
+            End::Closed | End::Dropped(_) => {}
+        }
+        if link.close_by.is_some() {
+            return;
+        }
+        if let Some(call) = self.call(link.call)
+            && call.link() == link.number
+        {
+            call.disconnected();
+        }
+        let end = link.close.unwrap_or_else(|| link_end(end));
+        self.tell(link.call, Fact::LinkGone(link.number, end));
+    }
+}
+
+fn link_end(end: End) -> LinkEnd {
+    match end {
+        End::Closed => LinkEnd::from_close(None, b""),
+        End::Dropped(what) => LinkEnd::dropped(&what),
+        End::TooBig(what) | End::Protocol(what) => LinkEnd::protocol(&what),
+    }
+}

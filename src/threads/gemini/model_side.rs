@@ -1,0 +1,239 @@
+//! The model side of one call without its socket: what the server says becomes queued speech and facts, what the caller
+//! says becomes messages.
+//!
+//! Runs in: the gemini thread, and tests. Owns the call's queues and the gemini ends of its rings.
+//! Never reads a clock or a socket.
+//! Invariant: the turn changes, and the queue is dropped, in the very call that reads `interrupted`; and no audio is sent
+//! before the setup is accepted.
+
+use std::sync::Arc;
+
+use crate::base::limits::MODEL_IN_FRAMES;
+use crate::base::units::PTIME_MS;
+use crate::base::{CallId, FrameKind, FrameSink, FrameSource, LinkNumber, SampleRate};
+use crate::call::Fact;
+use crate::codec::gemini::client;
+use crate::codec::gemini::server::{self, ServerMessage};
+use crate::sync::CallShared;
+use crate::sync::rings::GeminiRings;
+use crate::sync::shared::add;
+use crate::threads::gemini::speech::{SpeechPool, SpeechQueue, Taken};
+use crate::threads::messages::NewModelSide;
+
+/// How full `model_in` is kept: 15 frames are 200 ms at 24 kHz.
+const MODEL_IN_FILL: usize = MODEL_IN_FRAMES * 3 / 4;
+/// Kept speech beyond this is sent in longer messages, so that a replay is quick.
+const REPLAY_FROM_MS: u64 = 200;
+/// The longest audio message to the model.
+const CHUNK_MS_MAX: u32 = 100;
+const CHUNK_SAMPLES_MAX: usize = SampleRate::Hz16000.samples_in_ms(CHUNK_MS_MAX);
+
+/// What of the configuration the gemini thread needs.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelSideLimits {
+    /// Milliseconds of audio in a message to the model.
+    pub chunk_ms: u32,
+    /// Milliseconds of the model's speech that may wait.
+    pub model_speech_ms: u64,
+    /// Milliseconds of the caller's speech that may wait for a link.
+    pub kept_speech_ms: u64,
+}
+
+/// Whom to wake after something was done for a call.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Wake {
+    /// The dsp worker: there is audio, or the turn changed.
+    pub dsp: bool,
+    /// Telephony: the turn changed.
+    pub telephony: bool,
+}
+
+/// See the head of this file.
+pub struct ModelSide {
+    id: CallId,
+    shared: Arc<CallShared>,
+    rings: GeminiRings,
+    limits: ModelSideLimits,
+    speech: SpeechQueue,
+    kept: SpeechQueue,
+    link: LinkNumber,
+    live: bool,
+    speaking: bool,
+    overflowed: bool,
+}
+
+impl ModelSide {
+    /// The model side of a new call, without a link.
+    pub fn new(new: NewModelSide, limits: ModelSideLimits) -> Self {
+        Self {
+            id: new.id,
+            shared: new.shared,
+            rings: new.rings,
+            limits,
+            speech: SpeechQueue::new(limits.model_speech_ms),
+            kept: SpeechQueue::new(limits.kept_speech_ms),
+            link: 0,
+            live: false,
+            speaking: false,
+            overflowed: false,
+        }
+    }
+
+    /// Which call.
+    pub fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// The present link's number; 0 before the first.
+    pub fn link(&self) -> LinkNumber {
+        self.link
+    }
+
+    /// A link was connected and its setup queued.
+    pub fn connected(&mut self, link: LinkNumber) {
+        self.link = link;
+        self.live = false;
+    }
+
+    /// The present link is gone; the caller's speech is kept from here on.
+    pub fn disconnected(&mut self) {
+        self.live = false;
+    }
+
+    /// Whether the setup of the present link was accepted.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Whether speech waits here that `model_in` had no room for.
+    pub fn has_backlog(&self) -> bool {
+        !self.speech.is_empty()
+    }
+
+    /// Takes one message of the server, from a binary or a text frame.
+    ///
+    /// # Errors
+    /// What is wrong with the message; it was ignored from the fault on.
+    pub fn receive(
+        &mut self,
+        message: &[u8],
+        pool: &mut SpeechPool,
+        mut fact: impl FnMut(Fact),
+    ) -> Result<Wake, server::ServerDecodeError> {
+        let (speech, mut full) = (&mut self.speech, false);
+        let decoded = server::decode(message, |rate, samples| {
+            full |= speech.push(pool, rate, samples).is_err();
+        })?;
+        add(&self.shared.tally.model_samples, decoded.audio.samples as u64);
+        if full && !self.overflowed {
+            self.overflowed = true;
+            fact(Fact::SpeechOverflow);
+        }
+        Ok(self.apply(&decoded, pool, &mut fact))
+    }
+
+    fn apply(&mut self, message: &ServerMessage<'_>, pool: &mut SpeechPool, fact: &mut impl FnMut(Fact)) -> Wake {
+        let mut wake = Wake::default();
+        let link = self.link;
+        if message.setup_complete.is_some() && !self.live {
+            self.live = true;
+            fact(Fact::SetupComplete(link));
+        }
+        if message.audio.samples > 0 && !self.speaking {
+            self.speaking = true;
+            fact(Fact::TurnStarted(link));
+        }
+        if message.interrupted {
+            self.shared.cancel_turn();
+            self.speech.clear(pool);
+            self.speaking = false;
+            fact(Fact::Interrupted(link));
+            wake = Wake { dsp: true, telephony: true };
+        }
+        if (message.generation_complete || message.turn_complete) && self.speaking {
+            self.speaking = false;
+            self.speech.push_end(pool, SampleRate::Hz24000);
+        }
+        if message.turn_complete {
+            fact(Fact::TurnComplete(link));
+        }
+        if let Some(go_away) = &message.go_away {
+            fact(Fact::GoAway(link, go_away.time_left.unwrap_or_default()));
+        }
+        if let Some(resumption) = &message.resumption
+            && resumption.resumable
+            && let Some(handle) = &resumption.new_handle
+        {
+            fact(Fact::Resumable(link, handle.to_string()));
+        }
+        if let Some(usage) = message.usage {
+            let (prompt, response) = (usage.prompt_tokens, usage.response_tokens);
+            fact(Fact::TokensUsed(link, prompt.unwrap_or_default(), response.unwrap_or_default()));
+        }
+        wake.dsp |= self.fill(pool);
+        wake
+    }
+
+    /// Moves waiting speech into `model_in` as far as it should be filled. Returns whether it moved any.
+    pub fn fill(&mut self, pool: &mut SpeechPool) -> bool {
+        let mut moved = false;
+        let turn = self.shared.turn();
+        while MODEL_IN_FRAMES - self.rings.model_in.room() < MODEL_IN_FILL {
+            let Some(frame) = self.speech.take_frame(pool, turn) else { break };
+            self.rings.model_in.put(frame);
+            moved = true;
+        }
+        moved
+    }
+
+    /// Takes what the dsp worker made of the caller. Beyond the limit the oldest is given up, counted.
+    pub fn take_uplink(&mut self, pool: &mut SpeechPool) {
+        while let Some(frame) = self.rings.model_out.take() {
+            if frame.kind == FrameKind::End {
+                self.kept.push_end(pool, frame.rate);
+                continue;
+            }
+            while self.kept.push(pool, frame.rate, frame.samples()).is_err() {
+                let mut given_up = [0; SampleRate::Hz16000.samples_per_frame()];
+                add(&self.shared.tally.uplink_frames_dropped, 1);
+                if self.kept.take(pool, &mut given_up) == Taken::Nothing {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Writes the next message with the caller's audio into `out`, which it empties first. Returns false when the link
+    /// is not ready for any or less than a chunk waits.
+    pub fn next_message(&mut self, pool: &mut SpeechPool, out: &mut Vec<u8>) -> bool {
+        if !self.live || self.kept.is_empty() {
+            return false;
+        }
+        let chunk_ms = if self.kept.queued_ms() > REPLAY_FROM_MS { CHUNK_MS_MAX } else { self.limits.chunk_ms };
+        if self.kept.queued_ms() < u64::from(chunk_ms) && !self.kept.has_end() {
+            return false;
+        }
+        let mut samples = [0; CHUNK_SAMPLES_MAX];
+        let wanted = SampleRate::Hz16000.samples_in_ms(chunk_ms).min(CHUNK_SAMPLES_MAX);
+        out.clear();
+        match self.kept.take(pool, &mut samples[..wanted]) {
+            Taken::Samples(n, _) => {
+                client::write_realtime_audio(out, &samples[..n]);
+                let frames = n.div_ceil(SampleRate::Hz16000.samples_in_ms(PTIME_MS));
+                add(&self.shared.tally.sent_frames, frames as u64);
+                true
+            }
+            Taken::End => {
+                out.extend_from_slice(client::AUDIO_STREAM_END.as_bytes());
+                true
+            }
+            Taken::Nothing => false,
+        }
+    }
+
+    /// Gives all blocks back; the call is over.
+    pub fn release(mut self, pool: &mut SpeechPool) {
+        self.speech.clear(pool);
+        self.kept.clear(pool);
+    }
+}

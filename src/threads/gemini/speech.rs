@@ -1,0 +1,257 @@
+//! Speech that waits: a queue of decoded audio per call and direction, in blocks from the shard's pool.
+//!
+//! Runs in: the gemini thread. Owns the blocks. Never drops, speeds up or garbles audio: full is said.
+//! Invariant: blocks in use never exceed the pool's limit, and a queue knows exactly how much audio it holds.
+
+use std::collections::VecDeque;
+
+use crate::base::{Frame, SampleRate, Turn};
+
+/// Samples in a block: 80 ms at 24 kHz, about what one message of Gemini brings.
+const BLOCK_SAMPLES: usize = SampleRate::Hz24000.samples_in_ms(80);
+/// Free blocks that are kept for later; 2 MiB.
+const FREE_BLOCKS_MAX: usize = 512;
+
+struct Block {
+    samples: [i16; BLOCK_SAMPLES],
+    len: usize,
+    taken: usize,
+    rate: SampleRate,
+    /// A turn, or the caller's stream, ends behind this block's samples.
+    end: bool,
+}
+
+/// The shard's blocks.
+pub struct SpeechPool {
+    free: Vec<Box<Block>>,
+    in_use: usize,
+    in_use_max: usize,
+}
+
+impl SpeechPool {
+    /// A pool of at most `bytes` bytes.
+    pub fn new(bytes: usize) -> Self {
+        Self { free: Vec::new(), in_use: 0, in_use_max: bytes / size_of::<Block>() }
+    }
+
+    fn get(&mut self, rate: SampleRate) -> Option<Box<Block>> {
+        if self.in_use >= self.in_use_max {
+            return None;
+        }
+        self.in_use += 1;
+        let mut block = self.free.pop().unwrap_or_else(|| {
+            Box::new(Block { samples: [0; BLOCK_SAMPLES], len: 0, taken: 0, rate, end: false })
+        });
+        (block.len, block.taken, block.rate, block.end) = (0, 0, rate, false);
+        Some(block)
+    }
+
+    fn put(&mut self, block: Box<Block>) {
+        self.in_use -= 1;
+        if self.free.len() < FREE_BLOCKS_MAX {
+            self.free.push(block);
+        }
+    }
+}
+
+/// There is no room: the queue's own limit or the shard's is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// What [`SpeechQueue::take`] brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// So many samples.
+    Samples(usize, SampleRate),
+    /// The mark of an end.
+    End,
+    /// Nothing waits.
+    Nothing,
+}
+
+/// See the head of this file.
+pub struct SpeechQueue {
+    blocks: VecDeque<Box<Block>>,
+    queued_us: u64,
+    queued_us_max: u64,
+}
+
+impl SpeechQueue {
+    /// A queue for at most `ms` milliseconds of audio.
+    pub fn new(ms: u64) -> Self {
+        Self { blocks: VecDeque::new(), queued_us: 0, queued_us_max: ms * 1000 }
+    }
+
+    /// Milliseconds of audio that wait.
+    pub fn queued_ms(&self) -> u64 {
+        self.queued_us / 1000
+    }
+
+    /// Whether nothing waits, not even an end.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Whether an end waits among the audio.
+    pub fn has_end(&self) -> bool {
+        self.blocks.iter().any(|block| block.end)
+    }
+
+    /// Puts samples behind the others.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing or only a part was taken.
+    pub fn push(&mut self, pool: &mut SpeechPool, rate: SampleRate, samples: &[i16]) -> Result<(), Full> {
+        let us = samples.len() as u64 * 1_000_000 / u64::from(rate.hz());
+        if self.queued_us + us > self.queued_us_max {
+            return Err(Full);
+        }
+        let mut rest = samples;
+        while !rest.is_empty() {
+            if self.blocks.back().is_none_or(|b| b.len == BLOCK_SAMPLES || b.rate != rate || b.end) {
+                self.blocks.push_back(pool.get(rate).ok_or(Full)?);
+            }
+            let Some(block) = self.blocks.back_mut() else { return Err(Full) };
+            let fit = rest.len().min(BLOCK_SAMPLES - block.len);
+            block.samples[block.len..block.len + fit].copy_from_slice(&rest[..fit]);
+            block.len += fit;
+            self.queued_us += fit as u64 * 1_000_000 / u64::from(rate.hz());
+            rest = &rest[fit..];
+        }
+        Ok(())
+    }
+
+    /// Marks an end behind what waits. Without room for the mark it is left out: the queue is about to be given up.
+    pub fn push_end(&mut self, pool: &mut SpeechPool, rate: SampleRate) {
+        if self.blocks.back().is_none_or(|block| block.end) {
+            let Some(block) = pool.get(rate) else { return };
+            self.blocks.push_back(block);
+        }
+        if let Some(block) = self.blocks.back_mut() {
+            block.end = true;
+        }
+    }
+
+    /// Takes samples of one rate, at most as many as `into` holds, or an end.
+    pub fn take(&mut self, pool: &mut SpeechPool, into: &mut [i16]) -> Taken {
+        let mut filled = 0;
+        let mut rate = None;
+        while filled < into.len() {
+            let Some(block) = self.blocks.front_mut() else { break };
+            if block.taken == block.len {
+                if block.end {
+                    if filled > 0 {
+                        break;
+                    }
+                    self.drop_front(pool);
+                    return Taken::End;
+                }
+                self.drop_front(pool);
+                continue;
+            }
+            if *rate.get_or_insert(block.rate) != block.rate {
+                break;
+            }
+            let fit = (into.len() - filled).min(block.len - block.taken);
+            into[filled..filled + fit].copy_from_slice(&block.samples[block.taken..block.taken + fit]);
+            block.taken += fit;
+            filled += fit;
+            let us = fit as u64 * 1_000_000 / u64::from(block.rate.hz());
+            self.queued_us = self.queued_us.saturating_sub(us);
+        }
+        if self.blocks.front().is_some_and(|block| block.taken == block.len && !block.end) {
+            self.drop_front(pool);
+        }
+        rate.map_or(Taken::Nothing, |rate| Taken::Samples(filled, rate))
+    }
+
+    /// Takes a frame of the turn, or an end as a frame.
+    pub fn take_frame(&mut self, pool: &mut SpeechPool, turn: Turn) -> Option<Frame> {
+        let mut taken = Taken::Nothing;
+        let mut frame = Frame::end(turn, SampleRate::Hz24000);
+        frame.fill(|samples| {
+            taken = self.take(pool, samples);
+            match taken {
+                Taken::Samples(n, _) => n,
+                Taken::End | Taken::Nothing => 0,
+            }
+        });
+        match taken {
+            Taken::Samples(_, rate) => frame.rate = rate,
+            Taken::End => return Some(Frame::end(turn, SampleRate::Hz24000)),
+            Taken::Nothing => return None,
+        }
+        Some(frame)
+    }
+
+    /// Gives everything up.
+    pub fn clear(&mut self, pool: &mut SpeechPool) {
+        while !self.blocks.is_empty() {
+            self.drop_front(pool);
+        }
+        self.queued_us = 0;
+    }
+
+    fn drop_front(&mut self, pool: &mut SpeechPool) {
+        if let Some(block) = self.blocks.pop_front() {
+            pool.put(block);
+        }
+        if self.blocks.is_empty() {
+            self.queued_us = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: SampleRate = SampleRate::Hz24000;
+
+    #[test]
+    fn a_minute_goes_through_unchanged_and_the_end_stands_behind_it() {
+        let mut pool = SpeechPool::new(16 << 20);
+        let mut queue = SpeechQueue::new(120_000);
+        let spoken: Vec<i16> = (0..60 * 24_000).map(|n| (n % 30_000) as i16).collect();
+        for piece in spoken.chunks(1111) {
+            queue.push(&mut pool, RATE, piece).expect("room for two minutes");
+        }
+        queue.push_end(&mut pool, RATE);
+        assert!((59_900..=60_000).contains(&queue.queued_ms()), "{}", queue.queued_ms());
+        let mut heard = Vec::new();
+        while let Some(frame) = queue.take_frame(&mut pool, 1) {
+            heard.extend_from_slice(frame.samples());
+        }
+        assert_eq!(heard, spoken);
+        assert!(queue.is_empty());
+        assert_eq!((queue.queued_ms(), pool.in_use), (0, 0));
+    }
+
+    #[test]
+    fn the_limits_of_the_call_and_of_the_shard_are_said_and_kept() {
+        let mut pool = SpeechPool::new(10 * size_of::<Block>());
+        let mut queue = SpeechQueue::new(100);
+        assert_eq!(queue.push(&mut pool, RATE, &[1; 2400]), Ok(()));
+        assert_eq!(queue.push(&mut pool, RATE, &[1; 24]), Err(Full));
+        let mut other = SpeechQueue::new(100_000);
+        assert_eq!(other.push(&mut pool, RATE, &[1; 24_000]), Err(Full));
+        assert_eq!(pool.in_use, 10);
+        other.clear(&mut pool);
+        queue.clear(&mut pool);
+        assert_eq!(pool.in_use, 0);
+    }
+
+    #[test]
+    fn an_end_is_a_frame_of_its_own_between_the_turns() {
+        let mut pool = SpeechPool::new(1 << 20);
+        let mut queue = SpeechQueue::new(1000);
+        queue.push(&mut pool, RATE, &[1; 100]).expect("room");
+        queue.push_end(&mut pool, RATE);
+        queue.push(&mut pool, RATE, &[2; 100]).expect("room");
+        let lens: Vec<_> = std::iter::from_fn(|| queue.take_frame(&mut pool, 1))
+            .map(|frame| (frame.kind, frame.samples().len()))
+            .collect();
+        use crate::base::FrameKind::{Audio, End};
+        assert_eq!(lens, [(Audio, 100), (End, 0), (Audio, 100)]);
+    }
+}

@@ -1,0 +1,125 @@
+//! The messages between threads: what each mailbox takes.
+//!
+//! Runs in: anywhere. Owns what is being handed over: sockets and ring ends move with their message.
+//! Invariant: a call's `Add` reaches each thread before any other message about that call.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::base::{CallId, Instant, LinkNumber};
+use crate::call::{Fact, Part};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, LegClose};
+use crate::net::dial::Target;
+use crate::net::stream::Stream;
+use crate::net::websocket::Connection;
+use crate::sync::CallShared;
+use crate::sync::rings::{GeminiRings, TelephonyRings};
+
+/// A leg whose upgrade is answered.
+pub struct NewLeg {
+    /// Which call.
+    pub id: CallId,
+    /// Its numbers.
+    pub shared: Arc<CallShared>,
+    /// Its rings.
+    pub rings: TelephonyRings,
+    /// The socket.
+    pub stream: Stream,
+    /// Bytes that came behind the upgrade request.
+    pub behind_upgrade: Vec<u8>,
+    /// What URL and headers said.
+    pub fields: CallFields,
+    /// Which module is on the line.
+    pub flavour: Flavour,
+}
+
+/// What the telephony thread is told.
+pub enum TelephonyOrder {
+    /// Serve this leg.
+    Add(Box<NewLeg>),
+    /// Close it.
+    Close(CallId, LegClose),
+    /// End the thread.
+    Stop,
+}
+
+/// The model side of a new call.
+pub struct NewModelSide {
+    /// Which call.
+    pub id: CallId,
+    /// Its numbers.
+    pub shared: Arc<CallShared>,
+    /// Its rings.
+    pub rings: GeminiRings,
+}
+
+/// What the gemini thread is told.
+pub enum GeminiOrder {
+    /// Serve this call's model side; it has no link yet.
+    Add(Box<NewModelSide>),
+    /// A link is ready: send the setup on it.
+    Connected {
+        /// Which call.
+        id: CallId,
+        /// Which link of its session.
+        link: LinkNumber,
+        /// The upgraded connection.
+        connection: Box<Connection>,
+        /// The setup message.
+        setup: Arc<str>,
+    },
+    /// Say this to the model as text.
+    Prompt(CallId, LinkNumber, String),
+    /// Close a link.
+    CloseLink(CallId, LinkNumber),
+    /// Let go of the call.
+    Retire(CallId),
+    /// End the thread.
+    Stop,
+}
+
+/// A link to be connected.
+pub struct DialRequest {
+    /// For which call.
+    pub id: CallId,
+    /// Which link of its session.
+    pub link: LinkNumber,
+    /// Where.
+    pub target: Arc<Target>,
+    /// The setup message to be sent on it.
+    pub setup: Arc<str>,
+    /// Until when.
+    pub deadline: Instant,
+    /// The shard whose gemini thread gets it.
+    pub shard: usize,
+}
+
+/// A call that was admitted.
+pub struct Offer {
+    /// Which call.
+    pub id: CallId,
+    /// Its numbers.
+    pub shared: Arc<CallShared>,
+    /// What URL and headers said.
+    pub fields: CallFields,
+    /// Where the switch is.
+    pub peer: SocketAddr,
+    /// The shard that serves it.
+    pub shard: usize,
+    /// The dsp worker that serves it, counted over all shards.
+    pub worker: usize,
+}
+
+/// What the control thread is told.
+pub enum ControlInput {
+    /// A new call.
+    Offered(Box<Offer>),
+    /// A fact about a call.
+    Fact(CallId, Fact),
+    /// A thread has let go of a call.
+    Retired(CallId, Part),
+    /// Let calls finish until then, then end them, then end the thread.
+    Drain(Instant),
+    /// Log what was counted so far.
+    LogCounters,
+}

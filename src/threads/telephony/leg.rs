@@ -1,0 +1,266 @@
+//! One leg without its socket: messages of the switch become frames, paced frames become messages to the switch.
+//!
+//! Runs in: the telephony thread, and tests. Owns the telephony ends of the call's rings. Never reads a clock or a socket.
+//! Invariant: once the turn has changed, no message with audio of an older one is made; and a frame leaves the ring only
+//! to be put into an output that is empty.
+
+use std::sync::Arc;
+
+use tungstenite::{Bytes, Message};
+
+use crate::base::limits::{LEG_TEXT_BURST, LEG_TEXTS_PER_SECOND};
+use crate::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, SampleRate, Turn};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, Mix, Playback, UplinkDecoder, playback};
+use crate::sync::CallShared;
+use crate::sync::rings::TelephonyRings;
+use crate::sync::shared::add;
+
+/// How long a full ring holds the socket back before the message is given up.
+const STALLED_MS_MAX: u64 = 2_000;
+/// Metadata comes once or, from versions that reconnect, with each connection; later text is something else.
+const METADATA_TEXTS_MAX: u32 = 8;
+
+/// What a leg is taken to be where the switch does not say.
+#[derive(Debug, Clone, Copy)]
+pub struct LegDefaults {
+    /// Samples a second.
+    pub rate: SampleRate,
+    /// Channels.
+    pub mix: Mix,
+    /// How audio goes back.
+    pub playback: Playback,
+    /// Milliseconds handed to the switch ahead of real time.
+    pub lead_ms: u16,
+    /// Milliseconds in a message.
+    pub chunk_ms: u16,
+}
+
+impl LegDefaults {
+    /// The downlink of a leg of which only these fields are known.
+    pub fn format(&self, fields: &CallFields) -> LegFormat {
+        LegFormat::new(fields.rate.unwrap_or(self.rate), self.lead_ms, self.chunk_ms)
+    }
+}
+
+/// What became of a message of the switch.
+#[derive(Debug, PartialEq)]
+pub enum Received {
+    /// It is dealt with.
+    Done,
+    /// The ring is full: read no further before [`Leg::resume`] says so.
+    Stalled,
+    /// It said more about the call.
+    Identified(Box<CallFields>),
+    /// More text than any switch sends: the leg is to be closed.
+    Flood,
+}
+
+struct Waiting {
+    message: Bytes,
+    taken: usize,
+    since: Instant,
+}
+
+/// See the head of this file.
+pub struct Leg {
+    id: CallId,
+    shared: Arc<CallShared>,
+    rings: TelephonyRings,
+    defaults: LegDefaults,
+    flavour: Flavour,
+    fields: CallFields,
+    decoder: UplinkDecoder,
+    rate: SampleRate,
+    audio_seen: bool,
+    waiting: Option<Waiting>,
+    turn: Turn,
+    handed_over: bool,
+    chunk: Vec<i16>,
+    texts: u32,
+    text_allowance_milli: u64,
+    text_at: Instant,
+}
+
+impl Leg {
+    /// A leg that was just connected.
+    pub fn new(
+        id: CallId,
+        shared: Arc<CallShared>,
+        rings: TelephonyRings,
+        defaults: LegDefaults,
+        flavour: Flavour,
+        fields: CallFields,
+        now: Instant,
+    ) -> Self {
+        let turn = shared.turn();
+        Self {
+            id,
+            shared,
+            rings,
+            defaults,
+            flavour,
+            decoder: UplinkDecoder::new(fields.mix.unwrap_or(defaults.mix)),
+            rate: fields.rate.unwrap_or(defaults.rate),
+            fields,
+            audio_seen: false,
+            waiting: None,
+            turn,
+            handed_over: false,
+            chunk: Vec::new(),
+            texts: 0,
+            text_allowance_milli: u64::from(LEG_TEXT_BURST) * 1000,
+            text_at: now,
+        }
+    }
+
+    /// Which call.
+    pub fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// Takes a binary message: the caller's audio.
+    pub fn receive_audio(&mut self, message: Bytes, now: Instant) -> Received {
+        if !self.audio_seen && !message.is_empty() {
+            self.audio_seen = true;
+            self.infer_rate(message.len());
+        }
+        self.waiting = Some(Waiting { message, taken: 0, since: now });
+        if self.move_on(now) { Received::Done } else { Received::Stalled }
+    }
+
+    /// Goes on with a message for which the ring had no room. Returns whether the socket may be read again.
+    pub fn resume(&mut self, now: Instant) -> bool {
+        self.move_on(now)
+    }
+
+    /// Whether the ring was full at the last try.
+    pub fn is_stalled(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Takes a text message: metadata, or a report of the switch.
+    pub fn receive_text(&mut self, text: &str, now: Instant) -> Received {
+        let refill = now.since_us(self.text_at).saturating_mul(u64::from(LEG_TEXTS_PER_SECOND)) / 1000;
+        self.text_allowance_milli =
+            (self.text_allowance_milli + refill).min(u64::from(LEG_TEXT_BURST) * 1000);
+        self.text_at = now;
+        if self.text_allowance_milli < 1000 {
+            return Received::Flood;
+        }
+        self.text_allowance_milli -= 1000;
+        self.texts = self.texts.saturating_add(1);
+        if self.texts > METADATA_TEXTS_MAX {
+            return Received::Done;
+        }
+        let more = CallFields::from_metadata(text);
+        let merged = self.fields.clone().or(more);
+        if merged == self.fields {
+            return Received::Done;
+        }
+        self.adopt(merged);
+        Received::Identified(Box::new(self.fields.clone()))
+    }
+
+    /// The next message for the switch, if there is one. To be called only while the socket's output is empty.
+    pub fn next_message(&mut self) -> Option<Message> {
+        loop {
+            // Looked at before each frame: a frame of a newer turn cannot be seen before the turn itself.
+            let turn = self.shared.turn();
+            if turn != self.turn {
+                self.turn = turn;
+                add(&self.shared.tally.flushed_samples, self.chunk.len() as u64);
+                self.chunk.clear();
+                if self.handed_over {
+                    self.handed_over = false;
+                    return Some(Message::text(playback::clear(self.flavour)));
+                }
+            }
+            let frame = self.rings.caller_out.take()?;
+            if frame.turn != self.turn {
+                add(&self.shared.tally.flushed_samples, frame.samples().len() as u64);
+                continue;
+            }
+            self.chunk.extend_from_slice(frame.samples());
+            if frame.kind != FrameKind::AudioContinued && !self.chunk.is_empty() {
+                return Some(self.encode(frame.rate));
+            }
+        }
+    }
+
+    fn encode(&mut self, rate: SampleRate) -> Message {
+        self.handed_over = true;
+        add(&self.shared.tally.played_samples, self.chunk.len() as u64);
+        let message = match self.fields.playback.unwrap_or(self.defaults.playback) {
+            Playback::Binary => {
+                let mut bytes = Vec::with_capacity(self.chunk.len() * 2);
+                playback::write_binary(&mut bytes, &self.chunk);
+                Message::binary(bytes)
+            }
+            Playback::Json => {
+                let mut json = Vec::new();
+                playback::write_stream_audio(&mut json, rate, self.turn, &self.chunk);
+                Message::text(String::from_utf8(json).unwrap_or_default())
+            }
+        };
+        self.chunk.clear();
+        message
+    }
+
+    /// Without a word of the switch about its rate, the first message tells it where it is one usual frame of 20 ms.
+    fn infer_rate(&mut self, bytes: usize) {
+        if self.fields.rate.is_some() {
+            return;
+        }
+        let channels = self.fields.mix.unwrap_or(self.defaults.mix).channels();
+        let told = SampleRate::ALL.into_iter().find(|rate| rate.samples_per_frame() * 2 * channels == bytes);
+        if let Some(rate) = told {
+            self.rate = rate;
+            self.shared.set_format(LegFormat::new(rate, self.defaults.lead_ms, self.defaults.chunk_ms));
+        }
+    }
+
+    fn adopt(&mut self, fields: CallFields) {
+        let mix = fields.mix.unwrap_or(self.defaults.mix);
+        if mix != self.fields.mix.unwrap_or(self.defaults.mix) {
+            self.decoder = UplinkDecoder::new(mix);
+        }
+        if let Some(rate) = fields.rate
+            && rate != self.rate
+        {
+            self.rate = rate;
+            self.shared.set_format(self.defaults.format(&fields));
+        }
+        self.fields = fields;
+    }
+
+    /// Moves the waiting message into the ring as far as it has room.
+    fn move_on(&mut self, now: Instant) -> bool {
+        let Some(mut waiting) = self.waiting.take() else { return true };
+        while waiting.taken < waiting.message.len() {
+            if self.rings.caller_in.room() == 0 {
+                if now.since_ms(waiting.since) < STALLED_MS_MAX {
+                    self.waiting = Some(waiting);
+                    return false;
+                }
+                add(&self.shared.tally.caller_messages_dropped, 1);
+                return true;
+            }
+            let bytes = &waiting.message[waiting.taken..];
+            let mut frame = Frame::end(0, self.rate);
+            let mut consumed = 0;
+            frame.fill(|samples| {
+                let progress = self.decoder.decode(bytes, samples);
+                consumed = progress.consumed;
+                progress.produced
+            });
+            waiting.taken += consumed;
+            if !frame.samples().is_empty() {
+                add(&self.shared.tally.caller_samples, frame.samples().len() as u64);
+                self.rings.caller_in.put(frame);
+            } else if consumed == 0 {
+                break;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,354 @@
+//! The telephony thread: every leg of a shard.
+//!
+//! Runs in: one telephony thread a shard. Owns the legs' sockets.
+//! Never blocks but in its poll; per frame it takes no lock and logs nothing.
+//! Invariant: what a leg does, floods, stalls or breaks included, costs the other legs at most its share of one pass.
+
+pub mod leg;
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+use tungstenite::{Bytes, Message};
+
+use crate::base::limits::{CLOSE_TIMEOUT_MS, LEG_MESSAGE_BYTES, LEG_READ_BYTES, MESSAGES_PER_PASS};
+use crate::base::{CallId, Instant};
+use crate::call::Fact;
+use crate::call::events::LegEnd;
+use crate::codec::mod_audio_stream::LegClose;
+use crate::net::websocket::{self, Connection, End, Incoming};
+use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
+use crate::telemetry::counters::Counters;
+use crate::threads::messages::{ControlInput, NewLeg, TelephonyOrder};
+use leg::{Leg, LegDefaults, Received};
+
+const BELL: Token = Token(usize::MAX);
+/// How often legs with a full ring are tried again: the dsp worker empties a ring in far less.
+const RETRY: Duration = Duration::from_millis(2);
+/// How often silent legs and slow closes are looked for.
+const SWEEP_MS: u64 = 250;
+
+/// What of the configuration the telephony thread needs.
+#[derive(Debug, Clone, Copy)]
+pub struct TelephonySettings {
+    /// What a leg is taken to be.
+    pub defaults: LegDefaults,
+    /// Milliseconds without a word of the switch before it is pinged, and again before it is given up.
+    pub silent_after_ms: u64,
+}
+
+/// What the thread is built from.
+pub struct TelephonyParts {
+    /// Its poll, whose waker is `own`.
+    pub poll: Poll,
+    /// Its mailbox.
+    pub inbox: Mailbox<TelephonyOrder>,
+    /// To the control thread.
+    pub control: Outbox<ControlInput>,
+    /// Its own bell.
+    pub own: Doorbell,
+    /// The shard's dsp workers.
+    pub workers: Vec<Doorbell>,
+    /// The process's counters.
+    pub counters: Arc<Counters>,
+    /// What of the configuration it needs.
+    pub settings: TelephonySettings,
+    /// The clock.
+    pub clock: Clock,
+    /// Calls in the process at most: slots are below it.
+    pub max_calls: usize,
+}
+
+struct Socket {
+    leg: Leg,
+    connection: Connection,
+    heard_at: Instant,
+    pinged: bool,
+    /// Why the leg is being closed by us, and until when the switch may take to agree.
+    closing: Option<(LegEnd, Instant)>,
+    /// The code with which the switch closed.
+    closed_with: Option<u16>,
+    /// Still to be read although no edge will come.
+    remembered: bool,
+}
+
+/// The thread's state.
+pub struct Telephony {
+    parts: TelephonyParts,
+    sockets: Vec<Option<Box<Socket>>>,
+    live: usize,
+    swept_at: Instant,
+}
+
+/// A doorbell on the thread's poll.
+///
+/// # Errors
+/// Those of making an eventfd.
+pub fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
+    crate::sync::doorbell::poll_doorbell(poll, BELL)
+}
+
+impl Telephony {
+    /// The thread's state before its first pass.
+    pub fn new(parts: TelephonyParts) -> Self {
+        let sockets = (0..parts.max_calls).map(|_| None).collect();
+        Self { parts, sockets, live: 0, swept_at: Instant::default() }
+    }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    /// Those of the poll itself, which leave nothing to go on with.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let mut timeout = None;
+        loop {
+            match self.parts.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.parts.own.answer();
+            let now = self.parts.clock.now();
+            if !self.take_orders(now) {
+                return Ok(());
+            }
+            let mut heard = false;
+            for event in &events {
+                if event.token() == BELL {
+                    continue;
+                }
+                let slot = event.token().0;
+                if let Some(socket) = self.socket(slot) {
+                    if event.is_readable() {
+                        socket.connection.rearm(event.is_read_closed());
+                        socket.remembered = true;
+                    }
+                    if event.is_writable() && !socket.connection.is_idle() {
+                        let flushed = socket.connection.flush();
+                        self.give_up_on_error(slot, flushed);
+                    }
+                }
+            }
+            let again = self.serve(now, &mut heard);
+            if heard {
+                self.parts.workers.iter().for_each(Doorbell::ring);
+            }
+            if now.since_ms(self.swept_at) >= SWEEP_MS {
+                self.swept_at = now;
+                self.sweep(now);
+            }
+            self.parts.control.flush();
+            timeout = Some(if again { RETRY } else { Duration::from_millis(SWEEP_MS) });
+            if let Some(company) = crate::threads::company(self.live) {
+                thread::sleep(company);
+            }
+        }
+    }
+
+    fn socket(&mut self, slot: usize) -> Option<&mut Box<Socket>> {
+        self.sockets.get_mut(slot)?.as_mut()
+    }
+
+    /// Returns false when told to stop.
+    fn take_orders(&mut self, now: Instant) -> bool {
+        while let Some(order) = self.parts.inbox.take() {
+            match order {
+                TelephonyOrder::Add(new) => self.add(*new, now),
+                TelephonyOrder::Close(id, close) => {
+                    if let Some(socket) = self.socket(id.slot as usize)
+                        && socket.leg.id() == id
+                    {
+                        socket.start_close(&close, LegEnd::ByUs, now);
+                    }
+                }
+                TelephonyOrder::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn add(&mut self, new: NewLeg, now: Instant) {
+        let slot = new.id.slot as usize;
+        let registered = new.stream.register(self.parts.poll.registry(), Token(slot));
+        if let Err(error) = registered {
+            self.tell(new.id, Fact::LegGone(LegEnd::Dropped(error.to_string())));
+            return;
+        }
+        let config = websocket::limits(LEG_READ_BYTES, LEG_MESSAGE_BYTES);
+        let defaults = self.parts.settings.defaults;
+        let socket = Socket {
+            leg: Leg::new(new.id, new.shared, new.rings, defaults, new.flavour, new.fields, now),
+            connection: Connection::server(new.stream, new.behind_upgrade, config),
+            heard_at: now,
+            pinged: false,
+            closing: None,
+            closed_with: None,
+            // Bytes behind the upgrade, or inside TLS, come without an edge.
+            remembered: true,
+        };
+        if let Some(place) = self.sockets.get_mut(slot) {
+            *place = Some(Box::new(socket));
+            self.live += 1;
+        }
+    }
+
+    /// Reads what can be read and hands over what is due. Returns whether a socket waits for room in its ring, or for
+    /// its next share of a pass.
+    fn serve(&mut self, now: Instant, heard: &mut bool) -> bool {
+        let mut again = false;
+        for slot in 0..self.sockets.len() {
+            let Some(socket) = self.sockets[slot].as_mut() else { continue };
+            if socket.leg.is_stalled() && socket.leg.resume(now) {
+                *heard = true;
+                socket.remembered = true;
+            }
+            if socket.remembered
+                && !socket.leg.is_stalled()
+                && let Some(end) = self.read(slot, now, heard)
+            {
+                self.give_up(slot, end);
+                continue;
+            }
+            let Some(socket) = self.sockets[slot].as_mut() else { continue };
+            again |= socket.remembered;
+            let written = socket.write();
+            self.give_up_on_error(slot, written);
+        }
+        again
+    }
+
+    /// Reads one socket within its budget. Returns how the connection ended, if it did.
+    fn read(&mut self, slot: usize, now: Instant, heard: &mut bool) -> Option<LegEnd> {
+        let counters = Arc::clone(&self.parts.counters);
+        let socket = self.sockets[slot].as_mut()?;
+        for _ in 0..MESSAGES_PER_PASS {
+            let message = match socket.connection.read() {
+                Incoming::Message(message) => message,
+                Incoming::Drained => {
+                    socket.remembered = false;
+                    return None;
+                }
+                Incoming::Over(end) => return Some(socket.ended(end, &counters)),
+            };
+            socket.heard_at = now;
+            socket.pinged = false;
+            let received = match message {
+                Message::Binary(audio) => {
+                    *heard = true;
+                    socket.leg.receive_audio(audio, now)
+                }
+                Message::Text(text) => socket.leg.receive_text(&text, now),
+                Message::Close(frame) => {
+                    socket.closed_with = Some(frame.map_or(1005, |frame| frame.code.into()));
+                    Received::Done
+                }
+                _ => Received::Done,
+            };
+            match received {
+                Received::Done => {}
+                Received::Stalled => return None,
+                Received::Identified(fields) => {
+                    let id = socket.leg.id();
+                    self.parts.control.send(ControlInput::Fact(id, Fact::Identified(fields)));
+                }
+                Received::Flood => {
+                    counters.leg_text_flood.increment();
+                    let end = LegEnd::Protocol("a flood of text messages".into());
+                    socket.start_close(&LegClose::policy_violation("too much text"), end, now);
+                }
+            }
+        }
+        None
+    }
+
+    /// Looks for legs that have gone silent and for closes that take too long.
+    fn sweep(&mut self, now: Instant) {
+        let silent_after_ms = self.parts.settings.silent_after_ms;
+        for slot in 0..self.sockets.len() {
+            let Some(socket) = self.sockets[slot].as_mut() else { continue };
+            if let Some((end, by)) = &socket.closing {
+                if now >= *by {
+                    let end = end.clone();
+                    self.give_up(slot, end);
+                }
+            } else if now.since_ms(socket.heard_at) >= silent_after_ms {
+                if socket.pinged {
+                    self.parts.counters.leg_timeout.increment();
+                    self.give_up(slot, LegEnd::Silent);
+                    continue;
+                }
+                socket.pinged = true;
+                socket.heard_at = now;
+                let pinged = socket
+                    .connection
+                    .queue(Message::Ping(Bytes::new()))
+                    .and_then(|()| socket.connection.flush());
+                self.give_up_on_error(slot, pinged);
+            }
+        }
+    }
+
+    fn give_up_on_error(&mut self, slot: usize, result: Result<(), End>) {
+        if let Err(end) = result
+            && let Some(socket) = self.sockets[slot].as_mut()
+        {
+            let end = socket.ended(end, &self.parts.counters);
+            self.give_up(slot, end);
+        }
+    }
+
+    /// Lets go of a leg.
+    fn give_up(&mut self, slot: usize, end: LegEnd) {
+        if let Some(socket) = self.sockets[slot].take() {
+            self.live -= 1;
+            self.tell(socket.leg.id(), Fact::LegGone(end));
+        }
+    }
+
+    fn tell(&mut self, id: CallId, fact: Fact) {
+        self.parts.control.send(ControlInput::Fact(id, fact));
+    }
+}
+
+impl Socket {
+    /// Hands over what is due, one message at a time, so that a stalled switch leaves the rest where flushing reaches
+    /// it.
+    fn write(&mut self) -> Result<(), End> {
+        while self.connection.is_idle() && self.closing.is_none() && self.closed_with.is_none() {
+            let Some(message) = self.leg.next_message() else { break };
+            self.connection.queue(message)?;
+            self.connection.flush()?;
+        }
+        Ok(())
+    }
+
+    fn start_close(&mut self, close: &LegClose, end: LegEnd, now: Instant) {
+        if self.closing.is_none() {
+            self.connection.close(close.frame());
+            self.closing = Some((end, now.plus_ms(CLOSE_TIMEOUT_MS)));
+        }
+    }
+
+    /// How the leg ended, given how its connection did.
+    fn ended(&mut self, end: End, counters: &Counters) -> LegEnd {
+        if let Some((end, _)) = &self.closing {
+            return end.clone();
+        }
+        match end {
+            _ if self.closed_with.is_some() => LegEnd::Closed(self.closed_with.unwrap_or(1005)),
+            End::Closed => LegEnd::Closed(1005),
+            End::Dropped(what) => LegEnd::Dropped(what),
+            End::TooBig(what) => {
+                counters.leg_message_too_big.increment();
+                LegEnd::Protocol(what)
+            }
+            End::Protocol(what) => {
+                counters.leg_protocol_error.increment();
+                LegEnd::Protocol(what)
+            }
+        }
+    }
+}
