@@ -6,3 +6,4 @@
 pub mod base64;
 pub mod excerpt;
 pub mod gemini;
+pub mod mod_audio_stream;
