@@ -1,1 +1,9 @@
-//! placeholder
+//! Floor 1: bytes to messages and back, for every wire format Tandem speaks.
+//!
+//! Runs in: anywhere: pure. Imports only `base`. Never opens a socket, reads a clock, locks or logs.
+//! Invariant: bytes from a peer never panic here, and never size an allocation unchecked.
+
+pub mod base64;
+pub mod excerpt;
+pub mod gemini;
+pub mod mod_audio_stream;

@@ -1,0 +1,16 @@
+//! Google's Gemini Live API (`BidiGenerateContent`, v1beta) on the wire: JSON messages over a WebSocket.
+//!
+//! Runs in: the gemini thread; pure. Owns nothing. Never opens a socket, keeps no state between messages.
+//! Invariant: what we send is camelCase proto3 JSON with standard base64; what we read may be spelled any way that
+//! the API's own SDKs accept.
+
+pub mod client;
+pub mod close;
+mod parse;
+pub mod server;
+pub mod setup;
+mod wire;
+
+pub use close::{LinkEnd, LinkEndKind};
+pub use server::{ServerDecodeError, ServerMessage};
+pub use setup::SetupRequest;

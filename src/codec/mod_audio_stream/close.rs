@@ -1,0 +1,130 @@
+//! The close of a leg: the codes that the module understands, with a reason that fits.
+//!
+//! Runs in: the telephony thread, once per call; pure. Owns nothing.
+//! Never makes a code that libwsc answers with 1002: 1004 to 1006, 1012 to 1014, 1016 to 2999, 5000 and up.
+//! Invariant: a reason has at most 123 bytes of whole characters, none of them a control character.
+
+use crate::codec::excerpt::{CLOSE_REASON_BYTES_MAX, is_loggable, truncated};
+
+/// A close code (RFC 6455 section 7.4.1) that every build of the module echoes and reports unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LegCloseCode {
+    /// 1000: the call is over.
+    Normal,
+    /// 1001: we are going away.
+    GoingAway,
+    /// 1002: the peer broke the protocol.
+    ProtocolError,
+    /// 1003: a kind of message that we cannot use.
+    UnsupportedData,
+    /// 1007: a text that is not UTF-8.
+    InvalidPayload,
+    /// 1008: refused, by address, token or limit.
+    PolicyViolation,
+    /// 1009: a message too long.
+    MessageTooBig,
+    /// 1010: an extension is missing.
+    MandatoryExtension,
+    /// 1011: our fault.
+    InternalError,
+    /// 3000 to 4999: a meaning of our own.
+    Application(ApplicationCode),
+}
+
+/// A close code from 3000 to 4999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ApplicationCode(u16);
+
+impl ApplicationCode {
+    /// The code, or `None` outside 3000 to 4999.
+    pub const fn new(code: u16) -> Option<Self> {
+        if matches!(code, 3000..=4999) { Some(Self(code)) } else { None }
+    }
+}
+
+impl LegCloseCode {
+    /// The number on the wire.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Normal => 1000,
+            Self::GoingAway => 1001,
+            Self::ProtocolError => 1002,
+            Self::UnsupportedData => 1003,
+            Self::InvalidPayload => 1007,
+            Self::PolicyViolation => 1008,
+            Self::MessageTooBig => 1009,
+            Self::MandatoryExtension => 1010,
+            Self::InternalError => 1011,
+            Self::Application(ApplicationCode(code)) => code,
+        }
+    }
+
+    /// The code with this number, or `None` for one that the module would answer with 1002.
+    pub const fn from_code(code: u16) -> Option<Self> {
+        match code {
+            1000 => Some(Self::Normal),
+            1001 => Some(Self::GoingAway),
+            1002 => Some(Self::ProtocolError),
+            1003 => Some(Self::UnsupportedData),
+            1007 => Some(Self::InvalidPayload),
+            1008 => Some(Self::PolicyViolation),
+            1009 => Some(Self::MessageTooBig),
+            1010 => Some(Self::MandatoryExtension),
+            1011 => Some(Self::InternalError),
+            _ => match ApplicationCode::new(code) {
+                Some(application) => Some(Self::Application(application)),
+                None => None,
+            },
+        }
+    }
+}
+
+/// A close to send: code and reason. The reason reaches the script in the module's `disconnect` event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegClose {
+    code: LegCloseCode,
+    reason: String,
+}
+
+impl LegClose {
+    /// A close with `reason` cut to what a close frame can hold; control characters are left out.
+    pub fn new(code: LegCloseCode, reason: &str) -> Self {
+        let printable: String =
+            reason.chars().filter(|&one| is_loggable(one)).take(CLOSE_REASON_BYTES_MAX).collect();
+        Self { code, reason: truncated(&printable, CLOSE_REASON_BYTES_MAX).to_owned() }
+    }
+
+    /// The code.
+    pub const fn code(&self) -> LegCloseCode {
+        self.code
+    }
+
+    /// The reason, at most 123 bytes.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_codes_that_the_module_understands_exist() {
+        let known: Vec<u16> =
+            (0..=u16::MAX).filter(|&code| LegCloseCode::from_code(code).is_some()).collect();
+        let expected: Vec<u16> = (1000..=1003).chain(1007..=1011).chain(3000..=4999).collect();
+        assert_eq!(known, expected);
+        for code in known {
+            assert_eq!(LegCloseCode::from_code(code).map(LegCloseCode::code), Some(code));
+        }
+    }
+
+    #[test]
+    fn a_reason_fits_a_close_frame_in_whole_characters() {
+        let close = LegClose::new(LegCloseCode::PolicyViolation, &"ž".repeat(1000));
+        assert_eq!((close.reason().len(), close.code().code()), (122, 1008));
+        let close = LegClose::new(LegCloseCode::Normal, "model\r\n failed");
+        assert_eq!(close.reason(), "model failed");
+    }
+}

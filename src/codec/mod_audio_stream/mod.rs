@@ -1,0 +1,23 @@
+//! FreeSWITCH's mod_audio_stream and its relatives on the wire: who is calling, the caller's audio, ours back.
+//!
+//! Runs in: the accept and telephony threads; pure. Owns nothing but the carry of an odd byte per call.
+//! Never opens a socket; the WebSocket frames themselves are tungstenite's work.
+//! Invariant: nothing a switch says about a call can end it: what cannot be used is left out, with a note for the log.
+
+pub mod close;
+pub mod fields;
+pub mod flavour;
+pub mod leg_text;
+pub mod metadata;
+pub mod playback;
+pub mod request;
+pub mod token;
+pub mod uplink;
+
+pub use close::{LegClose, LegCloseCode};
+pub use fields::{CallFields, FieldNote, Mix, PlaybackFormat};
+pub use flavour::Flavour;
+pub use leg_text::LegText;
+pub use request::RequestFacts;
+pub use token::PresentedToken;
+pub use uplink::UplinkDecoder;

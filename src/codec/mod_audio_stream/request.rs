@@ -1,0 +1,248 @@
+//! What the upgrade request tells about a call: URL, headers, token, kind of module.
+//!
+//! Runs in: the accept thread, once per call, before the 101; pure. Owns nothing.
+//! Never fails: a request that tells nothing is a call of which nothing is known.
+//! Invariant: the URL's word counts more than a header's, and a header's more than the metadata's.
+
+use super::fields::{CallFields, FieldNote, Problem, Source, note};
+use super::flavour::Flavour;
+use super::token::{PresentedToken, TOKEN_BYTES_MAX};
+use std::borrow::Cow;
+
+/// Most parameters of a query that are looked at.
+pub const QUERY_PARAMETERS_MAX: usize = 64;
+/// Most headers that are looked at.
+pub const HEADERS_MAX: usize = 100;
+
+/// What the upgrade request told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// Fields of the path and the query.
+    pub url: CallFields,
+    /// Fields of the `X-` headers.
+    pub headers: CallFields,
+    /// The token, from `Authorization: Bearer`, else `X-Tandem-Token`, else the query's `token`.
+    pub token: Option<PresentedToken>,
+    /// The module that asks.
+    pub flavour: Flavour,
+    /// What was left out and why; to be logged once.
+    pub notes: Vec<FieldNote>,
+}
+
+impl RequestFacts {
+    /// Reads the request `target` (as in the request line, `/path?query`) and the `headers` (names in any case, values
+    /// with or without spaces around them).
+    pub fn from_request<'a>(target: &str, headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut facts = Self::default();
+        let query_token = facts.read_target(target);
+        let header_token = facts.read_headers(headers);
+        facts.token = header_token.or(query_token);
+        facts
+    }
+
+    /// The fields of the call once its metadata is known, or without it: URL, then headers, then metadata.
+    pub fn merged(&self, metadata: &CallFields) -> CallFields {
+        self.url.clone().or(self.headers.clone()).or(metadata.clone())
+    }
+
+    fn read_target(&mut self, target: &str) -> Option<PresentedToken> {
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut pairs: Vec<(Cow<'_, str>, Option<Cow<'_, str>>)> = Vec::new();
+        let mut token = None;
+        for (position, (name, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
+            if position == QUERY_PARAMETERS_MAX {
+                note(&mut self.notes, FieldNote::new(Source::Url, "query", Problem::TooMany(position), b""));
+                break;
+            }
+            if name.eq_ignore_ascii_case("token") {
+                token = token.or(self.token(Source::Url, value.as_bytes()));
+            } else {
+                pairs.push((name, Some(unspaced_plus(value))));
+            }
+        }
+        self.url = CallFields::from_pairs(&pairs, Source::Url, &mut self.notes);
+        if self.url.uuid.is_none() {
+            self.url.uuid = path.split('/').find(|segment| looks_like_uuid(segment)).map(str::to_owned);
+        }
+        token
+    }
+
+    fn read_headers<'a>(
+        &mut self,
+        headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Option<PresentedToken> {
+        let mut pairs: Vec<(&str, Option<Cow<'_, str>>)> = Vec::new();
+        let mut bearer = None;
+        let mut own_header = None;
+        for (name, value) in headers.into_iter().take(HEADERS_MAX) {
+            let value = value.trim_ascii();
+            self.flavour = self.flavour.refined_by_header(name, value);
+            if name.eq_ignore_ascii_case("authorization") {
+                let token = bearer_token(value).and_then(|token| self.token(Source::Header, token));
+                bearer = bearer.or(token);
+            } else if name.eq_ignore_ascii_case("x-tandem-token") {
+                own_header = own_header.or(self.token(Source::Header, value));
+            } else if let Some(field_name) = name.get(2..).filter(|_| starts_with_x_dash(name)) {
+                pairs.push((field_name, Some(String::from_utf8_lossy(value))));
+            }
+        }
+        self.headers = CallFields::from_pairs(&pairs, Source::Header, &mut self.notes);
+        bearer.or(own_header)
+    }
+
+    fn token(&mut self, source: Source, value: &[u8]) -> Option<PresentedToken> {
+        let token = PresentedToken::new(value);
+        if token.is_none() && !value.is_empty() {
+            note(&mut self.notes, FieldNote::new(source, "token", Problem::TooLong(TOKEN_BYTES_MAX), b""));
+        }
+        token
+    }
+}
+
+fn starts_with_x_dash(name: &str) -> bool {
+    name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-"))
+}
+
+/// The credentials of `Authorization: Bearer …` (RFC 6750 section 2.1; the scheme's case does not matter).
+fn bearer_token(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(b"bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
+}
+
+/// A dial plan that writes `caller=${caller_id_number}` sends `+420…` unescaped, and form decoding makes the plus a
+/// space: a leading space before a digit was that plus.
+fn unspaced_plus(value: Cow<'_, str>) -> Cow<'_, str> {
+    match value.as_bytes() {
+        [b' ', b'0'..=b'9', ..] => Cow::Owned(value.replacen(' ', "+", 1)),
+        _ => value,
+    }
+}
+
+/// 8-4-4-4-12 hexadecimal digits (RFC 9562 section 4).
+fn looks_like_uuid(segment: &str) -> bool {
+    let groups = [8, 4, 4, 4, 12];
+    segment.split('-').map(str::len).eq(groups)
+        && segment.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::SampleRate;
+    use crate::codec::mod_audio_stream::fields::{Mix, PlaybackFormat};
+    use proptest::prelude::*;
+
+    const UUID: &str = "2a162ce6-b85c-45d4-a03d-ffd4286da520";
+
+    fn facts(target: &str, headers: &[(&str, &str)]) -> RequestFacts {
+        RequestFacts::from_request(target, headers.iter().map(|(name, value)| (*name, value.as_bytes())))
+    }
+
+    #[test]
+    fn the_query_names_everything() {
+        let facts = facts(
+            "/?uuid=u1&did=100&caller=%2B420123&playback=json&rate=8k&mix=stereo&agent=reception&x=y&token=t",
+            &[],
+        );
+        let url = &facts.url;
+        assert_eq!(url.uuid.as_deref(), Some("u1"));
+        assert_eq!((url.did.as_deref(), url.caller.as_deref()), (Some("100"), Some("+420123")));
+        assert_eq!((url.playback, url.rate), (Some(PlaybackFormat::Json), Some(SampleRate::Hz8000)));
+        assert_eq!((url.mix, url.agent.as_deref()), (Some(Mix::Stereo), Some("reception")));
+        assert!(facts.token.unwrap().matches(b"t"));
+        assert!(facts.notes.is_empty());
+    }
+
+    #[test]
+    fn a_plus_that_nobody_escaped_is_still_a_plus() {
+        let facts = facts("/?did=+420123&caller=Jan+Nov%C3%A1k&to= 5", &[]);
+        assert_eq!(facts.url.did.as_deref(), Some("+420123"));
+        assert_eq!(facts.url.caller.as_deref(), Some("Jan Novák"));
+    }
+
+    #[test]
+    fn a_uuid_in_the_path_is_found_unless_the_query_names_one() {
+        for target in [format!("/{UUID}"), format!("/call/{UUID}"), format!("/call/{UUID}/audio?x=1#f")] {
+            assert_eq!(facts(&target, &[]).url.uuid.as_deref(), Some(UUID), "{target}");
+        }
+        assert_eq!(facts(&format!("/{UUID}?uuid=q"), &[]).url.uuid.as_deref(), Some("q"));
+        for target in [
+            "/",
+            "",
+            "*",
+            "/call/1",
+            "/2a162ce6b85c45d4a03dffd4286da520",
+            "/zz162ce6-b85c-45d4-a03d-ffd4286da520",
+        ] {
+            assert_eq!(facts(target, &[]).url.uuid, None, "{target}");
+        }
+    }
+
+    #[test]
+    fn headers_count_after_the_url_and_before_the_metadata() {
+        let facts = facts(
+            "/?uuid=from-url",
+            &[
+                ("x-call-uuid", "from-header"),
+                ("X-DID", "100"),
+                ("X-RATE", "16000"),
+                ("Accept", "x"),
+                ("X", "y"),
+            ],
+        );
+        let metadata = CallFields {
+            uuid: Some("from-metadata".to_owned()),
+            did: Some("999".to_owned()),
+            agent: Some("sales".to_owned()),
+            ..CallFields::default()
+        };
+        let merged = facts.merged(&metadata);
+        assert_eq!(merged.uuid.as_deref(), Some("from-url"));
+        assert_eq!((merged.did.as_deref(), merged.rate), (Some("100"), Some(SampleRate::Hz16000)));
+        assert_eq!(merged.agent.as_deref(), Some("sales"));
+    }
+
+    #[test]
+    fn headers_without_the_prefix_are_not_ours() {
+        let facts = facts("/", &[("From", "a@b"), ("To", "c"), ("Caller", "d"), ("é-Rate", "8k")]);
+        assert_eq!(facts.headers, CallFields::default());
+    }
+
+    #[test]
+    fn the_token_is_taken_from_the_safest_place_and_never_shown() {
+        let both = facts("/?token=q", &[("X-Tandem-Token", "own"), ("authorization", "bearer  sesame ")]);
+        assert!(both.token.as_ref().unwrap().matches(b"sesame"));
+        assert!(!format!("{both:?}").contains("sesame"));
+        assert!(facts("/?token=q", &[("X-Tandem-Token", "own")]).token.unwrap().matches(b"own"));
+        assert_eq!(facts("/", &[("Authorization", "Basic eDp5"), ("X-Tandem-Token", "")]).token, None);
+        let long = facts(&format!("/?token={}", "x".repeat(600)), &[]);
+        assert_eq!(long.token, None);
+        assert_eq!(long.notes[0].to_string(), "token in the call's URL ignored: is longer than 512 bytes");
+    }
+
+    #[test]
+    fn an_endless_query_is_cut_off() {
+        let facts = facts(&format!("/?{}&uuid=late", "a=b&".repeat(64).trim_end_matches('&')), &[]);
+        assert_eq!((facts.url.uuid, facts.notes.len()), (None, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn any_request_gives_facts_fit_for_a_log(
+            target in "[ -~]{0,40}(\\?(uuid|did|caller|rate|mix|agent|token)=(%[0-9a-f]{2}|[ -~]){0,80}){0,3}",
+            name in "(x-(uuid|caller|did|rate)|authorization|[a-zA-Zé-]{0,12})",
+            value in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let facts = RequestFacts::from_request(&target, [(name.as_str(), value.as_slice())]);
+            let fields = facts.merged(&CallFields::default());
+            for text in [fields.uuid, fields.did, fields.caller, fields.agent].into_iter().flatten() {
+                prop_assert!(!text.is_empty() && text.len() <= 128);
+                prop_assert!(text.chars().all(crate::codec::excerpt::is_loggable));
+            }
+            for note in facts.notes {
+                prop_assert!(note.to_string().len() < 250 && !note.to_string().contains(char::is_control));
+            }
+        }
+    }
+}
