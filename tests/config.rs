@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tandem::base::SampleRate;
+use tandem::cli;
 use tandem::config::{
     self, Config, FileChoice, KEYS, Kind, Loaded, Mix, Origin, PlaybackWire, SECTIONS, Sources,
 };
@@ -383,6 +384,52 @@ fn files_that_cannot_be_read_are_found_at_start() {
         error_of(from_sets(&[&format!("agent.instructions_file={long}")]))
             .contains("is longer than 524288 bytes")
     );
+}
+
+// ---- the command line ------------------------------------------------------------------------------------------------
+
+fn check(arguments: &[&str], environment: &[(&str, &str)]) -> cli::Exit {
+    let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
+    let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    cli::prepare(&arguments, environment)
+        .map(|loaded| loaded.to_string())
+        .expect_err("--check ends the process")
+}
+
+#[test]
+fn check_prints_the_configuration_and_ends_with_status_0() {
+    let directory = Directory::new();
+    let file = directory.write("t.toml", "[leg]\nrate = 8000\n").display().to_string();
+    let exit = check(&["--check", "--config", &file], &[("GEMINI_API_KEY", "abc")]);
+    assert_eq!((exit.status, exit.errors.as_str()), (0, ""));
+    assert_eq!(exit.output.lines().count(), KEYS.len());
+    assert!(exit.output.contains(&format!("{file}:2")), "{}", exit.output);
+    let exit = check(&["--check", "--config", &file], &[]);
+    assert!(
+        exit.status == 0 && exit.errors.starts_with("warning: gemini.api_key is not set"),
+        "{}",
+        exit.errors
+    );
+}
+
+#[test]
+fn wrong_configuration_ends_with_status_2_and_all_errors_with_and_without_check() {
+    let directory = Directory::new();
+    let file = directory.write("t.toml", "[leg]\nrate = 1\n").display().to_string();
+    for more in [&["--check"][..], &[]] {
+        let mut arguments = vec!["--config", &file, "--set=leg.mix=loud"];
+        arguments.extend(more);
+        let exit = check(&arguments, &[]);
+        assert_eq!((exit.status, exit.output.as_str()), (2, ""));
+        assert_eq!(
+            exit.errors,
+            format!(
+                "tandem: 2 problems in the configuration:\n\
+                 {file}:2: leg.rate = 1 is none of the choices: write one of 8000, 16000, 24000, 32000, 48000\n\
+                 --set: leg.mix = \"loud\" is none of the choices: write one of mono, mixed, stereo\n"
+            )
+        );
+    }
 }
 
 // ---- warnings --------------------------------------------------------------------------------------------------------
