@@ -3,6 +3,7 @@
 
 pub mod base;
 pub mod call;
+pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod dsp;

@@ -1,1 +1,16 @@
-//! placeholder
+//! What the relay says about itself: counters and histograms with every metric's name, and the log.
+//!
+//! Runs in: anywhere. Owns the names of metrics, the format of a log line and what is cut out of it. Never decides when
+//! to log; the hot path touches [`Counter`] and [`Histogram`] only. Invariant: nothing here that a media thread calls
+//! allocates, locks or formats.
+
+pub mod counters;
+pub mod histogram;
+pub mod log;
+pub mod redact;
+pub mod refusal;
+
+pub use counters::{Counter, Counters, Sample, SampleKind};
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use redact::redact;
+pub use refusal::RefusalReason;

@@ -1,0 +1,285 @@
+//! The command line: from the arguments to what is to be done.
+//!
+//! Runs in: the main thread, at start. Owns the options and the texts of `--help`, `--version` and `--check`. Never
+//! starts the relay, logs or exits: `main` does, with what [`prepare`] gives it.
+//! Invariant: what comes back is either a configuration that passed every check, or an [`Exit`] that says why not.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use argh::{EarlyExit, FromArgs};
+
+use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
+use crate::telemetry::redact;
+
+/// Exit status for arguments or configuration that cannot work. Trying again does not help, which
+/// `RestartPreventExitStatus=2` tells systemd.
+pub const STATUS_WRONG_USE: u8 = 2;
+
+/// What the arguments ask for. Subcommands will be variants.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Run the relay.
+    Run(Sources),
+    /// Print the configuration and end.
+    Check(Sources),
+    /// Print the version and end.
+    Version,
+}
+
+/// What to print before ending, and the exit status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// For standard output.
+    pub output: String,
+    /// For standard error.
+    pub errors: String,
+    /// The exit status of the process.
+    pub status: u8,
+}
+
+impl Exit {
+    /// Prints the texts. A closed pipe, as in `tandem --check | head`, is not an error.
+    pub fn print(&self) -> ExitCode {
+        let _ = std::io::stdout().write_all(self.output.as_bytes());
+        let _ = std::io::stderr().write_all(self.errors.as_bytes());
+        ExitCode::from(self.status)
+    }
+
+    fn success(output: String) -> Self {
+        Self { output, errors: String::new(), status: 0 }
+    }
+
+    fn wrong_use(errors: String) -> Self {
+        Self { output: String::new(), errors, status: STATUS_WRONG_USE }
+    }
+}
+
+/// Tandem: a voice media relay between a telephone switch and Gemini Live. Without options it runs the relay.
+#[derive(FromArgs)]
+#[argh(help_triggers("-h", "--help"))]
+struct Arguments {
+    /// configuration file (TOML); without it tandem.toml in the working directory, if there is one
+    #[argh(option, arg_name = "file")]
+    config: Option<PathBuf>,
+
+    /// set one key, which wins over file and environment, as in --set listen.port=9094; can be repeated
+    #[argh(option, arg_name = "key=value")]
+    set: Vec<String>,
+
+    /// check the configuration, print every key with its value and origin, and end
+    #[argh(switch)]
+    check: bool,
+
+    /// print the version and end
+    #[argh(switch)]
+    version: bool,
+}
+
+/// Options that are followed by a value.
+const OPTIONS_WITH_VALUE: [&str; 2] = ["--config", "--set"];
+
+/// Reads the arguments (without the program's name).
+///
+/// # Errors
+/// An [`Exit`]: of status 0 for `--help`, else with what is wrong.
+pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Command, Exit> {
+    let mut texts = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        match argument.to_str() {
+            Some(text) => texts.push(text),
+            None => return Err(usage_error(&format!("the argument {argument:?} is not UTF-8 text"))),
+        }
+    }
+    let split = split_values(&texts);
+    let arguments = Arguments::from_args(&["tandem"], &split).map_err(|exit| match exit {
+        EarlyExit { output, status: Ok(()) } => {
+            Exit::success(format!("{}\n\n{}", output.trim_end(), help_of_settings()))
+        }
+        EarlyExit { output, status: Err(()) } => usage_error(output.trim_end()),
+    })?;
+    let file = arguments.config.map_or(FileChoice::Usual, FileChoice::Named);
+    let sources = Sources { file, environment, sets: arguments.set };
+    Ok(match (arguments.version, arguments.check) {
+        (true, _) => Command::Version,
+        (false, true) => Command::Check(sources),
+        (false, false) => Command::Run(sources),
+    })
+}
+
+/// Reads arguments and configuration.
+///
+/// # Errors
+/// An [`Exit`]: of status 0 for `--help`, `--version` and a `--check` without problems, else of status
+/// [`STATUS_WRONG_USE`] with all that is wrong.
+pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Loaded, Exit> {
+    match parse(arguments, environment)? {
+        Command::Version => Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION")))),
+        Command::Run(sources) => config::load(&sources).map_err(|problems| configuration_error(&problems)),
+        Command::Check(sources) => Err(match config::load(&sources) {
+            Ok(loaded) => Exit {
+                output: loaded.to_string(),
+                errors: loaded.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect(),
+                status: 0,
+            },
+            Err(problems) => configuration_error(&problems),
+        }),
+    }
+}
+
+/// `--name=value` as `--name`, `value`, because argh reads only the latter. The value of an option and what follows `--`
+/// stay as they are.
+fn split_values<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut split = Vec::with_capacity(arguments.len() + 1);
+    let mut remaining = arguments.iter().copied();
+    while let Some(argument) = remaining.next() {
+        if argument == "--" {
+            split.push(argument);
+            split.extend(remaining.by_ref());
+        } else if let Some((name, value)) =
+            argument.split_once('=').filter(|(name, _)| name.starts_with("--"))
+        {
+            split.extend([name, value]);
+        } else {
+            split.push(argument);
+            if OPTIONS_WITH_VALUE.contains(&argument) {
+                split.extend(remaining.next());
+            }
+        }
+    }
+    split
+}
+
+fn usage_error(what: &str) -> Exit {
+    Exit::wrong_use(format!("tandem: {}\ntandem --help lists the options.\n", redact(what)))
+}
+
+fn configuration_error(problems: &config::Problems) -> Exit {
+    let count = problems.0.len();
+    let plural = if count == 1 { "" } else { "s" };
+    Exit::wrong_use(format!("tandem: {count} problem{plural} in the configuration:\n{problems}\n"))
+}
+
+/// The part of `--help` that is made from the registry of keys.
+fn help_of_settings() -> String {
+    let mut help = String::from("Environment:\n");
+    let mut line = |variable: &str, meaning: &str| help.push_str(&format!("  {variable:<28}  {meaning}\n"));
+    for key in KEYS {
+        for (position, variable) in key.environment.iter().enumerate() {
+            let otherwise = if position > 0 { ", when the one above is not set" } else { "" };
+            line(variable, &format!("{}{otherwise}", key.name));
+        }
+    }
+    line("TANDEM_SECTION_KEY", "any key: TANDEM_LISTEN_PORT is listen.port");
+    line("TANDEM_CONFIG", "configuration file, when --config is not given");
+    line("RUST_LOG", "log levels by module, as in info,tandem::net=debug");
+    line("TZ", "time zone of the log, as in Europe/Berlin");
+    help.push_str(
+        "\nConfiguration: defaults, then the file, then the environment, then --set; the later wins.\n\
+         tandem --check shows what is in force, docs/configuration.md explains every key, deploy/tandem.toml is a\n\
+         sample file.\n",
+    );
+    help
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(texts: &[&str]) -> Vec<OsString> {
+        texts.iter().map(OsString::from).collect()
+    }
+
+    fn exit(texts: &[&str]) -> Exit {
+        prepare(&arguments(texts), Vec::new())
+            .map(|loaded| loaded.to_string())
+            .expect_err("the process goes on")
+    }
+
+    #[test]
+    fn a_value_may_follow_an_equals_sign() {
+        let split = |texts: &[&'static str]| split_values(texts).join(" | ");
+        assert_eq!(
+            split(&["--set=listen.port=1", "--config=a=b.toml"]),
+            "--set | listen.port=1 | --config | a=b.toml"
+        );
+        assert_eq!(split(&["--set", "listen.port=1", "--check"]), "--set | listen.port=1 | --check");
+        assert_eq!(split(&["--set", "--odd=value", "--check"]), "--set | --odd=value | --check");
+        assert_eq!(split(&["--", "--set=a"]), "-- | --set=a");
+        assert_eq!(split(&["--config"]), "--config");
+    }
+
+    #[test]
+    fn without_options_the_relay_runs() {
+        let command = parse(&[], vec![("A".into(), "b".into())]).unwrap();
+        let Command::Run(sources) = command else { panic!("{command:?}") };
+        assert_eq!((sources.file, sources.environment.len(), sources.sets.len()), (FileChoice::Usual, 1, 0));
+    }
+
+    #[test]
+    fn file_and_sets_reach_the_configuration() {
+        let texts = ["--config", "a.toml", "--set=leg.rate=8000", "--set", "agent.greeting=a=b", "--check"];
+        let Ok(Command::Check(sources)) = parse(&arguments(&texts), Vec::new()) else {
+            panic!("not a check")
+        };
+        assert_eq!(sources.file, FileChoice::Named("a.toml".into()));
+        assert_eq!(sources.sets, ["leg.rate=8000", "agent.greeting=a=b"]);
+    }
+
+    #[test]
+    fn the_version_is_printed_on_standard_output() {
+        let expected = format!("tandem {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(exit(&["--version"]), Exit::success(expected));
+    }
+
+    #[test]
+    fn help_names_options_variables_and_where_the_documentation_is() {
+        for flag in ["--help", "-h"] {
+            let exit = exit(&[flag]);
+            assert_eq!((exit.status, exit.errors.as_str()), (0, ""));
+            for expected in [
+                "--config",
+                "--set",
+                "--check",
+                "--version",
+                "GEMINI_API_KEY",
+                "AUDIO_SOCKET_HOST",
+                "TANDEM_CONFIG",
+                "RUST_LOG",
+                "TZ",
+                "docs/configuration.md",
+            ] {
+                assert!(exit.output.contains(expected), "{expected} is not in:\n{}", exit.output);
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_option_says_where_the_right_ones_are() {
+        let exit = exit(&["--prot=1"]);
+        assert_eq!((exit.status, exit.output.as_str()), (STATUS_WRONG_USE, ""));
+        assert!(exit.errors.contains("Unrecognized argument: --prot"), "{}", exit.errors);
+        assert!(exit.errors.ends_with("tandem --help lists the options.\n"), "{}", exit.errors);
+    }
+
+    #[test]
+    fn a_key_among_wrong_arguments_is_not_repeated() {
+        let key = "AIzaSyA1234567890abcdefghij_klmno-pq";
+        for texts in
+            [vec![key], vec!["--set", "gemini.api_key", key], vec!["--set", "gemini.api_key", "=", key]]
+        {
+            let exit = exit(&texts);
+            assert_eq!(exit.status, STATUS_WRONG_USE);
+            assert!(!exit.errors.contains(key), "{}", exit.errors);
+        }
+    }
+
+    #[test]
+    fn an_argument_that_is_not_text_is_refused() {
+        use std::os::unix::ffi::OsStringExt;
+        let exit = parse(&[OsString::from_vec(vec![b'-', 0xff])], Vec::new()).unwrap_err();
+        assert!(exit.errors.contains("is not UTF-8 text"), "{}", exit.errors);
+    }
+}

@@ -1,0 +1,169 @@
+//! The address of the Live API, taken apart once: scheme, host, port and path prefix.
+//!
+//! Runs in: anywhere: pure. Owns the parts of the URL. Never resolves a name.
+//! Invariant: without TLS the host is a loopback address, so neither key nor speech leaves the machine in clear; there
+//! is no user, query or fragment, so no secret can hide in it and it may be logged.
+
+use std::fmt;
+use std::net::IpAddr;
+
+/// `wss://HOST[:PORT][/PREFIX]`, or `ws://` to a loopback address (a simulator).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl {
+    tls: bool,
+    host: String,
+    port: u16,
+    path_prefix: String,
+}
+
+impl BaseUrl {
+    /// Parses and checks a URL.
+    ///
+    /// # Errors
+    /// What is wrong with the text, as the end of a sentence that begins with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let uri: http::Uri = text.parse().map_err(|error| format!("is not a URL ({error})"))?;
+        let tls = match uri.scheme_str() {
+            Some("wss") => true,
+            Some("ws") => false,
+            Some("https") => return Err("begins with https:// where wss:// is needed".into()),
+            Some("http") => return Err("begins with http:// where ws:// is needed".into()),
+            _ => return Err("does not begin with wss:// or ws://".into()),
+        };
+        let authority = uri.authority().ok_or("names no host")?;
+        if authority.as_str().contains('@') {
+            return Err(
+                "holds a user or password, which would appear in logs; the key goes into gemini.api_key"
+                    .into(),
+            );
+        }
+        // http::Uri drops a fragment without a word, so it is looked for in the text.
+        if uri.query().is_some() || text.contains('#') {
+            return Err("holds a query or fragment; the key goes into gemini.api_key".into());
+        }
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        if host.is_empty() {
+            return Err("names no host".into());
+        }
+        // http::Uri reports a port it cannot read as no port at all.
+        let written_port =
+            authority.as_str().rsplit_once(':').map(|(_, port)| port).filter(|p| !p.contains(']'));
+        let port = match (written_port, authority.port_u16()) {
+            (None, _) => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            (Some(_), Some(port)) if port != 0 => port,
+            (Some(written), _) => {
+                return Err(format!("has a port {written:?} that is not one of 1 to 65535"));
+            }
+        };
+        let url = Self { tls, host, port, path_prefix: uri.path().trim_end_matches('/').to_owned() };
+        if !url.tls && !url.is_loopback() {
+            return Err(
+                "would send the key and the speech unencrypted: ws:// is for loopback addresses only".into(),
+            );
+        }
+        Ok(url)
+    }
+
+    /// Whether the connection is encrypted (`wss`).
+    pub fn tls(&self) -> bool {
+        self.tls
+    }
+
+    /// Host name or address, an IPv6 address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// TCP port, 443 or 80 where none was written.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What stands before `/ws/…` in the path: empty, or `/prefix` without a slash at its end.
+    pub fn path_prefix(&self) -> &str {
+        &self.path_prefix
+    }
+
+    /// Whether the host is this machine (127.0.0.0/8, ::1, `localhost` as RFC 6761 section 6.3 fixes it): a simulator
+    /// or a local proxy.
+    pub fn is_loopback(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+
+    /// `host:port` as a `Host` header has it (RFC 9110 section 7.2): IPv6 in brackets, the scheme's own port left out.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let own_port = if self.tls { 443 } else { 80 };
+        if self.port == own_port { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// A stand-in before the default is applied.
+    pub(super) fn unset() -> Self {
+        Self { tls: true, host: String::new(), port: 0, path_prefix: String::new() }
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path_prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> String {
+        BaseUrl::parse(text).expect_err(text)
+    }
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let url = BaseUrl::parse("wss://generativelanguage.googleapis.com").unwrap();
+        assert_eq!(
+            (url.tls(), url.host(), url.port(), url.path_prefix()),
+            (true, "generativelanguage.googleapis.com", 443, "")
+        );
+        let url = BaseUrl::parse("wss://proxy.example:8443/gemini/").unwrap();
+        assert_eq!((url.port(), url.path_prefix()), (8443, "/gemini"));
+        assert_eq!(url.to_string(), "wss://proxy.example:8443/gemini");
+        assert!(!url.is_loopback());
+    }
+
+    #[test]
+    fn clear_text_is_for_loopback_only() {
+        for local in ["ws://127.0.0.1:8080", "ws://127.9.9.9", "ws://localhost:1", "ws://[::1]:9/"] {
+            assert!(BaseUrl::parse(local).unwrap().is_loopback(), "{local}");
+        }
+        for far in [
+            "ws://10.0.0.1",
+            "ws://generativelanguage.googleapis.com",
+            "ws://localhost.example",
+            "ws://0.0.0.0",
+        ] {
+            assert!(wrong(far).contains("loopback addresses only"), "{far}");
+        }
+        assert_eq!(BaseUrl::parse("ws://[::1]:9/").unwrap().to_string(), "ws://[::1]:9");
+    }
+
+    #[test]
+    fn what_cannot_be_dialled_or_may_hold_a_key_is_refused() {
+        assert!(wrong("https://a.example").contains("wss:// is needed"));
+        assert!(wrong("a.example").contains("does not begin with"));
+        assert!(wrong("wss://").contains("not a URL"));
+        assert!(wrong("wss://a.example?key=1").contains("gemini.api_key"));
+        assert!(wrong("wss://a.example/#key").contains("gemini.api_key"));
+        assert!(wrong("wss://me:pw@a.example").contains("gemini.api_key"));
+        for port in ["wss://a.example:0", "wss://a.example:70000", "wss://[::1]:99999"] {
+            assert!(BaseUrl::parse(port).is_err(), "{port}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The list of all keys: the one place that says what can be set, its default, its range and what it does.
+//!
+//! Runs in: anywhere: pure. Owns the registry. Never reads anything.
+//! Invariant: the defaults here are the only ones; `deploy/tandem.toml` and `docs/configuration.md` are made from this
+//! list and a test keeps them equal to it.
+
+use super::base_url::BaseUrl;
+use super::model::{Config, Mix, PlaybackWire};
+use super::registry::{Key, Kind};
+use super::setters::{
+    header_secret, millis, name_of, path, seconds, set_allow, set_host, set_log_level, unless_zero,
+};
+use crate::base::SampleRate;
+
+/// Bytes in a MiB.
+const MIB: usize = 1 << 20;
+
+/// The sections in the order of the sample file, each with a line on what it is about.
+pub static SECTIONS: &[(&str, &str)] = &[
+    ("listen", "The door: where the telephone switch connects, and who may."),
+    (
+        "leg",
+        "The telephone side of a call. A call's URL, headers or metadata can say otherwise for that call.",
+    ),
+    ("playback", "The model's speech on its way to the caller."),
+    ("uplink", "The caller's speech on its way to the model."),
+    (
+        "limits",
+        "Speech kept in memory. Beyond a limit a call ends with a clear outcome; nothing is dropped silently.",
+    ),
+    ("gemini", "The connection to the Gemini Live API."),
+    (
+        "agent",
+        "Who answers the telephone. What is not set is not sent: models refuse fields they do not know.",
+    ),
+    ("threads", "How many threads do the work."),
+    ("drain", "How the process ends."),
+    ("log", "What is logged. TZ sets the time zone of the log."),
+];
+
+const fn integer(min: u64, max: u64, set: fn(&mut Config, u64)) -> Kind {
+    Kind::Integer { min, max, multiple_of: 1, zero: None, set }
+}
+
+const fn stepped(min: u64, max: u64, multiple_of: u64, set: fn(&mut Config, u64)) -> Kind {
+    Kind::Integer { min, max, multiple_of, zero: None, set }
+}
+
+const fn integer_or_zero(min: u64, max: u64, zero: &'static str, set: fn(&mut Config, u64)) -> Kind {
+    Kind::Integer { min, max, multiple_of: 1, zero: Some(zero), set }
+}
+
+const fn text(form: &'static str, set: fn(&mut Config, Option<&str>) -> Result<(), String>) -> Kind {
+    Kind::Text { form, set }
+}
+
+/// Every key. The casts in the setters cannot cut anything off: the ranges beside them fit the fields.
+pub static KEYS: &[Key] = &[
+    Key::new(
+        "listen.host",
+        r#""0.0.0.0""#,
+        text("an IP address such as \"0.0.0.0\", \"127.0.0.1\" or \"::\"", set_host),
+        "Address to listen on. :: takes IPv4 and IPv6.",
+    )
+    .environment(&["AUDIO_SOCKET_HOST"]),
+    Key::new(
+        "listen.port",
+        "9094",
+        integer_or_zero(0, 65_535, "any free port", |c, v| c.listen.port = v as u16),
+        "TCP port for mod_audio_stream, plain WebSocket and TLS alike.",
+    )
+    .environment(&["FREESWITCH_AUDIO_SOCKET_PORT"]),
+    Key::new(
+        "listen.allow",
+        r#"["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"]"#,
+        Kind::List {
+            form: "networks such as \"10.0.0.0/8\" or addresses (separated by commas outside the file)",
+            set: set_allow,
+        },
+        "Networks that may connect. The default is loopback, private and link-local addresses.",
+    ),
+    Key::new(
+        "listen.token",
+        "",
+        Kind::Secret {
+            form: "16 or more letters, digits or marks without white space",
+            set: |c, v| header_secret(v).map(|token| c.listen.token = token),
+        },
+        "A secret that the switch must present in a header or in the URL.",
+    )
+    .environment(&["TANDEM_TOKEN"])
+    .example(r#""a-long-random-text""#),
+    Key::new(
+        "listen.tls_certificate",
+        "",
+        text("the path of a PEM file", |c, v| {
+            c.listen.tls_certificate = path(v);
+            Ok(())
+        }),
+        "Certificate chain for wss:// on the same port, together with listen.tls_key.",
+    )
+    .example(r#""/etc/tandem/tls/fullchain.pem""#),
+    Key::new(
+        "listen.tls_key",
+        "",
+        text("the path of a PEM file", |c, v| {
+            c.listen.tls_key = path(v);
+            Ok(())
+        }),
+        "Private key (PKCS #8) of listen.tls_certificate.",
+    )
+    .example(r#""/etc/tandem/tls/privkey.pem""#),
+    Key::new(
+        "listen.handshake_timeout_ms",
+        "3000",
+        integer(100, 60_000, |c, v| c.listen.handshake_timeout = millis(v)),
+        "From accepting a connection to answering 101. mod_audio_stream itself gives up after 1000 ms.",
+    ),
+    Key::new(
+        "listen.max_handshakes",
+        "256",
+        integer(1, 65_536, |c, v| c.listen.max_handshakes = v as usize),
+        "Connections at one time that have not finished their handshake; more are closed.",
+    ),
+    Key::new(
+        "listen.max_calls",
+        "1000",
+        integer(1, 100_000, |c, v| c.listen.max_calls = v as usize),
+        "Calls at one time; more are refused with 503.",
+    ),
+    Key::new(
+        "listen.max_calls_per_second_per_address",
+        "50",
+        integer(1, 100_000, |c, v| c.listen.max_calls_per_second_per_address = v as u32),
+        "New calls a second from one address; more are refused with 429. A switch sends all its calls from one \
+         address, so this is the rate of the switch, not of a caller.",
+    ),
+    Key::new(
+        "listen.max_calls_burst_per_address",
+        "100",
+        integer(1, 100_000, |c, v| c.listen.max_calls_burst_per_address = v as u32),
+        "New calls at once from one address after a quiet time, before the rate above holds.",
+    ),
+    Key::new(
+        "leg.rate",
+        "16000",
+        Kind::Choice {
+            choices: &["8000", "16000", "24000", "32000", "48000"],
+            set: |c, i| c.leg.rate = SampleRate::ALL[i],
+        },
+        "Sample rate of the leg in Hz, both ways; the rate given to uuid_audio_stream start.",
+    ),
+    Key::new(
+        "leg.mix",
+        r#""mono""#,
+        Kind::Choice { choices: &["mono", "mixed", "stereo"], set: |c, i| c.leg.mix = Mix::ALL[i] },
+        "What the switch sends: mono is the caller, mixed both sides added, stereo the caller on the left.",
+    ),
+    Key::new(
+        "leg.playback",
+        r#""binary""#,
+        Kind::Choice { choices: &["binary", "json"], set: |c, i| c.leg.playback = PlaybackWire::ALL[i] },
+        "How speech is handed to the switch: binary is raw s16le frames, json is streamAudio messages for the \
+         full-duplex 1.0.3 build.",
+    ),
+    Key::new(
+        "leg.silent_after_ms",
+        "15000",
+        integer(1_000, 3_600_000, |c, v| c.leg.silent_after = millis(v)),
+        "A leg that sends nothing for this long is pinged, and ended when it stays silent as long again.",
+    ),
+    Key::new(
+        "leg.max_call_seconds",
+        "3600",
+        integer(1, 86_400, |c, v| c.leg.max_call = seconds(v)),
+        "The longest call; it is ended then.",
+    ),
+    Key::new(
+        "playback.lead_ms",
+        "60",
+        integer(0, 200, |c, v| c.playback.lead_ms = v as u32),
+        "Audio handed to the switch ahead of real time. It bridges jitter; when the caller barges in, it is what can \
+         no longer be taken back.",
+    ),
+    Key::new(
+        "playback.chunk_ms",
+        "20",
+        stepped(20, 100, 20, |c, v| c.playback.chunk_ms = v as u32),
+        "Audio in one message to the switch.",
+    ),
+    Key::new(
+        "uplink.chunk_ms",
+        "20",
+        stepped(20, 100, 20, |c, v| c.uplink.chunk_ms = v as u32),
+        "Audio in one message to the model. Longer costs less CPU and delays the caller by as much.",
+    ),
+    Key::new(
+        "uplink.stream_end_after_ms",
+        "2000",
+        integer_or_zero(100, 600_000, "never", |c, v| c.uplink.stream_end_after = unless_zero(v, millis)),
+        "When the switch has sent nothing for this long (silence is filled in meanwhile), the model is told that the \
+         audio has paused (audioStreamEnd).",
+    ),
+    Key::new(
+        "limits.model_speech_seconds",
+        "120",
+        integer(10, 3_600, |c, v| c.limits.model_speech = seconds(v)),
+        "The model's speech that waits for one call; 47 KiB a second.",
+    ),
+    Key::new(
+        "limits.kept_speech_seconds",
+        "60",
+        integer(1, 600, |c, v| c.limits.kept_speech = seconds(v)),
+        "The caller's speech kept for one call while there is no connection to the model; 31 KiB a second.",
+    ),
+    Key::new(
+        "limits.shard_speech_mib",
+        "512",
+        integer(8, 1_048_576, |c, v| c.limits.shard_speech_bytes = v as usize * MIB),
+        "Waiting speech of all calls of one shard together, in MiB; 512 MiB are three hours of the model's speech.",
+    ),
+    Key::new(
+        "gemini.base_url",
+        r#""wss://generativelanguage.googleapis.com""#,
+        text("wss://HOST[:PORT][/PREFIX], or ws:// with a loopback address such as ws://127.0.0.1:8080", |c, v| {
+            c.gemini.base_url = BaseUrl::parse(v.ok_or("is empty")?)?;
+            Ok(())
+        }),
+        "Where the Live API is. ws:// is allowed to loopback addresses only (a simulator, a local proxy).",
+    )
+    .environment(&["GEMINI_BASE_URL"]),
+    Key::new(
+        "gemini.api_version",
+        r#""v1beta""#,
+        text("a version such as \"v1beta\"", |c, v| name_of(v, "").map(|version| c.gemini.api_version = version)),
+        "Version in the path of the API.",
+    ),
+    Key::new(
+        "gemini.api_key",
+        "",
+        Kind::Secret {
+            form: "the key alone, as Google AI Studio shows it",
+            set: |c, v| header_secret(v).map(|key| c.gemini.api_key = key),
+        },
+        "API key. Sent in a header, never in a URL, never logged. Better in the environment than in a file.",
+    )
+    .environment(&["GEMINI_API_KEY", "GOOGLE_API_KEY"])
+    .example(r#""your-key""#),
+    Key::new(
+        "gemini.connect_timeout_ms",
+        "3000",
+        integer(100, 60_000, |c, v| c.gemini.connect_timeout = millis(v)),
+        "DNS, TCP, TLS and WebSocket upgrade together.",
+    ),
+    Key::new(
+        "gemini.setup_timeout_ms",
+        "10000",
+        integer(100, 120_000, |c, v| c.gemini.setup_timeout = millis(v)),
+        "From sending setup to the model's setupComplete.",
+    ),
+    Key::new(
+        "gemini.ca_file",
+        "",
+        text("the path of a PEM file", |c, v| {
+            c.gemini.ca_file = path(v);
+            Ok(())
+        }),
+        "Root certificates trusted beside the system's, for a proxy or a simulator with TLS.",
+    )
+    .example(r#""/etc/tandem/tls/roots.pem""#),
+    Key::new(
+        "agent.model",
+        r#""gemini-3.8-live""#,
+        text("a model name such as \"gemini-3.8-live\"", |c, v| name_of(v, "-._/").map(|model| c.agent.model = model)),
+        "The model that answers.",
+    ),
+    Key::new(
+        "agent.voice",
+        "",
+        text("a voice such as \"Puck\"", |c, v| {
+            c.agent.voice = v.map(|v| name_of(Some(v), "-_")).transpose()?;
+            Ok(())
+        }),
+        "Prebuilt voice; upper and lower case matter. The model's own by default.",
+    )
+    .example(r#""Puck""#),
+    Key::new(
+        "agent.language",
+        "",
+        text("a language code such as \"en-US\"", |c, v| {
+            c.agent.language = v.map(|v| name_of(Some(v), "-")).transpose()?;
+            Ok(())
+        }),
+        "Language code (BCP 47). The model listens and decides by default.",
+    )
+    .example(r#""en-US""#),
+    Key::new(
+        "agent.instructions",
+        "",
+        text("text", |c, v| {
+            c.agent.instructions = v.map(str::to_owned);
+            Ok(())
+        }),
+        "System instructions: who the model is on the telephone and how it should speak.",
+    )
+    .example(r#""You answer the telephone of a bicycle shop. Be brief and friendly.""#),
+    Key::new(
+        "agent.instructions_file",
+        "",
+        text("the path of a text file", |c, v| {
+            c.agent.instructions_file = path(v);
+            Ok(())
+        }),
+        "A UTF-8 text file with the system instructions, instead of agent.instructions.",
+    )
+    .example(r#""/etc/tandem/instructions.txt""#),
+    Key::new(
+        "agent.greeting",
+        "",
+        text("text", |c, v| {
+            c.agent.greeting = v.map(str::to_owned);
+            Ok(())
+        }),
+        "What the model is told when the call begins, so that it speaks first. The caller speaks first by default.",
+    )
+    .example(r#""Greet the caller and ask how you can help.""#),
+    Key::new(
+        "agent.temperature",
+        "",
+        Kind::Number { min: 0.0, max: 2.0, set: |c, v| c.agent.temperature = v },
+        "Sampling temperature. The model's own by default.",
+    )
+    .example("0.7"),
+    Key::new(
+        "agent.input_transcription",
+        "false",
+        Kind::Switch { set: |c, v| c.agent.input_transcription = v },
+        "Ask for a transcript of what the caller says.",
+    ),
+    Key::new(
+        "agent.output_transcription",
+        "false",
+        Kind::Switch { set: |c, v| c.agent.output_transcription = v },
+        "Ask for a transcript of what the model says.",
+    ),
+    Key::new(
+        "threads.dsp",
+        "0",
+        integer_or_zero(1, 256, "chosen by the number of cores", |c, v| c.threads.dsp = v as usize),
+        "DSP threads of one shard.",
+    ),
+    Key::new(
+        "threads.shards",
+        "1",
+        integer(1, 64, |c, v| c.threads.shards = v as usize),
+        "Shards, each with its own telephony, gemini and dsp threads. One fits a small machine.",
+    ),
+    Key::new(
+        "drain.seconds",
+        "30",
+        integer_or_zero(0, 86_400, "end them at once", |c, v| c.drain.timeout = seconds(v)),
+        "How long running calls may go on after SIGTERM.",
+    ),
+    Key::new(
+        "log.level",
+        r#""info""#,
+        Kind::Choice { choices: &["off", "error", "warn", "info", "debug", "trace"], set: set_log_level },
+        "Least severe level that is logged. RUST_LOG, if set, wins and can name modules. Speech and transcripts are \
+         never logged above debug.",
+    )
+    .environment(&["LOG_LEVEL"]),
+    Key::new(
+        "log.stats_seconds",
+        "60",
+        integer_or_zero(1, 86_400, "only at SIGUSR1 and at the end", |c, v| {
+            c.log.stats_interval = unless_zero(v, seconds);
+        }),
+        "How often the counters are logged.",
+    ),
+];

@@ -1,0 +1,75 @@
+//! The configuration with the origin of each value, as `--check` prints it and the log shows it at start.
+//!
+//! Runs in: the main thread, at start. Owns the shown values. Never holds a secret's text in them.
+//! Invariant: one setting for each key, in the order of [`super::KEYS`].
+
+use std::fmt;
+
+use super::model::Config;
+use super::problem::Origin;
+use super::registry::Key;
+
+/// A value as it may be shown, and where it came from.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The key.
+    pub key: &'static Key,
+    /// The value as TOML; `(set)` for a secret, `(not set)` where there is none.
+    pub shown: String,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// What [`super::load`] gives. `Display` is the aligned list of all keys that `--check` prints.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What the program reads.
+    pub config: Config,
+    /// Every key with its value and origin.
+    pub settings: Vec<Setting>,
+    /// What is allowed but probably not meant, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// The origin of a key's value; the default for a name that is no key.
+    pub fn origin(&self, name: &str) -> Origin {
+        self.settings
+            .iter()
+            .find(|setting| setting.key.name == name)
+            .map_or(Origin::Default, |s| s.origin.clone())
+    }
+
+    /// Logs every value with its origin, at info what was set and at debug the defaults, then the warnings.
+    pub fn log(&self) {
+        for setting in &self.settings {
+            let level = if setting.origin == Origin::Default { log::Level::Debug } else { log::Level::Info };
+            log::log!(level, "{} = {} ({})", setting.key.name, shortened(&setting.shown), setting.origin);
+        }
+        for warning in &self.warnings {
+            log::warn!("{warning}");
+        }
+    }
+}
+
+impl fmt::Display for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<String> = self.settings.iter().map(|setting| shortened(&setting.shown)).collect();
+        let name_width = self.settings.iter().map(|setting| setting.key.name.len()).max().unwrap_or(0);
+        let value_width = shown.iter().map(|value| value.chars().count()).max().unwrap_or(0);
+        for (setting, value) in self.settings.iter().zip(&shown) {
+            writeln!(f, "{:name_width$}  {value:value_width$}  {}", setting.key.name, setting.origin)?;
+        }
+        Ok(())
+    }
+}
+
+/// The beginning of a long value, so that a page of instructions does not fill the log.
+pub(super) fn shortened(value: &str) -> String {
+    /// Half a terminal's line.
+    const CHARACTERS_SHOWN: usize = 60;
+    match value.char_indices().nth(CHARACTERS_SHOWN) {
+        Some((end, _)) => format!("{}… ({} characters)", &value[..end], value.chars().count()),
+        None => value.to_owned(),
+    }
+}

@@ -1,0 +1,319 @@
+//! The configuration as the program reads it: plain typed structures with public fields, one for each section.
+//!
+//! Runs in: anywhere: pure; built once at start by [`super::load`], then shared read-only. Owns the settings. Never
+//! parses a file or reads the environment: `keys.rs` says which key fills which field.
+//! Invariant: every field is within the range its key documents.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use log::LevelFilter;
+
+use super::base_url::BaseUrl;
+use super::secret::Secret;
+use crate::base::SampleRate;
+
+/// Every setting of the relay. [`Config::default`] is what runs without a file, environment or arguments.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The door for the telephone switch.
+    pub listen: ListenConfig,
+    /// What a leg is when neither its URL, nor headers, nor metadata say otherwise.
+    pub leg: LegConfig,
+    /// The way to the caller's ear.
+    pub playback: PlaybackConfig,
+    /// The way from the caller to the model.
+    pub uplink: UplinkConfig,
+    /// How much speech is kept in memory.
+    pub limits: LimitsConfig,
+    /// The connection to Gemini.
+    pub gemini: GeminiConfig,
+    /// Who answers the telephone.
+    pub agent: AgentConfig,
+    /// How many threads do the work.
+    pub threads: ThreadsConfig,
+    /// How the process ends.
+    pub drain: DrainConfig,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// Section `[listen]`.
+#[derive(Debug, Clone)]
+pub struct ListenConfig {
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// TCP port; 0 takes any free one.
+    pub port: u16,
+    /// Networks that may connect; ask [`ListenConfig::allows`].
+    pub allow: Vec<IpNet>,
+    /// What a switch must present, if anything.
+    pub token: Option<Secret>,
+    /// PEM file with the certificate chain; set if and only if `tls_key` is.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with the private key (PKCS #8).
+    pub tls_key: Option<PathBuf>,
+    /// From accepting the socket to answering 101.
+    pub handshake_timeout: Duration,
+    /// Connections that have not finished their handshake, at one time.
+    pub max_handshakes: usize,
+    /// Calls at one time.
+    pub max_calls: usize,
+    /// New calls a second from one address, sustained.
+    pub max_calls_per_second_per_address: u32,
+    /// New calls at once from one address after a quiet time.
+    pub max_calls_burst_per_address: u32,
+}
+
+impl ListenConfig {
+    /// Whether `peer` is in one of the allowed networks. An IPv4 address that arrives as IPv6 (`::ffff:a.b.c.d`, as on
+    /// a dual-stack listener) is judged as IPv4.
+    pub fn allows(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.allow.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Whether TLS is offered beside plain WebSocket.
+    pub fn has_tls(&self) -> bool {
+        self.tls_certificate.is_some() && self.tls_key.is_some()
+    }
+}
+
+/// Section `[leg]`.
+#[derive(Debug, Clone)]
+pub struct LegConfig {
+    /// Sample rate of the leg, both ways.
+    pub rate: SampleRate,
+    /// What the switch sends.
+    pub mix: Mix,
+    /// How speech is handed to the switch.
+    pub playback: PlaybackWire,
+    /// A leg that has been silent for this long is pinged, and ended when it stays silent as long again.
+    pub silent_after: Duration,
+    /// The longest call.
+    pub max_call: Duration,
+}
+
+/// Which channels a mod_audio_stream leg carries (its `mix-type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mix {
+    /// One channel: the caller alone.
+    Mono,
+    /// One channel: the caller and what the caller hears, added.
+    Mixed,
+    /// Two interleaved channels: left is the caller, right what the caller hears.
+    Stereo,
+}
+
+impl Mix {
+    /// Every mix, in the order of its key's choices.
+    pub const ALL: [Mix; 3] = [Self::Mono, Self::Mixed, Self::Stereo];
+
+    /// The spelling in configuration, URLs and metadata.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Mono => "mono",
+            Self::Mixed => "mixed",
+            Self::Stereo => "stereo",
+        }
+    }
+}
+
+/// How speech is put on the wire towards mod_audio_stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PlaybackWire {
+    /// Binary frames of raw s16le at the leg's rate.
+    Binary,
+    /// `streamAudio` text messages with base64 raw audio.
+    Json,
+}
+
+impl PlaybackWire {
+    /// Every playback, in the order of its key's choices.
+    pub const ALL: [PlaybackWire; 2] = [Self::Binary, Self::Json];
+
+    /// The spelling in configuration, URLs and metadata.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Section `[playback]`.
+#[derive(Debug, Clone)]
+pub struct PlaybackConfig {
+    /// Audio handed to the switch ahead of real time, in milliseconds.
+    pub lead_ms: u32,
+    /// Audio in one message to the switch, in milliseconds.
+    pub chunk_ms: u32,
+}
+
+/// Section `[uplink]`.
+#[derive(Debug, Clone)]
+pub struct UplinkConfig {
+    /// Audio in one message to the model, in milliseconds.
+    pub chunk_ms: u32,
+    /// Silence filled in for this long ends with `audioStreamEnd`; `None` never sends it.
+    pub stream_end_after: Option<Duration>,
+}
+
+/// Section `[limits]`.
+#[derive(Debug, Clone)]
+pub struct LimitsConfig {
+    /// The model's speech that waits for one call, at 24 kHz.
+    pub model_speech: Duration,
+    /// The caller's speech kept for one call while there is no link, at 16 kHz.
+    pub kept_speech: Duration,
+    /// Bytes of waiting speech, both ways, of all calls of one shard.
+    pub shard_speech_bytes: usize,
+}
+
+/// Section `[gemini]`.
+#[derive(Debug, Clone)]
+pub struct GeminiConfig {
+    /// Where the Live API is.
+    pub base_url: BaseUrl,
+    /// The version in the path, `v1beta`.
+    pub api_version: String,
+    /// Sent in the header `x-goog-api-key`. `None` is good for a simulator only.
+    pub api_key: Option<Secret>,
+    /// DNS, TCP, TLS and upgrade together.
+    pub connect_timeout: Duration,
+    /// From sending `setup` to `setupComplete`.
+    pub setup_timeout: Duration,
+    /// PEM file with roots trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Section `[agent]`. A field that is `None` or false is left out of `setup`, because models refuse fields they do not
+/// know.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// Model name, with or without the `models/` in front.
+    pub model: String,
+    /// Prebuilt voice.
+    pub voice: Option<String>,
+    /// BCP 47 language code.
+    pub language: Option<String>,
+    /// System instruction; the content of `agent.instructions_file` if that is set.
+    pub instructions: Option<String>,
+    /// The file `instructions` came from.
+    pub instructions_file: Option<PathBuf>,
+    /// Text that makes the model speak first.
+    pub greeting: Option<String>,
+    /// Sampling temperature.
+    pub temperature: Option<f64>,
+    /// Ask for a transcript of the caller.
+    pub input_transcription: bool,
+    /// Ask for a transcript of the model.
+    pub output_transcription: bool,
+}
+
+/// Section `[threads]`.
+#[derive(Debug, Clone)]
+pub struct ThreadsConfig {
+    /// DSP workers of one shard; 0 chooses by the number of cores.
+    pub dsp: usize,
+    /// Shards, each with its own telephony, gemini and dsp threads.
+    pub shards: usize,
+}
+
+/// Section `[drain]`.
+#[derive(Debug, Clone)]
+pub struct DrainConfig {
+    /// How long running calls may go on after SIGTERM.
+    pub timeout: Duration,
+}
+
+/// Section `[log]`.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// The least severe level that is logged, unless `RUST_LOG` says otherwise.
+    pub level: LevelFilter,
+    /// How often the counters are logged; `None` only at SIGUSR1 and at the end.
+    pub stats_interval: Option<Duration>,
+}
+
+impl Config {
+    /// The structure before any key was applied, the defaults included.
+    pub(super) fn blank() -> Self {
+        Self {
+            listen: ListenConfig {
+                host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                port: 0,
+                allow: Vec::new(),
+                token: None,
+                tls_certificate: None,
+                tls_key: None,
+                handshake_timeout: Duration::ZERO,
+                max_handshakes: 0,
+                max_calls: 0,
+                max_calls_per_second_per_address: 0,
+                max_calls_burst_per_address: 0,
+            },
+            leg: LegConfig {
+                rate: SampleRate::Hz8000,
+                mix: Mix::Mono,
+                playback: PlaybackWire::Binary,
+                silent_after: Duration::ZERO,
+                max_call: Duration::ZERO,
+            },
+            playback: PlaybackConfig { lead_ms: 0, chunk_ms: 0 },
+            uplink: UplinkConfig { chunk_ms: 0, stream_end_after: None },
+            limits: LimitsConfig {
+                model_speech: Duration::ZERO,
+                kept_speech: Duration::ZERO,
+                shard_speech_bytes: 0,
+            },
+            gemini: GeminiConfig {
+                base_url: BaseUrl::unset(),
+                api_version: String::new(),
+                api_key: None,
+                connect_timeout: Duration::ZERO,
+                setup_timeout: Duration::ZERO,
+                ca_file: None,
+            },
+            agent: AgentConfig {
+                model: String::new(),
+                voice: None,
+                language: None,
+                instructions: None,
+                instructions_file: None,
+                greeting: None,
+                temperature: None,
+                input_transcription: false,
+                output_transcription: false,
+            },
+            threads: ThreadsConfig { dsp: 0, shards: 0 },
+            drain: DrainConfig { timeout: Duration::ZERO },
+            log: LogConfig { level: LevelFilter::Off, stats_interval: None },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_door_is_open_to_loopback_and_private_networks_only() {
+        let listen = Config::default().listen;
+        for inside in
+            ["127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.9", "169.254.3.3", "::1", "fd00::5", "fe80::1"]
+        {
+            assert!(listen.allows(inside.parse().unwrap()), "{inside}");
+        }
+        for outside in ["172.32.0.1", "8.8.8.8", "11.0.0.1", "2001:db8::1", "::ffff:8.8.8.8"] {
+            assert!(!listen.allows(outside.parse().unwrap()), "{outside}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_peer_on_a_dual_stack_listener_is_judged_as_ipv4() {
+        assert!(Config::default().listen.allows("::ffff:10.0.0.7".parse().unwrap()));
+    }
+}

@@ -1,0 +1,89 @@
+//! The checks and conversions behind the keys that are more than a number in a range.
+//!
+//! Runs in: the main thread, at start; pure. Owns nothing. Never quotes a secret in an error.
+//! Invariant: an error completes the sentence "KEY = VALUE …".
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use super::model::Config;
+use super::secret::Secret;
+
+pub(super) fn millis(value: u64) -> Duration {
+    Duration::from_millis(value)
+}
+
+pub(super) fn seconds(value: u64) -> Duration {
+    Duration::from_secs(value)
+}
+
+/// `None` for 0, which the key says means "never".
+pub(super) fn unless_zero(value: u64, duration: fn(u64) -> Duration) -> Option<Duration> {
+    (value > 0).then(|| duration(value))
+}
+
+pub(super) fn path(text: Option<&str>) -> Option<PathBuf> {
+    text.map(PathBuf::from)
+}
+
+/// A text that goes into a header: visible ASCII (RFC 9110 section 5.5, without spaces).
+pub(super) fn header_secret(text: Option<&str>) -> Result<Option<Secret>, String> {
+    let Some(text) = text else { return Ok(None) };
+    if text.chars().any(char::is_whitespace) {
+        return Err(
+            "contains white space or a line break (often the last character of a file it was read from)"
+                .into(),
+        );
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("contains a character that cannot go into an HTTP header".into());
+    }
+    if text.len() > 4096 {
+        return Err("is longer than 4096 bytes".into());
+    }
+    Ok(Some(Secret::new(text)))
+}
+
+/// A text that goes into a URL or a name of the API: letters, digits and the given marks.
+pub(super) fn name_of(text: Option<&str>, marks: &str) -> Result<String, String> {
+    let text = text.ok_or("is empty")?;
+    match text.chars().find(|c| !c.is_ascii_alphanumeric() && !marks.contains(*c)) {
+        Some(stranger) => Err(format!("contains {stranger:?}")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+pub(super) fn set_host(config: &mut Config, host: Option<&str>) -> Result<(), String> {
+    let host = host.ok_or("is empty")?;
+    let host = if host.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { host };
+    config.listen.host = host.trim_matches(['[', ']']).parse().map_err(|_| "is not an IP address")?;
+    Ok(())
+}
+
+pub(super) fn set_allow(config: &mut Config, networks: &[String]) -> Result<(), String> {
+    if networks.is_empty() {
+        return Err("would let nobody call; \"0.0.0.0/0\" and \"::/0\" stand for everybody".into());
+    }
+    let parsed: Result<Vec<ipnet::IpNet>, String> = networks
+        .iter()
+        .map(|text| {
+            let network = text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from));
+            network.map_err(|_| format!("contains {text:?}, which is no network"))
+        })
+        .collect();
+    config.listen.allow = parsed?;
+    Ok(())
+}
+
+pub(super) fn set_log_level(config: &mut Config, position: usize) {
+    config.log.level = [
+        LevelFilter::Off,
+        LevelFilter::Error,
+        LevelFilter::Warn,
+        LevelFilter::Info,
+        LevelFilter::Debug,
+        LevelFilter::Trace,
+    ][position];
+}

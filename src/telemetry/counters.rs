@@ -1,0 +1,402 @@
+//! Every metric of the relay with its name: counters, and the histograms beside them.
+//!
+//! Runs in: anywhere; one [`Counters`] for a relay, shared as `Arc` or static. Owns the names. Never locks, allocates or
+//! formats when counting: one relaxed addition. A thread that counts frames adds once for a pass, not once for a frame,
+//! so that threads do not fight over a cache line. Invariant: a name with its labels occurs once.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::histogram::{Histogram, HistogramSnapshot, LATENCY_BOUNDS_US, RESIDUAL_BOUNDS_US};
+use super::refusal::RefusalReason;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// A counter at 0.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Counts one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Counts `amount` at once.
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Relaxed);
+    }
+
+    /// The number so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Whether a sample only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SampleKind {
+    /// It only grows; its name ends in `_total`.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// One value at one moment, in Prometheus' terms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Metric name.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// Counter or gauge.
+    pub kind: SampleKind,
+    /// Name and value of the label, if the metric has one.
+    pub label: Option<(&'static str, &'static str)>,
+    /// The value.
+    pub value: u64,
+}
+
+impl Sample {
+    /// `name` or `name{label="value"}`.
+    pub fn full_name(&self) -> String {
+        match self.label {
+            Some((label, value)) => format!("{}{{{label}=\"{value}\"}}", self.name),
+            None => self.name.to_owned(),
+        }
+    }
+}
+
+/// Writes the structure and the list of names from one table, so that no counter is forgotten in the list.
+macro_rules! counters {
+    ($($field:ident: $name:literal $({$label:ident = $value:literal})?, $help:literal;)*) => {
+        /// All counters and histograms of one relay.
+        #[derive(Debug)]
+        pub struct Counters {
+            $(
+                #[doc = concat!("`", $name, $("{", stringify!($label), "=\"", $value, "\"}",)? "`: ", $help)]
+                pub $field: Counter,
+            )*
+            refusals: [Counter; RefusalReason::ALL.len()],
+            ended: LabelledCounters,
+            /// `tandem_barge_in_residual_seconds`: audio of the flushed turn that the switch already had at a barge-in.
+            pub barge_in_residual: Histogram,
+            /// `tandem_barge_in_flush_seconds`: from `interrupted` to the last old sample handed to the switch.
+            pub barge_in_flush: Histogram,
+            /// `tandem_first_audio_seconds`: from the start of a call to the model's first audio handed to the switch.
+            pub first_audio: Histogram,
+            /// `tandem_link_setup_seconds`: from the order to dial to `setupComplete`.
+            pub link_setup: Histogram,
+        }
+
+        impl Counters {
+            /// Everything at 0.
+            pub const fn new() -> Self {
+                Self {
+                    $($field: Counter::new(),)*
+                    refusals: [const { Counter::new() }; RefusalReason::ALL.len()],
+                    ended: LabelledCounters::new(),
+                    barge_in_residual: Histogram::new(RESIDUAL_BOUNDS_US),
+                    barge_in_flush: Histogram::new(RESIDUAL_BOUNDS_US),
+                    first_audio: Histogram::new(LATENCY_BOUNDS_US),
+                    link_setup: Histogram::new(LATENCY_BOUNDS_US),
+                }
+            }
+
+            fn table(&self) -> Vec<Sample> {
+                vec![$(Sample {
+                    name: $name,
+                    help: $help,
+                    kind: SampleKind::Counter,
+                    label: [$((stringify!($label), $value))?].first().copied(),
+                    value: self.$field.get(),
+                },)*]
+            }
+        }
+    };
+}
+
+counters! {
+    connections: "tandem_connections_total", "TCP connections accepted from switches.";
+    calls: "tandem_calls_total", "Calls admitted.";
+
+    leg_protocol_errors: "tandem_leg_faults_total" {fault = "protocol"}, "Faults of switches, by kind.";
+    leg_messages_too_big: "tandem_leg_faults_total" {fault = "message_too_big"}, "Faults of switches, by kind.";
+    leg_text_floods: "tandem_leg_faults_total" {fault = "text_flood"}, "Faults of switches, by kind.";
+    leg_timeouts: "tandem_leg_faults_total" {fault = "timeout"}, "Faults of switches, by kind.";
+
+    links_opened: "tandem_links_opened_total", "Connections to Gemini that were upgraded to WebSocket.";
+    link_dial_failures: "tandem_link_dial_failures_total", "Connections to Gemini that failed before the upgrade.";
+    link_protocol_errors: "tandem_link_faults_total" {fault = "protocol"}, "Faults of Gemini, by kind.";
+    link_garbage: "tandem_link_faults_total" {fault = "garbage"}, "Faults of Gemini, by kind.";
+    link_messages_too_big: "tandem_link_faults_total" {fault = "message_too_big"}, "Faults of Gemini, by kind.";
+
+    uplink_frames: "tandem_frames_total" {direction = "uplink"}, "Audio frames, by direction.";
+    downlink_frames: "tandem_frames_total" {direction = "downlink"}, "Audio frames, by direction.";
+    uplink_silence_frames: "tandem_uplink_silence_frames_total", "Frames of silence filled in for a switch that sent nothing.";
+    uplink_dropped_frames: "tandem_uplink_dropped_frames_total", "Caller's frames dropped after two seconds of back-pressure.";
+    uplink_stream_ends: "tandem_uplink_stream_ends_total", "audioStreamEnd messages sent.";
+    model_turns: "tandem_model_turns_total", "Turns the model completed.";
+    barge_ins: "tandem_barge_ins_total", "Turns the model declared interrupted.";
+    flushed_frames: "tandem_playout_flushed_frames_total", "Frames of interrupted turns discarded before they were handed over.";
+    underruns: "tandem_playout_underruns_total", "Times playout ran dry in the middle of a turn.";
+    slips: "tandem_playout_slips_total", "Times the pacer was later than the lead and began its grid anew.";
+    caller_in_full: "tandem_ring_full_total" {ring = "caller_in"}, "Times a producer found its ring full.";
+    model_out_full: "tandem_ring_full_total" {ring = "model_out"}, "Times a producer found its ring full.";
+    model_in_full: "tandem_ring_full_total" {ring = "model_in"}, "Times a producer found its ring full.";
+    caller_out_full: "tandem_ring_full_total" {ring = "caller_out"}, "Times a producer found its ring full.";
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Counters {
+    /// Counts a connection that did not become a call: `tandem_refusals_total{reason=…}`.
+    pub fn refuse(&self, reason: RefusalReason) {
+        self.refusals[reason as usize].increment();
+    }
+
+    /// Connections refused for this reason.
+    pub fn refused(&self, reason: RefusalReason) -> u64 {
+        self.refusals[reason as usize].get()
+    }
+
+    /// Counts the end of a call that [`Counters::calls`] counted: `tandem_calls_ended_total{outcome=…}`. Takes the label
+    /// as text because outcomes are defined above this floor.
+    pub fn end_call(&self, outcome: &'static str) {
+        self.ended.increment(outcome);
+    }
+
+    /// Calls that ended with this outcome.
+    pub fn ended(&self, outcome: &str) -> u64 {
+        self.ended.samples().into_iter().find(|(label, _)| *label == outcome).map_or(0, |(_, count)| count)
+    }
+
+    /// Calls admitted and not ended.
+    pub fn active_calls(&self) -> u64 {
+        let ended: u64 = self.ended.samples().iter().map(|(_, count)| count).sum();
+        self.calls.get().saturating_sub(ended)
+    }
+
+    /// Every counter, zero or not, samples of one name together. Taken one after another, not at one instant.
+    pub fn snapshot(&self) -> Vec<Sample> {
+        let mut samples = self.table();
+        samples.push(Sample {
+            name: "tandem_active_calls",
+            help: "Calls admitted and not ended.",
+            kind: SampleKind::Gauge,
+            label: None,
+            value: self.active_calls(),
+        });
+        let counter =
+            |name, help, label, value| Sample { name, help, kind: SampleKind::Counter, label, value };
+        samples.extend(RefusalReason::ALL.into_iter().map(|reason| {
+            let label = Some(("reason", reason.label()));
+            counter("tandem_refusals_total", "Connections refused, by reason.", label, self.refused(reason))
+        }));
+        samples.extend(self.ended.samples().into_iter().map(|(outcome, count)| {
+            counter("tandem_calls_ended_total", "Calls ended, by outcome.", Some(("outcome", outcome)), count)
+        }));
+        samples
+    }
+
+    /// Every histogram with its name.
+    pub fn histograms(&self) -> [(&'static str, HistogramSnapshot); 4] {
+        [
+            ("tandem_barge_in_residual_seconds", self.barge_in_residual.snapshot()),
+            ("tandem_barge_in_flush_seconds", self.barge_in_flush.snapshot()),
+            ("tandem_first_audio_seconds", self.first_audio.snapshot()),
+            ("tandem_link_setup_seconds", self.link_setup.snapshot()),
+        ]
+    }
+
+    /// All counters that are not 0 and all histograms that are not empty, as one line of JSON:
+    /// `{"tandem_calls_total":3,"tandem_first_audio_seconds":{"count":3,"mean_ms":…,"p50_ms":…,"p99_ms":…}}`.
+    pub fn to_json(&self) -> String {
+        let ms =
+            |duration: Option<std::time::Duration>| duration.map(|duration| duration.as_secs_f64() * 1e3);
+        let mut object = serde_json::Map::new();
+        for sample in self.snapshot().into_iter().filter(|sample| sample.value > 0) {
+            object.insert(sample.full_name(), sample.value.into());
+        }
+        for (name, histogram) in self.histograms().into_iter().filter(|(_, histogram)| histogram.count() > 0)
+        {
+            let summary = serde_json::json!({
+                "count": histogram.count(),
+                "mean_ms": ms(histogram.mean()),
+                "p50_ms": ms(histogram.quantile(0.5)),
+                "p99_ms": ms(histogram.quantile(0.99)),
+            });
+            object.insert(name.to_owned(), summary);
+        }
+        serde_json::Value::Object(object).to_string()
+    }
+}
+
+/// One line for the log: what is not 0, without the `tandem_` that all names share.
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |name: &str| name.strip_prefix("tandem_").unwrap_or(name).to_owned();
+        write!(f, "active_calls={}", self.active_calls())?;
+        let counted = self.snapshot().into_iter().filter(|s| s.kind == SampleKind::Counter && s.value > 0);
+        for sample in counted {
+            write!(f, " {}={}", short(&sample.full_name()), sample.value)?;
+        }
+        for (name, histogram) in self.histograms().into_iter().filter(|(_, histogram)| histogram.count() > 0)
+        {
+            write!(f, " {}({histogram})", short(name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Counters whose labels are not known here: each label takes the next free slot when it is first counted.
+#[derive(Debug)]
+struct LabelledCounters {
+    slots: [(OnceLock<&'static str>, Counter); LABELS_MAX],
+    /// What came when all slots were taken.
+    others: Counter,
+}
+
+/// More than there are outcomes of a call.
+const LABELS_MAX: usize = 48;
+
+impl LabelledCounters {
+    const fn new() -> Self {
+        Self { slots: [const { (OnceLock::new(), Counter::new()) }; LABELS_MAX], others: Counter::new() }
+    }
+
+    fn increment(&self, label: &'static str) {
+        for (owner, counter) in &self.slots {
+            // Whoever comes first owns the slot; a thread that loses that race looks at the label it lost to.
+            if *owner.get_or_init(|| label) == label {
+                counter.increment();
+                return;
+            }
+        }
+        self.others.increment();
+    }
+
+    fn samples(&self) -> Vec<(&'static str, u64)> {
+        let taken = self.slots.iter().map_while(|(owner, counter)| Some((*owner.get()?, counter.get())));
+        let others = Some(("other", self.others.get())).filter(|(_, count)| *count > 0);
+        taken.chain(others).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    #[test]
+    fn names_follow_the_convention_and_occur_once() {
+        let samples = Counters::new().snapshot();
+        let names: HashSet<String> = samples.iter().map(Sample::full_name).collect();
+        assert_eq!(names.len(), samples.len());
+        for sample in &samples {
+            assert!(sample.name.starts_with("tandem_"), "{}", sample.name);
+            assert!(
+                sample.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{}",
+                sample.name
+            );
+            assert_eq!(
+                sample.name.ends_with("_total"),
+                sample.kind == SampleKind::Counter,
+                "{}",
+                sample.name
+            );
+            assert!(sample.help.ends_with('.'), "{}", sample.name);
+        }
+    }
+
+    #[test]
+    fn samples_of_one_name_stand_together_with_one_help_text() {
+        let counters = Counters::new();
+        counters.end_call("caller_hangup");
+        counters.end_call("model_closed");
+        let mut seen: Vec<(&str, &str)> = Vec::new();
+        for sample in counters.snapshot() {
+            if seen.last() != Some(&(sample.name, sample.help)) {
+                assert!(seen.iter().all(|(name, _)| *name != sample.name), "{} is torn apart", sample.name);
+                seen.push((sample.name, sample.help));
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_and_outcomes_are_counted_by_label() {
+        let counters = Counters::new();
+        counters.calls.add(5);
+        counters.refuse(RefusalReason::Token);
+        counters.refuse(RefusalReason::Token);
+        counters.end_call("caller_hangup");
+        counters.end_call("model_closed");
+        counters.end_call("caller_hangup");
+        assert_eq!(
+            (counters.refused(RefusalReason::Token), counters.refused(RefusalReason::Draining)),
+            (2, 0)
+        );
+        assert_eq!(
+            (counters.ended("caller_hangup"), counters.ended("model_closed"), counters.ended("x")),
+            (2, 1, 0)
+        );
+        assert_eq!(counters.active_calls(), 2);
+    }
+
+    #[test]
+    fn more_outcomes_than_slots_are_counted_together() {
+        const LABELS: [&str; 4] = ["a", "b", "c", "d"];
+        let counters = LabelledCounters::new();
+        let many: Vec<&'static str> =
+            (0..LABELS_MAX).map(|n| &*Box::leak(n.to_string().into_boxed_str())).collect();
+        many.iter().chain(&LABELS).for_each(|label| counters.increment(label));
+        assert_eq!(counters.samples().last(), Some(&("other", 4)));
+        assert_eq!(counters.samples().iter().map(|(_, count)| count).sum::<u64>(), LABELS_MAX as u64 + 4);
+    }
+
+    #[test]
+    fn outcomes_first_seen_by_many_threads_at_once_lose_no_count() {
+        let counters = Counters::new();
+        let labels = ["caller", "model", "us", "network"];
+        std::thread::scope(|scope| {
+            for first in 0..4 {
+                let counters = &counters;
+                scope.spawn(move || (0..4_000).for_each(|n| counters.end_call(labels[(first + n) % 4])));
+            }
+        });
+        for label in labels {
+            assert_eq!(counters.ended(label), 4_000);
+        }
+    }
+
+    #[test]
+    fn the_line_and_the_json_leave_out_what_is_zero() {
+        let counters = Counters::new();
+        assert_eq!(counters.to_string(), "active_calls=0");
+        assert_eq!(counters.to_json(), "{}");
+        counters.calls.increment();
+        counters.refuse(RefusalReason::AddressNotAllowed);
+        counters.leg_timeouts.increment();
+        counters.barge_in_residual.observe(Duration::from_millis(40));
+        assert_eq!(
+            counters.to_string(),
+            "active_calls=1 calls_total=1 leg_faults_total{fault=\"timeout\"}=1 \
+             refusals_total{reason=\"address\"}=1 \
+             barge_in_residual_seconds(n=1 mean=40.0ms p50=40.0ms p99=40.0ms)"
+        );
+        let json: serde_json::Value = serde_json::from_str(&counters.to_json()).unwrap();
+        assert_eq!(json["tandem_refusals_total{reason=\"address\"}"], 1);
+        assert_eq!(json["tandem_barge_in_residual_seconds"]["p99_ms"], 40.0);
+        assert!(json.get("tandem_barge_ins_total").is_none());
+    }
+}

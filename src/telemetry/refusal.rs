@@ -1,0 +1,137 @@
+//! Why a connection was refused before it became a call: the label in the metric and the answer to the peer.
+//!
+//! Runs in: anywhere: pure. Owns the list of reasons. Never says anything to a peer that is not constant text.
+//! Invariant: one label, one status and one explanation for each reason.
+
+/// Why a connection did not become a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RefusalReason {
+    /// The peer's address is in no network of `listen.allow`.
+    AddressNotAllowed = 0,
+    /// The token is missing or wrong.
+    Token = 1,
+    /// `listen.max_handshakes` connections have not finished their handshake.
+    TooManyHandshakes = 2,
+    /// `listen.max_calls` calls are running.
+    TooManyCalls = 3,
+    /// The address opens more calls a second than it may.
+    RateLimited = 4,
+    /// The request is not valid HTTP, or larger than it may be, or its settings are not understood.
+    BadRequest = 5,
+    /// The handshake did not finish within `listen.handshake_timeout_ms`.
+    HandshakeTimeout = 6,
+    /// The TLS handshake failed.
+    TlsFailed = 7,
+    /// The process has run out of file descriptors.
+    Descriptors = 8,
+    /// The process is ending and lets only running calls finish.
+    Draining = 9,
+    /// Valid HTTP that does not ask for a WebSocket.
+    NotWebSocket = 10,
+}
+
+impl RefusalReason {
+    /// Every reason; the position is the discriminant.
+    pub const ALL: [RefusalReason; 11] = [
+        Self::AddressNotAllowed,
+        Self::Token,
+        Self::TooManyHandshakes,
+        Self::TooManyCalls,
+        Self::RateLimited,
+        Self::BadRequest,
+        Self::HandshakeTimeout,
+        Self::TlsFailed,
+        Self::Descriptors,
+        Self::Draining,
+        Self::NotWebSocket,
+    ];
+
+    /// The value of the label `reason` of `tandem_refusals_total`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::AddressNotAllowed => "address",
+            Self::Token => "token",
+            Self::TooManyHandshakes => "handshakes",
+            Self::TooManyCalls => "calls",
+            Self::RateLimited => "rate",
+            Self::BadRequest => "bad_request",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::TlsFailed => "tls",
+            Self::Descriptors => "descriptors",
+            Self::Draining => "draining",
+            Self::NotWebSocket => "not_websocket",
+        }
+    }
+
+    /// Status code and reason phrase of the answer (RFC 9110 section 15, RFC 6585 section 4), or `None` where there is
+    /// no HTTP to answer in: after a failed TLS handshake.
+    pub const fn http_status(self) -> Option<(u16, &'static str)> {
+        Some(match self {
+            Self::AddressNotAllowed => (403, "Forbidden"),
+            Self::Token => (401, "Unauthorized"),
+            Self::TooManyHandshakes | Self::TooManyCalls | Self::Descriptors | Self::Draining => {
+                (503, "Service Unavailable")
+            }
+            Self::RateLimited => (429, "Too Many Requests"),
+            Self::BadRequest => (400, "Bad Request"),
+            Self::HandshakeTimeout => (408, "Request Timeout"),
+            Self::NotWebSocket => (426, "Upgrade Required"),
+            Self::TlsFailed => return None,
+        })
+    }
+
+    /// A line for the body of the answer and the log. Names the setting that decided, which an operator needs and which
+    /// is no secret.
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::AddressNotAllowed => "this address is in no network of listen.allow",
+            Self::Token => "the token is missing or wrong (listen.token)",
+            Self::TooManyHandshakes => "too many unfinished handshakes (listen.max_handshakes)",
+            Self::TooManyCalls => "too many calls (listen.max_calls)",
+            Self::RateLimited => {
+                "too many new calls a second from this address (listen.max_calls_per_second_per_address)"
+            }
+            Self::BadRequest => "the request is not understood",
+            Self::HandshakeTimeout => "the handshake took too long (listen.handshake_timeout_ms)",
+            Self::TlsFailed => "the TLS handshake failed",
+            Self::Descriptors => "out of file descriptors (raise the limit with ulimit -n or LimitNOFILE=)",
+            Self::Draining => "the relay is shutting down",
+            Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_reason_has_its_own_label_and_explanation() {
+        let labels: HashSet<_> = RefusalReason::ALL.iter().map(|reason| reason.label()).collect();
+        let explanations: HashSet<_> = RefusalReason::ALL.iter().map(|reason| reason.explanation()).collect();
+        assert_eq!((labels.len(), explanations.len()), (RefusalReason::ALL.len(), RefusalReason::ALL.len()));
+        for (position, reason) in RefusalReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, position);
+        }
+    }
+
+    #[test]
+    fn an_explanation_names_only_settings_that_exist() {
+        for reason in RefusalReason::ALL {
+            for word in reason.explanation().split(['(', ')', ' ']).filter(|word| word.starts_with("listen."))
+            {
+                assert!(include_str!("../config/keys.rs").contains(&format!("\"{word}\"")), "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_failed_tls_handshake_has_no_status() {
+        for reason in RefusalReason::ALL {
+            assert_eq!(reason.http_status().is_none(), reason == RefusalReason::TlsFailed);
+            assert!(reason.http_status().is_none_or(|(status, _)| (400..=599).contains(&status)));
+        }
+    }
+}

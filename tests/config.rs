@@ -1,0 +1,673 @@
+//! Configuration seen from outside: precedence, origins, the text of every error, secrets, and the two generated files.
+//!
+//! Runs in: `cargo test`. Owns a directory of its own for each test. Never touches the process's environment.
+//! `UPDATE_EXPECT=1 cargo test --test config` writes `deploy/tandem.toml` and the tables of `docs/configuration.md` anew.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tandem::base::SampleRate;
+use tandem::cli;
+use tandem::config::{
+    self, Config, FileChoice, KEYS, Kind, Loaded, Mix, Origin, PlaybackWire, SECTIONS, Sources,
+};
+
+/// A directory that is removed with its content.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let unique =
+            format!("tandem-config-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(unique);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn sources(environment: &[(&str, &str)], sets: &[&str]) -> Sources {
+    Sources {
+        file: FileChoice::None,
+        environment: environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+    }
+}
+
+fn from_file(text: &str) -> Result<Loaded, String> {
+    let directory = Directory::new();
+    let path = directory.write("tandem.toml", text);
+    let loaded = config::load(&Sources { file: FileChoice::Named(path), ..Sources::default() });
+    // The directory differs from run to run; the rest of the text is what is tested.
+    loaded.map_err(|problems| problems.to_string().replace(&format!("{}/", directory.0.display()), ""))
+}
+
+fn from_sets(sets: &[&str]) -> Result<Loaded, String> {
+    config::load(&sources(&[], sets)).map_err(|problems| problems.to_string())
+}
+
+fn from_environment(environment: &[(&str, &str)]) -> Result<Loaded, String> {
+    config::load(&sources(environment, &[])).map_err(|problems| problems.to_string())
+}
+
+fn error_of(result: Result<Loaded, String>) -> String {
+    result.map(|loaded| loaded.to_string()).expect_err("this configuration is wrong and was taken")
+}
+
+// ---- values ----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn without_any_source_the_documented_defaults_run() {
+    let config = Config::default();
+    assert_eq!(config.listen.host, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    assert_eq!(config.listen.port, 9094);
+    assert_eq!(config.listen.handshake_timeout, Duration::from_secs(3));
+    assert!(config.listen.token.is_none() && !config.listen.has_tls());
+    assert_eq!((config.leg.rate, config.leg.mix), (SampleRate::Hz16000, Mix::Mono));
+    assert_eq!(config.leg.playback, PlaybackWire::Binary);
+    assert_eq!((config.playback.lead_ms, config.playback.chunk_ms, config.uplink.chunk_ms), (60, 20, 20));
+    assert_eq!(config.uplink.stream_end_after, Some(Duration::from_secs(2)));
+    assert_eq!(config.limits.shard_speech_bytes, 512 << 20);
+    assert_eq!(config.gemini.base_url.to_string(), "wss://generativelanguage.googleapis.com");
+    assert_eq!(config.agent.model, "gemini-3.8-live");
+    assert!(config.agent.voice.is_none() && config.agent.temperature.is_none());
+    assert_eq!(config.drain.timeout, Duration::from_secs(30));
+    assert_eq!(config.log.level, log::LevelFilter::Info);
+}
+
+#[test]
+fn arguments_win_over_environment_over_file_over_defaults() {
+    let directory = Directory::new();
+    let path = directory.write(
+        "tandem.toml",
+        "[listen]\nport = 1001\nmax_calls = 1002\n[leg]\nmix = \"stereo\"\n[threads]\nshards = 3\n",
+    );
+    let loaded = config::load(&Sources {
+        file: FileChoice::Named(path.clone()),
+        environment: vec![
+            ("FREESWITCH_AUDIO_SOCKET_PORT".into(), "2001".into()),
+            ("TANDEM_LISTEN_MAX_CALLS".into(), "2002".into()),
+        ],
+        sets: vec!["listen.port=3001".into()],
+    })
+    .unwrap();
+    let listen = &loaded.config.listen;
+    assert_eq!((listen.port, listen.max_calls, loaded.config.threads.shards), (3001, 2002, 3));
+    assert_eq!(loaded.config.leg.mix, Mix::Stereo);
+    assert_eq!(loaded.origin("listen.port"), Origin::Argument);
+    assert_eq!(
+        loaded.origin("listen.max_calls"),
+        Origin::Environment { variable: "TANDEM_LISTEN_MAX_CALLS".into() }
+    );
+    assert_eq!(loaded.origin("leg.mix"), Origin::File { path: path.clone(), line: 5 });
+    assert_eq!(loaded.origin("threads.shards"), Origin::File { path, line: 7 });
+    assert_eq!(loaded.origin("leg.rate"), Origin::Default);
+}
+
+#[test]
+fn of_several_variables_the_most_specific_wins_and_an_empty_one_is_not_set() {
+    let key = |environment: &[(&str, &str)]| {
+        from_environment(environment).unwrap().config.gemini.api_key.unwrap().expose().to_owned()
+    };
+    assert_eq!(key(&[("GOOGLE_API_KEY", "google")]), "google");
+    assert_eq!(key(&[("GOOGLE_API_KEY", "google"), ("GEMINI_API_KEY", "gemini")]), "gemini");
+    assert_eq!(key(&[("GOOGLE_API_KEY", "google"), ("GEMINI_API_KEY", "")]), "google");
+    assert_eq!(key(&[("GEMINI_API_KEY", "gemini"), ("TANDEM_GEMINI_API_KEY", "own")]), "own");
+}
+
+#[test]
+fn the_last_of_repeated_sets_wins_and_an_empty_value_unsets_an_optional_key() {
+    let loaded =
+        from_sets(&["agent.voice=Puck", "agent.voice=Kore", "agent.temperature=1", "agent.temperature="]);
+    let agent = loaded.unwrap().config.agent;
+    assert_eq!(agent.voice.as_deref(), Some("Kore"));
+    assert_eq!(agent.temperature, None);
+}
+
+#[test]
+fn a_set_value_may_contain_an_equals_sign() {
+    let agent = from_sets(&["agent.greeting=Say: 1+1=2"]).unwrap().config.agent;
+    assert_eq!(agent.greeting.as_deref(), Some("Say: 1+1=2"));
+}
+
+#[test]
+fn zero_means_never_where_the_key_says_so() {
+    let config = from_sets(&["uplink.stream_end_after_ms=0", "log.stats_seconds=0"]).unwrap().config;
+    assert_eq!((config.uplink.stream_end_after, config.log.stats_interval), (None, None));
+}
+
+#[test]
+fn lists_are_arrays_in_the_file_and_separated_by_commas_elsewhere() {
+    let file = from_file("listen.allow = [\"10.0.0.0/8\", \"192.0.2.7\"]").unwrap();
+    let argument = from_sets(&["listen.allow=10.0.0.0/8, 192.0.2.7"]).unwrap();
+    assert_eq!(file.config.listen.allow, argument.config.listen.allow);
+    assert!(file.config.listen.allows("192.0.2.7".parse().unwrap()));
+    assert!(!file.config.listen.allows("192.0.2.8".parse().unwrap()));
+}
+
+#[test]
+fn the_instructions_file_becomes_the_instructions() {
+    let directory = Directory::new();
+    let path = directory.write("instructions.txt", "Be brief.\nBe kind.\n");
+    let loaded = from_sets(&[&format!("agent.instructions_file={}", path.display())]).unwrap();
+    assert_eq!(loaded.config.agent.instructions.as_deref(), Some("Be brief.\nBe kind.\n"));
+}
+
+#[test]
+fn a_file_that_was_named_must_exist() {
+    let absent = Sources { file: FileChoice::Named("/nonexistent/t.toml".into()), ..Sources::default() };
+    let text = config::load(&absent).unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "the configuration file /nonexistent/t.toml cannot be read (No such file or directory (os error 2)): correct \
+         --config or TANDEM_CONFIG, or leave it out to run on defaults and environment"
+    );
+}
+
+#[test]
+fn the_environment_can_name_the_file() {
+    let directory = Directory::new();
+    let path = directory.write("other.toml", "[listen]\nport = 7\n");
+    let environment = vec![("TANDEM_CONFIG".into(), path.into_os_string())];
+    let loaded = config::load(&Sources { environment, ..Sources::default() }).unwrap();
+    assert_eq!(loaded.config.listen.port, 7);
+}
+
+// ---- errors ----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn unknown_keys_are_named_with_line_and_nearest_key() {
+    let text =
+        error_of(from_file("[listen]\nport = 1\n\n[agent]\nmodle = \"x\"\n[lisen]\nport = 2\n[gemni]\n"));
+    assert_eq!(
+        text,
+        "tandem.toml:5: unknown key agent.modle: did you mean agent.model?\n\
+         tandem.toml:7: unknown key lisen.port: did you mean listen.port?\n\
+         tandem.toml:8: unknown section [gemni]: did you mean [gemini]?"
+    );
+    assert_eq!(
+        error_of(from_file("GEMINI_API_KEY = \"x\"")),
+        "tandem.toml:1: unknown key GEMINI_API_KEY: did you mean gemini.api_key?"
+    );
+    assert_eq!(
+        error_of(from_sets(&["listen.prot=1"])),
+        "--set: unknown key listen.prot: did you mean listen.port?"
+    );
+    assert_eq!(
+        error_of(from_file("weather = \"fine\"")),
+        "tandem.toml:1: unknown key weather: docs/configuration.md lists the keys, and so does tandem --check"
+    );
+}
+
+#[test]
+fn values_of_the_wrong_type_are_named_with_place_and_remedy() {
+    for (file, expected) in [
+        (
+            "[listen]\nport = \"9094\"",
+            "tandem.toml:2: listen.port = \"9094\" is a string, not an integer; leave out the quotation marks: write an \
+             integer from 0 to 65535 (0: any free port)",
+        ),
+        (
+            "listen.port = 1.5",
+            "tandem.toml:1: listen.port = 1.5 is a float, not an integer: write an integer from 0 to 65535 (0: any free \
+             port)",
+        ),
+        (
+            "listen.allow = \"10.0.0.0/8\"",
+            "tandem.toml:1: listen.allow = \"10.0.0.0/8\" is a string, not an array of strings: write networks such as \
+             \"10.0.0.0/8\" or addresses (separated by commas outside the file)",
+        ),
+        (
+            "agent.input_transcription = \"yes\"",
+            "tandem.toml:1: agent.input_transcription = \"yes\" is a string, not a boolean: write true or false",
+        ),
+        (
+            "agent.temperature = \"warm\"",
+            "tandem.toml:1: agent.temperature = \"warm\" is a string, not a number: write a number from 0 to 2",
+        ),
+        (
+            "agent.voice = 3",
+            "tandem.toml:1: agent.voice = 3 is an integer, not a string: write a voice such as \"Puck\"",
+        ),
+        ("leg.mix = true", "tandem.toml:1: leg.mix = true is a boolean: write one of mono, mixed, stereo"),
+        ("listen = 3", "tandem.toml:1: listen is a section: write [listen] and its keys below"),
+    ] {
+        assert_eq!(error_of(from_file(file)), expected);
+    }
+}
+
+#[test]
+fn values_out_of_range_are_named_with_place_and_remedy() {
+    for (set, expected) in [
+        (
+            "listen.port=70000",
+            "listen.port = \"70000\" is out of range: write an integer from 0 to 65535 (0: any free port)",
+        ),
+        (
+            "listen.port=-1",
+            "listen.port = \"-1\" is out of range: write an integer from 0 to 65535 (0: any free port)",
+        ),
+        (
+            "listen.port=http",
+            "listen.port = \"http\" is not an integer: write an integer from 0 to 65535 (0: any free port)",
+        ),
+        (
+            "playback.lead_ms=201",
+            "playback.lead_ms = \"201\" is out of range: write an integer from 0 to 200",
+        ),
+        (
+            "uplink.chunk_ms=30",
+            "uplink.chunk_ms = \"30\" is not a multiple of 20: write an integer from 20 to 100 in steps of 20",
+        ),
+        (
+            "uplink.stream_end_after_ms=50",
+            "uplink.stream_end_after_ms = \"50\" is out of range: write an integer from 100 to 600000, or 0: never",
+        ),
+        (
+            "leg.rate=11025",
+            "leg.rate = \"11025\" is none of the choices: write one of 8000, 16000, 24000, 32000, 48000",
+        ),
+        ("agent.temperature=NaN", "agent.temperature = \"NaN\" is out of range: write a number from 0 to 2"),
+        ("agent.model=", "agent.model = \"\" is empty: write a model name such as \"gemini-3.8-live\""),
+        ("agent.voice=Puck!", "agent.voice = \"Puck!\" contains '!': write a voice such as \"Puck\""),
+        (
+            "listen.host=everywhere",
+            "listen.host = \"everywhere\" is not an IP address: write an IP address such as \"0.0.0.0\", \"127.0.0.1\" or \"::\"",
+        ),
+        (
+            "listen.allow=10.0.0.0/8,10.0.0.0/40",
+            "listen.allow = \"10.0.0.0/8,10.0.0.0/40\" contains \"10.0.0.0/40\", which is no network: write networks such as \"10.0.0.0/8\" or addresses (separated by commas outside the file)",
+        ),
+        (
+            "gemini.base_url=ws://192.0.2.1",
+            "gemini.base_url = \"ws://192.0.2.1\" would send the key and the speech unencrypted: ws:// is for loopback addresses only: write wss://HOST[:PORT][/PREFIX], or ws:// with a loopback address such as ws://127.0.0.1:8080",
+        ),
+        ("listen.port", "listen.port has no value: write --set key=value"),
+        ("9094", "has no =: write --set key=value"),
+    ] {
+        assert_eq!(error_of(from_sets(&[set])), format!("--set: {expected}"));
+    }
+    assert_eq!(
+        error_of(from_environment(&[("FREESWITCH_AUDIO_SOCKET_PORT", "x")])),
+        "environment FREESWITCH_AUDIO_SOCKET_PORT: listen.port = \"x\" is not an integer: write an integer from 0 to \
+         65535 (0: any free port)"
+    );
+}
+
+#[test]
+fn errors_of_all_sources_are_reported_together_and_overridden_values_are_checked_too() {
+    let directory = Directory::new();
+    let path = directory.write("tandem.toml", "[listen]\nport = 70000\nprot = 1\n");
+    let problems = config::load(&Sources {
+        file: FileChoice::Named(path),
+        environment: vec![("TANDEM_LEG_RATE".into(), "1".into())],
+        sets: vec!["listen.port=1".into(), "leg.mix=loud".into()],
+    })
+    .unwrap_err();
+    assert_eq!(problems.0.len(), 4, "{problems}");
+}
+
+#[test]
+fn toml_errors_name_the_line_and_quote_nothing_of_it() {
+    let text = error_of(from_file("[gemini]\napi_key = \"AIzaSecret\nx = = 2\n"));
+    assert!(text.starts_with("tandem.toml:2: not TOML: "), "{text}");
+    assert!(text.contains("tandem.toml:3: not TOML: "), "{text}");
+    assert!(!text.contains("AIza"), "{text}");
+    let text = error_of(from_file("[listen]\nport = 1\nport = 2\n"));
+    assert!(text.starts_with("tandem.toml:3: not TOML: duplicate key"), "{text}");
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_an_error() {
+    let directory = Directory::new();
+    let pem = directory.write("a.pem", "x").display().to_string();
+    assert_eq!(
+        error_of(from_sets(&[&format!("listen.tls_key={pem}")])),
+        "--set: listen.tls_key is set but listen.tls_certificate is not: set both for TLS, or neither"
+    );
+    assert_eq!(
+        error_of(from_sets(&[&format!("listen.tls_certificate={pem}")])),
+        "--set: listen.tls_certificate is set but listen.tls_key is not: set both for TLS, or neither"
+    );
+    assert!(
+        from_sets(&[&format!("listen.tls_certificate={pem}"), &format!("listen.tls_key={pem}")])
+            .unwrap()
+            .config
+            .listen
+            .has_tls()
+    );
+    assert_eq!(
+        error_of(from_sets(&["agent.instructions=a", &format!("agent.instructions_file={pem}")])),
+        "--set: agent.instructions_file and agent.instructions (--set) are both set: keep one"
+    );
+    assert_eq!(
+        error_of(from_sets(&["limits.model_speech_seconds=3600", "limits.shard_speech_mib=64"])),
+        "--set: limits.model_speech_seconds = 3600 is 165 MiB for one call, more than limits.shard_speech_mib = 64 for \
+         all of them: lower the first or raise the second"
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_are_found_at_start() {
+    assert_eq!(
+        error_of(from_sets(&["gemini.ca_file=/nonexistent/ca.pem"])),
+        "--set: gemini.ca_file = \"/nonexistent/ca.pem\" cannot be opened (No such file or directory (os error 2)): \
+         correct the path or the file's permissions"
+    );
+    assert_eq!(
+        error_of(from_sets(&["agent.instructions_file=/nonexistent/i.txt"])),
+        "--set: agent.instructions_file = \"/nonexistent/i.txt\" cannot be read (No such file or directory (os error \
+         2)): correct the path or the file"
+    );
+    let directory = Directory::new();
+    let blank = directory.write("blank.txt", " \n").display().to_string();
+    assert!(error_of(from_sets(&[&format!("agent.instructions_file={blank}")])).contains("is empty"));
+    let long = directory.write("long.txt", &"x".repeat(600_000)).display().to_string();
+    assert!(
+        error_of(from_sets(&[&format!("agent.instructions_file={long}")]))
+            .contains("is longer than 524288 bytes")
+    );
+}
+
+// ---- the command line ------------------------------------------------------------------------------------------------
+
+fn check(arguments: &[&str], environment: &[(&str, &str)]) -> cli::Exit {
+    let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
+    let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    cli::prepare(&arguments, environment)
+        .map(|loaded| loaded.to_string())
+        .expect_err("--check ends the process")
+}
+
+#[test]
+fn check_prints_the_configuration_and_ends_with_status_0() {
+    let directory = Directory::new();
+    let file = directory.write("t.toml", "[leg]\nrate = 8000\n").display().to_string();
+    let exit = check(&["--check", "--config", &file], &[("GEMINI_API_KEY", "abc")]);
+    assert_eq!((exit.status, exit.errors.as_str()), (0, ""));
+    assert_eq!(exit.output.lines().count(), KEYS.len());
+    assert!(exit.output.contains(&format!("{file}:2")), "{}", exit.output);
+    let exit = check(&["--check", "--config", &file], &[]);
+    assert!(
+        exit.status == 0 && exit.errors.starts_with("warning: gemini.api_key is not set"),
+        "{}",
+        exit.errors
+    );
+}
+
+#[test]
+fn wrong_configuration_ends_with_status_2_and_all_errors_with_and_without_check() {
+    let directory = Directory::new();
+    let file = directory.write("t.toml", "[leg]\nrate = 1\n").display().to_string();
+    for more in [&["--check"][..], &[]] {
+        let mut arguments = vec!["--config", &file, "--set=leg.mix=loud"];
+        arguments.extend(more);
+        let exit = check(&arguments, &[]);
+        assert_eq!((exit.status, exit.output.as_str()), (2, ""));
+        assert_eq!(
+            exit.errors,
+            format!(
+                "tandem: 2 problems in the configuration:\n\
+                 {file}:2: leg.rate = 1 is none of the choices: write one of 8000, 16000, 24000, 32000, 48000\n\
+                 --set: leg.mix = \"loud\" is none of the choices: write one of mono, mixed, stereo\n"
+            )
+        );
+    }
+}
+
+// ---- warnings --------------------------------------------------------------------------------------------------------
+
+fn warnings(sets: &[&str], environment: &[(&str, &str)]) -> String {
+    config::load(&sources(environment, sets)).unwrap().warnings.join("\n")
+}
+
+#[test]
+fn what_was_probably_not_meant_is_warned_of() {
+    let key = [("GEMINI_API_KEY", "k")];
+    assert_eq!(warnings(&[], &key), "");
+    assert!(warnings(&[], &[]).contains("gemini.api_key is not set"));
+    assert_eq!(warnings(&["gemini.base_url=ws://127.0.0.1:1"], &[]), "", "a simulator needs no key");
+    let mut environment = key.to_vec();
+    environment.push(("TANDEM_TOKEN", "short"));
+    assert!(warnings(&[], &environment).contains("listen.token is shorter than 16 characters"));
+    assert!(warnings(&["listen.allow=0.0.0.0/0"], &key).contains("listen.token is not set"));
+    assert!(warnings(&["playback.chunk_ms=100"], &key).contains("playback.chunk_ms = 100 is longer"));
+    assert!(
+        warnings(&["listen.max_calls_burst_per_address=5"], &key).contains("arrive together are refused")
+    );
+    environment[1] = ("TANDEM_LISTEN_PROT", "1");
+    assert!(warnings(&[], &environment).contains(
+        "environment TANDEM_LISTEN_PROT is no setting and is ignored: did you mean TANDEM_LISTEN_PORT?"
+    ));
+}
+
+#[test]
+fn a_secret_in_a_file_that_everyone_can_read_is_warned_of() {
+    let directory = Directory::new();
+    let path = directory.write("tandem.toml", "gemini.api_key = \"abc\"");
+    let warnings = |path: &Path| {
+        config::load(&Sources { file: FileChoice::Named(path.into()), ..Sources::default() })
+            .unwrap()
+            .warnings
+    };
+    assert!(warnings(&path).is_empty());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(warnings(&path)[0].contains("chmod o-r"));
+}
+
+// ---- secrets ---------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_secret_is_never_printed() {
+    const SECRET: &str = "AIzaSyNeverPrintThis";
+    let loaded = config::load(&sources(
+        &[("GEMINI_API_KEY", SECRET)],
+        &[&format!("listen.token={SECRET}"), "gemini.base_url=ws://127.0.0.1:9"],
+    ))
+    .unwrap();
+    assert_eq!(loaded.config.gemini.api_key.as_ref().unwrap().expose(), SECRET);
+    let printed = format!("{loaded} {loaded:?} {:?} {}", loaded.config, loaded.warnings.join(" "));
+    assert!(!printed.contains(SECRET), "{printed}");
+    assert!(printed.contains("(set)"));
+    assert!(loaded.warnings[0].contains("process list"), "--set shows the token to every user");
+
+    for wrong in [
+        from_sets(&[&format!("gemini.api_key={SECRET} ")]),
+        from_sets(&[&format!("gemini.api_key={SECRET}\n")]),
+        from_sets(&[&format!("gemini.api_key={SECRET}ä")]),
+        from_sets(&[&format!("gemini.apikey={SECRET}")]),
+        from_sets(&[SECRET]),
+        from_sets(&[&format!("gemini.base_url=wss://a.example?key={SECRET}")]),
+        from_sets(&[&format!("gemini.base_url=wss://{SECRET}@a.example")]),
+        from_file(&format!("[gemini]\napi_key = [\"{SECRET}\"]")),
+        from_file(&format!("[gemini]\napikey = \"{SECRET}\"")),
+        from_environment(&[("GEMINI_API_KEY", &format!("{SECRET}\n"))]),
+    ] {
+        let text = error_of(wrong);
+        assert!(!text.contains(SECRET), "{text}");
+    }
+    assert_eq!(
+        error_of(from_environment(&[("GEMINI_API_KEY", "abc\n")])),
+        "environment GEMINI_API_KEY: gemini.api_key (value not shown) contains white space or a line break (often the \
+         last character of a file it was read from): write the key alone, as Google AI Studio shows it"
+    );
+}
+
+// ---- the registry, the sample and the documentation ------------------------------------------------------------------
+
+#[test]
+fn names_and_variables_are_unique_and_every_key_has_a_known_section_and_a_text() {
+    let mut names: Vec<String> = KEYS.iter().map(|key| key.name.to_owned()).collect();
+    names.extend(KEYS.iter().flat_map(|key| key.variables_weakest_first()));
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count);
+    for key in KEYS {
+        assert!(SECTIONS.iter().any(|(section, _)| *section == key.section()), "{}", key.name);
+        assert!(key.summary.ends_with('.') && !key.field().contains('.'), "{}", key.name);
+        assert!(key.default.is_empty() != key.example.is_empty(), "{}: a default or an example", key.name);
+    }
+}
+
+/// A value of the key that is not its default.
+fn another_value(key: &config::Key) -> String {
+    match key.kind {
+        Kind::Integer { min, max, .. } => if key.default == max.to_string() { min } else { max }.to_string(),
+        Kind::Number { max, .. } => max.to_string(),
+        Kind::Switch { .. } => "true".into(),
+        Kind::Choice { choices, .. } => {
+            let other = choices.iter().find(|choice| !key.default.contains(**choice));
+            (*other.expect("a choice has two words")).to_owned()
+        }
+        Kind::List { .. } => "192.0.2.0/24".into(),
+        Kind::Secret { .. } => "a-secret-of-some-length".into(),
+        Kind::Text { .. } if key.name == "listen.host" => "192.0.2.1".into(),
+        Kind::Text { .. } if key.name == "gemini.base_url" => "ws://127.0.0.1:1".into(),
+        Kind::Text { .. } => "other".into(),
+    }
+}
+
+#[test]
+fn every_key_fills_a_field_of_its_own() {
+    let directory = Directory::new();
+    let readable = directory.write("file", "content").display().to_string();
+    let default = format!("{:#?}", Config::default());
+    let mut changed_lines = Vec::new();
+    for key in KEYS {
+        let is_file = key.name.ends_with("_file") || key.name.contains(".tls_");
+        let mut sets =
+            vec![format!("{}={}", key.name, if is_file { readable.clone() } else { another_value(key) })];
+        match key.name {
+            // Neither can be set alone.
+            "listen.tls_key" => sets.push(format!("listen.tls_certificate={readable}")),
+            "listen.tls_certificate" => sets.push(format!("listen.tls_key={readable}")),
+            "limits.model_speech_seconds" => sets.push("limits.shard_speech_mib=1024".into()),
+            _ => {}
+        }
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        let loaded = from_sets(&sets).unwrap_or_else(|problems| panic!("{}: {problems}", key.name));
+        let changed = format!("{:#?}", loaded.config);
+        assert_ne!(changed, default, "{} has no effect", key.name);
+        assert_eq!(loaded.origin(key.name), Origin::Argument);
+        changed_lines.push(changed);
+    }
+    let count = changed_lines.len();
+    changed_lines.sort();
+    changed_lines.dedup();
+    // The pair of TLS files makes the same configuration twice, because each needs the other.
+    assert_eq!(changed_lines.len(), count - 1, "two keys fill the same field");
+}
+
+#[test]
+fn the_check_listing_has_every_key_with_value_and_origin_aligned() {
+    let loaded = config::load(&sources(&[("GEMINI_API_KEY", "abc")], &["leg.rate=8000"])).unwrap();
+    let listing = loaded.to_string();
+    assert_eq!(listing.lines().count(), KEYS.len());
+    let line = |name: &str| listing.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    let words = |name: &str| line(name).split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+    assert_eq!(words("leg.rate "), "leg.rate 8000 --set");
+    assert_eq!(words("gemini.api_key "), "gemini.api_key (set) environment GEMINI_API_KEY");
+    assert_eq!(words("agent.voice "), "agent.voice (not set) default");
+    assert_eq!(words("leg.mix "), "leg.mix \"mono\" default");
+    let column =
+        |line: &str, text: &str| line.chars().count() - line.split(text).last().unwrap().chars().count();
+    assert_eq!(
+        column(&line("leg.rate "), "8000  ") - "8000  ".len(),
+        column(&line("agent.voice "), "(not set)  ") - "(not set)  ".len()
+    );
+}
+
+fn project_file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Compares a file of the project with what it should be, or writes it when asked to.
+fn assert_generated(path: &str, expected: &str) {
+    let file = project_file(path);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&file, expected).unwrap();
+    }
+    let found = fs::read_to_string(&file).unwrap();
+    assert!(found == expected, "{path} is out of date: UPDATE_EXPECT=1 cargo test --test config");
+}
+
+#[test]
+fn the_sample_file_is_the_generated_one() {
+    assert_generated("deploy/tandem.toml", &config::sample_file());
+}
+
+#[test]
+fn the_sample_file_as_it_is_changes_nothing() {
+    let loaded = from_file(&config::sample_file()).unwrap();
+    assert!(loaded.settings.iter().all(|setting| setting.origin == Origin::Default));
+}
+
+#[test]
+fn the_sample_file_uncommented_sets_every_key_and_its_defaults_are_the_defaults() {
+    let names: Vec<String> = KEYS.iter().map(|key| format!("# {} = ", key.field())).collect();
+    // The files of the examples do not exist, and instructions come from one place only.
+    let on_paper = ["listen.tls_certificate", "listen.tls_key", "gemini.ca_file", "agent.instructions_file"];
+    let mut section = "";
+    let sample = config::sample_file();
+    let mut uncommented = String::new();
+    for line in sample.lines() {
+        section = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')).unwrap_or(section);
+        let is_key = names.iter().any(|name| line.starts_with(name));
+        let field = line.trim_start_matches("# ").split(" = ").next().unwrap_or_default();
+        let live = is_key && !on_paper.contains(&format!("{section}.{field}").as_str());
+        uncommented.push_str(if live { &line[2..] } else { line });
+        uncommented.push('\n');
+    }
+    let loaded = from_file(&uncommented).unwrap();
+    let defaults = from_sets(&[]).unwrap();
+    for (setting, default) in loaded.settings.iter().zip(&defaults.settings) {
+        if !on_paper.contains(&setting.key.name) {
+            assert_ne!(setting.origin, Origin::Default, "{} is not in the sample", setting.key.name);
+        }
+        if !setting.key.default.is_empty() {
+            assert_eq!(setting.shown, default.shown);
+        }
+    }
+}
+
+#[test]
+fn the_documentation_holds_the_generated_tables() {
+    const BEGIN: &str = "<!-- Generated from the registry of keys; a test keeps it true. -->\n";
+    const END: &str = "<!-- End of the generated part. -->\n";
+    let path = "docs/configuration.md";
+    let found = fs::read_to_string(project_file(path)).unwrap();
+    let (before, rest) = found.split_once(BEGIN).expect("the mark where the tables begin");
+    let (_, after) = rest.split_once(END).expect("the mark where the tables end");
+    assert_generated(path, &format!("{before}{BEGIN}\n{}{END}{after}", config::markdown_tables()));
+}
+
+#[test]
+fn the_documentation_names_no_key_that_does_not_exist() {
+    let text = fs::read_to_string(project_file("docs/configuration.md")).unwrap();
+    let quoted = text.split('`').skip(1).step_by(2);
+    for word in quoted {
+        let Some((section, field)) = word.split_once('.') else { continue };
+        let is_word = field.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if is_word && SECTIONS.iter().any(|(name, _)| *name == section) {
+            assert!(KEYS.iter().any(|key| key.name == word), "docs/configuration.md names {word}");
+        }
+    }
+}
