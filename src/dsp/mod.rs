@@ -4,6 +4,9 @@
 //! logs, never reads a clock. Invariant: what a stage gives depends on the samples it was given and on nothing else,
 //! so the same audio yields the same bits on every machine and beside any number of other calls.
 
+pub mod fir;
 pub mod level;
+pub mod resample;
 
 pub use level::Level;
+pub use resample::{Progress, Resampler};
