@@ -5,7 +5,8 @@
 
 mod figures;
 
-use figures::{Converter, convert, delay_ms, held_back_ms, sweep, tone};
+use figures::converter::Converter;
+use figures::{convert, delay_ms, held_back_ms, sweep, tone};
 use proptest::prelude::*;
 use tandem::base::SampleRate;
 use tandem::dsp::Resampler;

@@ -7,23 +7,10 @@
 use std::f64::consts::TAU;
 
 use tandem::base::SampleRate;
-use tandem::dsp::Resampler;
 
-/// Something that converts a stream in frames.
-pub trait Converter {
-    /// Takes 20 ms of input and appends to `output` whatever it gives for them.
-    fn frame(&mut self, input: &[i16], output: &mut Vec<i16>);
-}
+use converter::Converter;
 
-impl Converter for Resampler {
-    fn frame(&mut self, input: &[i16], output: &mut Vec<i16>) {
-        let written = output.len();
-        output.resize(written + self.to().samples_per_frame(), 0);
-        let progress = self.process(input, &mut output[written..]);
-        assert_eq!(progress.consumed, input.len(), "20 ms of room must take 20 ms of input");
-        output.truncate(written + progress.produced);
-    }
-}
+pub mod converter;
 
 /// Makes a fresh converter for one pair of rates.
 pub type Factory<'a> = dyn Fn(SampleRate, SampleRate) -> Box<dyn Converter> + 'a;
