@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use crate::base::SampleRate;
 
 /// How many products the inner loop sums side by side; taps of every phase are padded to a multiple of it.
-pub const LANES: usize = 16;
+pub const LANES: usize = 8;
 
 /// The most taps a phase can have: those of 48 to 8 kHz, the steepest way down.
 pub const TAPS_MAX: usize = WINDOW_PERIODS * 6;
