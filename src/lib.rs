@@ -1,5 +1,33 @@
 //! Tandem: a voice media relay. A telephone switch opens one socket per call; Tandem answers it with a speaking AI,
 //! Google's Gemini Live API.
+//!
+//! # Floors: a floor imports only floors below it
+//!
+//! | floor | modules | |
+//! | --- | --- | --- |
+//! | 5 | [`server`], [`cli`] | builds rings and channels, starts the threads, drains, joins |
+//! | 4 | [`threads`] | one folder or file a thread: accept, telephony, dsp, gemini, dial, control |
+//! | 3 | [`net`] | sockets: streams, TLS, WebSockets, the listener, dialling |
+//! | 2 | [`call`] | a call as a machine without I/O: facts and a time in, orders and a deadline out |
+//! | 1 | [`codec`], [`dsp`], [`sync`], [`config`], [`telemetry`] | bytes ↔ messages, samples ↔ samples, what threads share |
+//! | 0 | [`base`] | units, ids, limits, the audio frame |
+//!
+//! # Threads and the way of the audio
+//!
+//! ```text
+//!  switch ══ telephony ──[caller_in]──▶ dsp ──[model_out]──▶ gemini ══ Gemini Live
+//!  switch ══ telephony ◀─[caller_out]── dsp ◀──[model_in]─── gemini ══ Gemini Live
+//!                  └───────── facts ──▶ control ◀── facts ──────┘
+//!                  ◀──────── orders ───    │    ─── orders ─────▶
+//! ```
+//!
+//! The four arrows in the middle are single-producer single-consumer rings of [`base::Frame`], one set a call
+//! ([`sync::rings`]). Everything else crosses threads as messages ([`threads::messages`]) through mailboxes with a
+//! doorbell ([`sync::mailbox`], [`sync::doorbell`]).
+//!
+//! Where to find a behaviour: pacing and barge-in in [`dsp::playout`]; holes in the caller's stream in [`dsp::uplink`];
+//! speech that waits in [`threads::gemini::speech`]; who may call in [`threads::accept`] and [`call::registry`]; how a
+//! call lives and ends in [`call::machine`].
 
 pub mod base;
 pub mod call;
@@ -8,6 +36,7 @@ pub mod codec;
 pub mod config;
 pub mod dsp;
 pub mod net;
+pub mod server;
 pub mod sync;
 pub mod telemetry;
 pub mod threads;

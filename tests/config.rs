@@ -10,11 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tandem::base::SampleRate;
+use tandem::base::{Mix, PlaybackFormat, SampleRate};
 use tandem::cli;
-use tandem::config::{
-    self, Config, FileChoice, KEYS, Kind, Loaded, Mix, Origin, PlaybackWire, SECTIONS, Sources,
-};
+use tandem::config::{self, Config, FileChoice, KEYS, Kind, Loaded, Origin, SECTIONS, Sources};
 
 /// A directory that is removed with its content.
 struct Directory(PathBuf);
@@ -81,7 +79,7 @@ fn without_any_source_the_documented_defaults_run() {
     assert_eq!(config.listen.handshake_timeout, Duration::from_secs(3));
     assert!(config.listen.token.is_none() && !config.listen.has_tls());
     assert_eq!((config.leg.rate, config.leg.mix), (SampleRate::Hz16000, Mix::Mono));
-    assert_eq!(config.leg.playback, PlaybackWire::Binary);
+    assert_eq!(config.leg.playback, PlaybackFormat::Binary);
     assert_eq!((config.playback.lead_ms, config.playback.chunk_ms, config.uplink.chunk_ms), (60, 20, 20));
     assert_eq!(config.uplink.stream_end_after, Some(Duration::from_secs(2)));
     assert_eq!(config.limits.shard_speech_bytes, 512 << 20);

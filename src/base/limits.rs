@@ -17,7 +17,8 @@ pub const MODEL_IN_FRAMES: usize = 20;
 pub const CALLER_OUT_FRAMES: usize = 9;
 
 const _: () = assert!(
-    (CALLER_IN_FRAMES + MODEL_OUT_FRAMES + MODEL_IN_FRAMES + CALLER_OUT_FRAMES) * size_of::<Frame>() <= 32 * 1024
+    (CALLER_IN_FRAMES + MODEL_OUT_FRAMES + MODEL_IN_FRAMES + CALLER_OUT_FRAMES) * size_of::<Frame>()
+        <= 32 * 1024
 );
 
 /// Bytes of an HTTP upgrade request, head included. mod_audio_stream's URL may have 4096 bytes and its metadata

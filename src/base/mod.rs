@@ -6,6 +6,7 @@ pub mod frame;
 pub mod id;
 pub mod instant;
 pub mod leg_format;
+pub mod leg_options;
 pub mod limits;
 pub mod units;
 
@@ -13,4 +14,5 @@ pub use frame::{Frame, FrameKind, FrameSink, FrameSource, Turn};
 pub use id::{CallId, LinkNumber};
 pub use instant::Instant;
 pub use leg_format::LegFormat;
+pub use leg_options::{Mix, PlaybackFormat};
 pub use units::SampleRate;

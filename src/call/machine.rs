@@ -12,7 +12,7 @@ use crate::base::Instant;
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
-use crate::codec::mod_audio_stream::{CallFields, LegClose};
+use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 
 /// The time limits of a call, and what the model is told first.
 #[derive(Debug, Clone)]
@@ -242,8 +242,8 @@ impl Machine {
 /// beside the switch can tell. mod_audio_stream understands both.
 fn leg_close(outcome: &Outcome) -> LegClose {
     if outcome.is_failure() {
-        LegClose::internal_error(outcome.label())
+        LegClose::new(LegCloseCode::InternalError, outcome.label())
     } else {
-        LegClose::normal(outcome.label())
+        LegClose::new(LegCloseCode::Normal, outcome.label())
     }
 }

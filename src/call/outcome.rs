@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::call::events::LegEnd;
-use crate::codec::gemini::close::LinkEnd;
+use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
 
 /// Who ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Outcome {
             Cause::Leg(LegEnd::ByUs) | Cause::MaxCall | Cause::SpeechOverflow | Cause::ShutDown => Party::Us,
             Cause::DialTimeout => Party::Network,
             Cause::SetupTimeout => Party::Model,
-            Cause::Link(end) if end.is_dropped() => Party::Network,
+            Cause::Link(end) if end.kind == LinkEndKind::Dropped => Party::Network,
             Cause::Link(_) => Party::Model,
         };
         Self { by, cause }
@@ -85,7 +85,7 @@ impl Outcome {
             Cause::Leg(LegEnd::Silent) => "leg_silent",
             Cause::Leg(LegEnd::Protocol(_)) => "leg_protocol",
             Cause::Leg(LegEnd::ByUs) => "leg_closed_by_us",
-            Cause::Link(end) => end.label(),
+            Cause::Link(end) => end.kind.label(),
             Cause::DialTimeout => "dial_timeout",
             Cause::SetupTimeout => "setup_timeout",
             Cause::MaxCall => "max_call",
@@ -96,10 +96,7 @@ impl Outcome {
 
     /// Whether an operator should look at it: everything but hang-ups, limits and shutdowns.
     pub fn is_failure(&self) -> bool {
-        !matches!(
-            self.cause,
-            Cause::Leg(LegEnd::Closed(_) | LegEnd::ByUs) | Cause::MaxCall | Cause::ShutDown
-        )
+        !matches!(self.cause, Cause::Leg(LegEnd::Closed(_) | LegEnd::ByUs) | Cause::MaxCall | Cause::ShutDown)
     }
 }
 

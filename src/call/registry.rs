@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use parking_lot::Mutex;
 
 use crate::base::{CallId, Instant};
-use crate::telemetry::counters::RefusalReason;
+use crate::telemetry::RefusalReason;
 
 /// Addresses whose rate is remembered. An address whose allowance is full again is forgotten first.
 const ADDRESSES_MAX: usize = 4096;
@@ -48,11 +48,7 @@ impl Registry {
     /// A registry with room for `max_calls` calls.
     pub fn new(max_calls: usize, rate: Rate) -> Self {
         let free = (0..max_calls as u32).rev().map(|slot| CallId { slot, generation: 1 }).collect();
-        Self {
-            slots: Mutex::new(Slots { free, buckets: HashMap::new(), draining: false }),
-            max_calls,
-            rate,
-        }
+        Self { slots: Mutex::new(Slots { free, buckets: HashMap::new(), draining: false }), max_calls, rate }
     }
 
     /// Gives a new call its slot.

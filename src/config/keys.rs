@@ -5,12 +5,13 @@
 //! list and a test keeps them equal to it.
 
 use super::base_url::BaseUrl;
-use super::model::{Config, Mix, PlaybackWire};
+use super::model::Config;
 use super::registry::{Key, Kind};
 use super::setters::{
     header_secret, millis, name_of, path, seconds, set_allow, set_host, set_log_level, unless_zero,
 };
 use crate::base::SampleRate;
+use crate::base::{Mix, PlaybackFormat};
 
 /// Bytes in a MiB.
 const MIB: usize = 1 << 20;
@@ -159,7 +160,7 @@ pub static KEYS: &[Key] = &[
     Key::new(
         "leg.playback",
         r#""binary""#,
-        Kind::Choice { choices: &["binary", "json"], set: |c, i| c.leg.playback = PlaybackWire::ALL[i] },
+        Kind::Choice { choices: &["binary", "json"], set: |c, i| c.leg.playback = PlaybackFormat::ALL[i] },
         "How speech is handed to the switch: binary is raw s16le frames, json is streamAudio messages for the \
          full-duplex 1.0.3 build.",
     ),

@@ -25,8 +25,8 @@ pub use keys::{KEYS, SECTIONS};
 pub use listing::{Loaded, Setting};
 pub use load::{FileChoice, Sources, load};
 pub use model::{
-    AgentConfig, Config, DrainConfig, GeminiConfig, LegConfig, LimitsConfig, ListenConfig, LogConfig, Mix,
-    PlaybackConfig, PlaybackWire, ThreadsConfig, UplinkConfig,
+    AgentConfig, Config, DrainConfig, GeminiConfig, LegConfig, LimitsConfig, ListenConfig, LogConfig,
+    PlaybackConfig, ThreadsConfig, UplinkConfig,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{markdown_tables, sample_file};

@@ -13,7 +13,7 @@ use log::LevelFilter;
 
 use super::base_url::BaseUrl;
 use super::secret::Secret;
-use crate::base::SampleRate;
+use crate::base::{Mix, PlaybackFormat, SampleRate};
 
 /// Every setting of the relay. [`Config::default`] is what runs without a file, environment or arguments.
 #[derive(Debug, Clone)]
@@ -89,58 +89,11 @@ pub struct LegConfig {
     /// What the switch sends.
     pub mix: Mix,
     /// How speech is handed to the switch.
-    pub playback: PlaybackWire,
+    pub playback: PlaybackFormat,
     /// A leg that has been silent for this long is pinged, and ended when it stays silent as long again.
     pub silent_after: Duration,
     /// The longest call.
     pub max_call: Duration,
-}
-
-/// Which channels a mod_audio_stream leg carries (its `mix-type`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mix {
-    /// One channel: the caller alone.
-    Mono,
-    /// One channel: the caller and what the caller hears, added.
-    Mixed,
-    /// Two interleaved channels: left is the caller, right what the caller hears.
-    Stereo,
-}
-
-impl Mix {
-    /// Every mix, in the order of its key's choices.
-    pub const ALL: [Mix; 3] = [Self::Mono, Self::Mixed, Self::Stereo];
-
-    /// The spelling in configuration, URLs and metadata.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Mono => "mono",
-            Self::Mixed => "mixed",
-            Self::Stereo => "stereo",
-        }
-    }
-}
-
-/// How speech is put on the wire towards mod_audio_stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PlaybackWire {
-    /// Binary frames of raw s16le at the leg's rate.
-    Binary,
-    /// `streamAudio` text messages with base64 raw audio.
-    Json,
-}
-
-impl PlaybackWire {
-    /// Every playback, in the order of its key's choices.
-    pub const ALL: [PlaybackWire; 2] = [Self::Binary, Self::Json];
-
-    /// The spelling in configuration, URLs and metadata.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Binary => "binary",
-            Self::Json => "json",
-        }
-    }
 }
 
 /// Section `[playback]`.
@@ -258,7 +211,7 @@ impl Config {
             leg: LegConfig {
                 rate: SampleRate::Hz8000,
                 mix: Mix::Mono,
-                playback: PlaybackWire::Binary,
+                playback: PlaybackFormat::Binary,
                 silent_after: Duration::ZERO,
                 max_call: Duration::ZERO,
             },

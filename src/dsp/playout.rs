@@ -157,7 +157,13 @@ impl Playout {
     }
 
     /// Resamples until a frame is staged or the source has nothing for it.
-    fn stage(&mut self, now: Instant, frame_samples: usize, source: &mut impl FrameSource, report: &mut PlayoutReport) {
+    fn stage(
+        &mut self,
+        now: Instant,
+        frame_samples: usize,
+        source: &mut impl FrameSource,
+        report: &mut PlayoutReport,
+    ) {
         while self.staged_len < frame_samples && self.tail.is_none() {
             let input = &self.current.samples()[self.taken..];
             if !input.is_empty() {

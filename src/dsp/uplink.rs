@@ -204,8 +204,7 @@ mod tests {
         assert_eq!((report.silence_frames, report.deadline), (50, None));
         assert_eq!(sink.frames.iter().filter(|f| f.kind == FrameKind::End).count(), 1);
         assert_eq!(uplink.pass(at(9000), &mut Queue::default(), &mut sink).silence_frames, 0);
-        let report =
-            uplink.pass(at(9000), &mut Queue::from(caller_frame(SampleRate::Hz8000, 5)), &mut sink);
+        let report = uplink.pass(at(9000), &mut Queue::from(caller_frame(SampleRate::Hz8000, 5)), &mut sink);
         assert_eq!((report.frames, report.deadline), (1, Some(at(9060))));
     }
 

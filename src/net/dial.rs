@@ -92,7 +92,8 @@ impl Dialer {
     /// The step that failed and why.
     pub fn connect(&self, target: &Target, deadline: Instant) -> Result<Connection, DialError> {
         let socket = self.connect_tcp(target, deadline)?;
-        let configure = |socket: &TcpStream| options::apply(socket).and_then(|()| self.limit(socket, deadline));
+        let configure =
+            |socket: &TcpStream| options::apply(socket).and_then(|()| self.limit(socket, deadline));
         configure(&socket).map_err(|error| timeout_or(error, "TCP", DialError::Connect))?;
         let stream = if target.tls {
             let stream = self.connector.connect(&target.host, socket).map_err(|error| match error {
@@ -170,8 +171,8 @@ impl Dialer {
         for (name, value) in &target.headers {
             request.headers_mut().insert(name, value.clone());
         }
-        let (socket, _) = tungstenite::client::client_with_config(request, stream, Some(self.config)).map_err(
-            |error| match error {
+        let (socket, _) = tungstenite::client::client_with_config(request, stream, Some(self.config))
+            .map_err(|error| match error {
                 HandshakeError::Interrupted(_) => DialError::Timeout("the upgrade"),
                 HandshakeError::Failure(Error::Http(response)) => {
                     let status = response.status().as_u16();
@@ -181,8 +182,7 @@ impl Dialer {
                     timeout_or(error, "the upgrade", DialError::Upgrade)
                 }
                 HandshakeError::Failure(error) => DialError::Upgrade(error.to_string()),
-            },
-        )?;
+            })?;
         let nonblocking = |stream: &Stream| {
             stream.socket().set_read_timeout(None::<Duration>)?;
             stream.socket().set_write_timeout(None::<Duration>)?;

@@ -38,8 +38,9 @@ pub fn connector(more_roots: Option<&Path>) -> Result<TlsConnector, String> {
     let mut builder = TlsConnector::builder();
     builder.min_protocol_version(Some(Protocol::Tlsv12));
     if let Some(path) = more_roots {
-        let roots = Certificate::stack_from_pem(&read(path)?)
-            .map_err(|error| format!("gemini.ca_file {} holds no PEM certificates: {error}", path.display()))?;
+        let roots = Certificate::stack_from_pem(&read(path)?).map_err(|error| {
+            format!("gemini.ca_file {} holds no PEM certificates: {error}", path.display())
+        })?;
         for root in roots {
             builder.add_root_certificate(root);
         }

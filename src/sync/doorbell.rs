@@ -7,17 +7,9 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread::Thread;
 
-#[cfg(loom)]
-use loom::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread::Thread,
-};
-#[cfg(not(loom))]
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread::Thread,
-};
+use super::pending::Pending;
 
 enum Wake {
     Unpark(Thread),
@@ -25,7 +17,7 @@ enum Wake {
 }
 
 struct Bell {
-    pending: AtomicBool,
+    pending: Pending,
     wake: Wake,
 }
 
@@ -38,17 +30,17 @@ pub struct Doorbell {
 impl Doorbell {
     /// The bell of a thread that parks.
     pub fn for_parked(thread: Thread) -> Self {
-        Self { bell: Arc::new(Bell { pending: AtomicBool::new(false), wake: Wake::Unpark(thread) }) }
+        Self { bell: Arc::new(Bell { pending: Pending::new(), wake: Wake::Unpark(thread) }) }
     }
 
     /// The bell of a thread that waits in a mio poll; the waker must belong to that poll.
     pub fn for_poll(waker: mio::Waker) -> Self {
-        Self { bell: Arc::new(Bell { pending: AtomicBool::new(false), wake: Wake::Poll(waker) }) }
+        Self { bell: Arc::new(Bell { pending: Pending::new(), wake: Wake::Poll(waker) }) }
     }
 
     /// Says that there is work. Wakes the thread only when no earlier ring is still unanswered.
     pub fn ring(&self) {
-        if !self.bell.pending.swap(true, Ordering::AcqRel) {
+        if self.bell.pending.raise() {
             match &self.bell.wake {
                 Wake::Unpark(thread) => thread.unpark(),
                 // The only failure is a poll that is gone, and with it the thread.
@@ -59,12 +51,12 @@ impl Doorbell {
 
     /// Takes the ring; to be called by the thread before it looks for work. Returns whether the bell had been rung.
     pub fn answer(&self) -> bool {
-        self.bell.pending.swap(false, Ordering::AcqRel)
+        self.bell.pending.lower()
     }
 
     /// Whether a ring is waiting to be answered.
     pub fn is_rung(&self) -> bool {
-        self.bell.pending.load(Ordering::Acquire)
+        self.bell.pending.is_raised()
     }
 }
 
@@ -76,7 +68,7 @@ pub fn poll_doorbell(poll: &mio::Poll, token: mio::Token) -> io::Result<Doorbell
     Ok(Doorbell::for_poll(mio::Waker::new(poll.registry(), token)?))
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

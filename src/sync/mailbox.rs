@@ -86,7 +86,7 @@ pub fn mailbox<T>(bell: Doorbell) -> (Outbox<T>, Mailbox<T>) {
     (Outbox { messages: tx, bell, held: VecDeque::new() }, Mailbox { messages: rx })
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

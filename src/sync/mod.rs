@@ -7,8 +7,14 @@
 pub mod clock;
 pub mod doorbell;
 pub mod mailbox;
+pub mod pending;
 pub mod rings;
 pub mod shared;
+
+/// The atomics of [`pending`], under the name that its loom test replaces.
+mod atomics {
+    pub use std::sync::atomic::{AtomicBool, Ordering};
+}
 
 pub use clock::Clock;
 pub use doorbell::Doorbell;

@@ -6,8 +6,8 @@
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::base::{Frame, FrameSink, FrameSource};
 use crate::base::limits::{CALLER_IN_FRAMES, CALLER_OUT_FRAMES, MODEL_IN_FRAMES, MODEL_OUT_FRAMES};
+use crate::base::{Frame, FrameSink, FrameSource};
 
 /// The writing end of a ring.
 pub type FrameProducer = Producer<Frame>;

@@ -81,7 +81,10 @@ impl Worker {
         while let Some(order) = self.inbox.take() {
             match order {
                 DspOrder::Add(call) => {
-                    debug_assert!(self.calls.len() < self.calls.capacity(), "admission allowed too many calls");
+                    debug_assert!(
+                        self.calls.len() < self.calls.capacity(),
+                        "admission allowed too many calls"
+                    );
                     self.calls.push(call);
                 }
                 DspOrder::Remove(id) => {

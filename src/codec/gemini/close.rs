@@ -236,6 +236,11 @@ impl LinkEnd {
         }
     }
 
+    /// The end of a link that we gave up because the peer broke the protocol or a limit; `what` says which.
+    pub fn protocol(what: &str) -> Self {
+        Self { kind: LinkEndKind::Protocol, ..Self::dropped(what) }
+    }
+
     /// See [`LinkEndKind::is_fatal_at_setup`].
     pub const fn is_fatal_at_setup(&self) -> bool {
         self.kind.is_fatal_at_setup()

@@ -5,7 +5,7 @@
 //! Invariant: every text kept here is of limited length and holds no control character, so that it may be logged,
 //! stored and sent to the switch again.
 
-use crate::base::SampleRate;
+use crate::base::{Mix, PlaybackFormat, SampleRate};
 use crate::codec::excerpt::{excerpt, is_loggable};
 use std::fmt;
 
@@ -41,53 +41,17 @@ pub struct CallFields {
     pub agent: Option<String>,
 }
 
-/// How audio is sent back to the switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PlaybackFormat {
-    /// Binary messages of raw s16le at the leg's rate.
-    Binary,
-    /// `streamAudio` messages with base64.
-    Json,
-}
-
-/// The channels of the caller's audio, as given to `uuid_audio_stream start`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Mix {
-    /// The caller alone, one channel.
-    #[default]
-    Mono,
-    /// The caller and what is played to them, summed into one channel.
-    Mixed,
-    /// Two channels interleaved: left the caller, right what is played to them.
-    Stereo,
-}
-
-impl PlaybackFormat {
-    fn from_name(name: &str) -> Option<Self> {
-        match name.to_ascii_lowercase().as_str() {
-            "binary" => Some(Self::Binary),
-            "json" => Some(Self::Json),
-            _ => None,
+impl fmt::Display for CallFields {
+    /// What is known of who is calling whom, as `name=value` words for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known =
+            [("uuid", &self.uuid), ("did", &self.did), ("caller", &self.caller), ("agent", &self.agent)];
+        let mut separator = "";
+        for (name, value) in known.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+            write!(f, "{separator}{name}={value}")?;
+            separator = " ";
         }
-    }
-}
-
-impl Mix {
-    /// Interleaved channels on the wire: 1 or 2.
-    pub const fn channels(self) -> usize {
-        match self {
-            Self::Mono | Self::Mixed => 1,
-            Self::Stereo => 2,
-        }
-    }
-
-    fn from_name(name: &str) -> Option<Self> {
-        match name.to_ascii_lowercase().as_str() {
-            "mono" => Some(Self::Mono),
-            "mixed" => Some(Self::Mixed),
-            "stereo" => Some(Self::Stereo),
-            _ => None,
-        }
+        if separator.is_empty() { f.write_str("caller unknown") } else { Ok(()) }
     }
 }
 

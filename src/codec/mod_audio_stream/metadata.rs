@@ -80,8 +80,9 @@ impl Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Mix;
     use crate::base::SampleRate;
-    use crate::codec::mod_audio_stream::fields::{Mix, NOTES_MAX};
+    use crate::codec::mod_audio_stream::fields::NOTES_MAX;
     use proptest::prelude::*;
 
     #[test]

@@ -15,7 +15,7 @@ pub mod token;
 pub mod uplink;
 
 pub use close::{LegClose, LegCloseCode};
-pub use fields::{CallFields, FieldNote, Mix, PlaybackFormat};
+pub use fields::{CallFields, FieldNote};
 pub use flavour::Flavour;
 pub use leg_text::LegText;
 pub use request::RequestFacts;

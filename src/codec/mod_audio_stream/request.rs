@@ -130,7 +130,7 @@ fn looks_like_uuid(segment: &str) -> bool {
 mod tests {
     use super::*;
     use crate::base::SampleRate;
-    use crate::codec::mod_audio_stream::fields::{Mix, PlaybackFormat};
+    use crate::base::{Mix, PlaybackFormat};
     use proptest::prelude::*;
 
     const UUID: &str = "2a162ce6-b85c-45d4-a03d-ffd4286da520";

@@ -4,7 +4,7 @@
 //! Never allocates, never looks at a message's length: any is right.
 //! Invariant: the samples depend on the bytes alone, not on where messages or calls of `decode` divide them.
 
-use super::fields::Mix;
+use crate::base::Mix;
 
 /// Turns the binary messages of one call into mono samples. A sample (stereo: a pair) that a message cuts in two is
 /// put together with the next message.

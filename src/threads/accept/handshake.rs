@@ -124,7 +124,9 @@ impl Handshake {
                 Ok(self.refuse_as(now, Stream::plain(socket), RefusalReason::NotWebSocket, "not HTTP"))
             }
             Ok(_) => Ok(Next::Go(Stage::Request(Stream::plain(socket), Vec::new()))),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Next::Wait(Stage::FirstByte(socket))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(Next::Wait(Stage::FirstByte(socket)))
+            }
             Err(error) => Err(error),
         }
     }

@@ -154,7 +154,9 @@ impl Acceptor {
         for _ in 0..ACCEPTS_PER_PASS {
             match self.parts.listener.accept() {
                 Accepted::Connection(socket, peer) => self.welcome(now, socket, peer),
-                Accepted::Shed => self.refuse_counted(None, RefusalReason::Descriptors, "no file descriptor left"),
+                Accepted::Shed => {
+                    self.refuse_counted(None, RefusalReason::Descriptors, "no file descriptor left")
+                }
                 Accepted::Gone => {}
                 Accepted::None => return false,
             }
@@ -195,7 +197,8 @@ impl Acceptor {
 
     /// Makes room for a new handshake: the oldest unfinished one goes, for an honest peer finishes in milliseconds.
     fn evict(&mut self) {
-        let oldest = self.handshakes.iter().min_by_key(|(_, handshake)| handshake.deadline).map(|(key, _)| key);
+        let oldest =
+            self.handshakes.iter().min_by_key(|(_, handshake)| handshake.deadline).map(|(key, _)| key);
         if let Some(handshake) = oldest.and_then(|key| self.handshakes.try_remove(key))
             && !handshake.is_refused()
         {

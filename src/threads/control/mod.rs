@@ -191,7 +191,9 @@ impl Control {
                         call.machine.tell(now, Fact::LinkGone(link, end));
                     }
                 }
-                Order::Prompt(link, text) => self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text)),
+                Order::Prompt(link, text) => {
+                    self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
+                }
                 Order::CloseLink(link) => self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link)),
                 Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
                 Order::Retire(Part::Dsp) => self.parts.workers[worker].send(DspOrder::Remove(id)),
@@ -234,10 +236,19 @@ impl Control {
 
     fn count(&self, outcome: &Outcome, tally: &TallySnapshot) {
         let counters = &self.parts.counters;
-        counters.ended(outcome.by.label(), outcome.label());
-        counters.add_tally(tally);
+        counters.end_call(outcome.label());
+        for (counter, n) in [
+            (&counters.uplink_frames, tally.uplink_frames),
+            (&counters.downlink_frames, tally.downlink_frames),
+            (&counters.uplink_silence_frames, tally.silence_frames),
+            (&counters.uplink_dropped_frames, tally.uplink_frames_dropped + tally.caller_messages_dropped),
+            (&counters.underruns, tally.underruns),
+            (&counters.slips, tally.slips),
+        ] {
+            counter.add(n);
+        }
         if tally.barge_ins > 0 {
-            counters.barge_in_residual.observe_us(tally.residual_us_max);
+            counters.barge_in_residual.observe(Duration::from_micros(tally.residual_us_max));
         }
     }
 
@@ -256,7 +267,7 @@ impl Control {
     }
 
     fn log_counters(&self) {
-        info!("counters: {}", self.parts.counters.summary());
+        info!("counters: {}", self.parts.counters.to_json());
     }
 
     fn stop_threads(&mut self) {
@@ -276,7 +287,8 @@ impl Control {
 fn summary(machine: &Machine, tally: &TallySnapshot) -> String {
     let events = machine.events();
     let ready_ms = machine.answered_at().map(|at| at.since_ms(machine.offered_at()));
-    let ready = ready_ms.map_or("the model never ready".into(), |ms| format!("the model ready after {ms} ms"));
+    let ready =
+        ready_ms.map_or("the model never ready".into(), |ms| format!("the model ready after {ms} ms"));
     format!(
         "{ready}, turns {}, barge-ins {} (residual at most {} ms), underruns {} ({} ms), slips {}, caller's audio \
          {:.1} s (silence filled {:.1} s, dropped {:.1} s), model's {:.1} s, tokens {}+{}",

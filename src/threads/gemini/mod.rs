@@ -229,15 +229,12 @@ impl Gemini {
         }
         let entry = self.links.vacant_entry();
         let token = Token(entry.key());
-        let ready = connection
-            .queue(Message::text(setup))
-            .and_then(|()| connection.flush())
-            .and_then(|()| {
-                connection
-                    .stream()
-                    .register(self.poll.registry(), token)
-                    .map_err(|error| End::Dropped(error.to_string()))
-            });
+        let ready = connection.queue(Message::text(setup)).and_then(|()| connection.flush()).and_then(|()| {
+            connection
+                .stream()
+                .register(self.poll.registry(), token)
+                .map_err(|error| End::Dropped(error.to_string()))
+        });
         if let Err(end) = ready {
             self.tell(id, Fact::LinkGone(number, link_end(end)));
             return;
@@ -305,8 +302,11 @@ impl Gemini {
                 }
                 Incoming::Message(message @ (Message::Text(_) | Message::Binary(_))) => {
                     let id = link.call;
-                    let Some(call) =
-                        self.calls.get_mut(id.slot as usize).and_then(Option::as_mut).filter(|c| c.id() == id)
+                    let Some(call) = self
+                        .calls
+                        .get_mut(id.slot as usize)
+                        .and_then(Option::as_mut)
+                        .filter(|c| c.id() == id)
                     else {
                         continue;
                     };
@@ -407,8 +407,8 @@ impl Gemini {
     fn drop_link(&mut self, key: usize, end: End) {
         let Some(link) = self.links.try_remove(key) else { return };
         match &end {
-            End::TooBig(_) => self.counters.link_message_too_big.increment(),
-            End::Protocol(_) => self.counters.link_protocol_error.increment(),
+            End::TooBig(_) => self.counters.link_messages_too_big.increment(),
+            End::Protocol(_) => self.counters.link_protocol_errors.increment(),
             End::Closed | End::Dropped(_) => {}
         }
         if link.close_by.is_some() {

@@ -132,7 +132,12 @@ impl ModelSide {
         Ok(self.apply(&decoded, pool, &mut fact))
     }
 
-    fn apply(&mut self, message: &ServerMessage<'_>, pool: &mut SpeechPool, fact: &mut impl FnMut(Fact)) -> Wake {
+    fn apply(
+        &mut self,
+        message: &ServerMessage<'_>,
+        pool: &mut SpeechPool,
+        fact: &mut impl FnMut(Fact),
+    ) -> Wake {
         let mut wake = Wake::default();
         let link = self.link;
         if message.setup_complete.is_some() && !self.live {
@@ -209,7 +214,8 @@ impl ModelSide {
         if !self.live || self.kept.is_empty() {
             return false;
         }
-        let chunk_ms = if self.kept.queued_ms() > REPLAY_FROM_MS { CHUNK_MS_MAX } else { self.limits.chunk_ms };
+        let chunk_ms =
+            if self.kept.queued_ms() > REPLAY_FROM_MS { CHUNK_MS_MAX } else { self.limits.chunk_ms };
         if self.kept.queued_ms() < u64::from(chunk_ms) && !self.kept.has_end() {
             return false;
         }

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use tungstenite::{Bytes, Message};
 
 use crate::base::limits::{LEG_TEXT_BURST, LEG_TEXTS_PER_SECOND};
-use crate::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, SampleRate, Turn};
-use crate::codec::mod_audio_stream::{CallFields, Flavour, Mix, Playback, UplinkDecoder, playback};
+use crate::base::{
+    CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, Mix, PlaybackFormat, SampleRate,
+    Turn,
+};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, UplinkDecoder, metadata, playback};
 use crate::sync::CallShared;
 use crate::sync::rings::TelephonyRings;
 use crate::sync::shared::add;
@@ -28,7 +31,7 @@ pub struct LegDefaults {
     /// Channels.
     pub mix: Mix,
     /// How audio goes back.
-    pub playback: Playback,
+    pub playback: PlaybackFormat,
     /// Milliseconds handed to the switch ahead of real time.
     pub lead_ms: u16,
     /// Milliseconds in a message.
@@ -152,7 +155,7 @@ impl Leg {
         if self.texts > METADATA_TEXTS_MAX {
             return Received::Done;
         }
-        let more = CallFields::from_metadata(text);
+        let more = metadata::parse(text).fields;
         let merged = self.fields.clone().or(more);
         if merged == self.fields {
             return Received::Done;
@@ -172,7 +175,7 @@ impl Leg {
                 self.chunk.clear();
                 if self.handed_over {
                     self.handed_over = false;
-                    return Some(Message::text(playback::clear(self.flavour)));
+                    return Some(Message::text(playback::clear_message(self.flavour)));
                 }
             }
             let frame = self.rings.caller_out.take()?;
@@ -191,14 +194,14 @@ impl Leg {
         self.handed_over = true;
         add(&self.shared.tally.played_samples, self.chunk.len() as u64);
         let message = match self.fields.playback.unwrap_or(self.defaults.playback) {
-            Playback::Binary => {
+            PlaybackFormat::Binary => {
                 let mut bytes = Vec::with_capacity(self.chunk.len() * 2);
                 playback::write_binary(&mut bytes, &self.chunk);
                 Message::binary(bytes)
             }
-            Playback::Json => {
+            PlaybackFormat::Json => {
                 let mut json = Vec::new();
-                playback::write_stream_audio(&mut json, rate, self.turn, &self.chunk);
+                playback::write_stream_audio(&mut json, &self.chunk, rate, self.turn);
                 Message::text(String::from_utf8(json).unwrap_or_default())
             }
         };

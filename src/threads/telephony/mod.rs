@@ -12,13 +12,14 @@ use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
+use tungstenite::protocol::CloseFrame;
 use tungstenite::{Bytes, Message};
 
 use crate::base::limits::{CLOSE_TIMEOUT_MS, LEG_MESSAGE_BYTES, LEG_READ_BYTES, MESSAGES_PER_PASS};
 use crate::base::{CallId, Instant};
 use crate::call::Fact;
 use crate::call::events::LegEnd;
-use crate::codec::mod_audio_stream::LegClose;
+use crate::codec::mod_audio_stream::{LegClose, LegCloseCode};
 use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
@@ -255,9 +256,13 @@ impl Telephony {
                     self.parts.control.send(ControlInput::Fact(id, Fact::Identified(fields)));
                 }
                 Received::Flood => {
-                    counters.leg_text_flood.increment();
+                    counters.leg_text_floods.increment();
                     let end = LegEnd::Protocol("a flood of text messages".into());
-                    socket.start_close(&LegClose::policy_violation("too much text"), end, now);
+                    socket.start_close(
+                        &LegClose::new(LegCloseCode::PolicyViolation, "too much text"),
+                        end,
+                        now,
+                    );
                 }
             }
         }
@@ -276,7 +281,7 @@ impl Telephony {
                 }
             } else if now.since_ms(socket.heard_at) >= silent_after_ms {
                 if socket.pinged {
-                    self.parts.counters.leg_timeout.increment();
+                    self.parts.counters.leg_timeouts.increment();
                     self.give_up(slot, LegEnd::Silent);
                     continue;
                 }
@@ -327,7 +332,8 @@ impl Socket {
 
     fn start_close(&mut self, close: &LegClose, end: LegEnd, now: Instant) {
         if self.closing.is_none() {
-            self.connection.close(close.frame());
+            let frame = CloseFrame { code: close.code().code().into(), reason: close.reason().into() };
+            self.connection.close(frame);
             self.closing = Some((end, now.plus_ms(CLOSE_TIMEOUT_MS)));
         }
     }
@@ -342,11 +348,11 @@ impl Socket {
             End::Closed => LegEnd::Closed(1005),
             End::Dropped(what) => LegEnd::Dropped(what),
             End::TooBig(what) => {
-                counters.leg_message_too_big.increment();
+                counters.leg_messages_too_big.increment();
                 LegEnd::Protocol(what)
             }
             End::Protocol(what) => {
-                counters.leg_protocol_error.increment();
+                counters.leg_protocol_errors.increment();
                 LegEnd::Protocol(what)
             }
         }

@@ -1,0 +1,515 @@
+//! The whole relay: builds rings and channels, starts the threads, drains, joins.
+//!
+//! Runs in: the main thread. Owns the threads. Never touches audio.
+//! Invariant: threads are started here and in the dial pool only, and [`Server::join`] returns when all calls have ended
+//! and every thread started here is gone.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use log::{error, info, warn};
+use mio::Poll;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use crate::call::Registry;
+use crate::call::machine::CallTerms;
+use crate::call::registry::Rate;
+use crate::codec::gemini::setup::SetupRequest;
+use crate::config::{AgentConfig, Config, GeminiConfig};
+use crate::net::dial::{Dialer, Target};
+use crate::net::listener::Listener;
+use crate::net::{options, tls};
+use crate::sync::rings::ring;
+use crate::sync::{Clock, Doorbell, Outbox, mailbox};
+use crate::telemetry::Counters;
+use crate::threads::accept::{self, AcceptOrder, AcceptParts, Acceptor, ShardDoor};
+use crate::threads::control::{Control, ControlParts};
+use crate::threads::dial::DialPool;
+use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
+use crate::threads::gemini::model_side::ModelSideLimits;
+use crate::threads::gemini::{self, Gemini, GeminiParts};
+use crate::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
+use crate::threads::telephony::leg::LegDefaults;
+use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
+
+/// Descriptors that a call needs: its leg and its link.
+const DESCRIPTORS_PER_CALL: u64 = 2;
+/// Descriptors beside those of calls: polls, wakers, log, unfinished handshakes.
+const DESCRIPTORS_MORE: u64 = 320;
+/// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
+const STATUS_INTERRUPTED: i32 = 130;
+
+/// A running relay.
+pub struct Server {
+    address: SocketAddr,
+    clock: Clock,
+    registry: Arc<Registry>,
+    counters: Arc<Counters>,
+    accept: Outbox<AcceptOrder>,
+    control: Outbox<ControlInput>,
+    control_thread: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Runs the relay until a signal ends it: SIGTERM or SIGINT lets calls finish, a second SIGINT ends it at once, SIGUSR1
+/// logs the counters.
+///
+/// # Errors
+/// Why it cannot start, with the remedy.
+pub fn run(config: &Config) -> Result<(), String> {
+    // Before anything listens, so that no signal finds the default action.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])
+        .map_err(|problem| format!("signals cannot be handled: {problem}"))?;
+    let server = Server::start(config)?;
+    let mut handle = server.handle();
+    let timeout = config.drain.timeout;
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let mut interrupted = false;
+            for signal in signals.forever() {
+                match signal {
+                    SIGUSR1 => handle.log_counters(),
+                    SIGINT if interrupted => std::process::exit(STATUS_INTERRUPTED),
+                    signal => {
+                        interrupted |= signal == SIGINT;
+                        handle.drain(timeout);
+                    }
+                }
+            }
+        })
+        .map_err(|problem| format!("a thread cannot be started: {problem}"))?;
+    server.join();
+    info!("ended");
+    Ok(())
+}
+
+/// What another thread may ask of a running relay.
+pub struct Handle {
+    clock: Clock,
+    registry: Arc<Registry>,
+    accept: Outbox<AcceptOrder>,
+    control: Outbox<ControlInput>,
+}
+
+impl Handle {
+    /// Stops accepting; running calls may go on for `timeout`.
+    pub fn drain(&mut self, timeout: Duration) {
+        self.registry.drain();
+        self.accept.send(AcceptOrder::Stop);
+        let by = self.clock.now().plus_us(timeout.as_micros() as u64);
+        self.control.send(ControlInput::Drain(by));
+    }
+
+    /// Logs what was counted so far.
+    pub fn log_counters(&mut self) {
+        self.control.send(ControlInput::LogCounters);
+    }
+}
+
+struct Shard {
+    door: ShardDoor,
+    telephony_bell: Doorbell,
+    gemini_bell: Doorbell,
+    worker_bells: Vec<Doorbell>,
+}
+
+impl Server {
+    /// Starts every thread and listens.
+    ///
+    /// # Errors
+    /// Why it cannot, with the remedy.
+    pub fn start(config: &Config) -> Result<Self, String> {
+        let target = Arc::new(gemini_target(&config.gemini)?);
+        let setup: Arc<str> = setup_message(&config.agent).into();
+        let acceptor_tls = match (&config.listen.tls_certificate, &config.listen.tls_key) {
+            (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+            _ => None,
+        };
+        let connector = tls::connector(config.gemini.ca_file.as_deref())?;
+        let wanted = SocketAddr::new(config.listen.host, config.listen.port);
+        let listener = Listener::bind(wanted).map_err(|problem| cannot_listen(wanted, &problem))?;
+        let address = listener.local_addr().map_err(|problem| cannot_listen(wanted, &problem))?;
+        check_file_limit(config.listen.max_calls);
+        crate::dsp::fir::warm_tables();
+
+        let clock = Clock::new();
+        let counters = Arc::new(Counters::new());
+        let registry = Arc::new(Registry::new(
+            config.listen.max_calls,
+            Rate {
+                per_second: config.listen.max_calls_per_second_per_address,
+                burst: config.listen.max_calls_burst_per_address,
+            },
+        ));
+        let builder = Builder { config, clock, counters: &counters, max_calls: config.listen.max_calls };
+        builder
+            .build(
+                listener,
+                acceptor_tls,
+                Dialer::new(clock, connector, gemini::link_limits()),
+                &registry,
+                target,
+                setup,
+            )
+            .map_err(|problem| format!("the threads cannot be started: {problem}"))
+            .map(|(accept, control, control_thread, threads)| {
+                let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
+                // Operators of today's systems look for exactly these words.
+                info!("FreeSWITCH mod_audio_stream WebSocket server: {scheme}://{address}");
+                Self {
+                    address,
+                    clock,
+                    registry: Arc::clone(&registry),
+                    counters: Arc::clone(&counters),
+                    accept,
+                    control,
+                    control_thread,
+                    threads,
+                }
+            })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Calls that have a slot.
+    pub fn live_calls(&self) -> usize {
+        self.registry.live_calls()
+    }
+
+    /// What another thread needs to end it.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            clock: self.clock,
+            registry: Arc::clone(&self.registry),
+            accept: self.accept.clone(),
+            control: self.control.clone(),
+        }
+    }
+
+    /// Waits until it has been drained and every thread has ended.
+    pub fn join(self) {
+        // A thread that panicked has said so; there is nothing to add.
+        _ = self.control_thread.join();
+        for thread in self.threads {
+            _ = thread.join();
+        }
+    }
+}
+
+type Built = (Outbox<AcceptOrder>, Outbox<ControlInput>, JoinHandle<()>, Vec<JoinHandle<()>>);
+
+struct Builder<'a> {
+    config: &'a Config,
+    clock: Clock,
+    counters: &'a Arc<Counters>,
+    max_calls: usize,
+}
+
+impl Builder<'_> {
+    fn build(
+        &self,
+        listener: Listener,
+        tls: Option<native_tls::TlsAcceptor>,
+        dialer: Dialer,
+        registry: &Arc<Registry>,
+        target: Arc<Target>,
+        setup: Arc<str>,
+    ) -> io::Result<Built> {
+        let mut threads = Vec::new();
+        let control_waiting = Waiting::start("control")?;
+        let control_bell = Doorbell::for_parked(control_waiting.thread());
+        let (control, control_inbox) = mailbox::<ControlInput>(control_bell.clone());
+
+        let mut retired = Vec::new();
+        let mut shards = Vec::new();
+        for number in 0..self.config.threads.shards.max(1) {
+            let first_worker = retired.len();
+            shards.push(self.shard(
+                number,
+                first_worker,
+                &control,
+                &control_bell,
+                &mut retired,
+                &mut threads,
+            )?);
+        }
+
+        let dial = DialPool::new(
+            dialer,
+            shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
+            control.clone(),
+        );
+        let controller = Control::new(ControlParts {
+            inbox: control_inbox,
+            own: control_bell,
+            telephony: shards.iter().map(|shard| shard.door.telephony.clone()).collect(),
+            gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
+            workers: shards.iter().flat_map(|shard| shard.door.workers.clone()).collect(),
+            retired,
+            dial,
+            registry: Arc::clone(registry),
+            counters: Arc::clone(self.counters),
+            clock: self.clock,
+            terms: self.terms(),
+            target,
+            setup,
+            stats_interval: self.config.log.stats_interval,
+            max_calls: self.max_calls,
+        });
+        let control_thread = control_waiting.begin(move || controller.run());
+
+        let poll = Poll::new()?;
+        let own = accept::doorbell(&poll)?;
+        let (accept, inbox) = mailbox(own.clone());
+        let acceptor = Acceptor::new(AcceptParts {
+            poll,
+            inbox,
+            own,
+            listener,
+            tls,
+            shards: shards.into_iter().map(|shard| shard.door).collect(),
+            control: control.clone(),
+            registry: Arc::clone(registry),
+            counters: Arc::clone(self.counters),
+            clock: self.clock,
+            listen: self.config.listen.clone(),
+            defaults: self.leg_defaults(),
+            stream_end_after_ms: self.config.uplink.stream_end_after.map_or(0, |d| d.as_millis() as u64),
+        });
+        threads.push(start("accept", move || acceptor.run())?);
+        Ok((accept, control, control_thread, threads))
+    }
+
+    fn shard(
+        &self,
+        number: usize,
+        first_worker: usize,
+        control: &Outbox<ControlInput>,
+        control_bell: &Doorbell,
+        retired: &mut Vec<rtrb::Consumer<Box<dsp::DspCall>>>,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> io::Result<Shard> {
+        let (telephony_poll, gemini_poll) = (Poll::new()?, Poll::new()?);
+        let telephony_bell = telephony::doorbell(&telephony_poll)?;
+        let gemini_bell = gemini::doorbell(&gemini_poll)?;
+        let (telephony, telephony_inbox) = mailbox::<TelephonyOrder>(telephony_bell.clone());
+        let (gemini, gemini_inbox) = mailbox::<GeminiOrder>(gemini_bell.clone());
+
+        let mut shard = Shard {
+            door: ShardDoor { telephony, gemini, workers: Vec::new(), first_worker },
+            telephony_bell,
+            gemini_bell,
+            worker_bells: Vec::new(),
+        };
+        for n in 0..self.dsp_workers() {
+            let waiting = Waiting::start(&format!("dsp-{number}-{n}"))?;
+            let own = Doorbell::for_parked(waiting.thread());
+            let (outbox, inbox) = mailbox::<DspOrder>(own.clone());
+            let (back, returned) = ring(self.max_calls);
+            let worker = Worker::new(inbox, back, self.max_calls);
+            let neighbours = Neighbours {
+                own: own.clone(),
+                telephony: shard.telephony_bell.clone(),
+                gemini: shard.gemini_bell.clone(),
+                control: control_bell.clone(),
+            };
+            let clock = self.clock;
+            threads.push(waiting.begin(move || dsp::run(worker, &neighbours, clock)));
+            shard.door.workers.push(outbox);
+            shard.worker_bells.push(own);
+            retired.push(returned);
+        }
+        let telephony = Telephony::new(TelephonyParts {
+            poll: telephony_poll,
+            inbox: telephony_inbox,
+            control: control.clone(),
+            own: shard.telephony_bell.clone(),
+            workers: shard.worker_bells.clone(),
+            counters: Arc::clone(self.counters),
+            settings: TelephonySettings {
+                defaults: self.leg_defaults(),
+                silent_after_ms: self.config.leg.silent_after.as_millis() as u64,
+            },
+            clock: self.clock,
+            max_calls: self.max_calls,
+        });
+        threads.push(start(&format!("telephony-{number}"), move || telephony.run())?);
+        let gemini = Gemini::new(GeminiParts {
+            poll: gemini_poll,
+            inbox: gemini_inbox,
+            control: control.clone(),
+            own: shard.gemini_bell.clone(),
+            telephony: shard.telephony_bell.clone(),
+            workers: shard.worker_bells.clone(),
+            counters: Arc::clone(self.counters),
+            limits: ModelSideLimits {
+                chunk_ms: self.config.uplink.chunk_ms,
+                model_speech_ms: self.config.limits.model_speech.as_millis() as u64,
+                kept_speech_ms: self.config.limits.kept_speech.as_millis() as u64,
+            },
+            speech_bytes: self.config.limits.shard_speech_bytes,
+            clock: self.clock,
+            max_calls: self.max_calls,
+        });
+        threads.push(start(&format!("gemini-{number}"), move || gemini.run())?);
+        Ok(shard)
+    }
+
+    fn leg_defaults(&self) -> LegDefaults {
+        LegDefaults {
+            rate: self.config.leg.rate,
+            mix: self.config.leg.mix,
+            playback: self.config.leg.playback,
+            lead_ms: self.config.playback.lead_ms as u16,
+            chunk_ms: self.config.playback.chunk_ms as u16,
+        }
+    }
+
+    fn terms(&self) -> CallTerms {
+        CallTerms {
+            dial_timeout: self.config.gemini.connect_timeout,
+            setup_timeout: self.config.gemini.setup_timeout,
+            max_call: self.config.leg.max_call,
+            greeting: self.config.agent.greeting.clone(),
+        }
+    }
+
+    /// Workers of a shard: what is configured, else a core each for what the other threads leave.
+    fn dsp_workers(&self) -> usize {
+        let cores = thread::available_parallelism().map_or(1, |n| n.get());
+        match self.config.threads.dsp {
+            0 => (cores.saturating_sub(2) / self.config.threads.shards.max(1)).max(1),
+            n => n,
+        }
+    }
+}
+
+/// A thread that waits for its work, so that its doorbell can be made before.
+struct Waiting {
+    work: crossbeam_channel::Sender<Box<dyn FnOnce() + Send>>,
+    handle: JoinHandle<()>,
+}
+
+impl Waiting {
+    fn start(name: &str) -> io::Result<Self> {
+        let (work, begin) = crossbeam_channel::bounded::<Box<dyn FnOnce() + Send>>(1);
+        let handle = thread::Builder::new().name(name.into()).spawn(move || {
+            if let Ok(work) = begin.recv() {
+                work();
+            }
+        })?;
+        Ok(Self { work, handle })
+    }
+
+    fn thread(&self) -> thread::Thread {
+        self.handle.thread().clone()
+    }
+
+    fn begin(self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        // The thread waits for exactly this, so sending cannot fail.
+        _ = self.work.send(Box::new(work));
+        self.handle
+    }
+}
+
+fn start(name: &str, run: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let name = name.to_owned();
+    thread::Builder::new().name(name.clone()).spawn(move || {
+        if let Err(problem) = run() {
+            error!("the {name} thread cannot go on: {problem}; ending, so that a supervisor starts the relay anew");
+            std::process::exit(1);
+        }
+    })
+}
+
+fn check_file_limit(max_calls: usize) {
+    let needed = max_calls as u64 * DESCRIPTORS_PER_CALL + DESCRIPTORS_MORE;
+    match options::raise_file_limit() {
+        Ok(limit) if limit < needed => warn!(
+            "the limit of open files is {limit}, and listen.max_calls = {max_calls} needs {needed}: calls beyond it will \
+             be shed; raise it with LimitNOFILE= in the systemd unit or ulimit -Hn"
+        ),
+        Ok(_) => {}
+        Err(problem) => warn!("the limit of open files cannot be raised: {problem}"),
+    }
+}
+
+fn cannot_listen(address: SocketAddr, problem: &io::Error) -> String {
+    let remedy = match problem.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another program has the port: find it with `ss -ltnp 'sport = :{}'`, or set \
+             FREESWITCH_AUDIO_SOCKET_PORT to a free one",
+            address.port()
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            "the address is not of this machine: set AUDIO_SOCKET_HOST to one that is, or to 0.0.0.0"
+                .to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one".to_owned()
+        }
+        _ => "check AUDIO_SOCKET_HOST and FREESWITCH_AUDIO_SOCKET_PORT".to_owned(),
+    };
+    format!("cannot listen on {address}: {problem}; {remedy}")
+}
+
+fn gemini_target(gemini: &GeminiConfig) -> Result<Target, String> {
+    let base = &gemini.base_url;
+    if gemini.api_key.is_none() && !base.is_loopback() {
+        return Err("no key for Gemini: set GEMINI_API_KEY (get one at https://aistudio.google.com/apikey), or try the \
+                    relay without one on the bundled simulator: make demo"
+            .into());
+    }
+    let scheme = if base.tls() { "wss" } else { "ws" };
+    let url = format!(
+        "{scheme}://{}{}/ws/google.ai.generativelanguage.{}.GenerativeService.BidiGenerateContent",
+        base.authority(),
+        base.path_prefix(),
+        gemini.api_version
+    );
+    let mut headers = Vec::new();
+    if let Some(key) = &gemini.api_key {
+        let mut value = HeaderValue::from_str(key.expose()).map_err(|_| {
+            "GEMINI_API_KEY holds characters that no HTTP header may have; copy it again".to_owned()
+        })?;
+        value.set_sensitive(true);
+        headers.push((HeaderName::from_static("x-goog-api-key"), value));
+    }
+    Ok(Target {
+        host: base.host().to_owned(),
+        port: base.port(),
+        tls: base.tls(),
+        url: url
+            .parse()
+            .map_err(|problem| format!("gemini.base_url does not make a URL ({url}): {problem}"))?,
+        headers,
+    })
+}
+
+fn setup_message(agent: &AgentConfig) -> String {
+    SetupRequest {
+        model: agent.model.clone(),
+        voice: agent.voice.clone(),
+        language: agent.language.clone(),
+        instructions: agent.instructions.clone(),
+        temperature: agent.temperature.map(|value| value as f32),
+        input_transcription: agent.input_transcription,
+        output_transcription: agent.output_transcription,
+        ..SetupRequest::default()
+    }
+    .to_json()
+}
