@@ -2,8 +2,8 @@
 //!
 //! The flag of `src/sync/pending.rs` is built here a second time, with loom's atomics in place of the real ones.
 
-use loom::sync::Arc;
 use loom::sync::atomic::AtomicUsize;
+use loom::sync::{Arc, Notify};
 use loom::thread;
 
 mod atomics {
@@ -19,25 +19,31 @@ struct Shared {
     pending: Pending,
     work: AtomicUsize,
     wakes: AtomicUsize,
+    /// Stands for the parked thread: a wake-up before the wait is remembered, as unpark does.
+    parked: Notify,
 }
 
 #[test]
 fn no_ring_is_lost_whatever_the_interleaving() {
-    loom::model(|| {
+    let mut model = loom::model::Builder::new();
+    // Two producers beside the consumer's loop; more preemptions than this multiply the walk and add no new order of
+    // one flag and one counter.
+    model.preemption_bound = Some(3);
+    model.check(|| {
         let shared = Arc::new(Shared {
             pending: Pending::new(),
             work: AtomicUsize::new(0),
             wakes: AtomicUsize::new(0),
+            parked: Notify::new(),
         });
-        let consumer = thread::current();
         let producers: Vec<_> = (0..2)
             .map(|_| {
-                let (shared, consumer) = (Arc::clone(&shared), consumer.clone());
+                let shared = Arc::clone(&shared);
                 thread::spawn(move || {
                     shared.work.fetch_add(1, Ordering::Relaxed);
                     if shared.pending.raise() {
                         shared.wakes.fetch_add(1, Ordering::Relaxed);
-                        consumer.unpark();
+                        shared.parked.notify();
                     }
                 })
             })
@@ -48,7 +54,7 @@ fn no_ring_is_lost_whatever_the_interleaving() {
             shared.pending.lower();
             done += shared.work.swap(0, Ordering::Relaxed);
             if done < 2 && !shared.pending.is_raised() {
-                thread::park();
+                shared.parked.wait();
             }
         }
         for producer in producers {
