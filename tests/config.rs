@@ -671,3 +671,37 @@ fn the_documentation_names_no_key_that_does_not_exist() {
         }
     }
 }
+
+#[test]
+fn the_listing_shows_networks_whole_and_the_beginning_of_long_instructions() {
+    let loaded = from_sets(&[&format!("agent.instructions={}", "word ".repeat(1_000))]).unwrap();
+    let listing = loaded.to_string();
+    assert!(listing.contains("\"fe80::/10\"]  default"), "{listing}");
+    assert!(listing.contains("… (5002 characters)  --set"), "{listing}");
+    assert!(listing.lines().all(|line| line.chars().count() < 250));
+}
+
+/// The working directory belongs to the whole process, so this test starts itself again in another one.
+#[test]
+fn without_a_name_the_file_in_the_working_directory_is_read_if_there_is_one() {
+    const EXPECTED: &str = "TANDEM_TEST_EXPECTED_PORT";
+    if let Ok(expected) = std::env::var(EXPECTED) {
+        let port = config::load(&Sources::default()).unwrap().config.listen.port;
+        assert_eq!(port.to_string(), expected);
+        return;
+    }
+    let directory = Directory::new();
+    let run = |expected: &str| {
+        let run = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "without_a_name_the_file_in_the_working_directory_is_read_if_there_is_one"])
+            .current_dir(&directory.0)
+            .env(EXPECTED, expected)
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && output.contains("1 passed"), "{expected}: {output}");
+    };
+    run("9094");
+    directory.write("tandem.toml", "listen.port = 77\n");
+    run("77");
+}
