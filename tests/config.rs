@@ -3,6 +3,7 @@
 //! Runs in: `cargo test`. Owns a directory of its own for each test. Never touches the process's environment.
 //! `UPDATE_EXPECT=1 cargo test --test config` writes `deploy/tandem.toml` and the tables of `docs/configuration.md` anew.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
@@ -543,35 +544,59 @@ fn another_value(key: &config::Key) -> String {
     }
 }
 
-#[test]
-fn every_key_fills_a_field_of_its_own() {
-    let directory = Directory::new();
-    let readable = directory.write("file", "content").display().to_string();
-    let default = format!("{:#?}", Config::default());
-    let mut changed_lines = Vec::new();
-    for key in KEYS {
-        let is_file = key.name.ends_with("_file") || key.name.contains(".tls_");
-        let mut sets =
-            vec![format!("{}={}", key.name, if is_file { readable.clone() } else { another_value(key) })];
-        match key.name {
-            // Neither can be set alone.
-            "listen.tls_key" => sets.push(format!("listen.tls_certificate={readable}")),
-            "listen.tls_certificate" => sets.push(format!("listen.tls_key={readable}")),
-            "limits.model_speech_seconds" => sets.push("limits.shard_speech_mib=1024".into()),
+/// The fields of a configuration as `section.field` with their values, taken from its `Debug` text.
+fn fields(config: &Config) -> BTreeMap<String, String> {
+    let mut fields: BTreeMap<String, String> = BTreeMap::new();
+    let (mut section, mut field) = ("", "");
+    let text = format!("{config:#?}");
+    for line in text.lines() {
+        let inner = line.trim_start();
+        let name = inner.split_once(':').map(|(name, _)| name);
+        match (line.len() - inner.len(), name) {
+            (4, Some(name)) => (section, field) = (name, ""),
+            (8, Some(name)) => field = name,
             _ => {}
         }
-        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
-        let loaded = from_sets(&sets).unwrap_or_else(|problems| panic!("{}: {problems}", key.name));
-        let changed = format!("{:#?}", loaded.config);
-        assert_ne!(changed, default, "{} has no effect", key.name);
-        assert_eq!(loaded.origin(key.name), Origin::Argument);
-        changed_lines.push(changed);
+        if !field.is_empty() {
+            fields.entry(format!("{section}.{field}")).or_default().push_str(inner);
+        }
     }
-    let count = changed_lines.len();
-    changed_lines.sort();
-    changed_lines.dedup();
-    // The pair of TLS files makes the same configuration twice, because each needs the other.
-    assert_eq!(changed_lines.len(), count - 1, "two keys fill the same field");
+    fields
+}
+
+#[test]
+fn every_key_fills_a_field_of_its_own_in_its_own_section() {
+    let directory = Directory::new();
+    let [before, after] = ["before", "after"].map(|name| directory.write(name, name).display().to_string());
+    let mut filled: BTreeMap<String, &str> = BTreeMap::new();
+    for key in KEYS {
+        let is_file = key.name.ends_with("_file") || key.name.contains(".tls_");
+        let value = if is_file { after.clone() } else { another_value(key) };
+        // What some keys need beside them to be allowed.
+        let beside = match key.section() {
+            "listen" => vec![format!("listen.tls_key={before}"), format!("listen.tls_certificate={before}")],
+            "limits" => vec!["limits.shard_speech_mib=1024".to_owned()],
+            _ => Vec::new(),
+        };
+        let load = |sets: &[String]| {
+            let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+            from_sets(&sets).unwrap_or_else(|problems| panic!("{}: {problems}", key.name))
+        };
+        let without = fields(&load(&beside).config);
+        let loaded = load(&[beside, vec![format!("{}={value}", key.name)]].concat());
+        assert_eq!(loaded.origin(key.name), Origin::Argument);
+        let with = fields(&loaded.config);
+        let mut changed: Vec<&String> =
+            with.keys().filter(|field| with.get(*field) != without.get(*field)).collect();
+        if key.name == "agent.instructions_file" {
+            changed.retain(|field| *field != "agent.instructions");
+        }
+        let [changed] = changed[..] else { panic!("{} changes {changed:?}", key.name) };
+        assert!(changed.starts_with(&format!("{}.", key.section())), "{} changes {changed}", key.name);
+        let other = filled.insert(changed.clone(), key.name);
+        assert_eq!(other, None, "{} changes {changed} too", key.name);
+    }
+    assert_eq!(filled.len(), fields(&Config::default()).len(), "a field that no key fills");
 }
 
 #[test]
@@ -668,4 +693,38 @@ fn the_documentation_names_no_key_that_does_not_exist() {
             assert!(KEYS.iter().any(|key| key.name == word), "docs/configuration.md names {word}");
         }
     }
+}
+
+#[test]
+fn the_listing_shows_networks_whole_and_the_beginning_of_long_instructions() {
+    let loaded = from_sets(&[&format!("agent.instructions={}", "word ".repeat(1_000))]).unwrap();
+    let listing = loaded.to_string();
+    assert!(listing.contains("\"fe80::/10\"]  default"), "{listing}");
+    assert!(listing.contains("… (5002 characters)  --set"), "{listing}");
+    assert!(listing.lines().all(|line| line.chars().count() < 250));
+}
+
+/// The working directory belongs to the whole process, so this test starts itself again in another one.
+#[test]
+fn without_a_name_the_file_in_the_working_directory_is_read_if_there_is_one() {
+    const EXPECTED: &str = "TANDEM_TEST_EXPECTED_PORT";
+    if let Ok(expected) = std::env::var(EXPECTED) {
+        let port = config::load(&Sources::default()).unwrap().config.listen.port;
+        assert_eq!(port.to_string(), expected);
+        return;
+    }
+    let directory = Directory::new();
+    let run = |expected: &str| {
+        let run = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "without_a_name_the_file_in_the_working_directory_is_read_if_there_is_one"])
+            .current_dir(&directory.0)
+            .env(EXPECTED, expected)
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && output.contains("1 passed"), "{expected}: {output}");
+    };
+    run("9094");
+    directory.write("tandem.toml", "listen.port = 77\n");
+    run("77");
 }

@@ -20,7 +20,7 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-/// What [`super::load`] gives. `Display` is the aligned list of all keys that `--check` prints.
+/// What [`super::load()`] gives. `Display` is the aligned list of all keys that `--check` prints.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// What the program reads.
@@ -56,7 +56,9 @@ impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown: Vec<String> = self.settings.iter().map(|setting| shortened(&setting.shown)).collect();
         let name_width = self.settings.iter().map(|setting| setting.key.name.len()).max().unwrap_or(0);
-        let value_width = shown.iter().map(|value| value.chars().count()).max().unwrap_or(0);
+        // A long value pushes its own origin to the right, not everybody's.
+        let value_width =
+            shown.iter().map(|value| value.chars().count()).filter(|width| *width <= 48).max().unwrap_or(0);
         for (setting, value) in self.settings.iter().zip(&shown) {
             writeln!(f, "{:name_width$}  {value:value_width$}  {}", setting.key.name, setting.origin)?;
         }
@@ -66,8 +68,8 @@ impl fmt::Display for Loaded {
 
 /// The beginning of a long value, so that a page of instructions does not fill the log.
 pub(super) fn shortened(value: &str) -> String {
-    /// Half a terminal's line.
-    const CHARACTERS_SHOWN: usize = 60;
+    /// Enough for the longest default, the list of networks.
+    const CHARACTERS_SHOWN: usize = 160;
     match value.char_indices().nth(CHARACTERS_SHOWN) {
         Some((end, _)) => format!("{}… ({} characters)", &value[..end], value.chars().count()),
         None => value.to_owned(),

@@ -1,6 +1,6 @@
 //! Configuration: defaults < file < environment < arguments. Typed, complete, and each value knows where it came from.
 //!
-//! [`KEYS`] lists everything that can be set; [`load`] reads the sources, reports all errors at once, and gives
+//! [`KEYS`] lists everything that can be set; [`load()`] reads the sources, reports all errors at once, and gives
 //! [`Loaded`]: the [`Config`] the program reads, and the list of values with their origins that `--check` prints.
 //!
 //! Runs in: the main thread, once, at start. Owns the reading of configuration. Never logs or prints a secret, and

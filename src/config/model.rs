@@ -1,6 +1,6 @@
 //! The configuration as the program reads it: plain typed structures with public fields, one for each section.
 //!
-//! Runs in: anywhere: pure; built once at start by [`super::load`], then shared read-only. Owns the settings. Never
+//! Runs in: anywhere: pure; built once at start by [`super::load()`], then shared read-only. Owns the settings. Never
 //! parses a file or reads the environment: `keys.rs` says which key fills which field.
 //! Invariant: every field is within the range its key documents.
 

@@ -3,8 +3,8 @@
 //! `2026-11-22T15:40:36.123+01:00 INFO  tandem::threads::accept call 17: leg connected`
 //!
 //! Levels: error, a call or the process cannot go on and somebody should act; warn, degraded; info, the life of
-//! processes and calls; debug, single messages; trace, everything. Speech, transcripts and instructions are what
-//! callers said in private: never above debug, transcripts at trace only.
+//! processes and calls; debug, single messages; trace, everything. Speech and transcripts are what callers
+//! said in private: nothing of them above debug.
 //!
 //! Runs in: whichever thread logs; never dsp, and on telephony and gemini never for each frame. Owns the format of a
 //! line. Reads the wall clock, which nothing but the log does here. Invariant: one event is one line, whatever a peer
