@@ -63,7 +63,8 @@ pub enum Mix {
 }
 
 impl PlaybackFormat {
-    fn from_name(name: &str) -> Option<Self> {
+    /// The format with this name in any case, `binary` or `json`.
+    pub fn from_name(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
             "binary" => Some(Self::Binary),
             "json" => Some(Self::Json),
@@ -81,7 +82,8 @@ impl Mix {
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    /// The mix with this name in any case: `mono`, `mixed` or `stereo`.
+    pub fn from_name(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
             "mono" => Some(Self::Mono),
             "mixed" => Some(Self::Mixed),
@@ -124,7 +126,7 @@ pub enum Problem {
 pub struct FieldNote {
     /// Where it stood.
     pub source: Source,
-    /// Which field it was for, or `metadata`, `query`, `token`.
+    /// Which field it was for, or `text`, `query`, `token`.
     pub field: &'static str,
     /// What was wrong.
     pub problem: Problem,
