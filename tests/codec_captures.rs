@@ -5,10 +5,10 @@
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use tandem::base::SampleRate;
+use tandem::base::{Mix, SampleRate};
 use tandem::codec::mod_audio_stream::leg_text::MarkEvent;
 use tandem::codec::mod_audio_stream::{
-    CallFields, Flavour, LegCloseCode, LegText, Mix, RequestFacts, UplinkDecoder, metadata,
+    CallFields, Flavour, LegCloseCode, LegText, RequestFacts, UplinkDecoder, metadata,
 };
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};

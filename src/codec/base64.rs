@@ -82,6 +82,10 @@ pub fn encode_samples(out: &mut Vec<u8>, samples: &[i16]) {
 ///
 /// Accepts the standard and the URL-safe alphabet, missing padding, and white space anywhere.
 ///
+/// Blocks cost about 1.3 times one decoding of the whole text into a `Vec` (with the same engine; a sixth of the scalar
+/// one; `benches/codec.rs`). That is half a microsecond in 100 ms of audio, and buys that no memory is ever sized by a
+/// peer.
+///
 /// # Errors
 /// [`Base64Error`] at the first other character; the samples before its block have been handed over by then.
 pub fn decode_samples(text: &[u8], mut sink: impl FnMut(&[i16])) -> Result<DecodedSamples, Base64Error> {

@@ -145,8 +145,8 @@ impl LinkEndKind {
     }
 
     /// Whether this end, met before `setupComplete`, would meet every further attempt too, so that trying again is
-    /// useless until someone changes a setting, a key or a quota. After `setupComplete` only a key that expired or a
-    /// setting could be fatal, and a resumed setup will tell.
+    /// useless until someone changes a setting, a key or a quota. After `setupComplete` every end is worth a resumed
+    /// link, whose own setup then tells.
     pub const fn is_fatal_at_setup(self) -> bool {
         match self {
             Self::BadKey
@@ -268,7 +268,7 @@ impl fmt::Display for LinkEnd {
 }
 
 /// Phrases of Google's close reasons, in lower case, the more exact before the more general.
-const PHRASES: [(&str, LinkEndKind); 23] = [
+const PHRASES: [(&str, LinkEndKind); 24] = [
     ("api key expired", LinkEndKind::KeyExpired),
     ("api key not valid", LinkEndKind::BadKey),
     ("api_key_invalid", LinkEndKind::BadKey),
@@ -287,6 +287,7 @@ const PHRASES: [(&str, LinkEndKind); 23] = [
     ("context window", LinkEndKind::ContextExhausted),
     ("token count exceeds", LinkEndKind::ContextExhausted),
     ("not implemented, or supported, or enabled", LinkEndKind::Unsupported),
+    ("not supported by the model", LinkEndKind::Unsupported),
     ("aborted", LinkEndKind::Aborted),
     ("unavailable", LinkEndKind::Unavailable),
     ("invalid argument", LinkEndKind::InvalidArgument),
@@ -297,9 +298,9 @@ const PHRASES: [(&str, LinkEndKind); 23] = [
 fn kind_of_reason(reason: &str) -> Option<LinkEndKind> {
     let reason = reason.to_ascii_lowercase();
     let phrase = PHRASES.iter().find(|(phrase, _)| reason.contains(phrase)).map(|(_, kind)| *kind);
-    // "models/x is not found for API version v1beta, or is not supported for bidiGenerateContent"
-    let model_missing =
-        reason.contains("model") && (reason.contains("not found") || reason.contains("not supported"));
+    // "models/x is not found for API version v1beta, or is not supported for bidiGenerateContent", cut anywhere.
+    let model_missing = reason.contains("model")
+        && (reason.contains("not found") || reason.contains("not supported for bidigeneratecontent"));
     phrase.or(model_missing.then_some(LinkEndKind::ModelNotFound))
 }
 
@@ -341,6 +342,11 @@ mod tests {
                 ModelNotFound,
             ),
             (1008, "Operation is not implemented, or supported, or enabled.", Unsupported),
+            (
+                1007,
+                "The requested combination of response modalities (TEXT) is not supported by the model.",
+                Unsupported,
+            ),
             (1008, "The operation was aborted", Aborted),
             (
                 1008,

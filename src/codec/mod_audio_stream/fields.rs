@@ -88,7 +88,7 @@ pub enum Problem {
 pub struct FieldNote {
     /// Where it stood.
     pub source: Source,
-    /// Which field it was for, or `metadata`, `query`, `token`.
+    /// Which field it was for, or `text`, `query`, `token`.
     pub field: &'static str,
     /// What was wrong.
     pub problem: Problem,

@@ -42,7 +42,7 @@ pub(super) fn json_object(text: &str) -> Result<Map<String, Value>, Option<Probl
 }
 
 pub(super) fn text_note(problem: Problem, text: &str) -> FieldNote {
-    FieldNote::new(Source::Metadata, "metadata", problem, text.as_bytes())
+    FieldNote::new(Source::Metadata, "text", problem, text.as_bytes())
 }
 
 impl Metadata {
@@ -127,7 +127,7 @@ mod tests {
         let note = &parse("{\"a\":\n").notes[0];
         assert_eq!(
             note.to_string(),
-            "metadata in the call's metadata ignored: \"{\"a\": \" begins like JSON but is none"
+            "text in the call's metadata ignored: \"{\"a\": \" begins like JSON but is none"
         );
     }
 
