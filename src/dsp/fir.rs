@@ -17,8 +17,8 @@ pub const LANES: usize = 8;
 pub const TAPS_MAX: usize = WINDOW_PERIODS * 6;
 
 /// Length of the filters, in periods of the slower of the two rates: 4 ms at 8 kHz, 2 ms at 16 kHz. Half of it is the
-/// delay. 32 is the shortest that keeps 10 dB in hand at both edges below and gives whole multiples of [`LANES`]
-/// for every pair that telephony uses.
+/// delay, of which 3 ms are allowed. 32 leave 10 dB in hand in the stop band, and make whole multiples of [`LANES`] of
+/// nearly every pair.
 const WINDOW_PERIODS: usize = 32;
 
 /// Where the response has fallen by 6 dB, as a part of the slower rate. A little below the half that symmetry suggests:
@@ -149,7 +149,7 @@ fn tables() -> &'static [[Option<Polyphase>; RATES]; RATES] {
     })
 }
 
-/// Computes the tables of all pairs of rates (about 10 KiB, less than a millisecond). To be called once at start,
+/// Computes the tables of all pairs of rates (8 KiB, less than a millisecond). To be called once at start,
 /// before the dsp threads: afterwards [`polyphase`] neither allocates nor waits.
 pub fn warm_tables() {
     tables();

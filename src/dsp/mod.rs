@@ -2,7 +2,7 @@
 //!
 //! Runs in: dsp threads, and anywhere else: pure. Owns nothing. Never allocates while audio flows, never locks, never
 //! logs, never reads a clock. Invariant: what a stage gives depends on the samples it was given and on nothing else,
-//! so the same audio yields the same bits on every machine and beside any number of other calls.
+//! so the same audio yields the same bits alone and beside any number of other calls.
 
 pub mod fir;
 pub mod level;
