@@ -27,6 +27,7 @@ use native_tls::{Identity, TlsAcceptor};
 pub use config::{AudioKept, Framing, SimConfig, TlsPem, Voice};
 pub use event::{AuthKind, ClosedBy, Fnv1a, SimEvent, What};
 pub use fault::{Fault, FaultError, Moment, Scheduled, read_script};
+pub use resample::upsampled;
 
 use event_loop::{EventLoop, EventSink, KeptAudio, Record, Shared, WAKER};
 
