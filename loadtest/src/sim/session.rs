@@ -146,6 +146,7 @@ impl Session {
         world: &mut World,
         out: &mut Outbox,
     ) -> Vec<Audio> {
+        self.messages_consumed += 1;
         let mut audio = Vec::new();
         match message::read(payload) {
             Err(refusal) => refuse(refusal, out),
@@ -163,7 +164,6 @@ impl Session {
                 }
             }
         }
-        self.messages_consumed += 1;
         audio
     }
 
@@ -615,7 +615,8 @@ impl Session {
         let serial = (self.id << 32) | self.handles_given;
         let mut update = json!({"newHandle": Registry::handle(self.conversation, serial), "resumable": true});
         if terms.transparent {
-            let index = self.messages_consumed.to_string();
+            // Counted from 0, which is the setup; a 64 bit integer is a string in proto3 JSON.
+            let index = self.messages_consumed.saturating_sub(1).to_string();
             merge(&mut update, Some(json!({"lastConsumedClientMessageIndex": index})));
         }
         out.message(&json!({"sessionResumptionUpdate": update}));

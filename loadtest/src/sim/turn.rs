@@ -135,7 +135,7 @@ impl Turn {
             let samples = from..self.audio.len().min(from + self.pace.chunk);
             self.chunks_sent += 1;
             self.played_until = self.played_until.max(due) + duration_of(samples.len());
-            let words = self.words_sent..(self.words.len() * self.chunks_sent).div_ceil(chunks);
+            let words = self.words_sent..self.words.len() * self.chunks_sent / chunks;
             self.words_sent = words.end;
             let last = self.chunks_sent == chunks;
             if last && self.bundled {
@@ -212,7 +212,7 @@ mod tests {
                 |(_, step)| if let Step::Chunk { words, .. } = step { Some(words.clone()) } else { None },
             )
             .collect();
-        assert_eq!((words[0].clone(), words[9].clone()), (0..1, 3..3));
+        assert_eq!((words[0].clone(), words[3].clone(), words[9].clone()), (0..0, 0..1, 2..3));
         assert_eq!(words.into_iter().map(|range| turn.text(range)).collect::<String>(), "one two three");
     }
 

@@ -154,10 +154,8 @@ fn endpoint(path: &str) -> Option<(Platform, bool)> {
     matches!(version, "v1" | "v1beta1").then_some((Platform::Vertex, false))
 }
 
+/// With an ephemeral token Python's SDK sends it in both headers; `Authorization` says what it is.
 fn authentication(request: &httparse::Request<'_, '_>, query: &str) -> (AuthKind, String) {
-    if let Some(key) = header(request, "x-goog-api-key") {
-        return (AuthKind::KeyHeader, key.to_owned());
-    }
     if let Some(authorization) = header(request, "authorization") {
         if let Some(token) = authorization.strip_prefix("Bearer ") {
             return (AuthKind::Bearer, token.to_owned());
@@ -165,6 +163,9 @@ fn authentication(request: &httparse::Request<'_, '_>, query: &str) -> (AuthKind
         if let Some(token) = authorization.strip_prefix("Token ") {
             return (AuthKind::TokenHeader, token.to_owned());
         }
+    }
+    if let Some(key) = header(request, "x-goog-api-key") {
+        return (AuthKind::KeyHeader, key.to_owned());
     }
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
