@@ -161,7 +161,7 @@ impl Detector {
 mod tests {
     use super::*;
 
-    const SILENCE: [i16; 16_000] = [0; 16_000];
+    static SILENCE: [i16; 16_000] = [0; 16_000];
 
     fn automatic() -> Detector {
         Detector::new(Judge::Energy { hangover_frames: 50 }, true)
