@@ -8,3 +8,4 @@ pub mod callgen;
 pub mod floor;
 pub mod null_relay;
 pub mod sim;
+pub mod speech;
