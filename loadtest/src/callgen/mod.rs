@@ -3,7 +3,12 @@
 //! Runs in: callgen's worker threads.
 
 pub mod ear;
+pub mod envelope;
 pub mod frame;
 pub mod handshake;
 pub mod mark;
+pub mod options;
+pub mod source;
+mod stand_in;
 pub mod track;
+pub mod turns;
