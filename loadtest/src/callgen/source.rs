@@ -37,8 +37,8 @@ impl Script {
     pub fn new(options: &Options) -> Result<Self, String> {
         let (samples, rate) = match &options.audio {
             Audio::Wav(path) => {
-                let file =
-                    std::fs::read(path).map_err(|e| format!("--audio {}: cannot read it: {e}", path.display()))?;
+                let file = std::fs::read(path)
+                    .map_err(|e| format!("--audio {}: cannot read it: {e}", path.display()))?;
                 let wav = speech::read_wav(&file).map_err(|e| format!("--audio {}: {e}", path.display()))?;
                 (wav.left(), wav.rate)
             }
@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn changing_the_rate_keeps_a_tone() {
-        let wave = |hz: f64, rate: u32, n: usize| (9000.0 * (TAU * hz * n as f64 / f64::from(rate)).sin()) as i16;
+        let wave =
+            |hz: f64, rate: u32, n: usize| (9000.0 * (TAU * hz * n as f64 / f64::from(rate)).sin()) as i16;
         let input: Vec<i16> = (0..8000).map(|n| wave(1000.0, 16_000, n)).collect();
         for to in [SampleRate::Hz8000, SampleRate::Hz24000, SampleRate::Hz48000] {
             let output = resample(&input, SampleRate::Hz16000, to);
@@ -139,7 +140,8 @@ mod tests {
     fn every_kind_of_audio_gives_whole_frames_at_every_rate() {
         for audio in [Audio::Speech, Audio::Tone] {
             for rate in SampleRate::ALL {
-                let options = Options { audio: audio.clone(), rate, expect: Expect::Answer, ..Options::default() };
+                let options =
+                    Options { audio: audio.clone(), rate, expect: Expect::Answer, ..Options::default() };
                 let script = Script::new(&options).expect("the bundled audio");
                 assert_eq!(script.samples.len(), script.frames * rate.samples_per_frame());
                 assert!(script.first_audible < script.last_audible && script.last_audible < script.frames);

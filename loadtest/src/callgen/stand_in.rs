@@ -46,8 +46,11 @@ fn syllables(lengths_ms: &[usize], pitch_hz: f64) -> Vec<i16> {
         for n in 0..count {
             let t = n as f64 / 16_000.0;
             let window = (0.5 * TAU * n as f64 / count as f64).sin().max(0.0);
-            let tones: f64 =
-                (1..20i32).map(|h| (TAU * pitch_hz * f64::from(h) * t).sin() / f64::from(1 + h.abs_diff(3 + (i as i32 % 5)))).sum();
+            let tones: f64 = (1..20i32)
+                .map(|h| {
+                    (TAU * pitch_hz * f64::from(h) * t).sin() / f64::from(1 + h.abs_diff(3 + (i as i32 % 5)))
+                })
+                .sum();
             samples.push((window * tones * 4000.0 * (1.0 + (i % 3) as f64 / 2.0)) as i16);
         }
     }

@@ -39,6 +39,43 @@ pub struct TrackCounts {
     pub gap_samples: u64,
 }
 
+/// Which frames came back, one bit each.
+#[derive(Debug, Default)]
+pub struct Received {
+    seen: Vec<u64>,
+    highest: Option<u64>,
+    /// What was counted.
+    pub counts: TrackCounts,
+}
+
+impl Received {
+    /// Room for `frames` frames.
+    pub fn new(frames: usize) -> Self {
+        Self { seen: vec![0; frames.div_ceil(64)], ..Self::default() }
+    }
+
+    /// Frame `frame` came back. `true` if it had not before; a frame beyond the room counts as foreign.
+    pub fn note(&mut self, frame: u64) -> bool {
+        let (word, bit) = ((frame / 64) as usize, 1u64 << (frame % 64));
+        let Some(seen) = self.seen.get_mut(word) else {
+            self.counts.foreign += 1;
+            return false;
+        };
+        if *seen & bit != 0 {
+            self.counts.repeated += 1;
+            return false;
+        }
+        *seen |= bit;
+        self.counts.unique += 1;
+        if self.highest.is_some_and(|highest| frame < highest) {
+            self.counts.reordered += 1;
+        } else {
+            self.highest = Some(frame);
+        }
+        true
+    }
+}
+
 /// Follows one call.
 pub struct Tracker {
     reader: Arc<MarkReader>,
@@ -60,12 +97,9 @@ pub struct Tracker {
     first_number: u64,
     sent: u64,
     sent_at: Vec<u64>,
-    /// One bit per frame sent: came back.
-    seen: Vec<u64>,
     /// The frame that should come next.
     expected: Option<u64>,
-    highest: Option<u64>,
-    counts: TrackCounts,
+    received: Received,
 }
 
 impl Tracker {
@@ -85,10 +119,8 @@ impl Tracker {
             first_number,
             sent: 0,
             sent_at: vec![0; SEND_TIMES],
-            seen: vec![0; frames.div_ceil(64)],
             expected: None,
-            highest: None,
-            counts: TrackCounts::default(),
+            received: Received::new(frames),
         }
     }
 
@@ -112,7 +144,7 @@ impl Tracker {
 
     /// The counts so far; frames sent and not among `unique` are lost once nothing more can come.
     pub fn counts(&self) -> TrackCounts {
-        self.counts
+        self.received.counts
     }
 
     /// A message with `samples` arrived at `now_ns`; `found` is called for each frame that it completes.
@@ -171,28 +203,18 @@ impl Tracker {
         if let Some(last_end) = self.last_end {
             let gap = start.saturating_sub(last_end);
             if gap * 10 > length {
-                self.counts.gaps += 1;
-                self.counts.gap_samples += gap;
+                self.received.counts.gaps += 1;
+                self.received.counts.gap_samples += gap;
             }
         }
         self.last_end = Some(start + length);
         let Some(frame) = self.frame_index(u64::from(number)) else {
-            self.counts.foreign += 1;
+            self.received.counts.foreign += 1;
             return;
         };
         self.expected = Some(frame + 1);
-        let (word, bit) = ((frame / 64) as usize, 1u64 << (frame % 64));
-        let Some(seen) = self.seen.get_mut(word) else { return };
-        if *seen & bit != 0 {
-            self.counts.repeated += 1;
+        if !self.received.note(frame) {
             return;
-        }
-        *seen |= bit;
-        self.counts.unique += 1;
-        if self.highest.is_some_and(|highest| frame < highest) {
-            self.counts.reordered += 1;
-        } else {
-            self.highest = Some(frame);
         }
         // The message that holds the frame's first millisecond: with filters of no delay the very first sample may
         // fall on either side of the border between two messages.

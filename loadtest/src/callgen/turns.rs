@@ -47,11 +47,22 @@ pub struct BargeIn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Silence until this time, then speech.
-    Pausing { until_ns: u64 },
-    Talking { frame: usize },
-    Waiting { ended_ns: u64 },
-    Listening { first_ns: u64, last_ns: u64 },
-    BargingIn { frame: usize },
+    Pausing {
+        until_ns: u64,
+    },
+    Talking {
+        frame: usize,
+    },
+    Waiting {
+        ended_ns: u64,
+    },
+    Listening {
+        first_ns: u64,
+        last_ns: u64,
+    },
+    BargingIn {
+        frame: usize,
+    },
     Finished,
 }
 
@@ -147,7 +158,9 @@ impl Turns {
                 }
                 Say::Frame(frame)
             }
-            Phase::Pausing { .. } | Phase::Waiting { .. } | Phase::Listening { .. } | Phase::Finished => Say::Silence,
+            Phase::Pausing { .. } | Phase::Waiting { .. } | Phase::Listening { .. } | Phase::Finished => {
+                Say::Silence
+            }
         }
     }
 
@@ -241,7 +254,8 @@ impl Turns {
         self.correlation_min = self.correlation_min.min(fit.correlation);
         if !fit.is_good() {
             // One text per kind, without figures, so that equal failures are counted together.
-            let what = if fit.correlation < 0.8 { "is not the expected audio" } else { "has the wrong length" };
+            let what =
+                if fit.correlation < 0.8 { "is not the expected audio" } else { "has the wrong length" };
             log::info!("an answer {what}: {fit:?}");
             self.fail(format!("an answer {what}"));
             return;
@@ -283,7 +297,9 @@ mod tests {
         for tick in 0..10_000u64 {
             let now = tick * 20 * MS;
             match turns.next(now, &mut ear) {
-                Say::Frame(frame) if frame == script.first_audible && at < usize::MAX && !deaf => stop_at = tick + 5,
+                Say::Frame(frame) if frame == script.first_audible && at < usize::MAX && !deaf => {
+                    stop_at = tick + 5
+                }
                 Say::Frame(frame) if frame == script.last_audible => answer_at = tick + 30,
                 _ => {}
             }
@@ -324,7 +340,11 @@ mod tests {
             assert!(turns.answers >= 2, "{}", turns.answers);
             assert_eq!(turns.responses_ns.len(), turns.answers as usize);
             // 30 ticks and 2 ms, and at most 3 more frames until the answer's first audible sample.
-            assert!(turns.responses_ns.iter().all(|ns| (602 * MS..=662 * MS).contains(ns)), "{:?}", turns.responses_ns);
+            assert!(
+                turns.responses_ns.iter().all(|ns| (602 * MS..=662 * MS).contains(ns)),
+                "{:?}",
+                turns.responses_ns
+            );
             assert_eq!((ear.underruns, ear.cleared_ns), (0, 0));
         }
     }
