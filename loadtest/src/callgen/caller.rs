@@ -1,0 +1,266 @@
+//! One caller: what he says in each tick, and what becomes of everything he hears.
+//!
+//! Runs in: a callgen worker, one per call; no I/O (times and samples are given). Owns the call's ear and its
+//! measurements. Never touches a socket. Invariant: a caller who is over has said why he is content or what failed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hdrhistogram::Histogram;
+
+use super::ear::{Ear, TICK_NS};
+use super::options::Mix;
+use super::totals::{Progress, Totals};
+use super::track::{Received, TrackCounts, Tracker};
+use super::turns::{Say, Turns};
+use super::worker::Plan;
+
+/// How long an echo is waited for when everything has been sent.
+const DRAIN_NS: u64 = 2_000_000_000;
+/// A conversation that has not ended so long after its time is up never ends.
+const OVERTIME_NS: u64 = 60_000_000_000;
+
+/// What the caller does.
+pub(super) enum Mind {
+    /// Sends marks and waits for all of them.
+    Echo { tracker: Box<Tracker>, silent_frames: u64, marks: u64, give_up_ns: Option<u64> },
+    /// Sends numbered messages without WebSocket and waits for all of them.
+    Floor { received: Received, sent: u64, frames: u64, give_up_ns: Option<u64> },
+    /// Talks and listens.
+    Turns { turns: Box<Turns>, over_ns: u64 },
+    /// Says nothing until the time is up.
+    Idle { over_ns: u64 },
+}
+
+/// What is to be done in a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tick {
+    /// Send the samples that were written.
+    Send,
+    /// Send nothing until this time.
+    Wait(u64),
+    /// Hang up.
+    Over,
+}
+
+/// One caller.
+pub(super) struct Caller {
+    pub(super) mind: Mind,
+    pub(super) ear: Ear,
+    /// Round trips of this call, in µs, with two significant digits.
+    pub(super) latency: Histogram<u32>,
+    pub(super) frames_sent: u64,
+    pub(super) samples_heard: u64,
+    pub(super) messages_heard: u64,
+    pub(super) clears: u32,
+    rate_hz: u64,
+}
+
+impl Caller {
+    /// A caller whose first frame is due at `first_ns`.
+    pub(super) fn new(plan: &Plan, index: usize, first_ns: u64) -> Self {
+        let options = &plan.options;
+        let length_ns = (options.seconds * 1e9) as u64;
+        let warmup_ns = u64::from(options.warmup_ms) * 1_000_000;
+        let mind = match (&plan.script, options.idle) {
+            (_, true) => Mind::Idle { over_ns: first_ns + length_ns },
+            _ if options.floor => {
+                let frames = (length_ns / TICK_NS).max(1);
+                Mind::Floor { received: Received::new(frames as usize), sent: 0, frames, give_up_ns: None }
+            }
+            (None, _) => {
+                let silent_frames = warmup_ns / TICK_NS;
+                let marks = (length_ns / TICK_NS).saturating_sub(silent_frames).max(1);
+                // Another number for each call, so that one call's audio in another is noticed.
+                let first_number = index as u64 * 37;
+                let tracker = Box::new(Tracker::new(plan.reader.clone(), first_number, marks as usize));
+                Mind::Echo { tracker, silent_frames, marks, give_up_ns: None }
+            }
+            (Some(script), _) => {
+                // The last utterance begins early enough to be answered within the time.
+                let turn_ns = (script.frames + script.expected.len()) as u64 * TICK_NS + 1_500_000_000;
+                let last_start_ns = first_ns + length_ns.saturating_sub(turn_ns);
+                let turns = Turns::new(
+                    Arc::clone(script),
+                    options.rate.samples_per_frame(),
+                    first_ns + warmup_ns,
+                    last_start_ns,
+                    options.barge_in,
+                );
+                Mind::Turns { turns: Box::new(turns), over_ns: first_ns + length_ns + OVERTIME_NS }
+            }
+        };
+        let mut ear = Ear::default();
+        ear.set_clock(first_ns);
+        // The bounds are constants that fulfil the constructor's conditions.
+        let latency = Histogram::new_with_bounds(1, 60_000_000, 2).expect("1 to 60,000,000 with two digits");
+        Self {
+            mind,
+            ear,
+            latency,
+            frames_sent: 0,
+            samples_heard: 0,
+            messages_heard: 0,
+            clears: 0,
+            rate_hz: u64::from(options.rate.hz()),
+        }
+    }
+
+    /// Says what is to be done in the tick at `now_ns`, and writes the samples to be sent into `pcm`, interleaved
+    /// with two channels.
+    pub(super) fn tick(&mut self, now_ns: u64, plan: &Plan, pcm: &mut Vec<i16>) -> Tick {
+        // Left is the caller; right is something else that must not reach the model: another mark, other words.
+        let (left, right): (&[i16], &[i16]) = match &mut self.mind {
+            Mind::Idle { over_ns } => {
+                return if now_ns >= *over_ns { Tick::Over } else { Tick::Wait(*over_ns) };
+            }
+            Mind::Echo { tracker, silent_frames, marks, give_up_ns } => {
+                let other = plan.writer.frame(tracker.next_number() + 256 + self.frames_sent % 7);
+                if *silent_frames > 0 {
+                    *silent_frames -= 1;
+                    (&plan.silence, other)
+                } else if *marks > 0 {
+                    *marks -= 1;
+                    let frame = plan.writer.frame(tracker.next_number());
+                    tracker.sent(now_ns);
+                    (frame, other)
+                } else {
+                    let give_up_ns = *give_up_ns.get_or_insert(now_ns + DRAIN_NS);
+                    if now_ns >= give_up_ns || tracker.counts().unique == tracker.frames_sent() {
+                        return Tick::Over;
+                    }
+                    (&plan.silence, other)
+                }
+            }
+            Mind::Floor { received, sent, frames, give_up_ns } => {
+                if sent == frames {
+                    let give_up_ns = *give_up_ns.get_or_insert(now_ns + DRAIN_NS);
+                    let done = now_ns >= give_up_ns || received.counts.unique == *sent;
+                    return if done { Tick::Over } else { Tick::Wait(now_ns + TICK_NS) };
+                }
+                *sent += 1;
+                self.frames_sent += 1;
+                return Tick::Send;
+            }
+            Mind::Turns { turns, over_ns } => {
+                let Some(script) = &plan.script else { return Tick::Over };
+                let other = script.frame(self.frames_sent as usize % script.frames);
+                let say = turns.next(now_ns, &mut self.ear);
+                if turns.is_finished() {
+                    return Tick::Over;
+                }
+                if now_ns >= *over_ns {
+                    turns.failure.get_or_insert_with(|| "an answer did not end within 60 s".to_owned());
+                    return Tick::Over;
+                }
+                match say {
+                    Say::Silence => (&plan.silence, other),
+                    Say::Frame(frame) => (script.frame(frame), other),
+                }
+            }
+        };
+        pcm.clear();
+        match plan.options.mix {
+            Mix::Mono => pcm.extend_from_slice(left),
+            Mix::Stereo => pcm.extend(left.iter().zip(right).flat_map(|(left, right)| [*left, *right])),
+        }
+        self.frames_sent += 1;
+        Tick::Send
+    }
+
+    /// Audio arrived.
+    pub(super) fn hear(&mut self, now_ns: u64, samples: &[i16], totals: &mut Totals, progress: &Progress) {
+        let length_ns = samples.len() as u64 * 1_000_000_000 / self.rate_hz;
+        if let Some(jitter_ns) = self.ear.arrived(now_ns, length_ns) {
+            totals.jitter(now_ns, jitter_ns);
+        }
+        let frames_before = self.frames_heard();
+        self.samples_heard += samples.len() as u64;
+        self.messages_heard += 1;
+        progress.frames_received.fetch_add(self.frames_heard() - frames_before, Ordering::Relaxed);
+        match &mut self.mind {
+            Mind::Echo { tracker, .. } => {
+                let latency = &mut self.latency;
+                tracker.push(samples, now_ns, |arrival| {
+                    totals.latency(now_ns, arrival.latency_ns);
+                    latency.saturating_record(arrival.latency_ns / 1000);
+                });
+            }
+            Mind::Turns { turns, .. } => turns.heard(now_ns, samples, &self.ear),
+            Mind::Idle { .. } | Mind::Floor { .. } => {}
+        }
+    }
+
+    /// A floor message of 20 ms arrived, with the number and the time that were sent with it.
+    pub(super) fn hear_floor(
+        &mut self,
+        now_ns: u64,
+        number: u64,
+        sent_ns: u64,
+        totals: &mut Totals,
+        progress: &Progress,
+    ) {
+        if let Some(jitter_ns) = self.ear.arrived(now_ns, TICK_NS) {
+            totals.jitter(now_ns, jitter_ns);
+        }
+        self.samples_heard += self.rate_hz / 50;
+        self.messages_heard += 1;
+        progress.frames_received.fetch_add(1, Ordering::Relaxed);
+        if let Mind::Floor { received, sent, .. } = &mut self.mind {
+            if number >= *sent {
+                received.counts.foreign += 1;
+            } else if received.note(number) {
+                let latency_ns = now_ns.saturating_sub(sent_ns);
+                totals.latency(now_ns, latency_ns);
+                self.latency.saturating_record(latency_ns / 1000);
+            }
+        }
+    }
+
+    /// A clear message came.
+    pub(super) fn clear(&mut self, now_ns: u64) {
+        self.clears += 1;
+        let cleared_ns = self.ear.clear(now_ns);
+        if let Mind::Turns { turns, .. } = &mut self.mind {
+            turns.cleared(now_ns, cleared_ns);
+        }
+    }
+
+    /// Frames of 20 ms received.
+    pub(super) fn frames_heard(&self) -> u64 {
+        self.samples_heard * 50 / self.rate_hz
+    }
+
+    /// The counts of marked audio, and how many marked frames were sent; zeros where there are no marks.
+    pub(super) fn track(&self) -> (TrackCounts, u64) {
+        match &self.mind {
+            Mind::Echo { tracker, .. } => (tracker.counts(), tracker.frames_sent()),
+            Mind::Floor { received, sent, .. } => (received.counts, *sent),
+            _ => (TrackCounts::default(), 0),
+        }
+    }
+
+    /// What the caller found wrong with what he heard, once he is over.
+    pub(super) fn complaint(&self) -> Option<String> {
+        match &self.mind {
+            Mind::Idle { .. } => None,
+            Mind::Turns { turns, .. } => turns.failure.clone(),
+            Mind::Echo { .. } | Mind::Floor { .. } => {
+                let (counts, sent) = self.track();
+                if counts.unique == 0 {
+                    Some("no echo at all".to_owned())
+                } else if counts.foreign > 0 {
+                    Some("audio of another call".to_owned())
+                } else if counts.unique < sent {
+                    Some("lost frames".to_owned())
+                } else if counts.repeated > 0 {
+                    Some("repeated frames".to_owned())
+                } else if counts.reordered > 0 {
+                    Some("reordered frames".to_owned())
+                } else {
+                    None
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The HTML report: one file with inline SVG plots, nothing loaded from elsewhere, legible in light and dark.
+//!
+//! Runs in: callgen's main thread; pure. Owns nothing. Never contains a script.
+//! Invariant: whatever is in the report, the page is well formed: every text is escaped.
+
+use std::fmt::Write as _;
+
+use super::plot::{Plot, Series};
+use super::report::{Report, Spread};
+use super::table::spreads;
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--bg:#fff;--fg:#1c2024;--muted:#646b73;--line:#d8dce0;--a:#0969da;--b:#bc4c00;--bad:#cf222e;--good:#1a7f37;--card:#f6f8fa}
+@media (prefers-color-scheme:dark){:root{--bg:#0d1117;--fg:#e6edf3;--muted:#9198a1;--line:#30363d;--a:#4493f8;--b:#f0883e;--bad:#f85149;--good:#3fb950;--card:#161b22}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:1000px;padding:1.5rem 1rem 3rem;background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif}
+h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}p{margin:.3rem 0}.muted{color:var(--muted)}
+.good{color:var(--good)}.bad{color:var(--bad)}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.6rem;margin:1rem 0}
+.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.6rem .8rem}
+.card b{display:block;font-size:1.35rem;font-variant-numeric:tabular-nums}.card span{color:var(--muted);font-size:.85rem}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right}
+th:first-child,td:first-child{text-align:left}th{color:var(--muted);font-weight:600}
+svg{width:100%;height:auto;display:block}
+svg text{fill:var(--muted);font:12px system-ui,sans-serif}svg .grid{stroke:var(--line);stroke-width:1}
+svg .mark{stroke:var(--muted);stroke-width:1;stroke-dasharray:4 3}
+svg .a{stroke:var(--a)}svg .b{stroke:var(--b)}svg .line{fill:none;stroke-width:2;stroke-linejoin:round}
+svg .fill-a{fill:var(--a)}svg .fill-b{fill:var(--b)}
+";
+
+/// The page.
+pub fn page(report: &Report) -> String {
+    let mut html = String::with_capacity(64 * 1024);
+    // Writing to a String cannot fail.
+    let _ = write!(
+        html,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <title>callgen: {} calls, {}</title><style>{STYLE}</style></head><body>\n",
+        report.calls,
+        escaped(&report.mode)
+    );
+    heading(&mut html, report);
+    cards(&mut html, report);
+    if report.latency_ms.count > 0 {
+        html.push_str("<h2>Round trip</h2>\n<p class=\"muted\">From the sending of a frame to the arrival of the message that holds its first millisecond, ms.</p>\n");
+        html.push_str(&latency_plot(report));
+    }
+    if report.jitter_ms.count > 0 {
+        html.push_str("<h2>Jitter over time</h2>\n<p class=\"muted\">How far arrivals are from their distance on the 20 ms grid, ms.</p>\n");
+        let series = &report.series;
+        let plot = Plot::over_time(series.bin_ms, "ms");
+        html.push_str(&plot.lines(&[
+            Series { name: "largest", class: "b", values: &series.jitter_max_ms },
+            Series { name: "mean", class: "a", values: &series.jitter_mean_ms },
+        ]));
+    }
+    if report.latency_ms.count > 0 {
+        html.push_str("<h2>Round trip over time</h2>\n");
+        let series = &report.series;
+        let plot = Plot::over_time(series.bin_ms, "ms");
+        html.push_str(&plot.lines(&[
+            Series { name: "longest", class: "b", values: &series.latency_max_ms },
+            Series { name: "mean", class: "a", values: &series.latency_mean_ms },
+        ]));
+    }
+    html.push_str("<h2>Calls at once</h2>\n");
+    let concurrency: Vec<f64> = report.series.concurrency.iter().map(|count| f64::from(*count)).collect();
+    html.push_str(&Plot::over_time(report.series.bin_ms, "calls").lines(&[Series {
+        name: "calls up",
+        class: "a",
+        values: &concurrency,
+    }]));
+    distributions(&mut html, report);
+    worst_calls(&mut html, report);
+    html.push_str("</body></html>\n");
+    html
+}
+
+fn heading(html: &mut String, report: &Report) {
+    let (class, verdict) = match report.exit_status() {
+        0 => ("good", "All calls were good."),
+        3 => ("bad", "Void: the generator itself was too late; these figures say nothing about the relay."),
+        _ => ("bad", "Some calls failed."),
+    };
+    let _ = write!(
+        html,
+        "<h1>callgen: {} calls, {}</h1>\n<p class=\"{class}\"><strong>{verdict}</strong></p>\n\
+         <p class=\"muted\">{} · {} Hz, {}, {} playback · {} s of audio a call · run of {:.1} s · version {}</p>\n",
+        report.calls,
+        escaped(&report.mode),
+        escaped(&report.url),
+        report.rate_hz,
+        escaped(&report.mix),
+        escaped(&report.playback),
+        report.seconds,
+        report.wall_ms / 1000.0,
+        escaped(&report.version)
+    );
+    for (why, count) in &report.failures {
+        let _ = writeln!(html, "<p class=\"bad\">{count} calls: {}</p>", escaped(why));
+    }
+}
+
+fn cards(html: &mut String, report: &Report) {
+    html.push_str("<div class=\"cards\">");
+    let mut card = |value: String, name: &str| {
+        let _ = write!(html, "<div class=\"card\"><b>{value}</b><span>{name}</span></div>");
+    };
+    card(format!("{} / {}", report.calls_good, report.calls), "calls good");
+    if report.latency_ms.count > 0 {
+        card(format!("{:.1} ms", report.latency_ms.p50), "round trip p50");
+        card(format!("{:.1} ms", report.latency_ms.p99), "round trip p99");
+    }
+    if report.marked_frames_sent > 0 {
+        let wrong =
+            report.lost_frames + report.repeated_frames + report.reordered_frames + report.foreign_frames;
+        card(wrong.to_string(), "frames lost, repeated, reordered or foreign");
+    }
+    if report.response_ms.count > 0 {
+        card(format!("{:.0} ms", report.response_ms.p50), "response p50");
+    }
+    if report.barge_in_ms.count > 0 {
+        card(format!("{:.0} ms", report.barge_in_ms.p99), "barge-in at the ear p99");
+        card(format!("{:.0} ms", report.barge_in_residual_ms.max), "barge-in residual, most");
+    }
+    if report.frames_received > 0 {
+        card(format!("{} ms", report.underrun_ms), "of underruns at the ear");
+    }
+    card(format!("{:.2} ms", report.own_lateness_ms.p99), "own lateness p99");
+    html.push_str("</div>\n");
+}
+
+fn latency_plot(report: &Report) -> String {
+    let bars = &report.latency_bars;
+    let Spread { p50, p90, p99, p999, .. } = report.latency_ms;
+    let marks = [("p50", p50), ("p90", p90), ("p99", p99), ("p99.9", p999)];
+    Plot::bars(bars.from_ms, bars.width_ms, &bars.counts, &marks)
+}
+
+fn distributions(html: &mut String, report: &Report) {
+    html.push_str(
+        "<h2>Distributions</h2>\n<div class=\"scroll\"><table><tr><th>ms</th><th>values</th><th>min</th><th>mean</th>\
+         <th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>max</th></tr>\n",
+    );
+    for (name, spread) in spreads(report) {
+        if spread.count > 0 {
+            let _ = write!(html, "<tr><td>{}</td><td>{}</td>", name.trim_end_matches(" ms"), spread.count);
+            for value in
+                [spread.min, spread.mean, spread.p50, spread.p90, spread.p99, spread.p999, spread.max]
+            {
+                let _ = write!(html, "<td>{value:.3}</td>");
+            }
+            html.push_str("</tr>\n");
+        }
+    }
+    html.push_str("</table></div>\n");
+    let _ = writeln!(
+        html,
+        "<p class=\"muted\">{} frames sent, {} received; {} marked, {} lost, {} repeated, {} reordered, {} of other \
+         calls; {} underruns ({} ms), {} gaps ({} ms).</p>",
+        report.frames_sent,
+        report.frames_received,
+        report.marked_frames_sent,
+        report.lost_frames,
+        report.repeated_frames,
+        report.reordered_frames,
+        report.foreign_frames,
+        report.underruns,
+        report.underrun_ms,
+        report.gaps,
+        report.gap_ms
+    );
+}
+
+/// Failed calls first, then those with the longest round trips.
+fn worst_calls(html: &mut String, report: &Report) {
+    let mut calls: Vec<_> = report.per_call.iter().collect();
+    calls.sort_by(|a, b| a.good.cmp(&b.good).then(b.latency_ms.p99.total_cmp(&a.latency_ms.p99)));
+    calls.truncate(20);
+    html.push_str(
+        "<h2>Calls, the worst 20</h2>\n<div class=\"scroll\"><table><tr><th>call</th><th>set-up ms</th><th>frames sent</th>\
+         <th>received</th><th>lost</th><th>p50 ms</th><th>p99 ms</th><th>underruns</th><th>answers</th><th></th></tr>\n",
+    );
+    for call in calls {
+        let verdict = match &call.failure {
+            Some(why) => format!("<span class=\"bad\">{}</span>", escaped(why)),
+            None => "<span class=\"good\">good</span>".to_owned(),
+        };
+        let _ = writeln!(
+            html,
+            "<tr><td>{}</td><td>{:.1}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.2}</td><td>{}</td>\
+             <td>{}</td><td>{verdict}</td></tr>",
+            call.call,
+            call.setup_ms,
+            call.frames_sent,
+            call.frames_received,
+            call.lost_frames,
+            call.latency_ms.p50,
+            call.latency_ms.p99,
+            call.underruns,
+            call.answers
+        );
+    }
+    html.push_str("</table></div>\n");
+}
+
+/// Text for HTML.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_loads_nothing_and_escapes_what_it_was_told() {
+        let mut report = Report { url: "ws://h/<script>".to_owned(), calls: 1, ..Report::default() };
+        report.failures.insert("<b>&".to_owned(), 1);
+        report.latency_ms.count = 1;
+        report.jitter_ms.count = 1;
+        report.latency_bars.counts = vec![1, 5, 2];
+        report.latency_bars.width_ms = 0.5;
+        report.series.bin_ms = 250.0;
+        report.series.concurrency = vec![0, 3, 2];
+        let html = page(&report);
+        assert!(html.contains("&lt;b&gt;&amp;") && html.contains("&lt;script&gt;"));
+        for forbidden in ["<script", "src=", "href=", "@import", "url(", "NaN", "inf"] {
+            assert!(!html.contains(forbidden), "{forbidden}");
+        }
+        assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
+    }
+}

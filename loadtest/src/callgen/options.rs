@@ -1,0 +1,199 @@
+//! What a run of the call generator is told: the options, checked once before anything starts.
+//!
+//! Runs in: anywhere: pure. Owns nothing. Never opens a file or a socket.
+//! Invariant: options that [`Options::check`] accepts can be run; contradictions are told, not resolved silently.
+
+use std::path::PathBuf;
+
+use tandem::base::SampleRate;
+
+/// What the callers say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audio {
+    /// Numbered marks ([`super::mark`]), without pause: for [`Expect::Echo`].
+    Marks,
+    /// The bundled question, again and again, each time waiting for the answer.
+    Speech,
+    /// Two seconds of a pulsing 440 Hz tone in place of speech.
+    Tone,
+    /// A WAV file in place of the bundled question: s16le, one talkspurt without long pauses.
+    Wav(PathBuf),
+}
+
+/// What the model is expected to do, and therefore what is measured and checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Returns each chunk at once: round trips, and every frame accounted for.
+    Echo,
+    /// Repeats each talkspurt when it has ended: response time, and the same audio.
+    Parrot,
+    /// Speaks the bundled answer when a talkspurt has ended: response time, and that audio.
+    Answer,
+}
+
+/// How the relay is asked to hand audio over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Playback {
+    /// Binary messages of s16le at the call's rate.
+    Binary,
+    /// `streamAudio` texts with base64 s16le.
+    Json,
+}
+
+impl Playback {
+    /// As written in the URL's `playback=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The channels that the switch sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mix {
+    /// The caller alone.
+    Mono,
+    /// Interleaved: left the caller, right something else that must not reach the model.
+    Stereo,
+}
+
+impl Mix {
+    /// As written in the URL's `mix=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mono => "mono",
+            Self::Stereo => "stereo",
+        }
+    }
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `ws://HOST:PORT/PATH?QUERY`; with [`Self::floor`] only host and port count. `{uuid}` and `{n}` stand for the
+    /// call's UUID and number, here as in `headers` and `metadata`.
+    pub url: String,
+    /// How many calls.
+    pub calls: u32,
+    /// How long each call talks, in seconds, from its first audio frame.
+    pub seconds: f64,
+    /// The rate of the leg, both ways.
+    pub rate: SampleRate,
+    /// What the callers say.
+    pub audio: Audio,
+    /// What they expect to hear.
+    pub expect: Expect,
+    /// How they are to hear it.
+    pub playback: Playback,
+    /// Channels sent.
+    pub mix: Mix,
+    /// Calls begun per second.
+    pub ramp_per_s: f64,
+    /// Speak over each answer, one second into it, and measure how long it goes on.
+    pub barge_in: bool,
+    /// Connect, say nothing, send no audio at all: for memory.
+    pub idle: bool,
+    /// No WebSocket: raw messages of the sizes in [`crate::floor`].
+    pub floor: bool,
+    /// Extra headers of the upgrade request.
+    pub headers: Vec<(String, String)>,
+    /// The metadata text; `None` sends the default JSON, an empty text sends no metadata frame.
+    pub metadata: Option<String>,
+    /// Silence before the first word or mark, in ms: the time in which the relay dials the model.
+    pub warmup_ms: u32,
+    /// Worker threads; 0 takes one per 200 calls, and no more than there are processors.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            calls: 1,
+            seconds: 10.0,
+            rate: SampleRate::Hz16000,
+            audio: Audio::Marks,
+            expect: Expect::Echo,
+            playback: Playback::Binary,
+            mix: Mix::Mono,
+            ramp_per_s: 50.0,
+            barge_in: false,
+            idle: false,
+            floor: false,
+            headers: Vec::new(),
+            metadata: None,
+            warmup_ms: 500,
+            threads: 0,
+        }
+    }
+}
+
+impl Options {
+    /// Checks what can be checked without doing anything.
+    ///
+    /// # Errors
+    /// A text that names the option, its value and what to write instead.
+    pub fn check(&self) -> Result<(), String> {
+        if !(1..=20_000).contains(&self.calls) {
+            return Err(format!("--calls {} is not within 1 to 20000", self.calls));
+        }
+        if !(self.seconds > 0.0 && self.seconds <= 86_400.0) {
+            return Err(format!("--seconds {} is not within 0 to 86400 (a day)", self.seconds));
+        }
+        if !(self.ramp_per_s > 0.0 && self.ramp_per_s <= 100_000.0) {
+            return Err(format!("--ramp {} is not a number of calls per second above 0", self.ramp_per_s));
+        }
+        let echoes = self.expect == Expect::Echo;
+        if !self.idle && !self.floor && echoes != (self.audio == Audio::Marks) {
+            return Err("--expect echo is measured by marks, and marks by an echo: leave --audio out for \
+                        --expect echo, or add --expect parrot or answer to --audio speech, tone or FILE.wav"
+                .to_owned());
+        }
+        if self.barge_in && (echoes || self.idle || self.floor) {
+            return Err("--barge-in needs an answer to speak over: add --expect answer or parrot".to_owned());
+        }
+        if self.floor && (self.rate != SampleRate::Hz16000 || self.idle) {
+            return Err("--floor has the sizes of 20 ms at 16 kHz: leave --rate and --idle out".to_owned());
+        }
+        for (name, value) in &self.headers {
+            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
+                return Err(format!("--header: {name:?} is no header name; write --header Name:Value"));
+            }
+            if value.bytes().any(|b| b < b' ' || b == 0x7f) {
+                return Err(format!("--header {name}: the value holds a control character"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Worker threads to start.
+    pub(super) fn worker_count(&self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let wanted = if self.threads > 0 { self.threads } else { (self.calls as usize).div_ceil(200) };
+        if self.threads > 0 { wanted } else { wanted.min(processors) }.clamp(1, self.calls as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contradictions_are_told() {
+        let good = Options::default();
+        assert_eq!(good.check(), Ok(()));
+        let cases: [(Options, &str); 6] = [
+            (Options { calls: 0, ..good.clone() }, "--calls 0"),
+            (Options { seconds: f64::NAN, ..good.clone() }, "--seconds NaN"),
+            (Options { audio: Audio::Speech, ..good.clone() }, "--expect"),
+            (Options { barge_in: true, ..good.clone() }, "--barge-in"),
+            (Options { floor: true, rate: SampleRate::Hz8000, ..good.clone() }, "--floor"),
+            (Options { headers: vec![("A:".into(), "b".into())], ..good.clone() }, "--header"),
+        ];
+        for (options, part) in cases {
+            assert!(options.check().is_err_and(|text| text.contains(part)), "{part}");
+        }
+    }
+}

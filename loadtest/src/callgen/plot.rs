@@ -1,0 +1,214 @@
+//! Plots as inline SVG: lines over time and bars with marks.
+//!
+//! Runs in: anywhere: pure. Owns nothing. Never sets a colour: classes do, so that light and dark both fit.
+//! Invariant: finite input gives finite coordinates inside the view box.
+
+use std::fmt::Write as _;
+
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 260.0;
+const LEFT: f64 = 56.0;
+const RIGHT: f64 = 16.0;
+const TOP: f64 = 28.0;
+const BOTTOM: f64 = 34.0;
+
+/// One line of a plot.
+pub struct Series<'a> {
+    /// Shown in the legend.
+    pub name: &'a str,
+    /// `a` or `b`: which of the two colours.
+    pub class: &'a str,
+    /// One value per bin.
+    pub values: &'a [f64],
+}
+
+/// A plot over time.
+pub struct Plot {
+    bin_s: f64,
+    unit: &'static str,
+}
+
+impl Plot {
+    /// A plot whose values are `bin_ms` apart, measured in `unit`.
+    pub fn over_time(bin_ms: f64, unit: &'static str) -> Self {
+        Self { bin_s: bin_ms / 1000.0, unit }
+    }
+
+    /// The lines, with axes and legend.
+    pub fn lines(&self, series: &[Series<'_>]) -> String {
+        let count = series.iter().map(|s| s.values.len()).max().unwrap_or(0);
+        let top = series.iter().flat_map(|s| s.values).fold(0.0, |a: f64, b| a.max(*b));
+        let span_s = self.bin_s * count.max(1) as f64;
+        let mut svg = Frame::new(0.0, span_s, top, "s", self.unit);
+        for line in series {
+            let points: String =
+                line.values.iter().enumerate().fold(String::new(), |mut points, (i, value)| {
+                    let x = svg.x((i as f64 + 0.5) * self.bin_s);
+                    let _ = write!(points, "{x:.1},{:.1} ", svg.y(*value));
+                    points
+                });
+            let _ = writeln!(
+                svg.text,
+                "<polyline class=\"line {}\" points=\"{}\"/>",
+                line.class,
+                points.trim_end()
+            );
+        }
+        for (i, line) in series.iter().enumerate() {
+            let x = LEFT + 8.0 + 110.0 * i as f64;
+            let _ = writeln!(
+                svg.text,
+                "<rect class=\"fill-{}\" x=\"{x}\" y=\"8\" width=\"12\" height=\"12\" rx=\"2\"/>\
+                 <text x=\"{}\" y=\"18\">{}</text>",
+                line.class,
+                x + 18.0,
+                line.name
+            );
+        }
+        svg.finish()
+    }
+
+    /// Bars of `width` from `from` on, and vertical marks with names; milliseconds to the right, counts upwards.
+    pub fn bars(from: f64, width: f64, counts: &[u64], marks: &[(&str, f64)]) -> String {
+        let top = counts.iter().copied().max().unwrap_or(0) as f64;
+        let to = from + width * counts.len().max(1) as f64;
+        let mut svg = Frame::new(from, to, top, "ms", "frames");
+        for (i, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let (x0, x1) = (svg.x(from + i as f64 * width), svg.x(from + (i + 1) as f64 * width));
+            let y = svg.y(*count as f64).min(HEIGHT - BOTTOM - 1.0);
+            let _ = writeln!(
+                svg.text,
+                "<rect class=\"fill-a\" x=\"{x0:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+                (x1 - x0 - 1.0).max(1.0),
+                HEIGHT - BOTTOM - y
+            );
+        }
+        // Names that would overlap go to the next row.
+        let (mut row, mut last_x) = (0, f64::MIN);
+        for (name, value) in marks {
+            let x = svg.x(value.clamp(from, to));
+            row = if x - last_x < 52.0 { (row + 1) % 3 } else { 0 };
+            last_x = x;
+            let (anchor, shift) = if x > WIDTH - 70.0 { ("end", -4.0) } else { ("start", 4.0) };
+            let _ = writeln!(
+                svg.text,
+                "<line class=\"mark\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/>\
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{name}</text>",
+                HEIGHT - BOTTOM,
+                x + shift,
+                TOP + 4.0 + 14.0 * f64::from(row)
+            );
+        }
+        svg.finish()
+    }
+}
+
+/// Axes, and the mapping from values to the view box.
+struct Frame {
+    from: f64,
+    to: f64,
+    top: f64,
+    text: String,
+}
+
+impl Frame {
+    fn new(from: f64, to: f64, top: f64, x_unit: &str, y_unit: &str) -> Self {
+        let (y_step, top) = steps(top.max(1e-3), 4.0);
+        let (x_step, _) = steps((to - from).max(1e-3), 8.0);
+        let mut frame = Self { from, to, top, text: String::new() };
+        let _ = writeln!(frame.text, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
+        let mut y = 0.0;
+        while y <= top * 1.0001 {
+            let at = frame.y(y);
+            let _ = writeln!(
+                frame.text,
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                 <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                WIDTH - RIGHT,
+                LEFT - 6.0,
+                at + 4.0,
+                short(y)
+            );
+            y += y_step;
+        }
+        let mut x = (from / x_step).ceil() * x_step;
+        while x <= to * 1.0001 {
+            let at = frame.x(x);
+            let _ = writeln!(
+                frame.text,
+                "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+                HEIGHT - BOTTOM + 16.0,
+                short(x)
+            );
+            x += x_step;
+        }
+        let _ = writeln!(
+            frame.text,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{x_unit}</text><text x=\"{}\" y=\"18\" text-anchor=\"end\">{y_unit}</text>",
+            WIDTH - RIGHT,
+            HEIGHT - 4.0,
+            LEFT - 6.0
+        );
+        frame
+    }
+
+    fn x(&self, value: f64) -> f64 {
+        let share = (value - self.from) / (self.to - self.from).max(1e-9);
+        LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        HEIGHT - BOTTOM - (value / self.top).clamp(0.0, 1.0) * (HEIGHT - TOP - BOTTOM)
+    }
+
+    fn finish(mut self) -> String {
+        self.text.push_str("</svg>\n");
+        self.text
+    }
+}
+
+/// A round step that divides `span` into about `wanted` parts, and `span` rounded up to whole steps.
+fn steps(span: f64, wanted: f64) -> (f64, f64) {
+    let rough = span / wanted;
+    let power = 10f64.powf(rough.log10().floor());
+    let step =
+        [1.0, 2.0, 5.0, 10.0].iter().map(|m| m * power).find(|s| *s >= rough * 0.999).unwrap_or(power * 10.0);
+    (step, (span / step).ceil() * step)
+}
+
+/// A number for an axis, without needless digits.
+fn short(value: f64) -> String {
+    let text = format!("{value:.3}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text.is_empty() || text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_round_and_cover_the_span() {
+        for (span, step, top) in
+            [(1.0, 0.5, 1.0), (7.0, 2.0, 8.0), (100.0, 50.0, 100.0), (0.013, 0.005, 0.015)]
+        {
+            let (got_step, got_top) = steps(span, 4.0);
+            assert!(
+                (got_step - step).abs() < 1e-9 && (got_top - top).abs() < 1e-9,
+                "{span}: {got_step} {got_top}"
+            );
+        }
+        assert_eq!((short(0.0), short(2.50), short(1000.0)), ("0".into(), "2.5".into(), "1000".into()));
+    }
+
+    #[test]
+    fn empty_and_flat_plots_stay_finite() {
+        let values = [0.0; 5];
+        for values in [&values[..], &[]] {
+            let svg = Plot::over_time(250.0, "ms").lines(&[Series { name: "n", class: "a", values }]);
+            assert!(svg.ends_with("</svg>\n") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+        let svg = Plot::bars(0.0, 0.0, &[], &[("p50", 3.0)]);
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+}
