@@ -3,14 +3,32 @@
 //! Runs in: the simulator's thread: pure. Owns the state that makes a stream of chunks sound like one piece.
 //! Invariant: the output is the same whatever the chunking.
 
+use std::fmt;
+
+use tandem::{base::SampleRate, dsp::resample::Resampler};
+
 /// 16 kHz to 24 kHz, for one stream.
-#[derive(Debug, Default)]
-pub struct Upsampler(Linear);
+pub struct Upsampler(Resampler);
+
+impl Default for Upsampler {
+    fn default() -> Self {
+        Self(Resampler::new(SampleRate::Hz16000, SampleRate::Hz24000))
+    }
+}
+
+impl fmt::Debug for Upsampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Upsampler")
+    }
+}
 
 impl Upsampler {
-    /// Appends what `samples` become. The one line to change for another resampler.
+    /// Appends what `samples` become: three for every two.
     pub fn push(&mut self, samples: &[i16], out: &mut Vec<i16>) {
-        self.0.push(16_000, 24_000, samples, out);
+        let at = out.len();
+        out.resize(at + (samples.len() * 3).div_ceil(2), 0);
+        let progress = self.0.process(samples, out.get_mut(at..).unwrap_or_default());
+        out.truncate(at + progress.produced);
     }
 }
 

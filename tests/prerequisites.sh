@@ -1,0 +1,35 @@
+#!/bin/sh
+# Installs what building and testing need and the machine lacks, where it can; says in one line what is missing where
+# it cannot. Usage: tests/prerequisites.sh build|test
+set -eu
+
+missing=""
+need() { # PACKAGE TEST...: the Debian package, and a command that succeeds when it is there
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+need pkg-config pkg-config --version
+need libssl-dev pkg-config --exists openssl
+need gcc cc --version
+if [ "${1:-build}" = test ]; then
+    need openssl openssl version
+    need python3-venv python3 -c 'import ensurepip, venv'
+    need nodejs node --version
+    need npm npm --version
+fi
+[ -n "$missing" ] || exit 0
+
+as_root=""
+[ "$(id -u)" = 0 ] || as_root="sudo -n"
+if command -v apt-get >/dev/null 2>&1 && { [ -z "$as_root" ] || sudo -n true 2>/dev/null; }; then
+    echo "installing:$missing" >&2
+    # shellcheck disable=SC2086 # one word a package
+    if $as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq $missing >/dev/null
+    then
+        exit 0
+    fi
+fi
+echo "missing, please install:$missing (as Debian names them)" >&2
+exit 1
