@@ -50,7 +50,8 @@ fn main() -> ExitCode {
     };
     let in_range = |n: u32| (1..=10_000).contains(&n);
     let counts = [args.calls, args.latency_calls, args.idle_calls, args.rounds];
-    if !counts.into_iter().all(in_range) || !(args.seconds > 0.0 && args.seconds <= 3600.0) {
+    let possible = counts.into_iter().all(in_range) && args.seconds > 0.0 && args.seconds <= 3600.0;
+    if !possible {
         eprintln!(
             "density: --calls, --latency-calls, --idle-calls and --rounds are 1 to 10000, --seconds 0 to 3600"
         );
