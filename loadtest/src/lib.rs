@@ -5,6 +5,7 @@
 //! inside their own process. Never used by the relay itself.
 
 pub mod callgen;
+pub mod density;
 pub mod floor;
 pub mod null_relay;
 pub mod sim;

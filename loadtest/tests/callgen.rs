@@ -27,6 +27,17 @@ fn echo(leg: Leg) {
     each_frame(leg, |bytes, out| out.push(Message::binary(bytes)));
 }
 
+/// Reads a request up to its empty line, a byte at a time so that nothing behind it is taken.
+fn read_head(stream: &mut impl Read) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a whole request");
+        head.extend(byte);
+    }
+    String::from_utf8(head).expect("ASCII")
+}
+
 #[test]
 fn an_echo_gives_round_trips_and_no_loss() {
     let report = report(options(serve_calls(echo)));
@@ -55,7 +66,8 @@ fn every_rate_and_json_playback_and_stereo_are_understood() {
                 )));
             });
         });
-        let options = Options { rate, playback: Playback::Json, mix: Mix::Stereo, seconds: 0.5, ..options(url) };
+        let options =
+            Options { rate, playback: Playback::Json, mix: Mix::Stereo, seconds: 0.5, ..options(url) };
         let report = report(options);
         assert_eq!(report.calls_good, 4, "{rate}: {:?}", report.failures);
         assert_eq!(report.latency_ms.count, 4 * 20);
@@ -100,10 +112,9 @@ fn loss_repetition_and_crossed_calls_are_counted_and_fail_the_calls() {
 #[test]
 fn refusals_closes_and_silence_are_told_with_their_reason() {
     let refusing = serve_tcp(|mut stream| {
-        let mut head = [0; 4096];
-        stream.read(&mut head).ok();
+        read_head(&mut stream);
         stream.write_all(b"HTTP/1.1 503 Too many calls\r\nContent-Length: 0\r\n\r\n").ok();
-        stream.read(&mut head).ok();
+        std::io::copy(&mut stream, &mut std::io::sink()).ok();
     });
     let refused = report(options(format!("ws://{refusing}/")));
     assert_eq!(refused.failures.get("HTTP 503 Too many calls"), Some(&4), "{:?}", refused.failures);
@@ -115,7 +126,39 @@ fn refusals_closes_and_silence_are_told_with_their_reason() {
         while leg.read().is_ok() {}
     });
     let closed = report(options(closing));
-    assert_eq!(closed.failures.get("closed by the relay: 1008 not allowed"), Some(&4), "{:?}", closed.failures);
+    assert_eq!(
+        closed.failures.get("closed by the relay: 1008 not allowed"),
+        Some(&4),
+        "{:?}",
+        closed.failures
+    );
+
+    // Reads until the caller closes, and then drops the connection.
+    let rude = serve_tcp(|mut stream| {
+        let head = read_head(&mut stream);
+        let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key:")).expect("a key");
+        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+        let answer = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
+        stream.write_all(answer.as_bytes()).expect("a caller");
+        let mut frames = Vec::new();
+        let mut read = [0; 4096];
+        while !frames.ends_with(&[0x88, 0x80 | 16]) {
+            let n = stream.read(&mut read).expect("a caller");
+            frames.extend_from_slice(&read[..n]);
+            if let Some(at) = frames.windows(2).position(|w| w == [0x88, 0x80 | 16]) {
+                frames.truncate(at + 2);
+            }
+        }
+    });
+    let idle = Options { idle: true, seconds: 0.1, ..options(format!("ws://{rude}/")) };
+    let dropped = report(idle);
+    assert_eq!(dropped.calls_failed, 4);
+    assert!(
+        dropped
+            .failures
+            .keys()
+            .all(|why| why.starts_with("the connection ended") || why.starts_with("connection lost"))
+    );
 
     let silent = report(Options { seconds: 0.3, ..options(serve_calls(|leg| each_frame(leg, |_, _| {}))) });
     assert_eq!(silent.failures.get("no echo at all"), Some(&4), "{:?}", silent.failures);
@@ -132,13 +175,8 @@ fn refusals_closes_and_silence_are_told_with_their_reason() {
 fn the_connection_begins_and_ends_as_the_modules_does() {
     let (sender, receiver) = mpsc::channel();
     let addr = serve_tcp(move |mut stream| {
-        let mut bytes = Vec::new();
         let mut read = [0; 65536];
-        while !bytes.windows(4).any(|w| w == b"\r\n\r\n") {
-            let n = stream.read(&mut read).expect("a request");
-            bytes.extend_from_slice(&read[..n]);
-        }
-        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let text = read_head(&mut stream);
         let key = text.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key:")).expect("a key");
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         let answer = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
@@ -248,7 +286,11 @@ fn answers_are_timed_and_a_barge_in_is_measured() {
     assert_eq!(barge_in.clears, 2);
     // Cleared in answer to the fifth audible frame: 80 ms after the first. 20 ms more if a frame is quiet.
     assert!((75.0..150.0).contains(&barge_in.barge_in_ms.p50), "{:?}", barge_in.barge_in_ms);
-    assert!((20.0..=80.0).contains(&barge_in.barge_in_residual_ms.p50), "{:?}", barge_in.barge_in_residual_ms);
+    assert!(
+        (20.0..=80.0).contains(&barge_in.barge_in_residual_ms.p50),
+        "{:?}",
+        barge_in.barge_in_residual_ms
+    );
 }
 
 #[test]
@@ -256,8 +298,7 @@ fn the_floor_goes_through_the_null_relay() {
     use std::sync::atomic::AtomicBool;
     use tandem_loadtest::null_relay::NullRelay;
     static STOP: AtomicBool = AtomicBool::new(false);
-    let echo =
-        serve_tcp(|stream| floor_echo(stream, floor::UPLINK_LINK_BYTES, floor::DOWNLINK_LINK_BYTES));
+    let echo = serve_tcp(|stream| floor_echo(stream, floor::UPLINK_LINK_BYTES, floor::DOWNLINK_LINK_BYTES));
     let relay = NullRelay::bind("127.0.0.1:0".parse().expect("an address"), echo).expect("a free port");
     let url = format!("ws://{}/", relay.local_addr().expect("a bound socket"));
     std::thread::spawn(move || relay.run(&STOP));

@@ -1,7 +1,8 @@
 //! `null-relay`: the floor of any relay's CPU: opaque messages of the real sizes, read on one side and written on the
 //! other.
 //!
-//! Runs in: its own process, one thread. Invariant: exit status 2 after wrong usage; otherwise it runs until killed.
+//! Runs in: its own process, one thread. Invariant: standard output is one line, the address; exit status 2 after
+//! wrong usage; otherwise it runs until killed.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
@@ -42,8 +43,11 @@ fn main() -> ExitCode {
         }
     };
     match relay.local_addr() {
-        Ok(addr) => eprintln!("null-relay: listening on {addr}, upstream {}", args.upstream),
-        Err(e) => eprintln!("null-relay: listening, but the address is unknown: {e}"),
+        Ok(addr) => println!("null-relay listening on {addr}"),
+        Err(e) => {
+            eprintln!("null-relay: its own address is unknown: {e}");
+            return ExitCode::FAILURE;
+        }
     }
     static NEVER: AtomicBool = AtomicBool::new(false);
     match relay.run(&NEVER) {

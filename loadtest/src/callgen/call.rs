@@ -16,6 +16,7 @@ use mio::{Interest, Registry, Token};
 use super::caller::{Caller, Mind, Tick};
 use super::clock::{Random, now_ns};
 use super::ear::TICK_NS;
+use super::floor_leg::{self, FloorReader, Head};
 use super::frame::{FrameReader, Opcode, append_frame};
 use super::handshake::{self, Answer};
 use super::message::{ServerText, read_text};
@@ -23,7 +24,6 @@ use super::options::Playback;
 use super::socket::{Got, Socket};
 use super::totals::{Progress, Totals, record};
 use super::worker::Plan;
-use crate::floor;
 
 /// Connect, TLS and 101 must be through in one second, or the module gives up (libwsc WebSocketClient.h).
 const CONNECT_NS: u64 = 1_000_000_000;
@@ -76,8 +76,7 @@ pub(super) struct Call {
     phase_ns: u64,
     /// When [`Self::wake`] is wanted next.
     pub(super) wake_at_ns: u64,
-    floor_filled: usize,
-    floor_head: [u8; floor::HEAD_BYTES],
+    floor_reader: FloorReader,
     pub(super) caller: Option<Caller>,
     pub(super) setup_ns: u64,
     pub(super) up_ns: u64,
@@ -99,8 +98,7 @@ impl Call {
             begun_ns: 0,
             phase_ns,
             wake_at_ns: start_ns,
-            floor_filled: 0,
-            floor_head: [0; floor::HEAD_BYTES],
+            floor_reader: FloorReader::default(),
             caller: None,
             setup_ns: 0,
             up_ns: 0,
@@ -215,7 +213,12 @@ impl Call {
                 Ok(Got::Nothing) => break,
                 Ok(Got::End) => {
                     match self.state {
-                        State::Closing => self.end(context),
+                        State::Closing => {
+                            self.fail(
+                                context,
+                                "the connection ended without an answer to the close".to_owned(),
+                            );
+                        }
                         State::Upgrading(_) => {
                             self.fail(context, "the connection ended before the 101".to_owned())
                         }
@@ -339,34 +342,18 @@ impl Call {
 
     fn send_floor(&mut self, now_ns: u64, context: &mut Context) {
         let number = self.caller.as_ref().map_or(0, |caller| caller.frames_sent - 1);
-        context.wire.clear();
-        for word in [number, now_ns, self.index as u64, u64::from_le_bytes(*b"floormsg")] {
-            context.wire.extend_from_slice(&word.to_le_bytes());
-        }
-        context.wire.resize(floor::UPLINK_LEG_BYTES, 0xa5);
+        let head = Head { number, sent_ns: now_ns, call: self.index as u64 };
+        floor_leg::write_message(&mut context.wire, head);
         self.send_wire(context);
     }
 
-    fn floor_bytes(&mut self, now_ns: u64, mut bytes: &[u8], context: &mut Context) {
-        while !bytes.is_empty() {
-            let wanted = floor::DOWNLINK_LEG_BYTES - self.floor_filled;
-            let (now, rest) = bytes.split_at(bytes.len().min(wanted));
-            if let Some(head) = self.floor_head.get_mut(self.floor_filled..) {
-                head.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
-            }
-            self.floor_filled += now.len();
-            bytes = rest;
-            if self.floor_filled < floor::DOWNLINK_LEG_BYTES {
-                return;
-            }
-            self.floor_filled = 0;
-            let (words, _) = self.floor_head.as_chunks::<8>();
-            let word = |i: usize| words.get(i).map_or(0, |bytes| u64::from_le_bytes(*bytes));
-            let number = if word(2) == self.index as u64 { word(0) } else { u64::MAX };
-            if let Some(caller) = &mut self.caller {
-                caller.hear_floor(now_ns, number, word(1), &mut context.totals, &context.progress);
-            }
-        }
+    fn floor_bytes(&mut self, now_ns: u64, bytes: &[u8], context: &mut Context) {
+        let (index, Some(caller)) = (self.index as u64, &mut self.caller) else { return };
+        self.floor_reader.push(bytes, |head| {
+            let own = head.filter(|head| head.call == index);
+            let (number, sent_ns) = own.map_or((u64::MAX, 0), |head| (head.number, head.sent_ns));
+            caller.hear_floor(now_ns, number, sent_ns, &mut context.totals, &context.progress);
+        });
     }
 
     fn frames(&mut self, now_ns: u64, bytes: &[u8], context: &mut Context) {

@@ -110,8 +110,8 @@ fn cards(html: &mut String, report: &Report) {
     };
     card(format!("{} / {}", report.calls_good, report.calls), "calls good");
     if report.latency_ms.count > 0 {
-        card(format!("{:.1} ms", report.latency_ms.p50), "round trip p50");
-        card(format!("{:.1} ms", report.latency_ms.p99), "round trip p99");
+        card(format!("{:.2} ms", report.latency_ms.p50), "round trip p50");
+        card(format!("{:.2} ms", report.latency_ms.p99), "round trip p99");
     }
     if report.marked_frames_sent > 0 {
         let wrong =
@@ -136,7 +136,7 @@ fn latency_plot(report: &Report) -> String {
     let bars = &report.latency_bars;
     let Spread { p50, p90, p99, p999, .. } = report.latency_ms;
     let marks = [("p50", p50), ("p90", p90), ("p99", p99), ("p99.9", p999)];
-    Plot::bars(bars.from_ms, bars.width_ms, &bars.counts, &marks)
+    Plot::bars(&bars.edges_ms, &bars.counts, &marks)
 }
 
 fn distributions(html: &mut String, report: &Report) {
@@ -232,7 +232,7 @@ mod tests {
         report.latency_ms.count = 1;
         report.jitter_ms.count = 1;
         report.latency_bars.counts = vec![1, 5, 2];
-        report.latency_bars.width_ms = 0.5;
+        report.latency_bars.edges_ms = vec![0.1, 0.2, 0.4, 0.8];
         report.series.bin_ms = 250.0;
         report.series.concurrency = vec![0, 3, 2];
         let html = page(&report);

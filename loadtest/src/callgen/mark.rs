@@ -96,11 +96,14 @@ pub enum Window {
     Garbled,
 }
 
+/// A quarter of a frame and one sample, at most 241 at 48 kHz, rounded up to whole blocks of eight.
+type Quarter = [f32; 248];
+
 /// The correlation tables of a rate: computed once, shared by every call.
 pub struct MarkReader {
     samples_per_frame: usize,
-    /// For each tone, cosine then sine over half a frame.
-    tones: Vec<Vec<f32>>,
+    /// For each tone, cosine then sine over a quarter of a frame, zeros behind.
+    tones: Vec<Quarter>,
     /// One period of 50 Hz.
     envelope_cos: Vec<f32>,
     envelope_sin: Vec<f32>,
@@ -113,11 +116,16 @@ impl MarkReader {
         let wave = |hz: f64, samples: usize, f: fn(f64) -> f64| -> Vec<f32> {
             (0..samples).map(|n| f(TAU * hz * n as f64 / f64::from(rate.hz())) as f32).collect()
         };
+        let quarter = |hz: f64, f: fn(f64) -> f64| -> Quarter {
+            let mut table = [0.0; 248];
+            table.iter_mut().zip(wave(hz, samples_per_frame / 4 + 1, f)).for_each(|(to, from)| *to = from);
+            table
+        };
         let mut tones = Vec::with_capacity(2 * DIGITS * TONES);
         for digit in 0..DIGITS {
             for value in 0..TONES {
-                tones.push(wave(tone_hz(digit, value), samples_per_frame / 2, f64::cos));
-                tones.push(wave(tone_hz(digit, value), samples_per_frame / 2, f64::sin));
+                tones.push(quarter(tone_hz(digit, value), f64::cos));
+                tones.push(quarter(tone_hz(digit, value), f64::sin));
             }
         }
         Self {
@@ -140,17 +148,16 @@ impl MarkReader {
         let Some(samples) = samples.get_mut(..window.len()) else { return Window::Garbled };
         samples.iter_mut().zip(window).for_each(|(to, from)| *to = f32::from(*from));
 
-        let energy = dot(samples, samples);
+        let mut squares = [0f32; 960];
+        let Some(squares) = squares.get_mut(..samples.len()) else { return Window::Garbled };
+        squares.iter_mut().zip(samples.iter()).for_each(|(square, sample)| *square = sample * sample);
+        let energy = sum(squares);
         if energy < SILENT_MEAN_SQUARE * length {
             return Window::Silent;
         }
         // The window sin² has the energy sin⁴ = 3/8 − 1/2 cos + 1/8 cos 2: against 50 Hz that leaves −1/4 at the
         // frame's beginning, hence the sign.
-        let (mut re, mut im) = (0f32, 0f32);
-        for ((sample, cos), sin) in samples.iter().zip(&self.envelope_cos).zip(&self.envelope_sin) {
-            re -= sample * sample * cos;
-            im -= sample * sample * sin;
-        }
+        let (re, im) = (-dot(squares, &self.envelope_cos), -dot(squares, &self.envelope_sin));
         let offset = (f64::from(im).atan2(f64::from(re)) / TAU * f64::from(length)).round() as i32;
         if offset.unsigned_abs() as usize * 10 > self.samples_per_frame {
             return Window::Elsewhere { offset };
@@ -162,24 +169,35 @@ impl MarkReader {
     }
 
     /// The number written in `samples`, whose energy is `energy`; `None` when a digit is not clear.
-    fn digits(&self, samples: &mut [f32], energy: f32) -> Option<u16> {
-        // Every tone has whole periods in half a frame: the second half can be added to the first beforehand.
-        let (first, second) = samples.split_at_mut(self.samples_per_frame / 2);
-        first.iter_mut().zip(second.iter()).for_each(|(a, b)| *a += *b);
+    fn digits(&self, samples: &[f32], energy: f32) -> Option<u16> {
+        // Every tone has whole periods in half a frame, so that the second half can be added to the first. Within
+        // the half a cosine is even and a sine odd about the middle: fold once more, and a quarter is left.
+        let half = self.samples_per_frame / 2;
+        let blocks = (half / 2 + 1).next_multiple_of(8);
+        let at =
+            |n: usize| samples.get(n).copied().unwrap_or(0.0) + samples.get(half + n).copied().unwrap_or(0.0);
+        let (mut even, mut odd) = ([0f32; 248], [0f32; 248]);
+        for (n, (even, odd)) in even.iter_mut().zip(odd.iter_mut()).enumerate().take(half / 2 + 1) {
+            // The first sample and the middle one have no partner.
+            let partner = if n == 0 || 2 * n == half { 0.0 } else { at(half - n) };
+            (*even, *odd) = (at(n) + partner, at(n) - partner);
+        }
+        let (even, odd) = (even.get(..blocks)?, odd.get(..blocks)?);
         let mut number = 0u16;
         let mut found = 0f32;
         for (digit, tables) in self.tones.chunks(2 * TONES).enumerate() {
             let (mut best, mut second_best, mut value) = (0f32, 0f32, 0u16);
             for (tone, pair) in tables.chunks(2).enumerate() {
                 let [cos, sin] = pair else { return None };
-                let power = dot(first, cos).powi(2) + dot(first, sin).powi(2);
+                let power = dot(even, cos).powi(2) + dot(odd, sin).powi(2);
                 if power > best {
                     (second_best, best, value) = (best, power, tone as u16);
                 } else if power > second_best {
                     second_best = power;
                 }
             }
-            if best < 4.0 * second_best {
+            // Clear against the other tones, and no less than a quarter of its share of the frame.
+            if best < 4.0 * second_best || 36.0 * best < energy * self.samples_per_frame as f32 {
                 return None;
             }
             found += best;
@@ -190,17 +208,26 @@ impl MarkReader {
     }
 }
 
-/// The inner product of equally long slices, eight sums side by side so that the compiler can use wide registers.
+/// The inner product over the length of `a`, eight sums side by side so that the compiler can use wide registers.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; 8];
-    let (a_blocks, a_rest) = a.as_chunks::<8>();
-    let (b_blocks, b_rest) = b.as_chunks::<8>();
-    for (x, y) in a_blocks.iter().zip(b_blocks) {
-        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
-            *sum += x * y;
+    for (x, y) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        for lane in 0..8 {
+            sums[lane] += x[lane] * y[lane];
         }
     }
-    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum::<f32>()
+    sums.iter().sum()
+}
+
+/// The sum, in the same manner.
+fn sum(a: &[f32]) -> f32 {
+    let mut sums = [0f32; 8];
+    for x in a.as_chunks::<8>().0 {
+        for lane in 0..8 {
+            sums[lane] += x[lane];
+        }
+    }
+    sums.iter().sum()
 }
 
 #[cfg(test)]

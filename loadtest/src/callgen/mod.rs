@@ -14,6 +14,7 @@ mod caller;
 pub mod clock;
 pub mod ear;
 pub mod envelope;
+mod floor_leg;
 pub mod frame;
 pub mod handshake;
 pub mod html;

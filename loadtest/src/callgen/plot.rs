@@ -39,7 +39,7 @@ impl Plot {
         let count = series.iter().map(|s| s.values.len()).max().unwrap_or(0);
         let top = series.iter().flat_map(|s| s.values).fold(0.0, |a: f64, b| a.max(*b));
         let span_s = self.bin_s * count.max(1) as f64;
-        let mut svg = Frame::new(0.0, span_s, top, "s", self.unit);
+        let mut svg = Frame::new(Axis::Linear(0.0, span_s), top, "s", self.unit);
         for line in series {
             let points: String =
                 line.values.iter().enumerate().fold(String::new(), |mut points, (i, value)| {
@@ -68,13 +68,15 @@ impl Plot {
         svg.finish()
     }
 
-    /// Bars of `width` from `from` on, and vertical marks with names; milliseconds to the right, counts upwards.
-    pub fn bars(from: f64, width: f64, counts: &[u64], marks: &[(&str, f64)]) -> String {
+    /// Bars between `edges` (one more than `counts`, all above 0) on a logarithmic axis in ms, and vertical marks with
+    /// names; counts of frames upwards.
+    pub fn bars(edges: &[f64], counts: &[u64], marks: &[(&str, f64)]) -> String {
         let top = counts.iter().copied().max().unwrap_or(0) as f64;
-        let to = from + width * counts.len().max(1) as f64;
-        let mut svg = Frame::new(from, to, top, "ms", "frames");
-        for (i, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            let (x0, x1) = (svg.x(from + i as f64 * width), svg.x(from + (i + 1) as f64 * width));
+        let from = edges.first().copied().unwrap_or(0.0).max(1e-3);
+        let to = edges.last().copied().unwrap_or(0.0).max(from * 1.1);
+        let mut svg = Frame::new(Axis::Logarithmic(from, to), top, "ms", "frames");
+        for (edge, count) in edges.windows(2).zip(counts).filter(|(_, count)| **count > 0) {
+            let [x0, x1] = [0, 1].map(|i| svg.x(edge.get(i).copied().unwrap_or(from)));
             let y = svg.y(*count as f64).min(HEIGHT - BOTTOM - 1.0);
             let _ = writeln!(
                 svg.text,
@@ -86,7 +88,7 @@ impl Plot {
         // Names that would overlap go to the next row.
         let (mut row, mut last_x) = (0, f64::MIN);
         for (name, value) in marks {
-            let x = svg.x(value.clamp(from, to));
+            let x = svg.x(*value);
             row = if x - last_x < 52.0 { (row + 1) % 3 } else { 0 };
             last_x = x;
             let (anchor, shift) = if x > WIDTH - 70.0 { ("end", -4.0) } else { ("start", 4.0) };
@@ -103,19 +105,50 @@ impl Plot {
     }
 }
 
+/// The horizontal axis: from, to.
+#[derive(Clone, Copy)]
+enum Axis {
+    Linear(f64, f64),
+    Logarithmic(f64, f64),
+}
+
+impl Axis {
+    /// Where labels stand.
+    fn ticks(self) -> Vec<f64> {
+        match self {
+            Self::Linear(from, to) => {
+                let (step, _) = steps((to - from).max(1e-3), 8.0);
+                let first = (from / step).ceil() as i64;
+                (first..).map(|i| i as f64 * step).take_while(|x| *x <= to * 1.0001).collect()
+            }
+            Self::Logarithmic(from, to) => {
+                let decades = from.log10().floor() as i32..=to.log10().ceil() as i32;
+                let all = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(decade)));
+                all.filter(|x| (from..=to).contains(x)).collect()
+            }
+        }
+    }
+
+    /// 0 at the left end, 1 at the right.
+    fn share(self, value: f64) -> f64 {
+        match self {
+            Self::Linear(from, to) => (value - from) / (to - from).max(1e-9),
+            Self::Logarithmic(from, to) => (value.max(from) / from).ln() / (to / from).ln().max(1e-9),
+        }
+    }
+}
+
 /// Axes, and the mapping from values to the view box.
 struct Frame {
-    from: f64,
-    to: f64,
+    axis: Axis,
     top: f64,
     text: String,
 }
 
 impl Frame {
-    fn new(from: f64, to: f64, top: f64, x_unit: &str, y_unit: &str) -> Self {
+    fn new(axis: Axis, top: f64, x_unit: &str, y_unit: &str) -> Self {
         let (y_step, top) = steps(top.max(1e-3), 4.0);
-        let (x_step, _) = steps((to - from).max(1e-3), 8.0);
-        let mut frame = Self { from, to, top, text: String::new() };
+        let mut frame = Self { axis, top, text: String::new() };
         let _ = writeln!(frame.text, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
         let mut y = 0.0;
         while y <= top * 1.0001 {
@@ -131,8 +164,7 @@ impl Frame {
             );
             y += y_step;
         }
-        let mut x = (from / x_step).ceil() * x_step;
-        while x <= to * 1.0001 {
+        for x in axis.ticks() {
             let at = frame.x(x);
             let _ = writeln!(
                 frame.text,
@@ -140,7 +172,6 @@ impl Frame {
                 HEIGHT - BOTTOM + 16.0,
                 short(x)
             );
-            x += x_step;
         }
         let _ = writeln!(
             frame.text,
@@ -153,8 +184,7 @@ impl Frame {
     }
 
     fn x(&self, value: f64) -> f64 {
-        let share = (value - self.from) / (self.to - self.from).max(1e-9);
-        LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+        LEFT + self.axis.share(value).clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -208,7 +238,7 @@ mod tests {
             let svg = Plot::over_time(250.0, "ms").lines(&[Series { name: "n", class: "a", values }]);
             assert!(svg.ends_with("</svg>\n") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
-        let svg = Plot::bars(0.0, 0.0, &[], &[("p50", 3.0)]);
+        let svg = Plot::bars(&[], &[], &[("p50", 3.0)]);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 }

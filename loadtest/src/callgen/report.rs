@@ -17,6 +17,9 @@ use super::worker::Plan;
 /// A run whose sending was later than this at the 99th percentile measured the generator: void.
 pub const LATENESS_MS_MAX: f64 = 5.0;
 
+/// Bars of the latency plot.
+const BARS: usize = 60;
+
 /// The distribution of a time, in ms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
@@ -81,14 +84,12 @@ pub struct Series {
     pub latency_max_ms: Vec<f64>,
 }
 
-/// The round trips as bars of equal width, for plots.
+/// The round trips as bars, each as wide as the one before it times the same factor, for plots.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bars {
-    /// Left edge of the first bar.
-    pub from_ms: f64,
-    /// Width of a bar.
-    pub width_ms: f64,
-    /// Values in each bar; the last one holds everything above, too.
+    /// The edges: one more than there are bars.
+    pub edges_ms: Vec<f64>,
+    /// Values in each bar.
     pub counts: Vec<u64>,
 }
 
@@ -369,21 +370,22 @@ fn rounded(ms: f64) -> f64 {
     (ms * 1000.0).round() / 1000.0
 }
 
-/// Eighty bars from the least to the 99.9th percentile.
+/// Sixty bars from the least to the greatest value.
 fn bars(times: &Times) -> Bars {
     if times.is_empty() {
         return Bars::default();
     }
-    let (from_us, to_us) = (times.min(), times.value_at_quantile(0.999).max(times.min() + 80));
-    let width_us = (to_us - from_us).div_ceil(80).max(1);
-    let mut counts = vec![0; 80];
+    let (from_us, to_us) = (times.min().max(1) as f64, times.max() as f64 * 1.01 + 1.0);
+    let factor = (to_us / from_us).powf(1.0 / BARS as f64);
+    let edges_ms = (0..=BARS).map(|i| rounded(from_us * factor.powi(i as i32) / 1000.0)).collect();
+    let mut counts = vec![0; BARS];
     for value in times.iter_recorded() {
-        let bar = ((value.value_iterated_to().max(from_us) - from_us) / width_us).min(79) as usize;
-        if let Some(count) = counts.get_mut(bar) {
+        let bar = ((value.value_iterated_to() as f64 / from_us).ln() / factor.ln()).max(0.0) as usize;
+        if let Some(count) = counts.get_mut(bar.min(BARS - 1)) {
             *count += value.count_at_value();
         }
     }
-    Bars { from_ms: from_us as f64 / 1000.0, width_ms: width_us as f64 / 1000.0, counts }
+    Bars { edges_ms, counts }
 }
 
 fn series(plan: &Plan, calls: &[Call], totals: &Totals) -> Series {
