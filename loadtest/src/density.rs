@@ -6,16 +6,14 @@
 //! the generator was on time; other runs are counted.
 
 mod measure;
-mod process;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::callgen::RunError;
+use crate::processes::{Process, StartError, start_sim, start_tandem};
 use measure::{Load, Sample};
-use process::Process;
 
 /// Where the binaries are, and how much is measured.
 #[derive(Debug, Clone)]
@@ -105,12 +103,7 @@ pub struct Density {
 #[derive(Debug)]
 pub enum Error {
     /// A process did not start.
-    Start {
-        /// Which, and what it said.
-        what: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    Start(StartError),
     /// The calls could not be made.
     Run(RunError),
     /// No round of a kind was usable; the text says which kind and why.
@@ -120,7 +113,7 @@ pub enum Error {
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Start { what, source } => write!(f, "{what}: {source}"),
+            Self::Start(e) => e.fmt(f),
             Self::Run(e) => e.fmt(f),
             Self::Unusable(text) => f.write_str(text),
         }
@@ -129,28 +122,14 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Starts the relay against the simulator at `sim` (HOST:PORT) and gives it and the URL for calls. Everything that
-/// density knows of the relay's command line stands here.
-fn start_tandem(options: &Options, sim: &str, log: &str) -> Result<(Process, String), Error> {
-    let mut command = std::process::Command::new(&options.tandem);
-    command
-        .args(["--set", "listen.port=0"])
-        .env("AUDIO_SOCKET_HOST", "127.0.0.1")
-        .env("FREESWITCH_AUDIO_SOCKET_PORT", "0")
-        .env("GEMINI_BASE_URL", format!("ws://{sim}"))
-        .env("GEMINI_API_KEY", "simulated");
-    let process = Process::start(command, &options.logs.join(log))?;
-    let addr = process.wait_for("FreeSWITCH mod_audio_stream WebSocket server: ws://")?;
-    Ok((process, format!("ws://{addr}/")))
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
 }
 
-/// Starts the simulator and gives its HOST:PORT.
-fn start_sim(options: &Options, arguments: &[&str], log: &str) -> Result<(Process, String), Error> {
-    let mut command = std::process::Command::new(&options.gemini_sim);
-    command.args(["--listen", "127.0.0.1:0"]).args(arguments);
-    let process = Process::start(command, &options.logs.join(log))?;
-    let addr = process.wait_for("gemini-sim listening on ws://")?;
-    Ok((process, addr))
+fn sim(options: &Options, arguments: &[&str], log: &str) -> Result<(Process, String), Error> {
+    Ok(start_sim(&options.gemini_sim, arguments, &options.logs.join(log))?)
 }
 
 /// Starts the null relay in front of `upstream` and gives its URL.
@@ -168,7 +147,7 @@ fn start_null(options: &Options, upstream: &str) -> Result<(Process, String), Er
 /// When a process does not start, calls cannot be made at all, or no round of a kind was usable.
 pub fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Density, Error> {
     std::fs::create_dir_all(&options.logs)
-        .map_err(|source| Error::Start { what: format!("cannot make {}", options.logs.display()), source })?;
+        .map_err(|source| StartError { what: format!("cannot make {}", options.logs.display()), source })?;
     let mut density = Density {
         calls: options.calls,
         idle_calls: options.idle_calls,
@@ -177,10 +156,11 @@ pub fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Density, Erro
     };
     memory(options, &mut density, say)?;
 
-    let (_floor_sim, floor_addr) = start_sim(options, &["--floor"], "gemini-sim-floor.log")?;
+    let (_floor_sim, floor_addr) = sim(options, &["--floor"], "gemini-sim-floor.log")?;
     let (null, null_url) = start_null(options, &floor_addr)?;
-    let (_sim, sim_addr) = start_sim(options, &["--voice", "echo"], "gemini-sim-echo.log")?;
-    let (tandem, tandem_url) = start_tandem(options, &sim_addr, "tandem.log")?;
+    let (_sim, sim_addr) = sim(options, &["--voice", "echo"], "gemini-sim-echo.log")?;
+    let (tandem, tandem_url) =
+        start_tandem(&options.tandem, &sim_addr, &[], &options.logs.join("tandem.log"))?;
     let null = Side { process: &null, url: null_url, floor: true };
     let tandem = Side { process: &tandem, url: tandem_url, floor: false };
 
@@ -257,8 +237,8 @@ fn pairs(
 
 /// Memory of idle calls, in processes of their own.
 fn memory(options: &Options, density: &mut Density, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
-    let (_sim, sim_addr) = start_sim(options, &["--voice", "answer"], "gemini-sim-idle.log")?;
-    let (tandem, url) = start_tandem(options, &sim_addr, "tandem-idle.log")?;
+    let (_sim, sim_addr) = sim(options, &["--voice", "answer"], "gemini-sim-idle.log")?;
+    let (tandem, url) = start_tandem(&options.tandem, &sim_addr, &[], &options.logs.join("tandem-idle.log"))?;
     let (empty, full, report) = measure::idle(tandem.pid(), &url, options.idle_calls)?;
     if report.calls_failed > 0 {
         return Err(Error::Unusable(format!(
@@ -308,12 +288,6 @@ pub fn table(density: &Density) -> String {
         density.runs_failed,
         density.failures
     )
-}
-
-/// The binary `name` beside the running one.
-pub fn beside(name: &str) -> PathBuf {
-    let exe = std::env::current_exe().unwrap_or_default();
-    exe.parent().unwrap_or(Path::new(".")).join(name)
 }
 
 /// The median; of two middle values the mean; 0 of none.

@@ -1,12 +1,14 @@
-//! Load-test tools of Tandem: the Gemini Live simulator ([`sim`]), the call generator ([`callgen`]) and the null
-//! relay ([`null_relay`]).
+//! Load-test tools of Tandem: the Gemini Live simulator ([`sim`]), the call generator ([`callgen`]), the null relay
+//! ([`null_relay`]), and what is built of them: the density measurement ([`density`]) and the demonstration ([`demo`]).
 //!
-//! Runs in: the three binaries of this package, and tests of the relay, which start the simulator and the generator
-//! inside their own process. Never used by the relay itself.
+//! Runs in: the binaries of this package, and tests of the relay, which start the simulator and the generator inside
+//! their own process. Never used by the relay itself.
 
 pub mod callgen;
+pub mod demo;
 pub mod density;
 pub mod floor;
 pub mod null_relay;
+pub mod processes;
 pub mod sim;
 pub mod speech;

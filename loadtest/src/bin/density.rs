@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 use tandem_loadtest::callgen::args;
-use tandem_loadtest::density::{Options, beside, run, table};
+use tandem_loadtest::density::{Options, run, table};
+use tandem_loadtest::processes::beside;
 
 /// Measure what calls cost in the relay: CPU beside the null relay, memory of idle calls, added latency.
 #[derive(FromArgs)]

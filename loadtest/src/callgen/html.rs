@@ -29,20 +29,33 @@ svg .a{stroke:var(--a)}svg .b{stroke:var(--b)}svg .line{fill:none;stroke-width:2
 svg .fill-a{fill:var(--a)}svg .fill-b{fill:var(--b)}
 ";
 
-/// The page.
+/// The page of one run.
 pub fn page(report: &Report) -> String {
+    let title = format!("callgen: {} calls, {}", report.calls, report.mode);
+    pages(&title, std::slice::from_ref(report))
+}
+
+/// One page of several runs, one below the other.
+pub fn pages(title: &str, reports: &[Report]) -> String {
     let mut html = String::with_capacity(64 * 1024);
     // Writing to a String cannot fail.
     let _ = write!(
         html,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>callgen: {} calls, {}</title><style>{STYLE}</style></head><body>\n",
-        report.calls,
-        escaped(&report.mode)
+         <title>{}</title><style>{STYLE}</style></head><body>\n",
+        escaped(title)
     );
-    heading(&mut html, report);
-    cards(&mut html, report);
+    for report in reports {
+        run(&mut html, report);
+    }
+    html.push_str("</body></html>\n");
+    html
+}
+
+fn run(html: &mut String, report: &Report) {
+    heading(html, report);
+    cards(html, report);
     if report.latency_ms.count > 0 {
         html.push_str("<h2>Round trip</h2>\n<p class=\"muted\">From the sending of a frame to the arrival of the message that holds its first millisecond, ms.</p>\n");
         html.push_str(&latency_plot(report));
@@ -72,10 +85,8 @@ pub fn page(report: &Report) -> String {
         class: "a",
         values: &concurrency,
     }]));
-    distributions(&mut html, report);
-    worst_calls(&mut html, report);
-    html.push_str("</body></html>\n");
-    html
+    distributions(html, report);
+    worst_calls(html, report);
 }
 
 fn heading(html: &mut String, report: &Report) {

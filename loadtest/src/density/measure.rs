@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use crate::callgen::{Options, Progress, Report, RunError, run_observed};
+use crate::processes::StartError;
 
 /// Calls begun per second.
 const RAMP_PER_S: f64 = 50.0;
@@ -156,7 +157,9 @@ fn finish(runner: Runner) -> Result<Report, Error> {
 }
 
 fn lost(pid: u32) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Start { what: format!("process {pid} cannot be measured; has it ended?"), source }
+    move |source| {
+        StartError { what: format!("process {pid} cannot be measured; has it ended?"), source }.into()
+    }
 }
 
 /// CPU time that process `pid` has used, user and system, in µs (proc(5): fields 14 and 15 of stat).

@@ -1,6 +1,7 @@
-//! A process that is measured: started with its output in a file, watched for one line, and ended.
+//! The processes that a measurement or a demonstration starts: the relay, the simulator, the null relay. Each has its
+//! output in a file, is watched for the line with its address, and is ended.
 //!
-//! Runs in: the `density` binary. Owns the process. Never leaves it behind: dropping ends it.
+//! Runs in: the `density` and `demo` binaries. Owns the processes. Never leaves it behind: dropping ends it.
 //! Invariant: the file holds everything that the process said.
 
 use std::fs::File;
@@ -8,15 +9,71 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Error;
-
 /// A process must have said that it listens within this time.
 const START_MAX: Duration = Duration::from_secs(20);
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// A process that did not start.
+#[derive(Debug)]
+pub struct StartError {
+    /// Which, and what it said.
+    pub what: String,
+    /// What the system said.
+    pub source: std::io::Error,
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.what, self.source)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The binary of this name in the folder of the running one.
+pub fn beside(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.parent().map(Path::to_path_buf).unwrap_or_default().join(name)
+}
+
+/// Starts the relay against the simulator at `sim` (HOST:PORT) with more settings (`key=value`), and gives it and its
+/// URL. What the tools know of the relay's command line stands here.
+///
+/// # Errors
+/// When it does not start, or does not say within 20 s where it listens.
+pub fn start_tandem(
+    binary: &Path,
+    sim: &str,
+    settings: &[&str],
+    log: &Path,
+) -> Result<(Process, String), StartError> {
+    let mut command = Command::new(binary);
+    command
+        .args(settings.iter().flat_map(|setting| ["--set", setting]))
+        .env("AUDIO_SOCKET_HOST", "127.0.0.1")
+        .env("FREESWITCH_AUDIO_SOCKET_PORT", "0")
+        .env("GEMINI_BASE_URL", format!("ws://{sim}"))
+        .env("GEMINI_API_KEY", "simulated");
+    let process = Process::start(command, log)?;
+    let addr = process.wait_for("FreeSWITCH mod_audio_stream WebSocket server: ws://")?;
+    Ok((process, format!("ws://{addr}/")))
+}
+
+/// Starts the simulator and gives it and its HOST:PORT.
+///
+/// # Errors
+/// As [`start_tandem`].
+pub fn start_sim(binary: &Path, arguments: &[&str], log: &Path) -> Result<(Process, String), StartError> {
+    let mut command = Command::new(binary);
+    command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+    let process = Process::start(command, log)?;
+    let addr = process.wait_for("gemini-sim listening on ws://")?;
+    Ok((process, addr))
+}
+
 /// A running process.
-pub(super) struct Process {
+pub struct Process {
     child: std::sync::Mutex<Child>,
     pid: u32,
     log: PathBuf,
@@ -24,9 +81,12 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `command`; its output goes to `log`.
-    pub(super) fn start(mut command: Command, log: &Path) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// When the program or the file is not there.
+    pub fn start(mut command: Command, log: &Path) -> Result<Self, StartError> {
         let program = command.get_program().to_string_lossy().into_owned();
-        let fail = |what: String| move |source| Error::Start { what, source };
+        let fail = |what: String| move |source| StartError { what, source };
         let file = File::create(log).map_err(fail(format!("cannot write {}", log.display())))?;
         let same = file.try_clone().map_err(fail(format!("cannot write {}", log.display())))?;
         command.stdin(Stdio::null()).stdout(file).stderr(same);
@@ -35,12 +95,15 @@ impl Process {
     }
 
     /// Its number.
-    pub(super) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Waits until a line holds `prefix`, and gives the word behind it.
-    pub(super) fn wait_for(&self, prefix: &str) -> Result<String, Error> {
+    ///
+    /// # Errors
+    /// When the process ends or is silent for 20 s.
+    pub fn wait_for(&self, prefix: &str) -> Result<String, StartError> {
         let deadline = Instant::now() + START_MAX;
         loop {
             let said = std::fs::read(&self.log).unwrap_or_default();
@@ -56,7 +119,7 @@ impl Process {
                     "it did not say {prefix:?} ({state}); its output is in {}, the last lines first: {tail}",
                     self.log.display()
                 );
-                return Err(Error::Start { what, source: std::io::ErrorKind::TimedOut.into() });
+                return Err(StartError { what, source: std::io::ErrorKind::TimedOut.into() });
             }
             std::thread::sleep(LOOK_EVERY);
         }

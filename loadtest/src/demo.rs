@@ -1,0 +1,190 @@
+//! The demonstration: real speech through the whole relay, on the bundled simulator.
+//!
+//! Runs in: the `demo` binary; starts relay and simulator as processes on free loopback ports and makes the calls
+//! itself. Owns those processes and ends them.
+//! Invariant: it ends within a minute, and says "good" only if every call was.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use serde::Serialize;
+use tandem::base::SampleRate;
+
+use crate::callgen::{self, Audio, Expect, Options, Playback, Report, RunError};
+use crate::processes::{StartError, start_sim, start_tandem};
+
+/// How long each caller talks: two or three questions with their answers.
+const SECONDS: f64 = 20.0;
+
+/// What is shown: name, calls, rate, playback, whether the callers interrupt.
+const SCENES: [(&str, u32, SampleRate, Playback, bool); 5] = [
+    ("8 kHz, binary", 3, SampleRate::Hz8000, Playback::Binary, false),
+    ("16 kHz, binary", 3, SampleRate::Hz16000, Playback::Binary, false),
+    ("8 kHz, json", 2, SampleRate::Hz8000, Playback::Json, false),
+    ("16 kHz, json", 2, SampleRate::Hz16000, Playback::Json, false),
+    ("16 kHz, barge-in", 2, SampleRate::Hz16000, Playback::Binary, true),
+];
+
+/// One line of the table.
+#[derive(Debug, Serialize)]
+pub struct Scene {
+    /// What kind of calls.
+    pub name: &'static str,
+    /// Samples a second of the leg.
+    pub rate_hz: u32,
+    /// `binary` or `json`.
+    pub playback: &'static str,
+    /// Calls made.
+    pub calls: u32,
+    /// Calls in which everything was as it should be.
+    pub calls_good: usize,
+    /// Answers heard that were what the caller had said.
+    pub answers: u64,
+    /// The least likeness of an answer's envelope to what was said, 1 at most.
+    pub correlation_min: f64,
+    /// From the caller's last word to the first of the answer; the simulator waits 500 ms of it to be sure that the
+    /// caller has finished.
+    pub response_ms_p50: f64,
+    /// Distance of arrivals from the 20 ms grid.
+    pub jitter_ms_p99: f64,
+    /// Times the caller's ear ran dry.
+    pub underruns: u64,
+    /// Interruptions.
+    pub barge_ins: u64,
+    /// From the caller's first word to the last old sample at the ear; 0 without interruptions.
+    pub barge_in_ms_max: f64,
+    /// Why calls failed.
+    pub failures: Vec<String>,
+}
+
+/// What the demonstration found.
+pub struct Demo {
+    /// The table's lines.
+    pub scenes: Vec<Scene>,
+    /// The generator's own reports, one a scene.
+    pub reports: Vec<Report>,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug)]
+pub enum Error {
+    /// A process did not start.
+    Start(StartError),
+    /// Calls could not be made.
+    Run(RunError),
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Start(e) => e.fmt(f),
+            Self::Run(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Starts relay and simulator and makes all calls at once. The processes' output goes to files in `logs`.
+///
+/// # Errors
+/// When a process does not start or the calls cannot be made at all.
+pub fn run(tandem: &Path, gemini_sim: &Path, logs: &Path) -> Result<Demo, Error> {
+    let voice = ["--voice", "parrot"];
+    let (_sim, sim) = start_sim(gemini_sim, &voice, &logs.join("gemini-sim.log")).map_err(Error::Start)?;
+    let (_tandem, url) = start_tandem(tandem, &sim, &[], &logs.join("tandem.log")).map_err(Error::Start)?;
+    let runs: Vec<_> = SCENES
+        .into_iter()
+        .map(|(_, calls, rate, playback, barge_in)| {
+            let options = Options {
+                url: url.clone(),
+                calls,
+                seconds: SECONDS,
+                rate,
+                audio: Audio::Speech,
+                expect: Expect::Parrot,
+                playback,
+                barge_in,
+                ..Options::default()
+            };
+            thread::spawn(move || callgen::run(options))
+        })
+        .collect();
+    let mut demo = Demo { scenes: Vec::new(), reports: Vec::new() };
+    for (run, (name, calls, rate, playback, _)) in runs.into_iter().zip(SCENES) {
+        let panicked =
+            |_| Err(RunError::Io { doing: "running calls", source: std::io::Error::other("panicked") });
+        let report = run.join().unwrap_or_else(panicked).map_err(Error::Run)?;
+        demo.scenes.push(Scene {
+            name,
+            rate_hz: rate.hz(),
+            playback: playback.name(),
+            calls,
+            calls_good: report.calls_good,
+            answers: report.answers,
+            correlation_min: report.correlation_min,
+            response_ms_p50: report.response_ms.p50,
+            jitter_ms_p99: report.jitter_ms.p99,
+            underruns: report.underruns,
+            barge_ins: report.barge_ins,
+            barge_in_ms_max: report.barge_in_ms.max,
+            failures: report.failures.keys().cloned().collect(),
+        });
+        demo.reports.push(report);
+    }
+    Ok(demo)
+}
+
+impl Demo {
+    /// Whether every call was good and every kind was heard to answer.
+    pub fn is_good(&self) -> bool {
+        self.scenes.iter().all(|scene| scene.calls_good == scene.calls as usize && scene.answers > 0)
+    }
+
+    /// The table.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{:<18} {:>5} {:>5} {:>8} {:>9} {:>12} {:>12} {:>10} {:>14}\n",
+            "calls",
+            "made",
+            "good",
+            "answers",
+            "likeness",
+            "response ms",
+            "jitter p99",
+            "underruns",
+            "barge-in ms"
+        );
+        for scene in &self.scenes {
+            let barge_in =
+                if scene.barge_ins > 0 { format!("{:.1}", scene.barge_in_ms_max) } else { "-".to_owned() };
+            // Writing to a String cannot fail.
+            _ = writeln!(
+                text,
+                "{:<18} {:>5} {:>5} {:>8} {:>9.3} {:>12.1} {:>12.2} {:>10} {:>14}",
+                scene.name,
+                scene.calls,
+                scene.calls_good,
+                scene.answers,
+                scene.correlation_min,
+                scene.response_ms_p50,
+                scene.jitter_ms_p99,
+                scene.underruns,
+                barge_in
+            );
+            for failure in &scene.failures {
+                _ = writeln!(text, "    failed: {failure}");
+            }
+        }
+        text
+    }
+}
+
+/// Writes a report beside the others.
+///
+/// # Errors
+/// A text with the file's name.
+pub fn write(path: &PathBuf, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
+}
