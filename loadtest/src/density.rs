@@ -165,10 +165,12 @@ pub fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Density, Erro
     let tandem = Side { process: &tandem, url: tandem_url, floor: false };
 
     let cpu = pairs(options, &tandem, &null, options.calls, &mut density, say)?;
-    density.us_per_frame_pair_rounds =
-        cpu.iter().map(|(relay, null)| (relay.us_per_frame_pair, null.us_per_frame_pair)).collect();
-    density.relay_us_per_frame_pair = median(cpu.iter().map(|(relay, _)| relay.us_per_frame_pair));
-    density.null_us_per_frame_pair = median(cpu.iter().map(|(_, null)| null.us_per_frame_pair));
+    density.us_per_frame_pair_rounds = cpu
+        .iter()
+        .map(|(relay, null)| (rounded(relay.us_per_frame_pair), rounded(null.us_per_frame_pair)))
+        .collect();
+    density.relay_us_per_frame_pair = rounded(median(cpu.iter().map(|(relay, _)| relay.us_per_frame_pair)));
+    density.null_us_per_frame_pair = rounded(median(cpu.iter().map(|(_, null)| null.us_per_frame_pair)));
     density.cpu_ratio =
         rounded(median(cpu.iter().map(|(relay, null)| relay.us_per_frame_pair / null.us_per_frame_pair)));
     for (calls, many) in [(1, false), (options.latency_calls, true)] {

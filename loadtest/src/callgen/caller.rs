@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 
 use super::ear::{Ear, TICK_NS};
 use super::options::Mix;
-use super::totals::{Progress, Totals};
+use super::totals::{Progress, Totals, record};
 use super::track::{Received, TrackCounts, Tracker};
 use super::turns::{Say, Turns};
 use super::worker::Plan;
@@ -180,9 +180,11 @@ impl Caller {
         progress.frames_received.fetch_add(self.frames_heard() - frames_before, Ordering::Relaxed);
         match &mut self.mind {
             Mind::Echo { tracker, .. } => {
-                let latency = &mut self.latency;
+                let (latency, rate_hz) = (&mut self.latency, self.rate_hz);
                 tracker.push(samples, now_ns, |arrival| {
                     totals.latency(now_ns, arrival.latency_ns);
+                    let offset_ns = arrival.offset_samples.max(0) as u64 * 1_000_000_000 / rate_hz;
+                    record(&mut totals.offset, offset_ns);
                     latency.saturating_record(arrival.latency_ns / 1000);
                 });
             }

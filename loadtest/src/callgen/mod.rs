@@ -1,11 +1,11 @@
 //! The call generator: N telephone calls as mod_audio_stream makes them, measured in their audio.
 //!
-//! Runs in: [`run`] starts callgen's worker threads ([`worker`]) and waits for them; everything below the workers
+//! Runs in: [`run`] starts callgen's worker threads (`worker`) and waits for them; everything below the workers
 //! is pure or belongs to one worker. Owns nothing after it has returned. Never used by the relay.
 //! Invariant: what is measured is measured where the caller is: at the socket, and in the audio itself.
 //!
-//! Way of a frame: [`caller`] says what is sent ([`mark`], [`source`], [`turns`]) → [`frame`] → [`socket`] → relay →
-//! [`socket`] → [`frame`], [`message`] → [`caller`] → [`ear`] (what is heard when), [`track`] (which frame was it),
+//! Way of a frame: `caller` says what is sent ([`mark`], [`source`], [`turns`]) → [`frame`] → `socket` → relay →
+//! `socket` → [`frame`], [`message`] → `caller` → [`ear`] (what is heard when), [`track`] (which frame was it),
 //! [`turns`] (is it the right answer) → [`totals`] → [`report`].
 
 pub mod args;

@@ -199,6 +199,9 @@ pub struct Report {
     pub foreign_frames: u64,
     /// Sending of a marked frame to the arrival of the message that holds its first millisecond.
     pub latency_ms: Spread,
+    /// Where in that message the frame begins: the delay of filters, and of messages that do not begin where frames
+    /// do. It comes on top of `latency_ms` at the ear.
+    pub offset_ms: Spread,
     /// How far arrivals are from their distance on the 20 ms grid.
     pub jitter_ms: Spread,
     /// TCP connect to 101.
@@ -287,6 +290,7 @@ impl Report {
             reordered_frames: sum(|call| call.reordered_frames),
             foreign_frames: sum(|call| call.foreign_frames),
             latency_ms: Spread::of(&totals.latency),
+            offset_ms: Spread::of(&totals.offset),
             jitter_ms: Spread::of(&totals.jitter),
             setup_ms: Spread::of(&totals.setup),
             underruns: sum(|call| call.underruns),

@@ -81,9 +81,10 @@ pub fn table(report: &Report) -> String {
 }
 
 /// The distributions of a report with the names they are shown under.
-pub fn spreads(report: &Report) -> [(&'static str, Spread); 9] {
+pub fn spreads(report: &Report) -> [(&'static str, Spread); 10] {
     [
         ("round trip ms", report.latency_ms),
+        ("offset in message ms", report.offset_ms),
         ("jitter ms", report.jitter_ms),
         ("set-up (to the 101) ms", report.setup_ms),
         ("response ms", report.response_ms),

@@ -46,6 +46,8 @@ pub struct Bin {
 pub struct Totals {
     /// Round trips.
     pub latency: Times,
+    /// Where in their messages frames begin.
+    pub offset: Times,
     /// Deviation of arrivals from their distance on the 20 ms grid.
     pub jitter: Times,
     /// Lateness of the generator's own sending.
@@ -63,6 +65,7 @@ impl Totals {
     pub fn new(epoch_ns: u64, bin_ns: u64, bins: usize) -> Self {
         Self {
             latency: times(),
+            offset: times(),
             jitter: times(),
             lateness: times(),
             setup: times(),
@@ -102,6 +105,7 @@ impl Totals {
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in [
             (&mut self.latency, &other.latency),
+            (&mut self.offset, &other.offset),
             (&mut self.jitter, &other.jitter),
             (&mut self.lateness, &other.lateness),
             (&mut self.setup, &other.setup),

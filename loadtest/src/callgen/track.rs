@@ -20,6 +20,9 @@ pub struct Arrival {
     pub frame: u64,
     /// From the sending of the frame to the arrival of the message that holds its first millisecond, in ns.
     pub latency_ns: u64,
+    /// Where in that message the frame begins, in samples: the delay of filters, and of messages that do not begin
+    /// where frames do; negative if the frame begins up to a millisecond before the message.
+    pub offset_samples: i64,
 }
 
 /// Counts of one call's marked audio, all in frames of 20 ms unless they say otherwise.
@@ -221,10 +224,11 @@ impl Tracker {
         let landmark = start + length / 20;
         let arrived = self.messages.iter().take_while(|(first, _)| *first <= landmark).last();
         let sent_at = self.sent_at.get(frame as usize % SEND_TIMES).copied();
-        if let (Some((_, at)), Some(sent_at), true) =
+        if let (Some((first, at)), Some(sent_at), true) =
             (arrived, sent_at, frame + SEND_TIMES as u64 > self.sent)
         {
-            found(Arrival { frame, latency_ns: at.saturating_sub(sent_at) });
+            let offset_samples = start as i64 - *first as i64;
+            found(Arrival { frame, latency_ns: at.saturating_sub(sent_at), offset_samples });
         }
     }
 
@@ -291,7 +295,7 @@ mod tests {
         }
         // In place: the message that holds a frame leaves when the frame is due, and takes 5 ms.
         let (_, arrivals) = played(SampleRate::Hz16000, 700, &order, 48, 320);
-        assert!(arrivals.iter().all(|a| a.latency_ns == 5_000_000));
+        assert!(arrivals.iter().all(|a| a.latency_ns == 5_000_000 && a.offset_samples == 48));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The null relay: the least that any relay of these protocols must do, so that the relay's CPU has a floor to be
 //! quoted against.
 //!
-//! Runs in: one thread, one mio loop ([`run`]). Owns every socket of its process. Never parses, never decodes,
+//! Runs in: one thread, one mio loop ([`NullRelay::run`]). Owns every socket of its process. Never parses, never decodes,
 //! never paces: opaque messages of the real sizes ([`crate::floor`]) are read on one side and written on the other.
 //! Invariant: a frame pair costs at most two reads and two writes, and a read that returned less than was asked for
 //! is not followed by another (edge-triggered: the socket is drained, new bytes bring a new edge).
