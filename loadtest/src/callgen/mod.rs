@@ -25,7 +25,6 @@ mod plot;
 pub mod report;
 mod socket;
 pub mod source;
-mod stand_in;
 pub mod table;
 pub mod totals;
 pub mod track;

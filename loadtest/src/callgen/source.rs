@@ -10,7 +10,7 @@ use tandem::base::SampleRate;
 
 use super::envelope::{self, Envelope};
 use super::options::{Audio, Expect, Options};
-use super::stand_in as speech;
+use crate::speech;
 
 /// The rate of the bundled speech.
 const SPEECH_RATE: SampleRate = SampleRate::Hz16000;
