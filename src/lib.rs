@@ -1,6 +1,8 @@
 //! Tandem: a voice media relay. A telephone switch opens one socket per call; Tandem answers it with a speaking AI,
 //! Google's Gemini Live API.
 //!
+//! Runs in: each module says where, in the second paragraph of its head.
+//!
 //! # Floors: a floor imports only floors below it
 //!
 //! | floor | modules | |

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
-use log::{error, info, warn};
+use log::{error, info};
 use mio::Poll;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -19,11 +18,10 @@ use signal_hook::iterator::Signals;
 use crate::call::Registry;
 use crate::call::machine::CallTerms;
 use crate::call::registry::Rate;
-use crate::codec::gemini::setup::SetupRequest;
-use crate::config::{AgentConfig, Config, GeminiConfig};
+use crate::config::Config;
 use crate::net::dial::{Dialer, Target};
 use crate::net::listener::Listener;
-use crate::net::{options, tls};
+use crate::net::tls;
 use crate::sync::rings::ring;
 use crate::sync::{Clock, Doorbell, Outbox, mailbox};
 use crate::telemetry::Counters;
@@ -36,11 +34,10 @@ use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
+use prerequisites::{cannot_listen, check_file_limit, gemini_target, setup_message};
 
-/// Descriptors that a call needs: its leg and its link.
-const DESCRIPTORS_PER_CALL: u64 = 2;
-/// Descriptors beside those of calls: polls, wakers, log, unfinished handshakes.
-const DESCRIPTORS_MORE: u64 = 320;
+mod prerequisites;
+
 /// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
 const STATUS_INTERRUPTED: i32 = 130;
 
@@ -434,82 +431,4 @@ fn start(name: &str, run: impl FnOnce() -> io::Result<()> + Send + 'static) -> i
             std::process::exit(1);
         }
     })
-}
-
-fn check_file_limit(max_calls: usize) {
-    let needed = max_calls as u64 * DESCRIPTORS_PER_CALL + DESCRIPTORS_MORE;
-    match options::raise_file_limit() {
-        Ok(limit) if limit < needed => warn!(
-            "the limit of open files is {limit}, and listen.max_calls = {max_calls} needs {needed}: calls beyond it will \
-             be shed; raise it with LimitNOFILE= in the systemd unit or ulimit -Hn"
-        ),
-        Ok(_) => {}
-        Err(problem) => warn!("the limit of open files cannot be raised: {problem}"),
-    }
-}
-
-fn cannot_listen(address: SocketAddr, problem: &io::Error) -> String {
-    let remedy = match problem.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "another program has the port: find it with `ss -ltnp 'sport = :{}'`, or set \
-             FREESWITCH_AUDIO_SOCKET_PORT to a free one",
-            address.port()
-        ),
-        io::ErrorKind::AddrNotAvailable => {
-            "the address is not of this machine: set AUDIO_SOCKET_HOST to one that is, or to 0.0.0.0"
-                .to_owned()
-        }
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one".to_owned()
-        }
-        _ => "check AUDIO_SOCKET_HOST and FREESWITCH_AUDIO_SOCKET_PORT".to_owned(),
-    };
-    format!("cannot listen on {address}: {problem}; {remedy}")
-}
-
-fn gemini_target(gemini: &GeminiConfig) -> Result<Target, String> {
-    let base = &gemini.base_url;
-    if gemini.api_key.is_none() && !base.is_loopback() {
-        return Err("no key for Gemini: set GEMINI_API_KEY (get one at https://aistudio.google.com/apikey), or try the \
-                    relay without one on the bundled simulator: make demo"
-            .into());
-    }
-    let scheme = if base.tls() { "wss" } else { "ws" };
-    let url = format!(
-        "{scheme}://{}{}/ws/google.ai.generativelanguage.{}.GenerativeService.BidiGenerateContent",
-        base.authority(),
-        base.path_prefix(),
-        gemini.api_version
-    );
-    let mut headers = Vec::new();
-    if let Some(key) = &gemini.api_key {
-        let mut value = HeaderValue::from_str(key.expose()).map_err(|_| {
-            "GEMINI_API_KEY holds characters that no HTTP header may have; copy it again".to_owned()
-        })?;
-        value.set_sensitive(true);
-        headers.push((HeaderName::from_static("x-goog-api-key"), value));
-    }
-    Ok(Target {
-        host: base.host().to_owned(),
-        port: base.port(),
-        tls: base.tls(),
-        url: url
-            .parse()
-            .map_err(|problem| format!("gemini.base_url does not make a URL ({url}): {problem}"))?,
-        headers,
-    })
-}
-
-fn setup_message(agent: &AgentConfig) -> String {
-    SetupRequest {
-        model: agent.model.clone(),
-        voice: agent.voice.clone(),
-        language: agent.language.clone(),
-        instructions: agent.instructions.clone(),
-        temperature: agent.temperature.map(|value| value as f32),
-        input_transcription: agent.input_transcription,
-        output_transcription: agent.output_transcription,
-        ..SetupRequest::default()
-    }
-    .to_json()
 }
