@@ -11,10 +11,10 @@ use ::base64::engine::simd::Simd;
 use criterion::{Criterion, Throughput};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use tandem::base::SampleRate;
+use tandem::base::{Mix, SampleRate};
 use tandem::codec::base64;
 use tandem::codec::gemini::{client, server};
-use tandem::codec::mod_audio_stream::{Mix, UplinkDecoder, playback};
+use tandem::codec::mod_audio_stream::{UplinkDecoder, playback};
 
 /// One thing done two ways; each returns a number that depends on all of the result.
 struct Pair {

@@ -31,7 +31,7 @@ fn no_ring_is_lost_whatever_the_interleaving() {
     model.preemption_bound = Some(3);
     model.check(|| {
         let shared = Arc::new(Shared {
-            pending: Pending::new(),
+            pending: Pending::default(),
             work: AtomicUsize::new(0),
             wakes: AtomicUsize::new(0),
             parked: Notify::new(),
@@ -67,7 +67,7 @@ fn no_ring_is_lost_whatever_the_interleaving() {
 #[test]
 fn rings_before_the_answer_wake_once() {
     loom::model(|| {
-        let pending = Arc::new(Pending::new());
+        let pending = Arc::new(Pending::default());
         let ringers: Vec<_> = (0..2)
             .map(|_| {
                 let pending = Arc::clone(&pending);

@@ -50,7 +50,7 @@ mod tests {
             for (lead, chunk) in [(60, 20), (0, 20), (200, 100), (4095, 4060)] {
                 let format = LegFormat::new(rate, lead, chunk);
                 assert_eq!(LegFormat::from_bits(format.to_bits()), format);
-                assert!(format.lead_ms >= format.chunk_ms && format.chunk_ms % 20 == 0);
+                assert!(format.lead_ms >= format.chunk_ms && format.chunk_ms.is_multiple_of(20));
             }
         }
     }

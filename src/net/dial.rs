@@ -72,12 +72,14 @@ impl fmt::Display for DialError {
     }
 }
 
+type HostPort = (String, u16);
+
 /// Connects; shared by all dial threads.
 pub struct Dialer {
     clock: Clock,
     connector: TlsConnector,
     config: WebSocketConfig,
-    addresses: Mutex<HashMap<(String, u16), (Vec<SocketAddr>, Instant)>>,
+    addresses: Mutex<HashMap<HostPort, (Vec<SocketAddr>, Instant)>>,
 }
 
 impl Dialer {

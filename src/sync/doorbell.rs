@@ -30,12 +30,12 @@ pub struct Doorbell {
 impl Doorbell {
     /// The bell of a thread that parks.
     pub fn for_parked(thread: Thread) -> Self {
-        Self { bell: Arc::new(Bell { pending: Pending::new(), wake: Wake::Unpark(thread) }) }
+        Self { bell: Arc::new(Bell { pending: Pending::default(), wake: Wake::Unpark(thread) }) }
     }
 
     /// The bell of a thread that waits in a mio poll; the waker must belong to that poll.
     pub fn for_poll(waker: mio::Waker) -> Self {
-        Self { bell: Arc::new(Bell { pending: Pending::new(), wake: Wake::Poll(waker) }) }
+        Self { bell: Arc::new(Bell { pending: Pending::default(), wake: Wake::Poll(waker) }) }
     }
 
     /// Says that there is work. Wakes the thread only when no earlier ring is still unanswered.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::base::limits::CHANNEL_MESSAGES;
 use crate::sync::Doorbell;
@@ -18,10 +18,7 @@ pub struct Mailbox<T> {
 impl<T> Mailbox<T> {
     /// The next message, if one waits. Never blocks, so senders never meet a blocked receiver and take no lock.
     pub fn take(&self) -> Option<T> {
-        match self.messages.try_recv() {
-            Ok(message) => Some(message),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.messages.try_recv().ok()
     }
 
     /// Whether a message waits.

@@ -7,17 +7,18 @@
 
 use super::atomics::{AtomicBool, Ordering};
 
-/// See the head of this file.
+/// See the head of this file. Not raised by default.
 pub struct Pending {
     raised: AtomicBool,
 }
 
-impl Pending {
-    /// A flag that is not raised.
-    pub fn new() -> Self {
+impl Default for Pending {
+    fn default() -> Self {
         Self { raised: AtomicBool::new(false) }
     }
+}
 
+impl Pending {
     /// Raises the flag. Returns whether the caller is the one who has to wake the consumer.
     pub fn raise(&self) -> bool {
         !self.raised.swap(true, Ordering::AcqRel)

@@ -23,6 +23,7 @@ struct Block {
 
 /// The shard's blocks.
 pub struct SpeechPool {
+    #[expect(clippy::vec_box, reason = "a queue passes blocks on by their pointers, not their 4 KiB")]
     free: Vec<Box<Block>>,
     in_use: usize,
     in_use_max: usize,
