@@ -20,7 +20,9 @@ use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::base::limits::{CLOSE_TIMEOUT_MS, LINK_MESSAGE_BYTES, LINK_READ_BYTES, MESSAGES_PER_PASS};
+use crate::base::limits::{
+    CLOSE_TIMEOUT_MS, LINK_BYTES_PER_PASS, LINK_MESSAGE_BYTES, LINK_READ_BYTES, MESSAGES_PER_PASS,
+};
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, Part};
 use crate::codec::gemini::client;
@@ -35,6 +37,9 @@ use speech::SpeechPool;
 const BELL: Token = Token(usize::MAX);
 /// How often waiting speech is moved on, against the 200 ms that `model_in` holds.
 const REFILL: Duration = Duration::from_millis(40);
+/// How long a link whose share of a pass was used up waits for the next one: a flood must not keep a core busy that the
+/// other calls need.
+const NEXT_SHARE: Duration = Duration::from_millis(1);
 /// Messages of a link that may be unreadable before the link is given up: one is a curiosity, a series is a peer that
 /// speaks something else.
 const GARBAGE_MAX: u32 = 8;
@@ -171,7 +176,7 @@ impl Gemini {
             }
             self.control.flush();
             timeout = if remembered {
-                Some(Duration::ZERO)
+                Some(NEXT_SHARE)
             } else if backlog || closing {
                 Some(REFILL)
             } else {
@@ -293,6 +298,7 @@ impl Gemini {
         {
             return self.drop_link(key, end);
         }
+        link.connection.allow(LINK_BYTES_PER_PASS);
         for _ in 0..MESSAGES_PER_PASS {
             match link.connection.read() {
                 Incoming::Message(Message::Close(frame)) => {
@@ -338,6 +344,7 @@ impl Gemini {
                 }
                 Incoming::Message(_) => {}
                 Incoming::Drained => return,
+                Incoming::Paused => break,
                 Incoming::Over(end) => return self.drop_link(key, end),
             }
         }
