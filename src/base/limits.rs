@@ -41,6 +41,12 @@ pub const LEG_READ_BYTES: usize = 4 * 1024;
 pub const LINK_READ_BYTES: usize = 8 * 1024;
 /// Messages taken from one socket in one pass, so that one call cannot starve the rest.
 pub const MESSAGES_PER_PASS: usize = 32;
+/// Bytes taken from a leg's socket in one pass: four frames of 20 ms at 48 kHz stereo, the largest there are, and few
+/// enough that as many empty frames as fit into them (2,700) cost the other legs a fraction of a millisecond.
+pub const LEG_BYTES_PER_PASS: usize = 16 * 1024;
+/// Bytes taken from a link's socket in one pass: half a second of the model's speech. A pass every millisecond reads
+/// 500 times faster than real time.
+pub const LINK_BYTES_PER_PASS: usize = 32 * 1024;
 /// Text messages a second that a leg may send, on average, before it is closed as a flood; DTMF reports and
 /// acknowledgements of plays come at 10 a second at most.
 pub const LEG_TEXTS_PER_SECOND: u32 = 50;

@@ -1,20 +1,22 @@
 //! Connecting to a WebSocket server: DNS, TCP, TLS and the upgrade under one deadline.
 //!
-//! Runs in: the dial threads, which it may block until the deadline. Owns a small cache of addresses.
-//! Never logs the request: its headers carry the key.
+//! Runs in: the dial threads, which it may block until the deadline (longer only while the system resolves a name).
+//! Owns a small cache of addresses. Never logs the request: its headers carry the key.
 //! Invariant: what it returns is upgraded, non-blocking and has the relay's socket options.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::os::fd::AsRawFd;
 
 use http::{HeaderName, HeaderValue, Request, Uri};
-use native_tls::TlsConnector;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use native_tls::{TlsConnector, TlsStream};
 use parking_lot::Mutex;
+use tungstenite::Error;
 use tungstenite::protocol::WebSocketConfig;
-use tungstenite::{Error, HandshakeError};
 
 use crate::base::Instant;
 use crate::net::options;
@@ -94,21 +96,19 @@ impl Dialer {
     /// The step that failed and why.
     pub fn connect(&self, target: &Target, deadline: Instant) -> Result<Connection, DialError> {
         let socket = self.connect_tcp(target, deadline)?;
-        let configure =
-            |socket: &TcpStream| options::apply(socket).and_then(|()| self.limit(socket, deadline));
-        configure(&socket).map_err(|error| timeout_or(error, "TCP", DialError::Connect))?;
+        let prepare = |socket: &TcpStream| {
+            options::apply(socket)?;
+            // A read that blocks has a time-out of its own, which a peer that drips bytes renews with each of them.
+            socket.set_nonblocking(true)?;
+            Readiness::of(socket, self.clock, deadline)
+        };
+        let mut ready = prepare(&socket).map_err(|error| DialError::Connect(error.to_string()))?;
         let stream = if target.tls {
-            let stream = self.connector.connect(&target.host, socket).map_err(|error| match error {
-                native_tls::HandshakeError::WouldBlock(_) => DialError::Timeout("TLS"),
-                native_tls::HandshakeError::Failure(error) => DialError::Tls(error.to_string()),
-            })?;
-            Stream::tls(stream)
+            Stream::tls(self.tls(target, socket, &mut ready)?)
         } else {
             Stream::plain(socket)
         };
-        self.limit(stream.socket(), deadline)
-            .map_err(|error| timeout_or(error, "the upgrade", DialError::Upgrade))?;
-        self.upgrade(target, stream)
+        self.upgrade(target, stream, &mut ready)
     }
 
     fn connect_tcp(&self, target: &Target, deadline: Instant) -> Result<TcpStream, DialError> {
@@ -150,17 +150,33 @@ impl Dialer {
         Ok(addresses)
     }
 
-    /// Lets the socket's blocking reads and writes end with the deadline.
-    fn limit(&self, socket: &TcpStream, deadline: Instant) -> io::Result<()> {
-        let left = deadline.since(self.clock.now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+    fn tls(
+        &self,
+        target: &Target,
+        socket: TcpStream,
+        ready: &mut Readiness,
+    ) -> Result<TlsStream<TcpStream>, DialError> {
+        use native_tls::HandshakeError;
+        let mut result = self.connector.connect(&target.host, socket);
+        loop {
+            match result {
+                Ok(stream) => return Ok(stream),
+                Err(HandshakeError::WouldBlock(middle)) => {
+                    ready.wait("TLS")?;
+                    result = middle.handshake();
+                }
+                Err(HandshakeError::Failure(error)) => return Err(DialError::Tls(error.to_string())),
+            }
         }
-        socket.set_read_timeout(Some(left))?;
-        socket.set_write_timeout(Some(left))
     }
 
-    fn upgrade(&self, target: &Target, stream: Stream) -> Result<Connection, DialError> {
+    fn upgrade(
+        &self,
+        target: &Target,
+        stream: Stream,
+        ready: &mut Readiness,
+    ) -> Result<Connection, DialError> {
+        use tungstenite::HandshakeError;
         let authority = target.url.authority().map_or(target.host.as_str(), |a| a.as_str());
         let mut request = Request::get(target.url.clone())
             .header("Host", authority)
@@ -173,25 +189,52 @@ impl Dialer {
         for (name, value) in &target.headers {
             request.headers_mut().insert(name, value.clone());
         }
-        let (socket, _) = tungstenite::client::client_with_config(request, stream, Some(self.config))
-            .map_err(|error| match error {
-                HandshakeError::Interrupted(_) => DialError::Timeout("the upgrade"),
-                HandshakeError::Failure(Error::Http(response)) => {
+        let mut result = tungstenite::client::client_with_config(request, stream, Some(self.config));
+        loop {
+            match result {
+                Ok((socket, _)) => return Ok(Connection::upgraded(socket)),
+                Err(HandshakeError::Interrupted(middle)) => {
+                    ready.wait("the upgrade")?;
+                    result = middle.handshake();
+                }
+                Err(HandshakeError::Failure(Error::Http(response))) => {
                     let status = response.status().as_u16();
-                    DialError::Refused(status, response.into_body().unwrap_or_default())
+                    return Err(DialError::Refused(status, response.into_body().unwrap_or_default()));
                 }
-                HandshakeError::Failure(Error::Io(error)) => {
-                    timeout_or(error, "the upgrade", DialError::Upgrade)
-                }
-                HandshakeError::Failure(error) => DialError::Upgrade(error.to_string()),
-            })?;
-        let nonblocking = |stream: &Stream| {
-            stream.socket().set_read_timeout(None::<Duration>)?;
-            stream.socket().set_write_timeout(None::<Duration>)?;
-            stream.set_nonblocking()
-        };
-        nonblocking(socket.get_ref()).map_err(|error| DialError::Upgrade(error.to_string()))?;
-        Ok(Connection::upgraded(socket))
+                Err(HandshakeError::Failure(error)) => return Err(DialError::Upgrade(error.to_string())),
+            }
+        }
+    }
+}
+
+/// Waits for a socket that does not block, up to the deadline.
+struct Readiness {
+    poll: Poll,
+    events: Events,
+    clock: Clock,
+    deadline: Instant,
+}
+
+impl Readiness {
+    fn of(socket: &TcpStream, clock: Clock, deadline: Instant) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(0), interest)?;
+        Ok(Self { poll, events: Events::with_capacity(1), clock, deadline })
+    }
+
+    /// Returns when the socket may have become readable or writable.
+    fn wait(&mut self, step: &'static str) -> Result<(), DialError> {
+        let left = self.deadline.since(self.clock.now());
+        if left.is_zero() {
+            return Err(DialError::Timeout(step));
+        }
+        match self.poll.poll(&mut self.events, Some(left)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                Err(DialError::Connect(error.to_string()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -199,5 +242,70 @@ fn timeout_or(error: io::Error, step: &'static str, other: impl FnOnce(String) -
     match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => DialError::Timeout(step),
         _ => other(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Connects to a server that answers the upgrade in these pieces, with this pause before each.
+    fn dial(pause: Duration, piece_bytes: usize) -> (Result<(), DialError>, u64) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        thread::spawn(move || {
+            let (mut socket, _) = listener.accept().expect("the dialler comes");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                socket.read_exact(&mut byte).expect("a request");
+                request.push(byte[0]);
+            }
+            let request = String::from_utf8(request).expect("ASCII");
+            let key =
+                request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).expect("a key");
+            let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+            let answer = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
+            );
+            for piece in answer.as_bytes().chunks(piece_bytes) {
+                thread::sleep(pause);
+                if socket.write_all(piece).is_err() {
+                    return;
+                }
+            }
+        });
+        let clock = Clock::new();
+        let connector = TlsConnector::new().expect("the system's TLS");
+        let dialer = Dialer::new(clock, connector, WebSocketConfig::default());
+        let target = Target {
+            host: "127.0.0.1".into(),
+            port: address.port(),
+            tls: false,
+            url: format!("ws://{address}/").parse().expect("a URL"),
+            headers: Vec::new(),
+        };
+        let begun = clock.now();
+        let result = dialer.connect(&target, begun.plus_ms(1_000)).map(drop);
+        (result, clock.now().since_ms(begun))
+    }
+
+    #[test]
+    fn an_answer_in_pieces_is_put_together() {
+        let (result, _) = dial(Duration::from_millis(20), 60);
+        assert!(result.is_ok(), "{result:?}");
+    }
+
+    #[test]
+    fn an_answer_that_drips_does_not_outlive_the_deadline() {
+        let (result, took_ms) = dial(Duration::from_millis(150), 5);
+        assert!(matches!(result, Err(DialError::Timeout("the upgrade"))), "{result:?}");
+        assert!((1_000..2_000).contains(&took_ms), "{took_ms} ms");
     }
 }

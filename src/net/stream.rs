@@ -1,9 +1,9 @@
-//! A non-blocking byte stream, with or without TLS, that knows when reading on is pointless.
+//! A non-blocking byte stream, with or without TLS, that knows when reading on is pointless, or more than its share.
 //!
-//! Runs in: the accept, telephony and gemini threads. Owns a socket.
-//! Never blocks once [`Stream::set_nonblocking`] was called.
-//! Invariant: after a read that brought less than was asked for, a plain socket is empty (epoll(7), "the read/write I/O
-//! space is exhausted"), so the next read says `WouldBlock` without a system call until [`Stream::rearm`].
+//! Runs in: the dial, accept, telephony and gemini threads. Owns a socket, which whoever made it has set non-blocking.
+//! Invariant: once registered, a plain socket is empty after a read that brought less than was asked for (epoll(7), "the
+//! read/write I/O space is exhausted"), so the next read says `WouldBlock` without a system call until
+//! [`Stream::rearm`]; and no more is read than [`Stream::allow`] allowed, whatever reads, and however often it tries.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,19 +22,36 @@ enum Transport {
 /// See the head of this file.
 pub struct Stream {
     transport: Transport,
+    /// A poll reports new bytes, so that a read may be left out.
+    registered: bool,
     drained: bool,
     ending: bool,
+    /// Bytes that may still be read in this pass.
+    allowance: usize,
+    /// A read was refused because the allowance was used up.
+    cut_short: bool,
 }
 
 impl Stream {
     /// A stream without TLS.
     pub fn plain(socket: TcpStream) -> Self {
-        Self { transport: Transport::Plain(socket), drained: false, ending: false }
+        Self::new(Transport::Plain(socket))
     }
 
     /// A stream whose TLS handshake is complete.
     pub fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self { transport: Transport::Tls(Box::new(stream)), drained: false, ending: false }
+        Self::new(Transport::Tls(Box::new(stream)))
+    }
+
+    fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            registered: false,
+            drained: false,
+            ending: false,
+            allowance: usize::MAX,
+            cut_short: false,
+        }
     }
 
     /// The socket below.
@@ -45,21 +62,29 @@ impl Stream {
         }
     }
 
-    /// Switches the socket to non-blocking reads and writes.
-    ///
-    /// # Errors
-    /// Those of `fcntl`.
-    pub fn set_nonblocking(&self) -> io::Result<()> {
-        self.socket().set_nonblocking(true)
-    }
-
     /// Registers the socket with a poll, edge-triggered, for reading and writing.
     ///
     /// # Errors
     /// Those of `epoll_ctl`.
-    pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut SourceFd(&self.socket().as_raw_fd()), token, interest)
+        registry.register(&mut SourceFd(&self.socket().as_raw_fd()), token, interest)?;
+        // The poll reports anew whatever is there already.
+        (self.registered, self.drained, self.ending) = (true, false, false);
+        Ok(())
+    }
+
+    /// Allows so many bytes to be read from now on; without it, reads are not limited. Beyond it a read says
+    /// `WouldBlock` and [`Stream::is_cut_short`] tells that it was for this reason.
+    pub fn allow(&mut self, bytes: usize) {
+        self.allowance = bytes;
+        self.cut_short = false;
+    }
+
+    /// Whether a read was refused since the last [`Stream::allow`] although the peer may have sent more, of which no
+    /// edge will tell.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
     }
 
     /// Says that the poll reported the socket readable; `ending` that the peer has closed its side, so that the end of
@@ -80,18 +105,31 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match &mut self.transport {
-            Transport::Plain(_) if self.drained => Err(io::ErrorKind::WouldBlock.into()),
+        if self.drained {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.allowance == 0 {
+            self.cut_short = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let share = into.len().min(self.allowance);
+        let into = &mut into[..share];
+        let read = match &mut self.transport {
             Transport::Plain(socket) => {
                 let read = socket.read(into);
-                self.drained = match &read {
-                    Ok(n) => *n < into.len() && !self.ending && *n > 0,
-                    Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-                };
+                self.drained = self.registered
+                    && match &read {
+                        Ok(n) => *n < into.len() && !self.ending && *n > 0,
+                        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+                    };
                 read
             }
             Transport::Tls(stream) => stream.read(into),
+        };
+        if let Ok(n) = read {
+            self.allowance -= n.min(self.allowance);
         }
+        read
     }
 }
 
@@ -115,17 +153,23 @@ impl Write for Stream {
 mod tests {
     use std::net::TcpListener;
 
+    use mio::Poll;
+
     use super::*;
 
-    fn pair() -> (TcpStream, Stream) {
+    /// A connection whose far end is registered with the poll.
+    fn pair() -> (TcpStream, Stream, Poll) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("listening");
-        (near, Stream::plain(listener.accept().expect("connected").0))
+        let mut stream = Stream::plain(listener.accept().expect("connected").0);
+        let poll = Poll::new().expect("a descriptor");
+        stream.register(poll.registry(), Token(0)).expect("open");
+        (near, stream, poll)
     }
 
     #[test]
     fn a_short_read_is_the_last_until_the_poll_reports_more() {
-        let (mut near, mut stream) = pair();
+        let (mut near, mut stream, _poll) = pair();
         near.write_all(b"abc").expect("connected");
         let mut into = [0; 8];
         assert_eq!(stream.read(&mut into).expect("readable"), 3);
@@ -136,13 +180,53 @@ mod tests {
     }
 
     #[test]
+    fn without_a_poll_that_would_report_more_every_read_asks_the_socket() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut near = TcpStream::connect(listener.local_addr().expect("bound")).expect("listening");
+        let mut stream = Stream::plain(listener.accept().expect("connected").0);
+        let mut into = [0; 8];
+        for piece in [b"abc", b"def"] {
+            near.write_all(piece).expect("connected");
+            assert_eq!(stream.read(&mut into).expect("readable"), 3);
+        }
+    }
+
+    #[test]
+    fn registering_forgets_what_was_known_of_the_end() {
+        let (mut near, mut stream, poll) = pair();
+        stream.rearm(true);
+        poll.registry().deregister(&mut SourceFd(&stream.socket().as_raw_fd())).expect("registered");
+        stream.register(poll.registry(), Token(1)).expect("open");
+        near.write_all(b"abc").expect("connected");
+        let mut into = [0; 8];
+        assert_eq!(stream.read(&mut into).expect("readable"), 3);
+        assert_eq!(stream.read(&mut into).unwrap_err().kind(), io::ErrorKind::WouldBlock, "no system call");
+    }
+
+    #[test]
     fn the_end_of_the_stream_is_seen_behind_a_short_read() {
-        let (mut near, mut stream) = pair();
+        let (mut near, mut stream, _poll) = pair();
         near.write_all(b"abc").expect("connected");
         drop(near);
         stream.rearm(true);
         let mut into = [0; 8];
         assert_eq!(stream.read(&mut into).expect("readable"), 3);
         assert_eq!(stream.read(&mut into).expect("the end"), 0);
+    }
+
+    #[test]
+    fn no_more_than_the_allowance_is_read_and_the_rest_is_not_forgotten() {
+        let (mut near, mut stream, _poll) = pair();
+        near.write_all(b"abcdefgh").expect("connected");
+        stream.allow(5);
+        let mut into = [0; 4];
+        assert_eq!(stream.read(&mut into).expect("readable"), 4);
+        assert_eq!(stream.read(&mut into).expect("one is left"), 1);
+        assert!(!stream.is_cut_short());
+        assert_eq!(stream.read(&mut into).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(stream.is_cut_short());
+        stream.allow(5);
+        assert_eq!(stream.read(&mut into).expect("readable"), 3);
+        assert!(!stream.is_cut_short());
     }
 }

@@ -19,6 +19,8 @@ pub enum Incoming {
     Message(Message),
     /// Nothing more until the poll reports the socket again.
     Drained,
+    /// The bytes allowed for this pass are read. There may be more, of which no edge will tell.
+    Paused,
     /// The connection is over and its socket can be dropped.
     Over(End),
 }
@@ -68,8 +70,14 @@ impl Connection {
     }
 
     /// The stream below.
-    pub fn stream(&self) -> &Stream {
-        self.socket.get_ref()
+    pub fn stream(&mut self) -> &mut Stream {
+        self.socket.get_mut()
+    }
+
+    /// Allows so many bytes to be read in this pass. A limit of messages alone would not do: tungstenite reads on
+    /// through any number of frames that make no message, empty fragments for example.
+    pub fn allow(&mut self, bytes: usize) {
+        self.socket.get_mut().allow(bytes);
     }
 
     /// Passes on what the poll reported, see [`Stream::rearm`].
@@ -87,7 +95,9 @@ impl Connection {
                 }
                 Incoming::Message(message)
             }
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Incoming::Drained,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                if self.socket.get_ref().is_cut_short() { Incoming::Paused } else { Incoming::Drained }
+            }
             Err(error) => Incoming::Over(end_of(error)),
         }
     }

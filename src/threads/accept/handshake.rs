@@ -147,7 +147,6 @@ impl Handshake {
     }
 
     fn request(&mut self, now: Instant, mut stream: Stream, mut head: Vec<u8>) -> io::Result<Next> {
-        stream.rearm(true);
         let mut piece = [0; 2048];
         loop {
             match stream.read(&mut piece) {
@@ -208,7 +207,6 @@ impl Handshake {
     /// Reads what the peer still sends, a little: closing with unread bytes would reset the connection and could take
     /// the answer with it.
     fn linger(&mut self, mut stream: Stream) -> Step {
-        stream.rearm(true);
         let mut piece = [0; 2048];
         for _ in 0..8 {
             match stream.read(&mut piece) {

@@ -20,7 +20,9 @@ use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::base::limits::{CLOSE_TIMEOUT_MS, LINK_MESSAGE_BYTES, LINK_READ_BYTES, MESSAGES_PER_PASS};
+use crate::base::limits::{
+    CLOSE_TIMEOUT_MS, LINK_BYTES_PER_PASS, LINK_MESSAGE_BYTES, LINK_READ_BYTES, MESSAGES_PER_PASS,
+};
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, Part};
 use crate::codec::gemini::client;
@@ -35,6 +37,9 @@ use speech::SpeechPool;
 const BELL: Token = Token(usize::MAX);
 /// How often waiting speech is moved on, against the 200 ms that `model_in` holds.
 const REFILL: Duration = Duration::from_millis(40);
+/// How long a link whose share of a pass was used up waits for the next one: a flood must not keep a core busy that the
+/// other calls need.
+const NEXT_SHARE: Duration = Duration::from_millis(1);
 /// Messages of a link that may be unreadable before the link is given up: one is a curiosity, a series is a peer that
 /// speaks something else.
 const GARBAGE_MAX: u32 = 8;
@@ -49,9 +54,7 @@ struct Link {
     call: CallId,
     number: LinkNumber,
     garbage: u32,
-    /// What the server said when it closed.
-    close: Option<LinkEnd>,
-    /// When a closing handshake has taken too long.
+    /// One side has closed: when the rest of the closing handshake has taken too long.
     close_by: Option<Instant>,
     /// Still to be read although no edge will come: the budget of a pass was used up.
     remembered: bool,
@@ -157,10 +160,10 @@ impl Gemini {
                     if event.is_readable() {
                         link.connection.rearm(event.is_read_closed());
                     }
-                    self.serve_link(event.token().0, &mut wake);
+                    self.serve_link(event.token().0, now, &mut wake);
                 }
             }
-            let remembered = self.serve_remembered(&mut wake);
+            let remembered = self.serve_remembered(now, &mut wake);
             let backlog = self.serve_calls(&mut wake);
             let closing = self.expire_closing(now);
             if wake.telephony {
@@ -171,7 +174,7 @@ impl Gemini {
             }
             self.control.flush();
             timeout = if remembered {
-                Some(Duration::ZERO)
+                Some(NEXT_SHARE)
             } else if backlog || closing {
                 Some(REFILL)
             } else {
@@ -215,6 +218,13 @@ impl Gemini {
                         call.release(&mut self.pool);
                         self.live_calls -= 1;
                     }
+                    // A link that was still being dialled when the call was given up may have come meanwhile, and
+                    // nobody is left to have it closed.
+                    for (_, link) in &mut self.links {
+                        if link.call == id {
+                            link.start_close(now);
+                        }
+                    }
                     self.control.send(ControlInput::Retired(id, Part::Gemini));
                 }
                 GeminiOrder::Stop => return false,
@@ -239,13 +249,11 @@ impl Gemini {
             self.tell(id, Fact::LinkGone(number, link_end(end)));
             return;
         }
-        let close = None;
         entry.insert(Link {
             connection,
             call: id,
             number,
             garbage: 0,
-            close,
             close_by: None,
             // TLS or tungstenite may hold bytes already for which no edge will come.
             remembered: true,
@@ -279,26 +287,34 @@ impl Gemini {
         if let Some(key) = self.find_link(id, number)
             && let Some(link) = self.links.get_mut(key)
         {
-            link.connection.close(CloseFrame { code: CloseCode::Normal, reason: "".into() });
-            link.close_by = Some(now.plus_ms(CLOSE_TIMEOUT_MS));
+            link.start_close(now);
         }
     }
 
     /// Reads and flushes one link.
-    fn serve_link(&mut self, key: usize, wake: &mut Wake) {
-        let Some(link) = self.links.get_mut(key) else { return };
+    fn serve_link(&mut self, key: usize, now: Instant, wake: &mut Wake) {
+        let Some(mut link) = self.links.get_mut(key) else { return };
         link.remembered = false;
         if !link.connection.is_idle()
             && let Err(end) = link.connection.flush()
         {
             return self.drop_link(key, end);
         }
+        link.connection.allow(LINK_BYTES_PER_PASS);
         for _ in 0..MESSAGES_PER_PASS {
             match link.connection.read() {
                 Incoming::Message(Message::Close(frame)) => {
                     let (code, reason) =
                         frame.map_or((None, String::new()), |f| (Some(f.code.into()), f.reason.to_string()));
-                    link.close = Some(LinkEnd::from_close(code, reason.as_bytes()));
+                    let end = LinkEnd::from_close(code, reason.as_bytes());
+                    // The link is over now; whether the server also ends its TCP connection, as it should (RFC 6455
+                    // section 7.1.1), the call does not wait to see.
+                    if link.close_by.replace(now.plus_ms(CLOSE_TIMEOUT_MS)).is_none() {
+                        let (call, number) = (link.call, link.number);
+                        self.link_gone(call, number, end);
+                    }
+                    let Some(same) = self.links.get_mut(key) else { return };
+                    link = same;
                 }
                 Incoming::Message(message @ (Message::Text(_) | Message::Binary(_))) => {
                     let id = link.call;
@@ -338,6 +354,7 @@ impl Gemini {
                 }
                 Incoming::Message(_) => {}
                 Incoming::Drained => return,
+                Incoming::Paused => break,
                 Incoming::Over(end) => return self.drop_link(key, end),
             }
         }
@@ -345,12 +362,12 @@ impl Gemini {
     }
 
     /// Goes on reading the links whose budget was used up. Returns whether there still are some.
-    fn serve_remembered(&mut self, wake: &mut Wake) -> bool {
+    fn serve_remembered(&mut self, now: Instant, wake: &mut Wake) -> bool {
         let mut key = 0;
         let mut again = false;
         while key < self.links.capacity() {
             if self.links.get(key).is_some_and(|link| link.remembered) {
-                self.serve_link(key, wake);
+                self.serve_link(key, now, wake);
                 again |= self.links.get(key).is_some_and(|link| link.remembered);
             }
             key += 1;
@@ -414,13 +431,25 @@ impl Gemini {
         if link.close_by.is_some() {
             return;
         }
-        if let Some(call) = self.call(link.call)
-            && call.link() == link.number
+        self.link_gone(link.call, link.number, link_end(end));
+    }
+
+    fn link_gone(&mut self, id: CallId, number: LinkNumber, end: LinkEnd) {
+        if let Some(call) = self.call(id)
+            && call.link() == number
         {
             call.disconnected();
         }
-        let end = link.close.unwrap_or_else(|| link_end(end));
-        self.tell(link.call, Fact::LinkGone(link.number, end));
+        self.tell(id, Fact::LinkGone(number, end));
+    }
+}
+
+impl Link {
+    fn start_close(&mut self, now: Instant) {
+        if self.close_by.is_none() {
+            self.connection.close(CloseFrame { code: CloseCode::Normal, reason: "".into() });
+            self.close_by = Some(now.plus_ms(CLOSE_TIMEOUT_MS));
+        }
     }
 }
 

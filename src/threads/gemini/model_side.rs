@@ -26,6 +26,8 @@ const MODEL_IN_FILL: usize = MODEL_IN_FRAMES * 3 / 4;
 const REPLAY_FROM_MS: u64 = 200;
 /// The longest audio message to the model.
 const CHUNK_MS_MAX: u32 = 100;
+/// The longest handle of a session that is kept; real ones have some hundred bytes.
+const HANDLE_BYTES_MAX: usize = 16 * 1024;
 const CHUNK_SAMPLES_MAX: usize = SampleRate::Hz16000.samples_in_ms(CHUNK_MS_MAX);
 
 /// What of the configuration the gemini thread needs.
@@ -60,6 +62,8 @@ pub struct ModelSide {
     live: bool,
     speaking: bool,
     overflowed: bool,
+    /// The present link's end was announced; said once, for control logs it.
+    going_away: bool,
 }
 
 impl ModelSide {
@@ -76,6 +80,7 @@ impl ModelSide {
             live: false,
             speaking: false,
             overflowed: false,
+            going_away: false,
         }
     }
 
@@ -93,6 +98,7 @@ impl ModelSide {
     pub fn connected(&mut self, link: LinkNumber) {
         self.link = link;
         self.live = false;
+        self.going_away = false;
     }
 
     /// The present link is gone; the caller's speech is kept from here on.
@@ -162,12 +168,16 @@ impl ModelSide {
         if message.turn_complete {
             fact(Fact::TurnComplete(link));
         }
-        if let Some(go_away) = &message.go_away {
+        if let Some(go_away) = &message.go_away
+            && !self.going_away
+        {
+            self.going_away = true;
             fact(Fact::GoAway(link, go_away.time_left.unwrap_or_default()));
         }
         if let Some(resumption) = &message.resumption
             && resumption.resumable
             && let Some(handle) = &resumption.new_handle
+            && handle.len() <= HANDLE_BYTES_MAX
         {
             fact(Fact::Resumable(link, handle.to_string()));
         }

@@ -1,7 +1,8 @@
 //! Speech that waits: a queue of decoded audio per call and direction, in blocks from the shard's pool.
 //!
 //! Runs in: the gemini thread. Owns the blocks. Never drops, speeds up or garbles audio: full is said.
-//! Invariant: blocks in use never exceed the pool's limit, and a queue knows exactly how much audio it holds.
+//! Invariant: blocks in use never exceed the pool's limit, nor those of one queue what its limit of time can fill, so that
+//! one call cannot take the others' share; and a queue knows exactly how much audio it holds.
 
 use std::collections::VecDeque;
 
@@ -9,6 +10,11 @@ use crate::base::{Frame, SampleRate, Turn};
 
 /// Samples in a block: 80 ms at 24 kHz, about what one message of Gemini brings.
 const BLOCK_SAMPLES: usize = SampleRate::Hz24000.samples_in_ms(80);
+/// The shortest time that fills a block: at 48 kHz.
+const BLOCK_MS_MIN: usize = BLOCK_SAMPLES / SampleRate::Hz48000.samples_in_ms(1);
+/// Blocks of a queue beyond those that its limit of time fills: each turn's end and each change of the rate leaves one
+/// partly empty. The model speaks at 24 kHz, where a queue uses half of its blocks for audio; the others are for this too.
+const PARTLY_EMPTY_MAX: usize = 64;
 /// Free blocks that are kept for later; 2 MiB.
 const FREE_BLOCKS_MAX: usize = 512;
 
@@ -73,6 +79,7 @@ pub enum Taken {
 /// See the head of this file.
 pub struct SpeechQueue {
     blocks: VecDeque<Box<Block>>,
+    blocks_max: usize,
     queued_us: u64,
     queued_us_max: u64,
 }
@@ -80,7 +87,8 @@ pub struct SpeechQueue {
 impl SpeechQueue {
     /// A queue for at most `ms` milliseconds of audio.
     pub fn new(ms: u64) -> Self {
-        Self { blocks: VecDeque::new(), queued_us: 0, queued_us_max: ms * 1000 }
+        let blocks_max = (ms as usize).div_ceil(BLOCK_MS_MIN) + PARTLY_EMPTY_MAX;
+        Self { blocks: VecDeque::new(), blocks_max, queued_us: 0, queued_us_max: ms * 1000 }
     }
 
     /// Milliseconds of audio that wait.
@@ -110,7 +118,7 @@ impl SpeechQueue {
         let mut rest = samples;
         while !rest.is_empty() {
             if self.blocks.back().is_none_or(|b| b.len == BLOCK_SAMPLES || b.rate != rate || b.end) {
-                self.blocks.push_back(pool.get(rate).ok_or(Full)?);
+                self.add_block(pool, rate)?;
             }
             let Some(block) = self.blocks.back_mut() else { return Err(Full) };
             let fit = rest.len().min(BLOCK_SAMPLES - block.len);
@@ -125,8 +133,9 @@ impl SpeechQueue {
     /// Marks an end behind what waits. Without room for the mark it is left out: the queue is about to be given up.
     pub fn push_end(&mut self, pool: &mut SpeechPool, rate: SampleRate) {
         if self.blocks.back().is_none_or(|block| block.end) {
-            let Some(block) = pool.get(rate) else { return };
-            self.blocks.push_back(block);
+            if self.add_block(pool, rate).is_err() {
+                return;
+            }
         }
         if let Some(block) = self.blocks.back_mut() {
             block.end = true;
@@ -193,6 +202,14 @@ impl SpeechQueue {
         self.queued_us = 0;
     }
 
+    fn add_block(&mut self, pool: &mut SpeechPool, rate: SampleRate) -> Result<(), Full> {
+        if self.blocks.len() >= self.blocks_max {
+            return Err(Full);
+        }
+        self.blocks.push_back(pool.get(rate).ok_or(Full)?);
+        Ok(())
+    }
+
     fn drop_front(&mut self, pool: &mut SpeechPool) {
         if let Some(block) = self.blocks.pop_front() {
             pool.put(block);
@@ -240,6 +257,21 @@ mod tests {
         other.clear(&mut pool);
         queue.clear(&mut pool);
         assert_eq!(pool.in_use, 0);
+    }
+
+    #[test]
+    fn crumbs_of_audio_cannot_take_the_blocks_of_other_calls() {
+        let mut pool = SpeechPool::new(64 << 20);
+        let mut queue = SpeechQueue::new(1_000);
+        let blocks_max = 1_000 / 40 + PARTLY_EMPTY_MAX;
+        let rates = [SampleRate::Hz16000, SampleRate::Hz24000].into_iter().cycle();
+        let taken = rates.take_while(|&rate| queue.push(&mut pool, rate, &[1]).is_ok()).count();
+        assert_eq!((taken, pool.in_use), (blocks_max, blocks_max), "a block each");
+        queue.clear(&mut pool);
+        for _ in 0..1_000 {
+            queue.push_end(&mut pool, RATE);
+        }
+        assert_eq!(pool.in_use, blocks_max, "ends are bounded as well");
     }
 
     #[test]

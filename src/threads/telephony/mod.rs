@@ -15,7 +15,9 @@ use mio::{Events, Poll, Token};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Bytes, Message};
 
-use crate::base::limits::{CLOSE_TIMEOUT_MS, LEG_MESSAGE_BYTES, LEG_READ_BYTES, MESSAGES_PER_PASS};
+use crate::base::limits::{
+    CLOSE_TIMEOUT_MS, LEG_BYTES_PER_PASS, LEG_MESSAGE_BYTES, LEG_READ_BYTES, MESSAGES_PER_PASS,
+};
 use crate::base::{CallId, Instant};
 use crate::call::Fact;
 use crate::call::events::LegEnd;
@@ -171,7 +173,7 @@ impl Telephony {
         true
     }
 
-    fn add(&mut self, new: NewLeg, now: Instant) {
+    fn add(&mut self, mut new: NewLeg, now: Instant) {
         let slot = new.id.slot as usize;
         let registered = new.stream.register(self.parts.poll.registry(), Token(slot));
         if let Err(error) = registered {
@@ -225,6 +227,7 @@ impl Telephony {
     fn read(&mut self, slot: usize, now: Instant, heard: &mut bool) -> Option<LegEnd> {
         let counters = Arc::clone(&self.parts.counters);
         let socket = self.sockets[slot].as_mut()?;
+        socket.connection.allow(LEG_BYTES_PER_PASS);
         for _ in 0..MESSAGES_PER_PASS {
             let message = match socket.connection.read() {
                 Incoming::Message(message) => message,
@@ -232,6 +235,7 @@ impl Telephony {
                     socket.remembered = false;
                     return None;
                 }
+                Incoming::Paused => return None,
                 Incoming::Over(end) => return Some(socket.ended(end, &counters)),
             };
             socket.heard_at = now;
