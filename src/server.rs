@@ -90,15 +90,14 @@ pub fn run(config: &Config) -> Result<(), String> {
 pub struct Handle {
     clock: Clock,
     registry: Arc<Registry>,
-    accept: Outbox<AcceptOrder>,
     control: Outbox<ControlInput>,
 }
 
 impl Handle {
-    /// Stops accepting; running calls may go on for `timeout`.
+    /// Refuses new calls; running ones may go on for `timeout`. The door stays open meanwhile, so that a switch or a
+    /// proxy is told at once, and why, in place of a refused or reset connection.
     pub fn drain(&mut self, timeout: Duration) {
         self.registry.drain();
-        self.accept.send(AcceptOrder::Stop);
         let by = self.clock.now().plus_us(timeout.as_micros() as u64);
         self.control.send(ControlInput::Drain(by));
     }
@@ -192,15 +191,15 @@ impl Server {
         Handle {
             clock: self.clock,
             registry: Arc::clone(&self.registry),
-            accept: self.accept.clone(),
             control: self.control.clone(),
         }
     }
 
     /// Waits until it has been drained and every thread has ended.
-    pub fn join(self) {
+    pub fn join(mut self) {
         // A thread that panicked has said so; there is nothing to add.
         _ = self.control_thread.join();
+        self.accept.send(AcceptOrder::Stop);
         for thread in self.threads {
             _ = thread.join();
         }

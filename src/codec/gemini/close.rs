@@ -106,7 +106,8 @@ impl LinkEndKind {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Normal => "Gemini closed the link in order; nothing to do",
-            Self::BadKey => "Gemini refused the API key: check GEMINI_API_KEY (no quotes, no spaces)",
+            // No colon behind "key": what follows one is taken for the key itself and is cut out of the log.
+            Self::BadKey => "Gemini refused the API key; check GEMINI_API_KEY (no quotes, no spaces)",
             Self::KeyExpired => "the API key has expired: create a new one and set GEMINI_API_KEY",
             Self::PermissionDenied => {
                 "the key may not use this API or model: enable the Generative Language API for its project and check \

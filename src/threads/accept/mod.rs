@@ -41,7 +41,7 @@ const ACCEPTS_PER_PASS: usize = 64;
 
 /// What the thread is told.
 pub enum AcceptOrder {
-    /// Stop listening; refuse nothing more, accept nothing more, end the thread.
+    /// Stop listening and end the thread: the last call is over.
     Stop,
 }
 

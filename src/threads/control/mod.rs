@@ -91,7 +91,8 @@ impl Control {
             self.take_retired(now);
             let deadline = self.tick(now);
             let sent = self.flush();
-            if self.drain_by.is_some() && self.live == 0 {
+            // Asked of the registry, because a call admitted just before it was drained may not have been offered yet.
+            if self.drain_by.is_some() && self.parts.registry.live_calls() == 0 {
                 break;
             }
             if !self.parts.own.is_rung() {
