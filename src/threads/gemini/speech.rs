@@ -41,6 +41,11 @@ impl SpeechPool {
         Self { free: Vec::new(), in_use: 0, in_use_max: bytes / size_of::<Block>() }
     }
 
+    /// Blocks that hold speech, of all calls together.
+    pub fn blocks_in_use(&self) -> usize {
+        self.in_use
+    }
+
     fn get(&mut self, rate: SampleRate) -> Option<Box<Block>> {
         if self.in_use >= self.in_use_max {
             return None;
