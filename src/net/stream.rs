@@ -5,7 +5,7 @@
 //! read/write I/O space is exhausted"), so the next read says `WouldBlock` without a system call until
 //! [`Stream::rearm`]; and no more is read than [`Stream::allow`] allowed, whatever reads, and however often it tries.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 
@@ -30,7 +30,14 @@ pub struct Stream {
     allowance: usize,
     /// A read was refused because the allowance was used up.
     cut_short: bool,
+    /// What a read brought beyond the room that it was given, from `spilled_taken` on.
+    spilled: Vec<u8>,
+    spilled_taken: usize,
 }
+
+/// tungstenite offers the room that its buffer happens to have left, often a few bytes; with this much more, one system
+/// call fetches the message and proves that the socket is empty.
+const SPILL_BYTES: usize = 2048;
 
 impl Stream {
     /// A stream without TLS.
@@ -51,7 +58,22 @@ impl Stream {
             ending: false,
             allowance: usize::MAX,
             cut_short: false,
+            spilled: Vec::new(),
+            spilled_taken: 0,
         }
+    }
+
+    /// Gives out what an earlier read brought too much.
+    fn take_spilled(&mut self, into: &mut [u8]) -> usize {
+        let waiting = &self.spilled[self.spilled_taken..];
+        let n = waiting.len().min(into.len());
+        into[..n].copy_from_slice(&waiting[..n]);
+        self.spilled_taken += n;
+        if self.spilled_taken == self.spilled.len() {
+            self.spilled.clear();
+            self.spilled_taken = 0;
+        }
+        n
     }
 
     /// The socket below.
@@ -105,6 +127,9 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if !self.spilled.is_empty() {
+            return Ok(self.take_spilled(into));
+        }
         if self.drained {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -115,21 +140,28 @@ impl Read for Stream {
         let share = into.len().min(self.allowance);
         let into = &mut into[..share];
         let read = match &mut self.transport {
-            Transport::Plain(socket) => {
-                let read = socket.read(into);
-                self.drained = self.registered
-                    && match &read {
-                        Ok(n) => *n < into.len() && !self.ending && *n > 0,
-                        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-                    };
+            Transport::Plain(socket) if self.registered => {
+                let mut spill = [0; SPILL_BYTES];
+                let spill = &mut spill[..SPILL_BYTES.min(self.allowance - share)];
+                let asked = into.len() + spill.len();
+                let read = socket.read_vectored(&mut [IoSliceMut::new(into), IoSliceMut::new(spill)]);
+                self.drained = match &read {
+                    Ok(n) => *n < asked && !self.ending && *n > 0,
+                    Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+                };
+                if let Ok(n) = read
+                    && n > into.len()
+                {
+                    self.spilled.extend_from_slice(&spill[..n - into.len()]);
+                }
                 read
             }
+            Transport::Plain(socket) => socket.read(into),
             Transport::Tls(stream) => stream.read(into),
         };
-        if let Ok(n) = read {
-            self.allowance -= n.min(self.allowance);
-        }
-        read
+        let n = read?;
+        self.allowance -= n.min(self.allowance);
+        Ok(n.min(into.len()))
     }
 }
 
