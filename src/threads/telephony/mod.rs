@@ -250,7 +250,7 @@ impl Telephony {
                     socket.closed_with = Some(frame.map_or(1005, |frame| frame.code.into()));
                     Received::Done
                 }
-                _ => Received::Done,
+                _ => socket.leg.receive_ping(now),
             };
             match received {
                 Received::Done => {}
@@ -259,15 +259,13 @@ impl Telephony {
                     let id = socket.leg.id();
                     self.parts.control.send(ControlInput::Fact(id, Fact::Identified(fields)));
                 }
-                Received::Flood => {
+                Received::Flood if socket.closing.is_none() => {
                     counters.leg_text_floods.increment();
-                    let end = LegEnd::Protocol("a flood of text messages".into());
-                    socket.start_close(
-                        &LegClose::new(LegCloseCode::PolicyViolation, "too much text"),
-                        end,
-                        now,
-                    );
+                    let end = LegEnd::Protocol("a flood of texts or pings".into());
+                    let close = LegClose::new(LegCloseCode::PolicyViolation, "too many texts or pings");
+                    socket.start_close(&close, end, now);
                 }
+                Received::Flood => {}
             }
         }
         None
@@ -313,6 +311,9 @@ impl Telephony {
     fn give_up(&mut self, slot: usize, end: LegEnd) {
         if let Some(socket) = self.sockets[slot].take() {
             self.live -= 1;
+            if socket.leg.has_run_ahead() {
+                self.parts.counters.leg_audio_floods.increment();
+            }
             self.tell(socket.leg.id(), Fact::LegGone(end));
         }
     }
