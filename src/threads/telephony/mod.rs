@@ -343,6 +343,13 @@ impl Socket {
         }
     }
 
+    /// The last word to a peer with which there is nothing more to agree on: it is not waited for.
+    fn say_close(&mut self, code: LegCloseCode, why: &str) {
+        let close = LegClose::new(code, why);
+        let frame = CloseFrame { code: close.code().code().into(), reason: close.reason().into() };
+        self.connection.close(frame);
+    }
+
     /// How the leg ended, given how its connection did.
     fn ended(&mut self, end: End, counters: &Counters) -> LegEnd {
         if let Some((end, _)) = &self.closing {
@@ -354,10 +361,12 @@ impl Socket {
             End::Dropped(what) => LegEnd::Dropped(what),
             End::TooBig(what) => {
                 counters.leg_messages_too_big.increment();
+                self.say_close(LegCloseCode::MessageTooBig, "the message is longer than 64 KiB");
                 LegEnd::Protocol(what)
             }
             End::Protocol(what) => {
                 counters.leg_protocol_errors.increment();
+                self.say_close(LegCloseCode::ProtocolError, &what);
                 LegEnd::Protocol(what)
             }
         }
