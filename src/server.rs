@@ -248,6 +248,7 @@ impl Builder<'_> {
             dialer,
             shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
             control.clone(),
+            Arc::clone(self.counters),
         );
         let controller = Control::new(ControlParts {
             inbox: control_inbox,

@@ -47,11 +47,18 @@ pub const LEG_BYTES_PER_PASS: usize = 16 * 1024;
 /// Bytes taken from a link's socket in one pass: half a second of the model's speech. A pass every millisecond reads
 /// 500 times faster than real time.
 pub const LINK_BYTES_PER_PASS: usize = 32 * 1024;
-/// Text messages a second that a leg may send, on average, before it is closed as a flood; DTMF reports and
+/// Text messages and pings a second that a leg may send, on average, before it is closed as a flood; DTMF reports and
 /// acknowledgements of plays come at 10 a second at most.
 pub const LEG_TEXTS_PER_SECOND: u32 = 50;
-/// Text messages that a leg may send at once before the average counts.
+/// Text messages and pings that a leg may send at once before the average counts.
 pub const LEG_TEXT_BURST: u32 = 200;
+
+/// Milliseconds of audio that a leg may send at once: what a switch has piled up behind a connection that just survived
+/// [`TCP_USER_TIMEOUT_MS`].
+pub const CALLER_AHEAD_MS_MAX: u64 = TCP_USER_TIMEOUT_MS as u64;
+/// How many times faster than real time a leg is read beyond that; the rest waits in its socket. A switch that sends
+/// 48 kHz where 8 kHz is configured seems six times too fast, and is to be heard, if slowly.
+pub const CALLER_SPEED_MAX: u64 = 8;
 
 /// Milliseconds that an unacknowledged byte may wait on any socket before the kernel ends it (`TCP_USER_TIMEOUT`).
 pub const TCP_USER_TIMEOUT_MS: u32 = 10_000;

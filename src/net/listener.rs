@@ -6,7 +6,7 @@
 //! not stay in the backlog and wake the loop for ever.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use mio::{Interest, Registry, Token};
@@ -21,6 +21,8 @@ pub enum Accepted {
     Connection(TcpStream, SocketAddr),
     /// A connection was closed because no descriptor is left.
     Shed,
+    /// No descriptor is left, not even the spare one: connections wait, of which no edge will tell.
+    Starved,
     /// A connection ended before it was accepted.
     Gone,
     /// Nothing more for now.
@@ -63,16 +65,26 @@ impl Listener {
         registry.register(&mut self.socket, token, Interest::READABLE)
     }
 
-    /// The next connection.
-    pub fn accept(&mut self) -> Accepted {
+    /// The next connection. One that has to be shed is sent `goodbye`.
+    pub fn accept(&mut self, goodbye: &[u8]) -> Accepted {
+        if self.spare.is_none() {
+            self.spare = spare();
+        }
         match self.socket.accept() {
             Ok((socket, peer)) => Accepted::Connection(socket.into(), peer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::None,
             Err(error) if is_out_of_descriptors(&error) => {
                 self.spare = None;
-                let shed = self.socket.accept().is_ok();
+                // Another thread may take the descriptor first.
+                let shed = self.socket.accept().map(|(mut socket, _)| {
+                    _ = socket.write(goodbye);
+                });
                 self.spare = spare();
-                if shed { Accepted::Shed } else { Accepted::None }
+                match shed {
+                    Ok(()) => Accepted::Shed,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::None,
+                    Err(_) => Accepted::Starved,
+                }
             }
             Err(_) => Accepted::Gone,
         }

@@ -29,11 +29,13 @@ pub enum RefusalReason {
     Draining = 9,
     /// Valid HTTP that does not ask for a WebSocket.
     NotWebSocket = 10,
+    /// The peer left before its handshake was complete.
+    Abandoned = 11,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 11] = [
+    pub const ALL: [RefusalReason; 12] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -45,6 +47,7 @@ impl RefusalReason {
         Self::Descriptors,
         Self::Draining,
         Self::NotWebSocket,
+        Self::Abandoned,
     ];
 
     /// The value of the label `reason` of `tandem_refusals_total`.
@@ -61,11 +64,12 @@ impl RefusalReason {
             Self::Descriptors => "descriptors",
             Self::Draining => "draining",
             Self::NotWebSocket => "not_websocket",
+            Self::Abandoned => "abandoned",
         }
     }
 
     /// Status code and reason phrase of the answer (RFC 9110 section 15, RFC 6585 section 4), or `None` where there is
-    /// no HTTP to answer in: after a failed TLS handshake.
+    /// no HTTP to answer in: after a failed TLS handshake, or nobody.
     pub const fn http_status(self) -> Option<(u16, &'static str)> {
         Some(match self {
             Self::AddressNotAllowed => (403, "Forbidden"),
@@ -77,7 +81,7 @@ impl RefusalReason {
             Self::BadRequest => (400, "Bad Request"),
             Self::HandshakeTimeout => (408, "Request Timeout"),
             Self::NotWebSocket => (426, "Upgrade Required"),
-            Self::TlsFailed => return None,
+            Self::TlsFailed | Self::Abandoned => return None,
         })
     }
 
@@ -97,6 +101,7 @@ impl RefusalReason {
             Self::TlsFailed => "the TLS handshake failed",
             Self::Descriptors => "out of file descriptors (raise the limit with ulimit -n or LimitNOFILE=)",
             Self::Draining => "the relay is shutting down",
+            Self::Abandoned => "the peer left before its handshake was complete",
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }
     }
@@ -128,9 +133,10 @@ mod tests {
     }
 
     #[test]
-    fn only_a_failed_tls_handshake_has_no_status() {
+    fn only_a_failed_tls_handshake_and_a_peer_that_left_have_no_status() {
         for reason in RefusalReason::ALL {
-            assert_eq!(reason.http_status().is_none(), reason == RefusalReason::TlsFailed);
+            let nobody_to_tell = matches!(reason, RefusalReason::TlsFailed | RefusalReason::Abandoned);
+            assert_eq!(reason.http_status().is_none(), nobody_to_tell);
             assert!(reason.http_status().is_none_or(|(status, _)| (400..=599).contains(&status)));
         }
     }

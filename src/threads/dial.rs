@@ -17,6 +17,7 @@ use crate::call::Fact;
 use crate::codec::gemini::close::LinkEnd;
 use crate::net::dial::{DialError, Dialer};
 use crate::sync::Outbox;
+use crate::telemetry::Counters;
 use crate::threads::messages::{ControlInput, DialRequest, GeminiOrder};
 
 /// Links connected at once. Each takes a thread for some 100 ms, so this many renew 50 links within a second.
@@ -30,6 +31,7 @@ struct Shared {
     dialer: Arc<Dialer>,
     gemini: Vec<Outbox<GeminiOrder>>,
     control: Outbox<ControlInput>,
+    counters: Arc<Counters>,
     requests: Receiver<DialRequest>,
     idle: Arc<AtomicUsize>,
     running: Arc<AtomicUsize>,
@@ -43,12 +45,18 @@ pub struct DialPool {
 
 impl DialPool {
     /// A pool without threads.
-    pub fn new(dialer: Dialer, gemini: Vec<Outbox<GeminiOrder>>, control: Outbox<ControlInput>) -> Self {
+    pub fn new(
+        dialer: Dialer,
+        gemini: Vec<Outbox<GeminiOrder>>,
+        control: Outbox<ControlInput>,
+        counters: Arc<Counters>,
+    ) -> Self {
         let (queue, requests) = crossbeam_channel::bounded(CHANNEL_MESSAGES);
         let shared = Shared {
             dialer: Arc::new(dialer),
             gemini,
             control,
+            counters,
             requests,
             idle: Arc::default(),
             running: Arc::default(),
@@ -96,10 +104,12 @@ impl Shared {
         let DialRequest { id, link, target, setup, deadline, shard } = request;
         match self.dialer.connect(&target, deadline) {
             Ok(connection) => {
+                self.counters.links_opened.increment();
                 let connection = Box::new(connection);
                 self.gemini[shard].send(GeminiOrder::Connected { id, link, connection, setup });
             }
             Err(error) => {
+                self.counters.link_dial_failures.increment();
                 debug!("call {id}: link {link}: {error}");
                 let end = match &error {
                     DialError::Refused(status, body) => LinkEnd::from_http_status(*status, body),

@@ -76,6 +76,20 @@ impl Handshake {
         self.refused
     }
 
+    /// Whether the socket is gone.
+    pub fn is_over(&self) -> bool {
+        self.stage.is_none()
+    }
+
+    /// Says why it is given up, to a peer that has begun to speak HTTP.
+    pub fn time_out(self, why: &str) {
+        if let Some(Stage::Request(mut stream, _)) = self.stage {
+            // The last word: whether the peer hears it is its own affair.
+            _ = stream.write(&refusal(RefusalReason::HandshakeTimeout, why));
+            _ = stream.socket().shutdown(Shutdown::Write);
+        }
+    }
+
     /// Goes on as far as the socket allows.
     pub fn step(&mut self, now: Instant, tls: Option<&TlsAcceptor>) -> Step {
         loop {
@@ -148,16 +162,21 @@ impl Handshake {
 
     fn request(&mut self, now: Instant, mut stream: Stream, mut head: Vec<u8>) -> io::Result<Next> {
         let mut piece = [0; 2048];
+        let mut seen;
         loop {
             match stream.read(&mut piece) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) => head.extend_from_slice(&piece[..n]),
+                Ok(n) => {
+                    // The end of the head may have begun in the bytes before.
+                    seen = head.len().saturating_sub(3);
+                    head.extend_from_slice(&piece[..n]);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Next::Wait(Stage::Request(stream, head)));
                 }
                 Err(error) => return Err(error),
             }
-            if let Some(length) = head_length(&head) {
+            if let Some(length) = head_length(&head[seen..]).map(|length| seen + length) {
                 let behind = head.split_off(length);
                 return Ok(match parse(&head) {
                     Ok((facts, answer)) => Next::Done(Step::Upgrade(Box::new(Upgrade {

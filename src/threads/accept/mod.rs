@@ -1,7 +1,7 @@
 //! The accept thread: the door. Listens, finishes handshakes, admits calls and hands them to their threads.
 //!
 //! Runs in: one accept thread. Owns the listening socket and unfinished handshakes.
-//! Never blocks but in its poll; decides from memory.
+//! Never blocks but in its poll, and while the mailbox of a thread is full; decides from memory.
 //! Invariant: a call exists from the moment of its 101, with its rings at telephony, dsp and gemini and its offer at
 //! control, in that order of need; whoever is refused is told why and counted.
 
@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use log::{debug, warn};
@@ -38,6 +39,9 @@ const BELL: Token = Token(usize::MAX);
 const LISTENER: Token = Token(usize::MAX - 1);
 /// Connections accepted in one pass, before handshakes get their turn.
 const ACCEPTS_PER_PASS: usize = 64;
+
+/// How long connections wait for a descriptor before the next try.
+const STARVED: Duration = Duration::from_millis(50);
 
 /// What the thread is told.
 pub enum AcceptOrder {
@@ -100,12 +104,25 @@ pub struct Acceptor {
     parts: AcceptParts,
     handshakes: Slab<Handshake>,
     next_worker: usize,
+    /// The answer to a connection for which there is no descriptor.
+    no_descriptor: Vec<u8>,
+}
+
+/// Whether connections wait to be accepted of which no edge will tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    None,
+    Now,
+    /// They do, and no descriptor is left.
+    Later,
 }
 
 impl Acceptor {
     /// The thread's state before its first pass.
     pub fn new(parts: AcceptParts) -> Self {
-        Self { parts, handshakes: Slab::new(), next_worker: 0 }
+        let reason = RefusalReason::Descriptors;
+        let no_descriptor = refusal(reason, reason.explanation());
+        Self { parts, handshakes: Slab::new(), next_worker: 0, no_descriptor }
     }
 
     /// Serves until told to stop.
@@ -115,10 +132,14 @@ impl Acceptor {
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(512);
         self.parts.listener.register(self.parts.poll.registry(), LISTENER)?;
-        let mut listening = false;
+        let mut more = More::None;
         loop {
-            let wait = if listening { Some(Duration::ZERO) } else { self.next_deadline() };
-            match self.parts.poll.poll(&mut events, wait) {
+            let wait = match more {
+                More::Now => Duration::ZERO,
+                More::Later => self.next_deadline().min(STARVED),
+                More::None => self.next_deadline(),
+            };
+            match self.parts.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
@@ -130,47 +151,53 @@ impl Acceptor {
             for event in &events {
                 match event.token() {
                     BELL => {}
-                    LISTENER => listening = true,
+                    LISTENER => more = More::Now,
                     Token(key) => self.step(now, key),
                 }
             }
-            if listening {
-                listening = self.accept(now);
+            if more != More::None {
+                more = self.accept(now);
             }
             self.expire(now);
             self.flush();
         }
     }
 
-    fn next_deadline(&self) -> Option<Duration> {
+    fn next_deadline(&self) -> Duration {
         let now = self.parts.clock.now();
         let earliest = self.handshakes.iter().map(|(_, handshake)| handshake.deadline).min();
         // The longest wait bounds how long a message that was held back stays.
-        Some(earliest.map_or(Duration::from_secs(1), |at| at.since(now) + Duration::from_millis(1)))
+        earliest.map_or(Duration::from_secs(1), |at| at.since(now) + Duration::from_millis(1))
     }
 
-    /// Accepts what waits. Returns whether more may wait.
-    fn accept(&mut self, now: Instant) -> bool {
+    /// Accepts what waits, a pass's share of it.
+    fn accept(&mut self, now: Instant) -> More {
+        let no_descriptor = RefusalReason::Descriptors;
         for _ in 0..ACCEPTS_PER_PASS {
-            match self.parts.listener.accept() {
+            match self.parts.listener.accept(&self.no_descriptor) {
                 Accepted::Connection(socket, peer) => self.welcome(now, socket, peer),
                 Accepted::Shed => {
-                    self.refuse_counted(None, RefusalReason::Descriptors, "no file descriptor left")
+                    self.parts.counters.connections.increment();
+                    self.refuse_counted(None, no_descriptor, no_descriptor.explanation());
                 }
                 Accepted::Gone => {}
-                Accepted::None => return false,
+                Accepted::Starved => return More::Later,
+                Accepted::None => return More::None,
             }
         }
-        true
+        More::Now
     }
 
     fn welcome(&mut self, now: Instant, socket: TcpStream, peer: SocketAddr) {
+        self.parts.counters.connections.increment();
         if !self.parts.listen.allows(peer.ip()) {
             let why = "this address is in no network of listen.allow";
             self.turn_away(&socket, peer, RefusalReason::AddressNotAllowed, why);
             return;
         }
         if options::apply(&socket).is_err() {
+            let reason = RefusalReason::Abandoned;
+            self.refuse_counted(Some(peer), reason, reason.explanation());
             return;
         }
         if self.handshakes.len() >= self.parts.listen.max_handshakes {
@@ -219,9 +246,19 @@ impl Acceptor {
         let Some(handshake) = self.handshakes.get_mut(key) else { return };
         match handshake.step(now, self.parts.tls.as_ref()) {
             Step::Wait => {}
-            Step::Over => _ = self.handshakes.try_remove(key),
+            Step::Over => {
+                if let Some(handshake) = self.handshakes.try_remove(key)
+                    && !handshake.is_refused()
+                {
+                    let reason = RefusalReason::Abandoned;
+                    self.refuse_counted(Some(handshake.peer), reason, reason.explanation());
+                }
+            }
             Step::Refused(reason, why) => {
                 let peer = handshake.peer;
+                if handshake.is_over() {
+                    self.handshakes.remove(key);
+                }
                 self.refuse_counted(Some(peer), reason, why);
             }
             Step::Upgrade(upgrade) => self.upgrade(now, key, *upgrade),
@@ -271,6 +308,8 @@ impl Acceptor {
         });
         if let Err(error) = answered.and_then(|()| self.deregister(&stream)) {
             debug!("{peer}: the upgrade could not be answered: {error}");
+            let reason = RefusalReason::Abandoned;
+            self.refuse_counted(Some(peer), reason, reason.explanation());
             self.parts.registry.release(id);
             return;
         }
@@ -286,6 +325,7 @@ impl Acceptor {
         self.next_worker = self.next_worker.wrapping_add(1);
         let shard = &mut self.parts.shards[shard_number];
         let worker = worker % shard.workers.len();
+        // Each thread must have its part of the call before another one can speak to it about the call.
         shard.workers[worker].send(DspOrder::Add(Box::new(DspCall {
             id,
             rings: dsp_rings,
@@ -295,6 +335,8 @@ impl Acceptor {
         })));
         let new = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
         shard.gemini.send(GeminiOrder::Add(Box::new(new)));
+        settle(&mut shard.workers[worker]);
+        settle(&mut shard.gemini);
         let offer = Offer {
             id,
             shared: Arc::clone(&shared),
@@ -304,6 +346,7 @@ impl Acceptor {
             worker: shard.first_worker + worker,
         };
         self.parts.control.send(ControlInput::Offered(Box::new(offer)));
+        settle(&mut self.parts.control);
         shard.telephony.send(TelephonyOrder::Add(Box::new(NewLeg {
             id,
             shared,
@@ -328,6 +371,7 @@ impl Acceptor {
             if !handshake.is_refused() {
                 let why = "the handshake did not finish within listen.handshake_timeout_ms";
                 self.refuse_counted(Some(handshake.peer), RefusalReason::HandshakeTimeout, why);
+                handshake.time_out(why);
             }
         }
     }
@@ -339,6 +383,14 @@ impl Acceptor {
             shard.gemini.flush();
             shard.workers.iter_mut().for_each(|worker| _ = worker.flush());
         }
+    }
+}
+
+/// Waits until the mailbox has taken what was sent. It is full only while its thread is far behind, and new calls are
+/// the last thing that it needs then.
+fn settle<T>(outbox: &mut Outbox<T>) {
+    while !outbox.flush() {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

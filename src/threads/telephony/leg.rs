@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tungstenite::{Bytes, Message};
 
-use crate::base::limits::{LEG_TEXT_BURST, LEG_TEXTS_PER_SECOND};
+use crate::base::limits::{CALLER_AHEAD_MS_MAX, CALLER_SPEED_MAX, LEG_TEXT_BURST, LEG_TEXTS_PER_SECOND};
 use crate::base::{
     CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, Mix, PlaybackFormat, SampleRate,
     Turn,
@@ -20,6 +20,8 @@ use crate::sync::shared::add;
 
 /// How long a full ring holds the socket back before the message is given up.
 const STALLED_MS_MAX: u64 = 2_000;
+/// What one frame of the ring lasts at most: its 320 samples at 8 kHz.
+const MESSAGE_PART_US_MAX: u64 = 40_000;
 /// Metadata comes once or, from versions that reconnect, with each connection; later text is something else.
 const METADATA_TEXTS_MAX: u32 = 8;
 
@@ -50,11 +52,11 @@ impl LegDefaults {
 pub enum Received {
     /// It is dealt with.
     Done,
-    /// The ring is full: read no further before [`Leg::resume`] says so.
+    /// The ring is full, or the caller far ahead of real time: read no further before [`Leg::resume`] says so.
     Stalled,
     /// It said more about the call.
     Identified(Box<CallFields>),
-    /// More text than any switch sends: the leg is to be closed.
+    /// More text or pings than any switch sends: the leg is to be closed.
     Flood,
 }
 
@@ -79,6 +81,10 @@ pub struct Leg {
     turn: Turn,
     handed_over: bool,
     chunk: Vec<i16>,
+    /// How much audio may come at once, and when that was reckoned.
+    audio_allowance_us: u64,
+    audio_at: Instant,
+    ahead: bool,
     texts: u32,
     text_allowance_milli: u64,
     text_at: Instant,
@@ -110,6 +116,9 @@ impl Leg {
             turn,
             handed_over: false,
             chunk: Vec::new(),
+            audio_allowance_us: CALLER_AHEAD_MS_MAX * 1000,
+            audio_at: now,
+            ahead: false,
             texts: 0,
             text_allowance_milli: u64::from(LEG_TEXT_BURST) * 1000,
             text_at: now,
@@ -136,21 +145,21 @@ impl Leg {
         self.move_on(now)
     }
 
-    /// Whether the ring was full at the last try.
+    /// Whether a message waits for the ring or for real time.
     pub fn is_stalled(&self) -> bool {
         self.waiting.is_some()
     }
 
+    /// Whether the caller has ever been so far ahead of real time that its audio had to wait.
+    pub fn has_run_ahead(&self) -> bool {
+        self.ahead
+    }
+
     /// Takes a text message: metadata, or a report of the switch.
     pub fn receive_text(&mut self, text: &str, now: Instant) -> Received {
-        let refill = now.since_us(self.text_at).saturating_mul(u64::from(LEG_TEXTS_PER_SECOND)) / 1000;
-        self.text_allowance_milli =
-            (self.text_allowance_milli + refill).min(u64::from(LEG_TEXT_BURST) * 1000);
-        self.text_at = now;
-        if self.text_allowance_milli < 1000 {
+        if !self.allow_control(now) {
             return Received::Flood;
         }
-        self.text_allowance_milli -= 1000;
         self.texts = self.texts.saturating_add(1);
         if self.texts > METADATA_TEXTS_MAX {
             return Received::Done;
@@ -162,6 +171,21 @@ impl Leg {
         }
         self.adopt(merged);
         Received::Identified(Box::new(self.fields.clone()))
+    }
+
+    /// Takes a ping or a pong, which count as texts do: each costs an answer or a look.
+    pub fn receive_ping(&mut self, now: Instant) -> Received {
+        if self.allow_control(now) { Received::Done } else { Received::Flood }
+    }
+
+    fn allow_control(&mut self, now: Instant) -> bool {
+        let refill = now.since_us(self.text_at).saturating_mul(u64::from(LEG_TEXTS_PER_SECOND)) / 1000;
+        self.text_allowance_milli =
+            (self.text_allowance_milli + refill).min(u64::from(LEG_TEXT_BURST) * 1000);
+        self.text_at = now;
+        let allowed = self.text_allowance_milli >= 1000;
+        self.text_allowance_milli -= if allowed { 1000 } else { 0 };
+        allowed
     }
 
     /// The next message for the switch, if there is one. To be called only while the socket's output is empty.
@@ -239,7 +263,18 @@ impl Leg {
     /// Moves the waiting message into the ring as far as it has room.
     fn move_on(&mut self, now: Instant) -> bool {
         let Some(mut waiting) = self.waiting.take() else { return true };
+        let refill_us = now.since_us(self.audio_at).saturating_mul(CALLER_SPEED_MAX);
+        self.audio_allowance_us = (self.audio_allowance_us + refill_us).min(CALLER_AHEAD_MS_MAX * 1000);
+        self.audio_at = now;
         while waiting.taken < waiting.message.len() {
+            if self.audio_allowance_us < MESSAGE_PART_US_MAX {
+                // Back-pressure without end and without loss: no switch is that fast, and a file that is sent as fast
+                // as the network takes it would cost as much as hundreds of calls.
+                self.ahead = true;
+                waiting.since = now;
+                self.waiting = Some(waiting);
+                return false;
+            }
             if self.rings.caller_in.room() == 0 {
                 if now.since_ms(waiting.since) < STALLED_MS_MAX {
                     self.waiting = Some(waiting);
@@ -259,11 +294,79 @@ impl Leg {
             waiting.taken += consumed;
             if !frame.samples().is_empty() {
                 add(&self.shared.tally.caller_samples, frame.samples().len() as u64);
+                self.audio_allowance_us = self.audio_allowance_us.saturating_sub(frame.duration_us());
                 self.rings.caller_in.put(frame);
             } else if consumed == 0 {
                 break;
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::rings::{DspRings, call_rings};
+
+    const ID: CallId = CallId { slot: 0, generation: 1 };
+
+    fn leg() -> (Leg, DspRings) {
+        let defaults = LegDefaults {
+            rate: SampleRate::Hz16000,
+            mix: Mix::Mono,
+            playback: PlaybackFormat::Binary,
+            lead_ms: 60,
+            chunk_ms: 20,
+        };
+        let (rings, dsp, _) = call_rings();
+        let shared = Arc::new(CallShared::new(ID, defaults.format(&CallFields::default())));
+        let leg = Leg::new(
+            ID,
+            shared,
+            rings,
+            defaults,
+            Flavour::default(),
+            CallFields::default(),
+            Instant::from_micros(0),
+        );
+        (leg, dsp)
+    }
+
+    #[test]
+    fn a_caller_far_ahead_of_real_time_waits_and_loses_nothing() {
+        let (mut leg, mut dsp) = leg();
+        let message = Bytes::from(vec![1; 640]);
+        let (mut sent, mut heard, mut now_ms) = (0_u64, 0_u64, 0_u64);
+        let mut hear = |dsp: &mut DspRings| {
+            while let Some(frame) = dsp.caller_in.take() {
+                heard += frame.samples().len() as u64;
+            }
+            heard
+        };
+        while now_ms < 2_000 {
+            let now = Instant::from_micros(now_ms * 1000);
+            if leg.is_stalled() && !leg.resume(now) {
+                now_ms += 2;
+                continue;
+            }
+            sent += 320;
+            leg.receive_audio(message.clone(), now);
+            hear(&mut dsp);
+        }
+        assert!(leg.has_run_ahead());
+        let (heard_ms, allowed_ms) = (hear(&mut dsp) / 16, CALLER_AHEAD_MS_MAX + 2_000 * CALLER_SPEED_MAX);
+        assert!((allowed_ms - 100..=allowed_ms).contains(&heard_ms), "{heard_ms} ms of {allowed_ms}");
+        assert!(sent / 16 - heard_ms <= 20, "all but the message that waits");
+    }
+
+    #[test]
+    fn pings_and_texts_beyond_what_any_switch_sends_are_a_flood() {
+        let (mut leg, _dsp) = leg();
+        let now = Instant::from_micros(0);
+        let allowed = (0..).take_while(|_| leg.receive_ping(now) == Received::Done).count();
+        assert_eq!(allowed, LEG_TEXT_BURST as usize);
+        assert_eq!(leg.receive_text("{}", now), Received::Flood);
+        assert_eq!(leg.receive_text("{}", now.plus_ms(1_000)), Received::Done);
     }
 }

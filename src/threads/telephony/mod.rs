@@ -250,7 +250,7 @@ impl Telephony {
                     socket.closed_with = Some(frame.map_or(1005, |frame| frame.code.into()));
                     Received::Done
                 }
-                _ => Received::Done,
+                _ => socket.leg.receive_ping(now),
             };
             match received {
                 Received::Done => {}
@@ -259,15 +259,13 @@ impl Telephony {
                     let id = socket.leg.id();
                     self.parts.control.send(ControlInput::Fact(id, Fact::Identified(fields)));
                 }
-                Received::Flood => {
+                Received::Flood if socket.closing.is_none() => {
                     counters.leg_text_floods.increment();
-                    let end = LegEnd::Protocol("a flood of text messages".into());
-                    socket.start_close(
-                        &LegClose::new(LegCloseCode::PolicyViolation, "too much text"),
-                        end,
-                        now,
-                    );
+                    let end = LegEnd::Protocol("a flood of texts or pings".into());
+                    let close = LegClose::new(LegCloseCode::PolicyViolation, "too many texts or pings");
+                    socket.start_close(&close, end, now);
                 }
+                Received::Flood => {}
             }
         }
         None
@@ -313,6 +311,9 @@ impl Telephony {
     fn give_up(&mut self, slot: usize, end: LegEnd) {
         if let Some(socket) = self.sockets[slot].take() {
             self.live -= 1;
+            if socket.leg.has_run_ahead() {
+                self.parts.counters.leg_audio_floods.increment();
+            }
             self.tell(socket.leg.id(), Fact::LegGone(end));
         }
     }
@@ -342,6 +343,13 @@ impl Socket {
         }
     }
 
+    /// The last word to a peer with which there is nothing more to agree on: it is not waited for.
+    fn say_close(&mut self, code: LegCloseCode, why: &str) {
+        let close = LegClose::new(code, why);
+        let frame = CloseFrame { code: close.code().code().into(), reason: close.reason().into() };
+        self.connection.close(frame);
+    }
+
     /// How the leg ended, given how its connection did.
     fn ended(&mut self, end: End, counters: &Counters) -> LegEnd {
         if let Some((end, _)) = &self.closing {
@@ -353,10 +361,12 @@ impl Socket {
             End::Dropped(what) => LegEnd::Dropped(what),
             End::TooBig(what) => {
                 counters.leg_messages_too_big.increment();
+                self.say_close(LegCloseCode::MessageTooBig, "the message is longer than 64 KiB");
                 LegEnd::Protocol(what)
             }
             End::Protocol(what) => {
                 counters.leg_protocol_errors.increment();
+                self.say_close(LegCloseCode::ProtocolError, &what);
                 LegEnd::Protocol(what)
             }
         }
