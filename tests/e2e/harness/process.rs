@@ -1,0 +1,134 @@
+//! The binary `tandem` as a child process, its log line by line.
+//!
+//! Runs in: the tests' threads, and one that reads the log. Owns the child.
+//! Never leaves it running: dropping the value kills exactly this process, by its id.
+//! Invariant: the environment is only what the test gives, so that a developer's key or settings change nothing.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::PATIENCE;
+
+#[derive(Default)]
+struct Written {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Log {
+    written: Mutex<Written>,
+    changed: Condvar,
+}
+
+impl Log {
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running `tandem`.
+pub struct Process {
+    child: Child,
+    log: Arc<Log>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// The command `tandem` with these arguments and this environment alone, in a directory without configuration.
+pub fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command.args(arguments).env_clear().env("TZ", "UTC").envs(environment.iter().copied());
+    command.current_dir(env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
+    command
+}
+
+impl Process {
+    /// Starts it.
+    pub fn start(mut command: Command) -> Self {
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary was built");
+        let log = Arc::new(Log::default());
+        let output = BufReader::new(child.stderr.take().expect("piped"));
+        let reader = std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                for line in output.split(b'\n') {
+                    let Ok(line) = line else { break };
+                    log.lock().lines.push(String::from_utf8_lossy(&line).into_owned());
+                    log.changed.notify_all();
+                }
+                log.lock().ended = true;
+                log.changed.notify_all();
+            }
+        });
+        Self { child, log, reader: Some(reader) }
+    }
+
+    /// Everything logged so far, for assertions and their messages.
+    pub fn log(&self) -> String {
+        self.log.lock().lines.join("\n")
+    }
+
+    /// Waits for the first line that contains every one of `parts`.
+    pub fn line(&self, parts: &[&str]) -> String {
+        self.nth_line(parts, 1)
+    }
+
+    /// Waits for the `nth` line, from 1, that contains every one of `parts`.
+    pub fn nth_line(&self, parts: &[&str], nth: usize) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut written = self.log.lock();
+        loop {
+            let mut found = written.lines.iter().filter(|line| parts.iter().all(|part| line.contains(part)));
+            if let Some(line) = found.nth(nth - 1) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !written.ended && !left.is_zero(),
+                "the log has no line {nth} with {parts:?}:\n{}",
+                written.lines.join("\n")
+            );
+            written = self.log.changed.wait_timeout(written, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is running");
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        let mut written = self.log.lock();
+        while !written.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "it does not end:\n{}", written.lines.join("\n"));
+            written = self.log.changed.wait_timeout(written, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(written);
+        // Its end of the pipe is closed, so it is ending, and there is nothing else to wait for.
+        self.child.wait().expect("it is a child of this process")
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is a child of this process").is_none()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            _ = reader.join();
+        }
+    }
+}

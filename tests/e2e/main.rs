@@ -1,0 +1,16 @@
+//! End to end: the real binary on a free loopback port, the Gemini simulator and the call generator in this process.
+//!
+//! Runs in: `cargo test --test e2e`. Owns nothing: each test starts and ends its own relay and simulator.
+//! Never leaves 127.0.0.1, waits by deadline and not by sleeping, and never tries a failed thing again.
+//! Invariant: what is asserted are counts, order, bytes and words; a time only where it is the point, and then with the
+//! machine's own lateness allowed for.
+//!
+//! One binary, so that the harness is compiled once and the tests that measure can ask the others to wait
+//! ([`harness::alone`]).
+
+mod barge_in;
+mod calls;
+mod captures;
+mod harness;
+mod identical;
+mod lifecycle;
