@@ -83,6 +83,8 @@ pub trait FrameSource {
 pub trait FrameSink {
     /// How many frames fit now.
     fn room(&self) -> usize;
+    /// How many frames were put and have not been taken out at the other end.
+    fn waiting(&self) -> usize;
     /// Puts a frame behind the others; without room the frame is lost, so look at [`FrameSink::room`] first.
     fn put(&mut self, frame: Frame);
 }

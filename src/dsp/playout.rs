@@ -57,6 +57,8 @@ pub struct Playout {
     chunk_frames: u16,
     /// When the switch will have played everything that it was handed.
     dry_at: Instant,
+    /// Frames of the present turn put into the sink.
+    put: usize,
     /// Audio of a turn was released whose end has not been.
     speaking: bool,
     /// The last pass found nothing to release although it might have.
@@ -77,6 +79,7 @@ impl Playout {
             staged_len: 0,
             chunk_frames: 0,
             dry_at: now,
+            put: 0,
             speaking: false,
             starved: true,
             tail: None,
@@ -106,6 +109,7 @@ impl Playout {
             self.staged_len = 0;
         }
         let frame_samples = format.rate.samples_per_frame();
+        self.count_waiting(now, frame_samples, sink);
         loop {
             let due = self.due(format);
             if now < due {
@@ -132,6 +136,17 @@ impl Playout {
         }
     }
 
+    /// The switch cannot have begun to play what still waits in the sink. While it is stalled, the sink so fills up to
+    /// the lead and no further: all of it is handed over at once when the stall is over, and more would come on top.
+    fn count_waiting(&mut self, now: Instant, frame_samples: usize, sink: &impl FrameSink) {
+        // What waits of a cancelled turn stands in front and is discarded.
+        let waiting = sink.waiting().min(self.put) as u64;
+        if waiting > 0 {
+            let waiting_us = waiting * FRAME_US / frame_samples.div_ceil(Frame::CAPACITY) as u64;
+            self.dry_at = self.dry_at.max(now.plus_us(waiting_us));
+        }
+    }
+
     /// When the next frame may be handed over without the switch getting further ahead than the lead.
     fn due(&self, format: LegFormat) -> Instant {
         let ahead_us = u64::from(format.lead_ms) * 1000 - FRAME_US;
@@ -150,6 +165,7 @@ impl Playout {
         self.staged_len = 0;
         self.chunk_frames = 0;
         self.dry_at = now;
+        self.put = 0;
         self.speaking = false;
         self.starved = true;
         self.tail = None;
@@ -279,6 +295,7 @@ impl Playout {
                 frame.kind = FrameKind::AudioContinued;
             }
             sink.put(frame);
+            self.put = self.put.saturating_add(1);
         }
         if chunk_ends {
             self.chunk_frames = 0;
@@ -295,22 +312,24 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A ring for tests: a queue with room for so many frames.
+    /// A ring for tests: a queue with room for so many frames, whose other end notes what it gets at once, or is
+    /// stalled and takes nothing.
     #[derive(Default)]
     pub(crate) struct Queue {
         pub(crate) frames: VecDeque<Frame>,
         room: usize,
+        stalled: bool,
     }
 
     impl Queue {
         pub(crate) fn with_room(room: usize) -> Self {
-            Self { frames: VecDeque::new(), room }
+            Self { room, ..Self::default() }
         }
     }
 
     impl From<VecDeque<Frame>> for Queue {
         fn from(frames: VecDeque<Frame>) -> Self {
-            Self { frames, room: 0 }
+            Self { frames, ..Self::default() }
         }
     }
 
@@ -323,6 +342,9 @@ pub(crate) mod tests {
     impl FrameSink for Queue {
         fn room(&self) -> usize {
             self.room.saturating_sub(self.frames.len())
+        }
+        fn waiting(&self) -> usize {
+            if self.stalled { self.frames.len() } else { 0 }
         }
         fn put(&mut self, frame: Frame) {
             assert!(self.room() > 0, "put without room");
@@ -470,6 +492,35 @@ pub(crate) mod tests {
         let report = playout.pass(at(0), 1, format, &mut source, &mut sink);
         assert_eq!((report.frames, report.deadline), (2, Some(at(20))));
         assert!(source.frames.len() >= 70);
+    }
+
+    #[test]
+    fn a_stalled_switch_is_never_owed_more_than_the_lead() {
+        for rate in SampleRate::ALL {
+            let format = binary(rate);
+            let mut playout = Playout::new(at(0), 1, rate);
+            let mut source = Queue::from(speech(1, 2000, 9));
+            let mut sink = Queue { stalled: true, ..Queue::with_room(ROOM) };
+            for ms in (0..500).step_by(20) {
+                let report = playout.pass(at(ms), 1, format, &mut source, &mut sink);
+                assert_eq!((report.slips, report.underruns), (0, 0));
+            }
+            assert_eq!(samples(&sink), rate.samples_in_ms(60), "{rate}");
+            // The stall is over: all of it is handed over, and nothing on top of it.
+            sink.frames.clear();
+            assert_eq!(playout.pass(at(500), 1, format, &mut source, &mut sink).frames, 1);
+            assert_eq!(playout.pass(at(520), 1, format, &mut source, &mut sink).frames, 1);
+        }
+    }
+
+    #[test]
+    fn what_waits_of_a_cancelled_turn_takes_no_lead_from_the_next() {
+        let format = binary(SampleRate::Hz16000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut sink = Queue { stalled: true, ..Queue::with_room(ROOM) };
+        playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 100, 9)), &mut sink);
+        let report = playout.pass(at(5), 2, format, &mut Queue::from(speech(2, 100, 7)), &mut sink);
+        assert_eq!(report.frames, 3);
     }
 
     #[test]

@@ -25,6 +25,10 @@ impl FrameSink for FrameProducer {
         self.slots()
     }
 
+    fn waiting(&self) -> usize {
+        self.buffer().capacity() - self.slots()
+    }
+
     fn put(&mut self, frame: Frame) {
         let pushed = self.push(frame);
         debug_assert!(pushed.is_ok(), "room was not looked at");
