@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::base::{CallId, Instant};
+use crate::base::{CallId, Instant, Turn};
 use crate::dsp::playout::PlayoutReport;
 use crate::dsp::uplink::UplinkReport;
 use crate::dsp::{Playout, Uplink};
@@ -29,7 +29,18 @@ pub struct DspCall {
     pub uplink: Uplink,
     /// Model to caller.
     pub playout: Playout,
+    /// Until when there is nothing to do but for what arrives.
+    idle_until: IdleUntil,
 }
+
+/// When the two directions of a call have to be looked at even if nothing arrives.
+struct IdleUntil {
+    uplink: Instant,
+    playout: Instant,
+    turn: Turn,
+}
+
+const NEVER: Instant = Instant::from_micros(u64::MAX);
 
 /// What control and accept tell a worker.
 pub enum DspOrder {
@@ -105,29 +116,51 @@ impl Worker {
 }
 
 impl DspCall {
-    fn pass(&mut self, now: Instant, report: &mut PassReport) {
-        let uplink = self.uplink.pass(now, &mut self.rings.caller_in, &mut self.rings.model_out);
-        let playout = self.playout.pass(
-            now,
-            self.shared.turn(),
-            self.shared.format(),
-            &mut self.rings.model_in,
-            &mut self.rings.caller_out,
-        );
-        report.to_gemini |= uplink.frames > 0;
-        report.to_telephony |= playout.frames > 0 || playout.barge_in_residual_us.is_some();
-        for deadline in [uplink.deadline, playout.deadline].into_iter().flatten() {
-            report.deadline = Some(report.deadline.map_or(deadline, |earliest| earliest.min(deadline)));
-        }
-        self.count(&uplink, &playout);
+    /// A worker's share of a new call.
+    pub fn new(
+        id: CallId,
+        rings: DspRings,
+        shared: Arc<CallShared>,
+        uplink: Uplink,
+        playout: Playout,
+    ) -> Self {
+        let idle_until = IdleUntil { uplink: Instant::default(), playout: Instant::default(), turn: 0 };
+        Self { id, rings, shared, uplink, playout, idle_until }
     }
 
-    fn count(&self, uplink: &UplinkReport, playout: &PlayoutReport) {
-        let tally = &self.shared.tally;
-        if uplink.frames > 0 {
-            add(&tally.uplink_frames, uplink.frames);
-            add(&tally.silence_frames, uplink.silence_frames);
+    /// Serves the call. In most passes nothing has happened to it: that must cost no more than a look at its rings.
+    fn pass(&mut self, now: Instant, report: &mut PassReport) {
+        if now >= self.idle_until.uplink || !self.rings.caller_in.is_empty() {
+            let uplink = self.uplink.pass(now, &mut self.rings.caller_in, &mut self.rings.model_out);
+            self.idle_until.uplink = uplink.deadline.unwrap_or(NEVER);
+            report.to_gemini |= uplink.frames > 0;
+            self.count_uplink(&uplink);
         }
+        let turn = self.shared.turn();
+        if now >= self.idle_until.playout || turn != self.idle_until.turn || !self.rings.model_in.is_empty() {
+            let format = self.shared.format();
+            let (source, sink) = (&mut self.rings.model_in, &mut self.rings.caller_out);
+            let playout = self.playout.pass(now, turn, format, source, sink);
+            self.idle_until.playout = playout.deadline.unwrap_or(NEVER);
+            self.idle_until.turn = turn;
+            report.to_telephony |= playout.frames > 0 || playout.barge_in_residual_us.is_some();
+            self.count_playout(&playout);
+        }
+        let deadline = self.idle_until.uplink.min(self.idle_until.playout);
+        if deadline != NEVER {
+            report.deadline = Some(report.deadline.map_or(deadline, |earliest| earliest.min(deadline)));
+        }
+    }
+
+    fn count_uplink(&self, uplink: &UplinkReport) {
+        if uplink.frames > 0 {
+            add(&self.shared.tally.uplink_frames, uplink.frames);
+            add(&self.shared.tally.silence_frames, uplink.silence_frames);
+        }
+    }
+
+    fn count_playout(&self, playout: &PlayoutReport) {
+        let tally = &self.shared.tally;
         if playout.frames > 0 {
             add(&tally.downlink_frames, playout.frames);
             add(&tally.underruns, playout.underruns);

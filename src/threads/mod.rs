@@ -14,10 +14,12 @@ use std::time::Duration;
 
 /// Calls from which a thread waits for company after a pass: below it, every frame is worth a wake-up of its own.
 const COMPANY_CALLS: usize = 8;
-/// How long it waits. At 100 calls of 20 ms frames both ways, ten frames a millisecond arrive.
-const COMPANY: Duration = Duration::from_millis(1);
+/// How long it waits for each call that it serves: about five frames come together, whatever the number of calls.
+const COMPANY_PER_CALL: Duration = Duration::from_micros(10);
+/// The longest wait. Six of them lie on the way of a word to the model and back.
+const COMPANY_MAX: Duration = Duration::from_millis(1);
 
 /// How long a thread that serves so many calls waits for company before its next pass.
 fn company(calls: usize) -> Option<Duration> {
-    (calls >= COMPANY_CALLS).then_some(COMPANY)
+    (calls >= COMPANY_CALLS).then(|| (COMPANY_PER_CALL * calls as u32).min(COMPANY_MAX))
 }

@@ -326,13 +326,10 @@ impl Acceptor {
         let shard = &mut self.parts.shards[shard_number];
         let worker = worker % shard.workers.len();
         // Each thread must have its part of the call before another one can speak to it about the call.
-        shard.workers[worker].send(DspOrder::Add(Box::new(DspCall {
-            id,
-            rings: dsp_rings,
-            shared: Arc::clone(&shared),
-            uplink: Uplink::new(now, format.rate, self.parts.stream_end_after_ms),
-            playout: Playout::new(now, shared.turn(), format.rate),
-        })));
+        let uplink = Uplink::new(now, format.rate, self.parts.stream_end_after_ms);
+        let playout = Playout::new(now, shared.turn(), format.rate);
+        let call = DspCall::new(id, dsp_rings, Arc::clone(&shared), uplink, playout);
+        shard.workers[worker].send(DspOrder::Add(Box::new(call)));
         let new = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
         shard.gemini.send(GeminiOrder::Add(Box::new(new)));
         settle(&mut shard.workers[worker]);
