@@ -45,6 +45,17 @@ enum Ready {
     LastFrame,
 }
 
+/// What the next frame waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WaitsFor {
+    /// Its time, and the worker's next pass then.
+    Worker,
+    /// The model's audio.
+    Model,
+    /// Room, because the switch takes nothing.
+    Switch,
+}
+
 /// See the head of this file.
 pub struct Playout {
     resampler: Resampler,
@@ -61,8 +72,8 @@ pub struct Playout {
     put: usize,
     /// Audio of a turn was released whose end has not been.
     speaking: bool,
-    /// The last pass found nothing to release although it might have.
-    starved: bool,
+    /// Who is to blame if the next frame comes too late.
+    waits_for: WaitsFor,
     /// The model has ended the turn; these many samples of the filter's tail are still to come.
     tail: Option<usize>,
 }
@@ -81,7 +92,7 @@ impl Playout {
             dry_at: now,
             put: 0,
             speaking: false,
-            starved: true,
+            waits_for: WaitsFor::Model,
             tail: None,
         }
     }
@@ -113,7 +124,7 @@ impl Playout {
         loop {
             let due = self.due(format);
             if now < due {
-                self.starved = false;
+                self.waits_for = WaitsFor::Worker;
                 report.deadline = Some(due);
                 return report;
             }
@@ -124,11 +135,14 @@ impl Playout {
                 self.complete_frame(now, frame_samples, sink, &mut report)
             };
             if ready == Ready::Nothing {
-                self.starved = true;
+                self.waits_for = WaitsFor::Model;
                 return report;
             }
             if sink.room() < frame_samples.div_ceil(Frame::CAPACITY) {
                 // The switch is stalled; nobody rings when room appears.
+                if self.waits_for == WaitsFor::Worker || now <= self.dry_at {
+                    self.waits_for = WaitsFor::Switch;
+                }
                 report.deadline = Some(now.plus_us(FRAME_US));
                 return report;
             }
@@ -167,7 +181,7 @@ impl Playout {
         self.dry_at = now;
         self.put = 0;
         self.speaking = false;
-        self.starved = true;
+        self.waits_for = WaitsFor::Model;
         self.tail = None;
         self.resampler.reset();
     }
@@ -276,15 +290,17 @@ impl Playout {
         report: &mut PlayoutReport,
     ) {
         if now > self.dry_at {
-            if self.speaking && self.starved {
-                report.underruns += 1;
-                report.underrun_us += now.since_us(self.dry_at);
-            } else if self.speaking {
-                report.slips += 1;
+            match self.waits_for {
+                WaitsFor::Model if self.speaking => {
+                    report.underruns += 1;
+                    report.underrun_us += now.since_us(self.dry_at);
+                }
+                WaitsFor::Worker if self.speaking => report.slips += 1,
+                _ => {}
             }
             self.dry_at = now;
         }
-        self.starved = false;
+        self.waits_for = WaitsFor::Worker;
         self.dry_at = self.dry_at.plus_us(FRAME_US);
         self.chunk_frames += 1;
         let chunk_ends = ready == Ready::LastFrame || self.chunk_frames * PTIME_MS as u16 >= format.chunk_ms;
@@ -511,6 +527,19 @@ pub(crate) mod tests {
             assert_eq!(playout.pass(at(500), 1, format, &mut source, &mut sink).frames, 1);
             assert_eq!(playout.pass(at(520), 1, format, &mut source, &mut sink).frames, 1);
         }
+    }
+
+    #[test]
+    fn a_stall_is_neither_a_slip_nor_an_underrun() {
+        let format = binary(SampleRate::Hz16000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 2000, 9));
+        let mut sink = Queue::with_room(3);
+        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        assert_eq!(playout.pass(at(20), 1, format, &mut source, &mut sink).frames, 0, "no room");
+        sink.frames.clear();
+        let report = playout.pass(at(100), 1, format, &mut source, &mut sink);
+        assert_eq!((report.frames, report.slips, report.underruns), (3, 0, 0));
     }
 
     #[test]
