@@ -233,6 +233,10 @@ impl Playout {
         report: &mut PlayoutReport,
     ) -> Ready {
         if let Some(tail) = self.tail {
+            if self.staged_len == 0 && now > self.dry_at {
+                // The end came after all of the turn was heard. Nothing was missing, so nothing is late.
+                self.speaking = false;
+            }
             let wanted = tail.min(frame_samples - self.staged_len);
             let end = self.staged_len + wanted;
             while self.staged_len < end {
@@ -458,6 +462,20 @@ pub(crate) mod tests {
         assert!((heard - 480.0).abs() < 5.0, "30 ms of a constant are 480 samples of it, heard {heard}");
         let next = playout.pass(at(500), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
         assert_eq!(next.underruns, 0, "a pause between turns is none");
+    }
+
+    #[test]
+    fn an_end_that_comes_after_all_was_heard_is_no_underrun() {
+        for rate in SampleRate::ALL {
+            let format = binary(rate);
+            let mut playout = Playout::new(at(0), 1, rate);
+            let mut sink = Queue::with_room(ROOM);
+            playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 60, 9)), &mut sink);
+            playout.pass(at(20), 1, format, &mut Queue::default(), &mut sink);
+            let end = VecDeque::from([Frame::end(1, MODEL_OUTPUT_RATE)]);
+            let report = playout.pass(at(300), 1, format, &mut Queue::from(end), &mut sink);
+            assert_eq!((report.frames, report.underruns, report.slips), (1, 0, 0), "{rate}");
+        }
     }
 
     #[test]
