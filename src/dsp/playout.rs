@@ -258,7 +258,7 @@ impl Playout {
             return Ready::Nothing;
         }
         if now >= self.dry_at {
-            self.close_chunk(sink);
+            self.close_chunk(now, sink);
         }
         if self.staged_len > 0 {
             self.pad(frame_samples);
@@ -278,11 +278,17 @@ impl Playout {
     }
 
     /// Tells telephony that a started chunk gets no more frames.
-    fn close_chunk(&mut self, sink: &mut impl FrameSink) {
+    fn close_chunk(&mut self, now: Instant, sink: &mut impl FrameSink) {
         if self.chunk_frames > 0 && sink.room() > 0 {
             sink.put(Frame::end(self.turn, self.resampler.to()));
-            self.chunk_frames = 0;
+            self.chunk_leaves(now);
         }
+    }
+
+    /// The switch gets a chunk as a whole: however early its first frames were released, it begins to play now or later.
+    fn chunk_leaves(&mut self, now: Instant) {
+        self.dry_at = self.dry_at.max(now.plus_us(u64::from(self.chunk_frames) * FRAME_US));
+        self.chunk_frames = 0;
     }
 
     fn release(
@@ -318,7 +324,7 @@ impl Playout {
             self.put = self.put.saturating_add(1);
         }
         if chunk_ends {
-            self.chunk_frames = 0;
+            self.chunk_leaves(now);
         }
         self.staged_len = 0;
         self.speaking = ready != Ready::LastFrame;
@@ -545,6 +551,16 @@ pub(crate) mod tests {
             assert_eq!(playout.pass(at(500), 1, format, &mut source, &mut sink).frames, 1);
             assert_eq!(playout.pass(at(520), 1, format, &mut source, &mut sink).frames, 1);
         }
+    }
+
+    #[test]
+    fn a_chunk_counts_as_handed_over_when_it_is_complete() {
+        let format = LegFormat::new(SampleRate::Hz16000, 120, 100);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut sink = Queue::with_room(ROOM);
+        playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 80, 9)), &mut sink);
+        playout.pass(at(30), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
+        assert_eq!(playout.lead_us(at(30)), 100_000);
     }
 
     #[test]
