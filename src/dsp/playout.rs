@@ -32,6 +32,8 @@ pub struct PlayoutReport {
     pub slips: u64,
     /// A turn was cancelled that the caller was hearing or about to hear: microseconds of it already handed over.
     pub barge_in_residual_us: Option<u64>,
+    /// A started chunk was closed although it is not full, because the model's audio is late.
+    pub chunk_closed: bool,
     /// When to come back even if nothing arrives.
     pub deadline: Option<Instant>,
 }
@@ -252,19 +254,17 @@ impl Playout {
             self.pad(frame_samples);
             return Ready::LastFrame;
         }
+        self.close_chunk(now, sink, report);
         let bridge = self.dry_at.plus_us(BRIDGE_US);
-        if self.staged_len > 0 && now < bridge {
-            report.deadline = Some(bridge);
+        if self.staged_len == 0 {
             return Ready::Nothing;
         }
-        if now >= self.dry_at {
-            self.close_chunk(now, sink);
+        if now < bridge {
+            report.deadline = Some(report.deadline.map_or(bridge, |close| close.min(bridge)));
+            return Ready::Nothing;
         }
-        if self.staged_len > 0 {
-            self.pad(frame_samples);
-            return Ready::Frame;
-        }
-        Ready::Nothing
+        self.pad(frame_samples);
+        Ready::Frame
     }
 
     /// What the filter still holds when its input ends, in samples at the leg's rate.
@@ -277,10 +277,18 @@ impl Playout {
         self.staged_len = frame_samples;
     }
 
-    /// Tells telephony that a started chunk gets no more frames.
-    fn close_chunk(&mut self, now: Instant, sink: &mut impl FrameSink) {
-        if self.chunk_frames > 0 && sink.room() > 0 {
+    /// Tells telephony that a started chunk gets no more frames, once it has waited for them as long as it lasts.
+    fn close_chunk(&mut self, now: Instant, sink: &mut impl FrameSink, report: &mut PlayoutReport) {
+        if self.chunk_frames == 0 {
+            return;
+        }
+        if now < self.dry_at {
+            report.deadline = Some(self.dry_at);
+        } else if sink.room() == 0 {
+            report.deadline = Some(now.plus_us(FRAME_US));
+        } else {
             sink.put(Frame::end(self.turn, self.resampler.to()));
+            report.chunk_closed = true;
             self.chunk_leaves(now);
         }
     }
@@ -551,6 +559,19 @@ pub(crate) mod tests {
             assert_eq!(playout.pass(at(500), 1, format, &mut source, &mut sink).frames, 1);
             assert_eq!(playout.pass(at(520), 1, format, &mut source, &mut sink).frames, 1);
         }
+    }
+
+    #[test]
+    fn a_started_chunk_whose_rest_is_late_leaves_at_its_deadline() {
+        let format = LegFormat::new(SampleRate::Hz16000, 200, 100);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut sink = Queue::with_room(ROOM);
+        let report = playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 140, 9)), &mut sink);
+        assert_eq!((report.frames, report.chunk_closed, report.deadline), (7, false, Some(at(140))));
+        let report = playout.pass(at(140), 1, format, &mut Queue::default(), &mut sink);
+        assert_eq!((report.chunk_closed, report.deadline), (true, None));
+        assert_eq!(sink.frames.back().map(|frame| frame.kind), Some(FrameKind::End));
+        assert_eq!(playout.lead_us(at(140)), 40_000);
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl DspCall {
             &mut self.rings.caller_out,
         );
         report.to_gemini |= uplink.frames > 0;
-        report.to_telephony |= playout.frames > 0 || playout.barge_in_residual_us.is_some();
+        report.to_telephony |=
+            playout.frames > 0 || playout.chunk_closed || playout.barge_in_residual_us.is_some();
         for deadline in [uplink.deadline, playout.deadline].into_iter().flatten() {
             report.deadline = Some(report.deadline.map_or(deadline, |earliest| earliest.min(deadline)));
         }
