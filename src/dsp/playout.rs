@@ -32,6 +32,8 @@ pub struct PlayoutReport {
     pub slips: u64,
     /// A turn was cancelled that the caller was hearing or about to hear: microseconds of it already handed over.
     pub barge_in_residual_us: Option<u64>,
+    /// A started chunk was closed although it is not full, because the model's audio is late.
+    pub chunk_closed: bool,
     /// When to come back even if nothing arrives.
     pub deadline: Option<Instant>,
 }
@@ -43,6 +45,17 @@ enum Ready {
     Frame,
     /// The frame with which the model's turn ends.
     LastFrame,
+}
+
+/// What the next frame waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WaitsFor {
+    /// Its time, and the worker's next pass then.
+    Worker,
+    /// The model's audio.
+    Model,
+    /// Room, because the switch takes nothing.
+    Switch,
 }
 
 /// See the head of this file.
@@ -61,8 +74,8 @@ pub struct Playout {
     put: usize,
     /// Audio of a turn was released whose end has not been.
     speaking: bool,
-    /// The last pass found nothing to release although it might have.
-    starved: bool,
+    /// Who is to blame if the next frame comes too late.
+    waits_for: WaitsFor,
     /// The model has ended the turn; these many samples of the filter's tail are still to come.
     tail: Option<usize>,
 }
@@ -81,7 +94,7 @@ impl Playout {
             dry_at: now,
             put: 0,
             speaking: false,
-            starved: true,
+            waits_for: WaitsFor::Model,
             tail: None,
         }
     }
@@ -113,7 +126,7 @@ impl Playout {
         loop {
             let due = self.due(format);
             if now < due {
-                self.starved = false;
+                self.waits_for = WaitsFor::Worker;
                 report.deadline = Some(due);
                 return report;
             }
@@ -124,11 +137,14 @@ impl Playout {
                 self.complete_frame(now, frame_samples, sink, &mut report)
             };
             if ready == Ready::Nothing {
-                self.starved = true;
+                self.waits_for = WaitsFor::Model;
                 return report;
             }
             if sink.room() < frame_samples.div_ceil(Frame::CAPACITY) {
                 // The switch is stalled; nobody rings when room appears.
+                if self.waits_for == WaitsFor::Worker || now <= self.dry_at {
+                    self.waits_for = WaitsFor::Switch;
+                }
                 report.deadline = Some(now.plus_us(FRAME_US));
                 return report;
             }
@@ -167,7 +183,7 @@ impl Playout {
         self.dry_at = now;
         self.put = 0;
         self.speaking = false;
-        self.starved = true;
+        self.waits_for = WaitsFor::Model;
         self.tail = None;
         self.resampler.reset();
     }
@@ -219,6 +235,10 @@ impl Playout {
         report: &mut PlayoutReport,
     ) -> Ready {
         if let Some(tail) = self.tail {
+            if self.staged_len == 0 && now > self.dry_at {
+                // The end came after all of the turn was heard. Nothing was missing, so nothing is late.
+                self.speaking = false;
+            }
             let wanted = tail.min(frame_samples - self.staged_len);
             let end = self.staged_len + wanted;
             while self.staged_len < end {
@@ -234,19 +254,17 @@ impl Playout {
             self.pad(frame_samples);
             return Ready::LastFrame;
         }
+        self.close_chunk(now, sink, report);
         let bridge = self.dry_at.plus_us(BRIDGE_US);
-        if self.staged_len > 0 && now < bridge {
-            report.deadline = Some(bridge);
+        if self.staged_len == 0 {
             return Ready::Nothing;
         }
-        if now >= self.dry_at {
-            self.close_chunk(sink);
+        if now < bridge {
+            report.deadline = Some(report.deadline.map_or(bridge, |close| close.min(bridge)));
+            return Ready::Nothing;
         }
-        if self.staged_len > 0 {
-            self.pad(frame_samples);
-            return Ready::Frame;
-        }
-        Ready::Nothing
+        self.pad(frame_samples);
+        Ready::Frame
     }
 
     /// What the filter still holds when its input ends, in samples at the leg's rate.
@@ -259,12 +277,26 @@ impl Playout {
         self.staged_len = frame_samples;
     }
 
-    /// Tells telephony that a started chunk gets no more frames.
-    fn close_chunk(&mut self, sink: &mut impl FrameSink) {
-        if self.chunk_frames > 0 && sink.room() > 0 {
-            sink.put(Frame::end(self.turn, self.resampler.to()));
-            self.chunk_frames = 0;
+    /// Tells telephony that a started chunk gets no more frames, once it has waited for them as long as it lasts.
+    fn close_chunk(&mut self, now: Instant, sink: &mut impl FrameSink, report: &mut PlayoutReport) {
+        if self.chunk_frames == 0 {
+            return;
         }
+        if now < self.dry_at {
+            report.deadline = Some(self.dry_at);
+        } else if sink.room() == 0 {
+            report.deadline = Some(now.plus_us(FRAME_US));
+        } else {
+            sink.put(Frame::end(self.turn, self.resampler.to()));
+            report.chunk_closed = true;
+            self.chunk_leaves(now);
+        }
+    }
+
+    /// The switch gets a chunk as a whole: however early its first frames were released, it begins to play now or later.
+    fn chunk_leaves(&mut self, now: Instant) {
+        self.dry_at = self.dry_at.max(now.plus_us(u64::from(self.chunk_frames) * FRAME_US));
+        self.chunk_frames = 0;
     }
 
     fn release(
@@ -276,15 +308,17 @@ impl Playout {
         report: &mut PlayoutReport,
     ) {
         if now > self.dry_at {
-            if self.speaking && self.starved {
-                report.underruns += 1;
-                report.underrun_us += now.since_us(self.dry_at);
-            } else if self.speaking {
-                report.slips += 1;
+            match self.waits_for {
+                WaitsFor::Model if self.speaking => {
+                    report.underruns += 1;
+                    report.underrun_us += now.since_us(self.dry_at);
+                }
+                WaitsFor::Worker if self.speaking => report.slips += 1,
+                _ => {}
             }
             self.dry_at = now;
         }
-        self.starved = false;
+        self.waits_for = WaitsFor::Worker;
         self.dry_at = self.dry_at.plus_us(FRAME_US);
         self.chunk_frames += 1;
         let chunk_ends = ready == Ready::LastFrame || self.chunk_frames * PTIME_MS as u16 >= format.chunk_ms;
@@ -298,7 +332,7 @@ impl Playout {
             self.put = self.put.saturating_add(1);
         }
         if chunk_ends {
-            self.chunk_frames = 0;
+            self.chunk_leaves(now);
         }
         self.staged_len = 0;
         self.speaking = ready != Ready::LastFrame;
@@ -445,6 +479,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_end_that_comes_after_all_was_heard_is_no_underrun() {
+        for rate in SampleRate::ALL {
+            let format = binary(rate);
+            let mut playout = Playout::new(at(0), 1, rate);
+            let mut sink = Queue::with_room(ROOM);
+            playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 60, 9)), &mut sink);
+            playout.pass(at(20), 1, format, &mut Queue::default(), &mut sink);
+            let end = VecDeque::from([Frame::end(1, MODEL_OUTPUT_RATE)]);
+            let report = playout.pass(at(300), 1, format, &mut Queue::from(end), &mut sink);
+            assert_eq!((report.frames, report.underruns, report.slips), (1, 0, 0), "{rate}");
+        }
+    }
+
+    #[test]
     fn a_started_frame_waits_for_its_rest_and_is_padded_only_after_the_bridge() {
         let format = binary(SampleRate::Hz16000);
         let mut playout = Playout::new(at(0), 1, format.rate);
@@ -511,6 +559,42 @@ pub(crate) mod tests {
             assert_eq!(playout.pass(at(500), 1, format, &mut source, &mut sink).frames, 1);
             assert_eq!(playout.pass(at(520), 1, format, &mut source, &mut sink).frames, 1);
         }
+    }
+
+    #[test]
+    fn a_started_chunk_whose_rest_is_late_leaves_at_its_deadline() {
+        let format = LegFormat::new(SampleRate::Hz16000, 200, 100);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut sink = Queue::with_room(ROOM);
+        let report = playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 140, 9)), &mut sink);
+        assert_eq!((report.frames, report.chunk_closed, report.deadline), (7, false, Some(at(140))));
+        let report = playout.pass(at(140), 1, format, &mut Queue::default(), &mut sink);
+        assert_eq!((report.chunk_closed, report.deadline), (true, None));
+        assert_eq!(sink.frames.back().map(|frame| frame.kind), Some(FrameKind::End));
+        assert_eq!(playout.lead_us(at(140)), 40_000);
+    }
+
+    #[test]
+    fn a_chunk_counts_as_handed_over_when_it_is_complete() {
+        let format = LegFormat::new(SampleRate::Hz16000, 120, 100);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut sink = Queue::with_room(ROOM);
+        playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 80, 9)), &mut sink);
+        playout.pass(at(30), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
+        assert_eq!(playout.lead_us(at(30)), 100_000);
+    }
+
+    #[test]
+    fn a_stall_is_neither_a_slip_nor_an_underrun() {
+        let format = binary(SampleRate::Hz16000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 2000, 9));
+        let mut sink = Queue::with_room(3);
+        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        assert_eq!(playout.pass(at(20), 1, format, &mut source, &mut sink).frames, 0, "no room");
+        sink.frames.clear();
+        let report = playout.pass(at(100), 1, format, &mut source, &mut sink);
+        assert_eq!((report.frames, report.slips, report.underruns), (3, 0, 0));
     }
 
     #[test]

@@ -143,7 +143,8 @@ impl DspCall {
             let playout = self.playout.pass(now, turn, format, source, sink);
             self.idle_until.playout = playout.deadline.unwrap_or(NEVER);
             self.idle_until.turn = turn;
-            report.to_telephony |= playout.frames > 0 || playout.barge_in_residual_us.is_some();
+            report.to_telephony |=
+                playout.frames > 0 || playout.chunk_closed || playout.barge_in_residual_us.is_some();
             self.count_playout(&playout);
         }
         let deadline = self.idle_until.uplink.min(self.idle_until.playout);

@@ -1,0 +1,249 @@
+//! One call of a simulation: its script, what each thread of the relay holds of it, and who listens at both ends.
+//!
+//! Runs in: the simulations. Owns the call's share of every thread.
+//! Invariant: a call ends with exactly one outcome, the one whose cause the machine was told first, and leaves nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tandem::base::{CallId, Instant, PlaybackFormat};
+use tandem::call::events::LegEnd;
+use tandem::call::{Fact, Machine, Outcome};
+use tandem::dsp::{Playout, Uplink};
+use tandem::sync::CallShared;
+use tandem::sync::rings::call_rings;
+use tandem::sync::shared::TallySnapshot;
+use tandem::threads::dsp::{DspCall, DspOrder};
+use tandem::threads::gemini::model_side::ModelSide;
+use tandem::threads::messages::{GeminiOrder, NewModelSide};
+use tandem::threads::telephony::leg::{Leg, LegDefaults};
+
+use super::ear::Ear;
+use super::hearing::Hearing;
+use super::order_log::OrderLog;
+use super::plan::{Dialling, Fault, FromGemini, FromSwitch, Plan};
+use super::report::Report;
+use super::world::{Event, Part, World};
+
+/// A leg and its socket, as the telephony thread holds them.
+pub struct LegSocket {
+    pub leg: Leg,
+    pub incoming: VecDeque<FromSwitch>,
+    /// Still to be read.
+    pub remembered: bool,
+    /// The switch takes nothing, so the output does not get empty.
+    pub stalled: bool,
+    /// Why we are closing it, and until when the switch may take to agree.
+    pub closing: Option<(LegEnd, Instant)>,
+    /// The switch has agreed.
+    pub agreed: bool,
+}
+
+/// A link, as the gemini thread holds it.
+pub struct LinkSocket {
+    pub number: u32,
+    pub incoming: VecDeque<FromGemini>,
+    pub garbage: u32,
+    /// The end of a close of ours that Gemini does not answer.
+    pub close_by: Option<Instant>,
+}
+
+/// What both ends know of a call while it lives.
+pub struct Witness {
+    pub shared: Arc<CallShared>,
+    pub ear: Ear,
+    pub hearing: Hearing,
+    seen: TallySnapshot,
+}
+
+/// See the head of this file.
+pub struct Call {
+    pub id: CallId,
+    pub plan: Plan,
+    pub leg: Option<LegSocket>,
+    pub model: Option<ModelSide>,
+    pub link: Option<LinkSocket>,
+    pub machine: Option<Machine>,
+    pub witness: Option<Witness>,
+    pub orders: OrderLog,
+    pub outcome: Option<Outcome>,
+}
+
+impl Call {
+    pub fn new(number: usize, plan: Plan) -> Self {
+        Self {
+            id: CallId { slot: number as u32, generation: 1 },
+            plan,
+            leg: None,
+            model: None,
+            link: None,
+            machine: None,
+            witness: None,
+            orders: OrderLog::default(),
+            outcome: None,
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    pub fn describe(&self) -> String {
+        format!("{}: {:?}, {:?}", self.id, self.plan.fault, self.machine.as_ref().map(Machine::phase))
+    }
+
+    /// Compares what the worker did with what it may do.
+    pub fn worker_passed(&mut self, now: Instant) {
+        let (Some(witness), Some(_)) = (&mut self.witness, &self.machine) else { return };
+        let tally = witness.shared.tally.snapshot();
+        let (frames, silence) = (
+            tally.uplink_frames - witness.seen.uplink_frames,
+            tally.silence_frames - witness.seen.silence_frames,
+        );
+        witness.hearing.worker_passed(now, frames, silence);
+        witness.seen = tally;
+    }
+
+    /// What became of it, once it is over.
+    pub fn finish(self) -> Report {
+        let (Some(outcome), Some(witness)) = (self.outcome, self.witness) else { panic!("the call never began") };
+        let Witness { shared, ear, hearing, .. } = witness;
+        assert!(self.leg.is_none() && self.model.is_none() && self.link.is_none() && self.machine.is_none());
+        assert_eq!(Arc::strong_count(&shared), 1, "somebody still owns a part of the call");
+        let tally = shared.tally.snapshot();
+        assert_eq!(tally.played_samples, ear.samples);
+        assert_eq!(tally.sent_frames * 320, hearing.heard as u64);
+        assert_eq!(tally.caller_messages_dropped, 0, "the worker takes everything in time");
+        let LegDefaults { lead_ms, chunk_ms, .. } = self.plan.defaults;
+        assert!(tally.residual_us_max <= u64::from(lead_ms) * 1000);
+        if lead_ms > chunk_ms {
+            assert_eq!(tally.slips, 0, "the worker is never later than the lead here");
+        }
+        // Gaps can be judged where messages are frames, and the switch takes them when they come.
+        if self.plan.stalls.is_empty() && chunk_ms == 20 && ear.is_sure() {
+            let (must, may) = ear.gaps;
+            let counted = tally.underruns;
+            assert!((must..=may).contains(&counted), "{counted} underruns, the ear had {must} to {may} gaps");
+        }
+        if self.plan.fault == Fault::None {
+            assert_eq!(outcome.label(), "hangup");
+        }
+        Report {
+            outcome: outcome.label(),
+            tally,
+            whole_answers: ear.whole_answers,
+            interruptions: ear.interruptions,
+            residual_us_max: ear.residual_us_max,
+            playback_hash: ear.hash(),
+        }
+    }
+}
+
+impl World {
+    /// Something happens to a call from outside.
+    pub(super) fn happens(&mut self, number: usize, event: Event) {
+        let now = self.now;
+        let call = &mut self.calls[number];
+        match event {
+            Event::Begins => self.begin(number),
+            Event::FromSwitch(n) => {
+                let Some(leg) = &mut call.leg else { return };
+                let (_, what) = &mut call.plan.from_switch[n];
+                leg.incoming.push_back(std::mem::replace(what, FromSwitch::Drop));
+                leg.remembered = true;
+                self.ring(Part::Telephony);
+            }
+            Event::Stalls(stalled) => {
+                let Some(leg) = &mut call.leg else { return };
+                leg.stalled = stalled;
+                self.note(number, format_args!("the switch takes audio: {}", !stalled));
+                self.ring(Part::Telephony);
+            }
+            Event::SwitchAgrees => {
+                let Some(leg) = &mut call.leg else { return };
+                leg.agreed = true;
+                self.ring(Part::Telephony);
+            }
+            Event::Dialled(link) => match call.plan.dialling.clone() {
+                Dialling::Connects(_) => {
+                    self.connected.push_back((call.id, link));
+                    self.ring(Part::Gemini);
+                }
+                Dialling::Fails(_, end) => {
+                    let id = call.id;
+                    self.tell(id, Fact::LinkGone(link, end));
+                }
+                Dialling::Hangs => {}
+            },
+            Event::FromGemini(n) => {
+                let Some(link) = &mut call.link else { return };
+                let (_, what) = &mut call.plan.from_gemini[n];
+                link.incoming.push_back(std::mem::replace(what, FromGemini::Drop));
+                self.ring(Part::Gemini);
+            }
+            Event::ShutDown => {
+                let id = call.id;
+                self.tell(id, Fact::ShutDown);
+            }
+        }
+        debug_assert_eq!(now, self.now);
+    }
+
+    /// Hands a new call to the threads, as the acceptor does.
+    fn begin(&mut self, number: usize) {
+        let (now, tolerance_us) = (self.now, self.tolerance_us());
+        let call = &mut self.calls[number];
+        let (id, plan) = (call.id, &call.plan);
+        let mut defaults = plan.defaults;
+        if plan.fields.rate.is_none() {
+            // The switch has not told its rate; its first message will.
+            defaults.rate = tandem::base::SampleRate::Hz8000;
+        }
+        let format = defaults.format(&plan.fields);
+        let shared = Arc::new(CallShared::new(id, format));
+        let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
+        let dsp_call = DspCall {
+            id,
+            rings: dsp_rings,
+            shared: Arc::clone(&shared),
+            uplink: Uplink::new(now, format.rate, plan.stream_end_after_ms),
+            playout: Playout::new(now, shared.turn(), format.rate),
+        };
+        self.dsp.send(DspOrder::Add(Box::new(dsp_call)));
+        let model = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
+        self.gemini.send(GeminiOrder::Add(Box::new(model)));
+        let playback = plan.fields.playback.unwrap_or(PlaybackFormat::Binary);
+        call.witness = Some(Witness {
+            ear: Ear::new(plan.flavour, playback, format, tolerance_us, !plan.stalls.is_empty()),
+            hearing: Hearing::new(now, format.rate, plan.stream_end_after_ms, tolerance_us, plan.hears_uplink),
+            seen: TallySnapshot::default(),
+            shared: Arc::clone(&shared),
+        });
+        call.machine = Some(Machine::new(now, plan.terms.clone(), plan.fields.clone()));
+        let leg = Leg::new(id, shared, telephony_rings, defaults, plan.flavour, plan.fields.clone(), now);
+        call.leg = Some(LegSocket {
+            leg,
+            incoming: VecDeque::new(),
+            remembered: true,
+            stalled: false,
+            closing: None,
+            agreed: false,
+        });
+        let arrivals: Vec<u64> = call.plan.from_switch.iter().map(|(at, _)| *at).collect();
+        let (stalls, shut_down) = (call.plan.stalls.clone(), call.plan.shut_down_at_us);
+        self.note(number, format_args!("begins at {} with fault {:?}", format.rate, self.calls[number].plan.fault));
+        for (n, at) in arrivals.into_iter().enumerate() {
+            self.expect(now.plus_us(at), number, Event::FromSwitch(n));
+        }
+        for (from, until) in stalls {
+            self.expect(now.plus_us(from), number, Event::Stalls(true));
+            self.expect(now.plus_us(until), number, Event::Stalls(false));
+        }
+        if let Some(at) = shut_down {
+            self.expect(now.plus_us(at), number, Event::ShutDown);
+        }
+        self.carry_out(number);
+        self.ring(Part::Telephony);
+        self.ring(Part::Control);
+    }
+}
