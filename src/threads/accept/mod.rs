@@ -2,8 +2,8 @@
 //!
 //! Runs in: one accept thread. Owns the listening socket and unfinished handshakes.
 //! Never blocks but in its poll; decides from memory.
-//! Invariant: a call exists from the moment of its 101, with its rings at telephony, dsp and gemini and its offer at
-//! control, in that order of need; whoever is refused is told why and counted.
+//! Invariant: a call exists from the moment of its 101, with its rings at dsp and gemini before its offer, which holds
+//! its leg, is at control; whoever is refused is told why and counted.
 
 pub mod handshake;
 
@@ -30,7 +30,7 @@ use crate::sync::rings::call_rings;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::{Counters, RefusalReason};
 use crate::threads::dsp::{DspCall, DspOrder};
-use crate::threads::messages::{ControlInput, GeminiOrder, NewLeg, NewModelSide, Offer, TelephonyOrder};
+use crate::threads::messages::{ControlInput, GeminiOrder, NewLeg, NewModelSide, Offer};
 use crate::threads::telephony::leg::LegDefaults;
 use handshake::{Handshake, Step, Upgrade, refusal};
 
@@ -47,8 +47,6 @@ pub enum AcceptOrder {
 
 /// One shard's threads, as the acceptor sees them.
 pub struct ShardDoor {
-    /// The telephony thread.
-    pub telephony: Outbox<TelephonyOrder>,
     /// The gemini thread.
     pub gemini: Outbox<GeminiOrder>,
     /// The dsp workers.
@@ -302,17 +300,17 @@ impl Acceptor {
             peer,
             shard: shard_number,
             worker: shard.first_worker + worker,
+            leg: Box::new(NewLeg {
+                id,
+                shared,
+                rings: telephony_rings,
+                stream,
+                behind_upgrade: behind,
+                fields,
+                flavour: facts.flavour,
+            }),
         };
         self.parts.control.send(ControlInput::Offered(Box::new(offer)));
-        shard.telephony.send(TelephonyOrder::Add(Box::new(NewLeg {
-            id,
-            shared,
-            rings: telephony_rings,
-            stream,
-            behind_upgrade: behind,
-            fields,
-            flavour: facts.flavour,
-        })));
     }
 
     fn deregister(&self, stream: &Stream) -> io::Result<()> {
@@ -335,7 +333,6 @@ impl Acceptor {
     fn flush(&mut self) {
         self.parts.control.flush();
         for shard in &mut self.parts.shards {
-            shard.telephony.flush();
             shard.gemini.flush();
             shard.workers.iter_mut().for_each(|worker| _ = worker.flush());
         }

@@ -118,7 +118,7 @@ impl Control {
     }
 
     fn offered(&mut self, now: Instant, offer: Offer) {
-        let Offer { id, shared, fields, peer, shard, worker } = offer;
+        let Offer { id, shared, fields, peer, shard, worker, leg } = offer;
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
         let machine = Machine::new(now, self.parts.terms.clone(), fields);
@@ -126,6 +126,7 @@ impl Control {
             *place = Some(Box::new(Call { id, machine, shared, shard, worker, peer }));
             self.live += 1;
         }
+        self.parts.telephony[shard].send(TelephonyOrder::Add(leg));
         self.carry_out(now, id);
     }
 
