@@ -222,8 +222,8 @@ impl Control {
         self.live -= 1;
         self.parts.registry.release(id);
         let tally = call.shared.tally.snapshot();
-        self.count(outcome, &tally);
         let machine = &call.machine;
+        self.count(outcome, &tally, machine);
         let line = format!(
             "call {id}: ended by {} ({}): {outcome}; {}, from {}, {:.1} s, {}",
             outcome.by.label(),
@@ -236,8 +236,9 @@ impl Control {
         if outcome.is_failure() { warn!("{line}") } else { info!("{line}") }
     }
 
-    fn count(&self, outcome: &Outcome, tally: &TallySnapshot) {
+    fn count(&self, outcome: &Outcome, tally: &TallySnapshot, machine: &Machine) {
         let counters = &self.parts.counters;
+        let events = machine.events();
         counters.end_call(outcome.label());
         for (counter, n) in [
             (&counters.uplink_frames, tally.uplink_frames),
@@ -246,11 +247,16 @@ impl Control {
             (&counters.uplink_dropped_frames, tally.uplink_frames_dropped + tally.caller_messages_dropped),
             (&counters.underruns, tally.underruns),
             (&counters.slips, tally.slips),
+            (&counters.model_turns, events.turns),
+            (&counters.barge_ins, events.interruptions),
         ] {
             counter.add(n);
         }
         if tally.barge_ins > 0 {
             counters.barge_in_residual.observe(Duration::from_micros(tally.residual_us_max));
+        }
+        if let Some(answered_at) = machine.answered_at() {
+            counters.link_setup.observe(answered_at.since(machine.offered_at()));
         }
     }
 
