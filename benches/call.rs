@@ -12,7 +12,7 @@ use std::time::{Duration, Instant as Stopwatch};
 
 use criterion::{Criterion, Throughput};
 use tandem::base::{CallId, Frame, FrameSink, FrameSource, Instant, LegFormat, SampleRate};
-use tandem::dsp::{Playout, Uplink, fir};
+use tandem::dsp::fir;
 use tandem::sync::rings::{GeminiRings, TelephonyRings, call_rings, ring};
 use tandem::sync::{CallShared, Doorbell, mailbox};
 use tandem::threads::dsp::{DspCall, DspOrder, Worker};
@@ -59,13 +59,7 @@ impl Rig {
                 let id = CallId { slot: slot as u32, generation: 1 };
                 let shared = Arc::new(CallShared::new(id, format));
                 let (telephony, rings, gemini) = call_rings();
-                orders.send(DspOrder::Add(Box::new(DspCall {
-                    id,
-                    rings,
-                    playout: Playout::new(now, shared.turn(), rate),
-                    shared,
-                    uplink: Uplink::new(now, rate, 0),
-                })));
+                orders.send(DspOrder::Add(Box::new(DspCall::new(now, rings, shared, 0))));
                 (telephony, gemini)
             })
             .collect();

@@ -110,6 +110,7 @@ impl Handle {
 
 struct Shard {
     door: ShardDoor,
+    telephony: Outbox<TelephonyOrder>,
     telephony_bell: Doorbell,
     gemini_bell: Doorbell,
     worker_bells: Vec<Doorbell>,
@@ -188,11 +189,7 @@ impl Server {
 
     /// What another thread needs to end it.
     pub fn handle(&self) -> Handle {
-        Handle {
-            clock: self.clock,
-            registry: Arc::clone(&self.registry),
-            control: self.control.clone(),
-        }
+        Handle { clock: self.clock, registry: Arc::clone(&self.registry), control: self.control.clone() }
     }
 
     /// Waits until it has been drained and every thread has ended.
@@ -253,7 +250,7 @@ impl Builder<'_> {
         let controller = Control::new(ControlParts {
             inbox: control_inbox,
             own: control_bell,
-            telephony: shards.iter().map(|shard| shard.door.telephony.clone()).collect(),
+            telephony: shards.iter().map(|shard| shard.telephony.clone()).collect(),
             gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
             workers: shards.iter().flat_map(|shard| shard.door.workers.clone()).collect(),
             retired,
@@ -307,7 +304,8 @@ impl Builder<'_> {
         let (gemini, gemini_inbox) = mailbox::<GeminiOrder>(gemini_bell.clone());
 
         let mut shard = Shard {
-            door: ShardDoor { telephony, gemini, workers: Vec::new(), first_worker },
+            door: ShardDoor { gemini, workers: Vec::new(), first_worker },
+            telephony,
             telephony_bell,
             gemini_bell,
             worker_bells: Vec::new(),

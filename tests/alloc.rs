@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use tandem::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, SampleRate};
-use tandem::dsp::{Playout, Uplink, fir};
+use tandem::dsp::fir;
 use tandem::sync::rings::{GeminiRings, TelephonyRings, call_rings, ring};
 use tandem::sync::{CallShared, Clock, Doorbell, Outbox, mailbox};
 use tandem::threads::dsp::{self, DspCall, DspOrder, Neighbours, PassReport, Worker};
@@ -69,13 +69,7 @@ fn new_call(slot: u32, format: LegFormat, now: Instant, end_after_ms: u64) -> (B
     let id = CallId { slot, generation: 1 };
     let shared = Arc::new(CallShared::new(id, format));
     let (telephony, rings, gemini) = call_rings();
-    let call = Box::new(DspCall {
-        id,
-        rings,
-        shared: Arc::clone(&shared),
-        uplink: Uplink::new(now, format.rate, end_after_ms),
-        playout: Playout::new(now, shared.turn(), format.rate),
-    });
+    let call = Box::new(DspCall::new(now, rings, Arc::clone(&shared), end_after_ms));
     (call, Ends { id, shared, telephony, gemini, heard: 0, stream_ends: 0, played: 0 })
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::base::{CallId, Instant, Turn};
+use crate::base::{CallId, FrameSink, Instant, Turn};
 use crate::dsp::playout::PlayoutReport;
 use crate::dsp::uplink::UplinkReport;
 use crate::dsp::{Playout, Uplink};
@@ -21,14 +21,10 @@ use crate::sync::{CallShared, Clock, Doorbell, Mailbox};
 pub struct DspCall {
     /// Which call.
     pub id: CallId,
-    /// Its rings.
-    pub rings: DspRings,
-    /// Its numbers.
-    pub shared: Arc<CallShared>,
-    /// Caller to model.
-    pub uplink: Uplink,
-    /// Model to caller.
-    pub playout: Playout,
+    rings: DspRings,
+    shared: Arc<CallShared>,
+    uplink: Uplink,
+    playout: Playout,
     /// Until when there is nothing to do but for what arrives.
     idle_until: IdleUntil,
 }
@@ -116,14 +112,12 @@ impl Worker {
 }
 
 impl DspCall {
-    /// A worker's share of a new call.
-    pub fn new(
-        id: CallId,
-        rings: DspRings,
-        shared: Arc<CallShared>,
-        uplink: Uplink,
-        playout: Playout,
-    ) -> Self {
+    /// A worker's share of a call that begins now, whose uplink's stream is ended after `end_after_ms` of filled silence
+    /// (0: never).
+    pub fn new(now: Instant, rings: DspRings, shared: Arc<CallShared>, end_after_ms: u64) -> Self {
+        let (id, rate) = (shared.id(), shared.format().rate);
+        let uplink = Uplink::new(now, rate, end_after_ms);
+        let playout = Playout::new(now, shared.turn(), rate);
         let idle_until = IdleUntil { uplink: Instant::default(), playout: Instant::default(), turn: 0 };
         Self { id, rings, shared, uplink, playout, idle_until }
     }
@@ -137,7 +131,9 @@ impl DspCall {
             self.count_uplink(&uplink);
         }
         let turn = self.shared.turn();
-        if now >= self.idle_until.playout || turn != self.idle_until.turn || !self.rings.model_in.is_empty() {
+        // What waits in `caller_out` tells playout whether the switch is stalled.
+        let untouched = self.rings.model_in.is_empty() && self.rings.caller_out.waiting() == 0;
+        if now >= self.idle_until.playout || turn != self.idle_until.turn || !untouched {
             let format = self.shared.format();
             let (source, sink) = (&mut self.rings.model_in, &mut self.rings.caller_out);
             let playout = self.playout.pass(now, turn, format, source, sink);

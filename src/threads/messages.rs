@@ -108,6 +108,9 @@ pub struct Offer {
     pub shard: usize,
     /// The dsp worker that serves it, counted over all shards.
     pub worker: usize,
+    /// Its leg. Control hands it on to telephony: sent by accept beside the offer it could come behind control's order to
+    /// close it, and before it, its end could come to control ahead of the offer. Either would leave a call for ever.
+    pub leg: Box<NewLeg>,
 }
 
 /// What the control thread is told.

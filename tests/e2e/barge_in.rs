@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tandem_loadtest::sim::{SimConfig, SimEvent, Voice, What};
 
@@ -178,6 +179,8 @@ fn after_interrupted_the_last_old_sample_leaves_within_25_ms() {
         relays_residual_ms.push(residual.and_then(|ms| ms.parse::<f64>().ok()).expect("a residual"));
     }
     assert_eq!(last_old_ms.len(), CALLS * BARGE_INS);
+    relay.signal(Signal::USR1);
+    relay.line(&["counters: ", &format!("\"tandem_barge_ins_total\":{}", CALLS * BARGE_INS)]);
     let (last_old, residual, late) = (spread(last_old_ms), spread(residual_ms), spread(late_ms));
     let figures = json!({
         "count": CALLS * BARGE_INS,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use tandem::base::{CallId, Instant, PlaybackFormat};
 use tandem::call::events::LegEnd;
 use tandem::call::{Fact, Machine, Outcome};
-use tandem::dsp::{Playout, Uplink};
 use tandem::sync::CallShared;
 use tandem::sync::rings::call_rings;
 use tandem::sync::shared::TallySnapshot;
@@ -106,7 +105,9 @@ impl Call {
 
     /// What became of it, once it is over.
     pub fn finish(self) -> Report {
-        let (Some(outcome), Some(witness)) = (self.outcome, self.witness) else { panic!("the call never began") };
+        let (Some(outcome), Some(witness)) = (self.outcome, self.witness) else {
+            panic!("the call never began")
+        };
         let Witness { shared, ear, hearing, .. } = witness;
         assert!(self.leg.is_none() && self.model.is_none() && self.link.is_none() && self.machine.is_none());
         assert_eq!(Arc::strong_count(&shared), 1, "somebody still owns a part of the call");
@@ -202,20 +203,20 @@ impl World {
         let format = defaults.format(&plan.fields);
         let shared = Arc::new(CallShared::new(id, format));
         let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
-        let dsp_call = DspCall {
-            id,
-            rings: dsp_rings,
-            shared: Arc::clone(&shared),
-            uplink: Uplink::new(now, format.rate, plan.stream_end_after_ms),
-            playout: Playout::new(now, shared.turn(), format.rate),
-        };
+        let dsp_call = DspCall::new(now, dsp_rings, Arc::clone(&shared), plan.stream_end_after_ms);
         self.dsp.send(DspOrder::Add(Box::new(dsp_call)));
         let model = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
         self.gemini.send(GeminiOrder::Add(Box::new(model)));
         let playback = plan.fields.playback.unwrap_or(PlaybackFormat::Binary);
         call.witness = Some(Witness {
             ear: Ear::new(plan.flavour, playback, format, tolerance_us, !plan.stalls.is_empty()),
-            hearing: Hearing::new(now, format.rate, plan.stream_end_after_ms, tolerance_us, plan.hears_uplink),
+            hearing: Hearing::new(
+                now,
+                format.rate,
+                plan.stream_end_after_ms,
+                tolerance_us,
+                plan.hears_uplink,
+            ),
             seen: TallySnapshot::default(),
             shared: Arc::clone(&shared),
         });
@@ -231,7 +232,10 @@ impl World {
         });
         let arrivals: Vec<u64> = call.plan.from_switch.iter().map(|(at, _)| *at).collect();
         let (stalls, shut_down) = (call.plan.stalls.clone(), call.plan.shut_down_at_us);
-        self.note(number, format_args!("begins at {} with fault {:?}", format.rate, self.calls[number].plan.fault));
+        self.note(
+            number,
+            format_args!("begins at {} with fault {:?}", format.rate, self.calls[number].plan.fault),
+        );
         for (n, at) in arrivals.into_iter().enumerate() {
             self.expect(now.plus_us(at), number, Event::FromSwitch(n));
         }

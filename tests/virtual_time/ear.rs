@@ -167,7 +167,11 @@ impl Ear {
         now.hash(&mut self.hash);
         let clear = playback::clear_message(self.flavour);
         if self.clear_owed {
-            assert_eq!(message, &Message::text(clear), "after an interruption the switch's queue is cleared first");
+            assert_eq!(
+                message,
+                &Message::text(clear),
+                "after an interruption the switch's queue is cleared first"
+            );
             (self.clear_owed, self.handed_over, self.dry_at) = (false, false, now);
             return;
         }
@@ -238,7 +242,8 @@ impl Ear {
             expected.get(same..(same + 4).min(expected.len()))
         );
         // What had to be there for this frame: its last sample, or what would have followed it.
-        let wanted = (place - 1 + usize::from(same < frame.len())) * 24_000 / self.format.rate.hz() as usize + 1;
+        let wanted =
+            (place - 1 + usize::from(same < frame.len())) * 24_000 / self.format.rate.hz() as usize + 1;
         let only_tail = self.reference.tail_from.is_some_and(|from| self.place >= from);
         if self.place > 0 && first_of_message && !only_tail {
             let had_at = arrivals.had(wanted).unwrap_or(now);
@@ -264,7 +269,10 @@ impl Ear {
         self.gaps.1 += u64::from(perhaps);
         let gap_us = now.since_us(self.dry_at);
         let stalled = self.stall_us > 0;
-        assert!(perhaps || gap_us <= slack || stalled, "a gap of {gap_us} µs although the model's audio was there");
+        assert!(
+            perhaps || gap_us <= slack || stalled,
+            "a gap of {gap_us} µs although the model's audio was there"
+        );
     }
 
     fn is_complete(&self) -> bool {
@@ -284,7 +292,10 @@ impl Ear {
         }
         let last = self.arrivals.len() - 1;
         let (answer, place) = (self.answer, self.place);
-        assert!(answer == last && self.is_complete(), "the last answer is {last}; heard {place} samples of {answer}");
+        assert!(
+            answer == last && self.is_complete(),
+            "the last answer is {last}; heard {place} samples of {answer}"
+        );
     }
 
     /// Whether the place in the answer is known.

@@ -2,8 +2,8 @@
 //!
 //! Runs in: one accept thread. Owns the listening socket and unfinished handshakes.
 //! Never blocks but in its poll, and while the mailbox of a thread is full; decides from memory.
-//! Invariant: a call exists from the moment of its 101, with its rings at telephony, dsp and gemini and its offer at
-//! control, in that order of need; whoever is refused is told why and counted.
+//! Invariant: a call exists from the moment of its 101, with its rings at dsp and gemini before its offer, which holds
+//! its leg, is at control; whoever is refused is told why and counted.
 
 pub mod handshake;
 
@@ -23,7 +23,6 @@ use slab::Slab;
 use crate::base::{CallId, Instant};
 use crate::call::Registry;
 use crate::config::{ListenConfig, Secret};
-use crate::dsp::{Playout, Uplink};
 use crate::net::listener::{Accepted, Listener};
 use crate::net::options;
 use crate::net::stream::Stream;
@@ -31,7 +30,7 @@ use crate::sync::rings::call_rings;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::{Counters, RefusalReason};
 use crate::threads::dsp::{DspCall, DspOrder};
-use crate::threads::messages::{ControlInput, GeminiOrder, NewLeg, NewModelSide, Offer, TelephonyOrder};
+use crate::threads::messages::{ControlInput, GeminiOrder, NewLeg, NewModelSide, Offer};
 use crate::threads::telephony::leg::LegDefaults;
 use handshake::{Handshake, Step, Upgrade, refusal};
 
@@ -51,8 +50,6 @@ pub enum AcceptOrder {
 
 /// One shard's threads, as the acceptor sees them.
 pub struct ShardDoor {
-    /// The telephony thread.
-    pub telephony: Outbox<TelephonyOrder>,
     /// The gemini thread.
     pub gemini: Outbox<GeminiOrder>,
     /// The dsp workers.
@@ -326,9 +323,7 @@ impl Acceptor {
         let shard = &mut self.parts.shards[shard_number];
         let worker = worker % shard.workers.len();
         // Each thread must have its part of the call before another one can speak to it about the call.
-        let uplink = Uplink::new(now, format.rate, self.parts.stream_end_after_ms);
-        let playout = Playout::new(now, shared.turn(), format.rate);
-        let call = DspCall::new(id, dsp_rings, Arc::clone(&shared), uplink, playout);
+        let call = DspCall::new(now, dsp_rings, Arc::clone(&shared), self.parts.stream_end_after_ms);
         shard.workers[worker].send(DspOrder::Add(Box::new(call)));
         let new = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
         shard.gemini.send(GeminiOrder::Add(Box::new(new)));
@@ -341,18 +336,17 @@ impl Acceptor {
             peer,
             shard: shard_number,
             worker: shard.first_worker + worker,
+            leg: Box::new(NewLeg {
+                id,
+                shared,
+                rings: telephony_rings,
+                stream,
+                behind_upgrade: behind,
+                fields,
+                flavour: facts.flavour,
+            }),
         };
         self.parts.control.send(ControlInput::Offered(Box::new(offer)));
-        settle(&mut self.parts.control);
-        shard.telephony.send(TelephonyOrder::Add(Box::new(NewLeg {
-            id,
-            shared,
-            rings: telephony_rings,
-            stream,
-            behind_upgrade: behind,
-            fields,
-            flavour: facts.flavour,
-        })));
     }
 
     fn deregister(&self, stream: &Stream) -> io::Result<()> {
@@ -376,7 +370,6 @@ impl Acceptor {
     fn flush(&mut self) {
         self.parts.control.flush();
         for shard in &mut self.parts.shards {
-            shard.telephony.flush();
             shard.gemini.flush();
             shard.workers.iter_mut().for_each(|worker| _ = worker.flush());
         }

@@ -118,7 +118,7 @@ impl Control {
     }
 
     fn offered(&mut self, now: Instant, offer: Offer) {
-        let Offer { id, shared, fields, peer, shard, worker } = offer;
+        let Offer { id, shared, fields, peer, shard, worker, leg } = offer;
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
         let machine = Machine::new(now, self.parts.terms.clone(), fields);
@@ -126,6 +126,7 @@ impl Control {
             *place = Some(Box::new(Call { id, machine, shared, shard, worker, peer }));
             self.live += 1;
         }
+        self.parts.telephony[shard].send(TelephonyOrder::Add(leg));
         self.carry_out(now, id);
     }
 
@@ -221,8 +222,8 @@ impl Control {
         self.live -= 1;
         self.parts.registry.release(id);
         let tally = call.shared.tally.snapshot();
-        self.count(outcome, &tally);
         let machine = &call.machine;
+        self.count(outcome, &tally, machine);
         let line = format!(
             "call {id}: ended by {} ({}): {outcome}; {}, from {}, {:.1} s, {}",
             outcome.by.label(),
@@ -235,8 +236,9 @@ impl Control {
         if outcome.is_failure() { warn!("{line}") } else { info!("{line}") }
     }
 
-    fn count(&self, outcome: &Outcome, tally: &TallySnapshot) {
+    fn count(&self, outcome: &Outcome, tally: &TallySnapshot, machine: &Machine) {
         let counters = &self.parts.counters;
+        let events = machine.events();
         counters.end_call(outcome.label());
         for (counter, n) in [
             (&counters.uplink_frames, tally.uplink_frames),
@@ -245,11 +247,16 @@ impl Control {
             (&counters.uplink_dropped_frames, tally.uplink_frames_dropped + tally.caller_messages_dropped),
             (&counters.underruns, tally.underruns),
             (&counters.slips, tally.slips),
+            (&counters.model_turns, events.turns),
+            (&counters.barge_ins, events.interruptions),
         ] {
             counter.add(n);
         }
         if tally.barge_ins > 0 {
             counters.barge_in_residual.observe(Duration::from_micros(tally.residual_us_max));
+        }
+        if let Some(answered_at) = machine.answered_at() {
+            counters.link_setup.observe(answered_at.since(machine.offered_at()));
         }
     }
 

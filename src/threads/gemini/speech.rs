@@ -137,10 +137,8 @@ impl SpeechQueue {
 
     /// Marks an end behind what waits. Without room for the mark it is left out: the queue is about to be given up.
     pub fn push_end(&mut self, pool: &mut SpeechPool, rate: SampleRate) {
-        if self.blocks.back().is_none_or(|block| block.end) {
-            if self.add_block(pool, rate).is_err() {
-                return;
-            }
+        if self.blocks.back().is_none_or(|block| block.end) && self.add_block(pool, rate).is_err() {
+            return;
         }
         if let Some(block) = self.blocks.back_mut() {
             block.end = true;

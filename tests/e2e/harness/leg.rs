@@ -107,8 +107,7 @@ impl Leg {
 
     /// Calls the relay with more headers.
     pub fn call_with(relay: &Relay, target: &str, headers: &[(&str, &str)]) -> Self {
-        Self::try_call(relay.address(), target, headers)
-            .unwrap_or_else(|answer| panic!("refused: {answer}\n{}", relay.log()))
+        Self::try_call(relay.address(), target, headers).unwrap_or_else(|answer| panic!("refused: {answer}"))
     }
 
     /// Calls, and gives what was answered in place of a 101, head and body.
@@ -127,7 +126,7 @@ impl Leg {
         (&stream).write_all(wire).expect("the relay takes what a switch sends");
         match upgrade(&stream, key) {
             Ok((head, behind)) => (head, Self::upgraded(stream, behind)),
-            Err(answer) => panic!("refused: {answer}\n{}", relay.log()),
+            Err(answer) => panic!("refused: {answer}"),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The binary `tandem` as a child process, its log line by line.
 //!
 //! Runs in: the tests' threads, and one that reads the log. Owns the child.
-//! Never leaves it running: dropping the value kills exactly this process, by its id.
+//! Never leaves it running: dropping the value kills exactly this process, by its id, and shows its log where a test
+//! has failed.
 //! Invariant: the environment is only what the test gives, so that a developer's key or settings change nothing.
 
 use std::io::{BufRead, BufReader};
@@ -89,11 +90,7 @@ impl Process {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !written.ended && !left.is_zero(),
-                "the log has no line {nth} with {parts:?}:\n{}",
-                written.lines.join("\n")
-            );
+            assert!(!written.ended && !left.is_zero(), "the log has no line {nth} with {parts:?}");
             written = self.log.changed.wait_timeout(written, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -109,7 +106,7 @@ impl Process {
         let mut written = self.log.lock();
         while !written.ended {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "it does not end:\n{}", written.lines.join("\n"));
+            assert!(!left.is_zero(), "it does not end");
             written = self.log.changed.wait_timeout(written, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(written);
@@ -129,6 +126,9 @@ impl Drop for Process {
         _ = self.child.wait();
         if let Some(reader) = self.reader.take() {
             _ = reader.join();
+        }
+        if std::thread::panicking() {
+            eprintln!("the log of the relay:\n{}", self.log());
         }
     }
 }
