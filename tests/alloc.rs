@@ -199,6 +199,7 @@ fn barge_in_underrun_and_slips_ask_nothing_of_the_allocator() {
         // A slip: there is audio, but the worker comes 200 ms late.
         call.model_speaks(20, SampleRate::Hz24000);
         rig.pass();
+        call.drain();
         rig.advance_ms(200);
         rig.pass();
         call.drain();

@@ -22,6 +22,11 @@ use super::Asked;
 
 const MESSAGES: u64 = 1000;
 
+/// When the switch sends this message: every 20 ms.
+fn at(round: u64) -> Instant {
+    Instant::default().plus_ms(20 * round)
+}
+
 fn leg(rate: SampleRate, playback: PlaybackFormat, chunk_ms: u16) -> (Leg, DspRings, Arc<CallShared>) {
     let defaults = LegDefaults { rate, mix: Mix::Mono, playback, lead_ms: 60, chunk_ms };
     let fields = CallFields { rate: Some(rate), ..CallFields::default() };
@@ -54,9 +59,9 @@ fn a_caller_message_is_decoded_without_allocating() {
     for rate in SampleRate::ALL {
         let (mut leg, mut dsp, _shared) = leg(rate, PlaybackFormat::Binary, 20);
         let mut asked = Asked::default();
-        for _ in 0..MESSAGES {
+        for round in 0..MESSAGES {
             let message = Bytes::from(vec![7; rate.samples_per_frame() * 2]);
-            let received = asked.count(|| leg.receive_audio(message, Instant::default()));
+            let received = asked.count(|| leg.receive_audio(message, at(round)));
             assert_eq!(received, Received::Done);
             while dsp.caller_in.take().is_some() {}
         }
@@ -108,7 +113,7 @@ fn a_message_through_the_socket_stays_within_its_budget_both_ways() {
         switch.send(Message::binary(vec![7; 640])).expect("the relay reads");
         // The socket blocks here, so every read brings its message.
         let received = read.count(|| match connection.read() {
-            Incoming::Message(Message::Binary(audio)) => leg.receive_audio(audio, Instant::default()),
+            Incoming::Message(Message::Binary(audio)) => leg.receive_audio(audio, at(round)),
             other => panic!("{other:?}"),
         });
         assert_eq!(received, Received::Done);
