@@ -14,7 +14,7 @@ use crate::dsp::resample::Resampler;
 pub const MODEL_OUTPUT_RATE: SampleRate = SampleRate::Hz24000;
 
 const FRAME_US: u64 = PTIME_MS as u64 * 1000;
-/// How long the start of a frame waits for its rest after the switch has run dry, before it is padded with silence.
+/// How long the start of a frame waits for its rest once the switch has run dry, before it is padded with silence.
 /// The model's own pauses inside a turn are longer or do not happen; padding earlier would cut one late chunk in two.
 const BRIDGE_US: u64 = 100_000;
 static SILENCE: [i16; 256] = [0; 256];
@@ -66,6 +66,8 @@ pub struct Playout {
     taken: usize,
     staged: [i16; SampleRate::Hz48000.samples_per_frame()],
     staged_len: usize,
+    /// When the first of the staged samples came.
+    staged_at: Instant,
     /// Frames of the present chunk already released.
     chunk_frames: u16,
     /// When the switch will have played everything that it was handed.
@@ -90,6 +92,7 @@ impl Playout {
             taken: 0,
             staged: [0; SampleRate::Hz48000.samples_per_frame()],
             staged_len: 0,
+            staged_at: now,
             chunk_frames: 0,
             dry_at: now,
             put: 0,
@@ -199,6 +202,9 @@ impl Playout {
         while self.staged_len < frame_samples && self.tail.is_none() {
             let input = &self.current.samples()[self.taken..];
             if !input.is_empty() {
+                if self.staged_len == 0 {
+                    self.staged_at = now;
+                }
                 let room = &mut self.staged[self.staged_len..frame_samples];
                 let progress = self.resampler.process(input, room);
                 self.taken += progress.consumed;
@@ -255,7 +261,8 @@ impl Playout {
             return Ready::LastFrame;
         }
         self.close_chunk(now, sink, report);
-        let bridge = self.dry_at.plus_us(BRIDGE_US);
+        // At the start of an answer the switch has long been dry, and the rest of the frame is a moment away.
+        let bridge = self.dry_at.max(self.staged_at).plus_us(BRIDGE_US);
         if self.staged_len == 0 {
             return Ready::Nothing;
         }
@@ -501,6 +508,18 @@ pub(crate) mod tests {
         assert_eq!((report.frames, report.deadline), (1, Some(at(120))));
         let report = playout.pass(at(120), 1, format, &mut Queue::default(), &mut sink);
         assert_eq!((report.frames, samples(&sink)), (1, 640));
+    }
+
+    #[test]
+    fn the_first_frame_of_an_answer_is_not_torn_apart_by_silence() {
+        let format = binary(SampleRate::Hz16000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut sink = Queue::with_room(ROOM);
+        let report = playout.pass(at(5000), 1, format, &mut Queue::from(speech(1, 13, 9)), &mut sink);
+        assert_eq!((report.frames, report.deadline), (0, Some(at(5100))));
+        let report = playout.pass(at(5001), 1, format, &mut Queue::from(speech(1, 7, 9)), &mut sink);
+        assert_eq!((report.frames, samples(&sink)), (1, 320));
+        assert!(sink.frames.iter().flat_map(|frame| &frame.samples()[40..]).all(|&sample| sample > 0));
     }
 
     #[test]
