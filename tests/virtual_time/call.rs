@@ -54,6 +54,15 @@ pub struct Witness {
     pub ear: Ear,
     pub hearing: Hearing,
     seen: TallySnapshot,
+    /// Underruns as long as the switch was still given audio.
+    underruns: Option<u64>,
+}
+
+impl Witness {
+    /// From here on the switch is given nothing.
+    pub fn goes_deaf(&mut self) {
+        self.underruns.get_or_insert(self.shared.tally.snapshot().underruns);
+    }
 }
 
 /// See the head of this file.
@@ -106,8 +115,10 @@ impl Call {
 
     /// What became of it, once it is over.
     pub fn finish(self) -> Report {
-        let (Some(outcome), Some(witness)) = (self.outcome, self.witness) else { panic!("the call never began") };
-        let Witness { shared, ear, hearing, .. } = witness;
+        let (Some(outcome), Some(witness)) = (self.outcome, self.witness) else {
+            panic!("the call never began")
+        };
+        let Witness { shared, ear, hearing, underruns, .. } = witness;
         assert!(self.leg.is_none() && self.model.is_none() && self.link.is_none() && self.machine.is_none());
         assert_eq!(Arc::strong_count(&shared), 1, "somebody still owns a part of the call");
         let tally = shared.tally.snapshot();
@@ -122,7 +133,7 @@ impl Call {
         // Gaps can be judged where messages are frames, and the switch takes them when they come.
         if self.plan.stalls.is_empty() && chunk_ms == 20 && ear.is_sure() {
             let (must, may) = ear.gaps;
-            let counted = tally.underruns;
+            let counted = underruns.unwrap_or(tally.underruns);
             assert!((must..=may).contains(&counted), "{counted} underruns, the ear had {must} to {may} gaps");
         }
         if self.plan.fault == Fault::None {
@@ -215,8 +226,15 @@ impl World {
         let playback = plan.fields.playback.unwrap_or(PlaybackFormat::Binary);
         call.witness = Some(Witness {
             ear: Ear::new(plan.flavour, playback, format, tolerance_us, !plan.stalls.is_empty()),
-            hearing: Hearing::new(now, format.rate, plan.stream_end_after_ms, tolerance_us, plan.hears_uplink),
+            hearing: Hearing::new(
+                now,
+                format.rate,
+                plan.stream_end_after_ms,
+                tolerance_us,
+                plan.hears_uplink,
+            ),
             seen: TallySnapshot::default(),
+            underruns: None,
             shared: Arc::clone(&shared),
         });
         call.machine = Some(Machine::new(now, plan.terms.clone(), plan.fields.clone()));
@@ -231,7 +249,10 @@ impl World {
         });
         let arrivals: Vec<u64> = call.plan.from_switch.iter().map(|(at, _)| *at).collect();
         let (stalls, shut_down) = (call.plan.stalls.clone(), call.plan.shut_down_at_us);
-        self.note(number, format_args!("begins at {} with fault {:?}", format.rate, self.calls[number].plan.fault));
+        self.note(
+            number,
+            format_args!("begins at {} with fault {:?}", format.rate, self.calls[number].plan.fault),
+        );
         for (n, at) in arrivals.into_iter().enumerate() {
             self.expect(now.plus_us(at), number, Event::FromSwitch(n));
         }

@@ -36,8 +36,7 @@ impl World {
         more |= share == 0;
         let mut closing = false;
         for call in &mut self.calls {
-            let expired =
-                call.link.as_ref().and_then(|link| link.close_by).map(|by| now >= by);
+            let expired = call.link.as_ref().and_then(|link| link.close_by).map(|by| now >= by);
             if expired == Some(true) {
                 call.link = None;
             }
@@ -96,7 +95,8 @@ impl World {
         let call = &mut self.calls[number];
         let Some(model) = &mut call.model else { return };
         model.connected(link);
-        call.link = Some(LinkSocket { number: link, incoming: Default::default(), garbage: 0, close_by: None });
+        call.link =
+            Some(LinkSocket { number: link, incoming: Default::default(), garbage: 0, close_by: None });
         let arrivals: Vec<u64> = call.plan.from_gemini.iter().map(|(at, _)| *at).collect();
         let id = call.id;
         for (n, at) in arrivals.into_iter().enumerate() {
@@ -131,7 +131,8 @@ impl World {
         let now = self.now;
         let call = &mut self.calls[number];
         let id = call.id;
-        let (Some(model), Some(link), Some(witness)) = (&mut call.model, &mut call.link, &mut call.witness) else {
+        let (Some(model), Some(link), Some(witness)) = (&mut call.model, &mut call.link, &mut call.witness)
+        else {
             return;
         };
         if link.close_by.is_some() {
@@ -164,7 +165,10 @@ impl World {
             witness.ear.interrupted(now, said.answer);
         }
         let Said { answer, samples, ends, interrupts, .. } = *said;
-        self.note(number, format_args!("answer {answer}: {samples} samples, end {ends}, interrupted {interrupts}"));
+        self.note(
+            number,
+            format_args!("answer {answer}: {samples} samples, end {ends}, interrupted {interrupts}"),
+        );
         for fact in facts {
             self.tell(id, fact);
         }

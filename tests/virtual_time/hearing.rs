@@ -78,7 +78,10 @@ impl Hearing {
         if !self.ended {
             let hole_us = now.since_us(self.covered_until);
             let allowed_us = HOLE_US_MAX + self.tolerance_us;
-            assert!(hole_us <= allowed_us, "the model heard nothing for {hole_us} µs, {allowed_us} µs are allowed");
+            assert!(
+                hole_us <= allowed_us,
+                "the model heard nothing for {hole_us} µs, {allowed_us} µs are allowed"
+            );
         }
         if frames > 0 {
             self.covered_until = self.covered_until.max(now).plus_us(frames * 20_000);
@@ -104,7 +107,11 @@ impl Hearing {
     pub fn hear(&mut self, json: &str) {
         if json == AUDIO_STREAM_END {
             let at = self.ends.pop_front();
-            assert!(self.lossy || !self.compares || at == Some(self.heard), "ended after {} samples, expected at {at:?}", self.heard);
+            assert!(
+                self.lossy || !self.compares || at == Some(self.heard),
+                "ended after {} samples, expected at {at:?}",
+                self.heard
+            );
             return;
         }
         let message: serde_json::Value = serde_json::from_str(json).expect("JSON");

@@ -31,7 +31,12 @@ enum Ending {
 
 /// Draws a script; `setup_us` is when the setup is accepted, if it ever is.
 pub fn script(rng: &mut Rng, scenario: &Scenario, fault: Fault, setup_us: Option<u64>) -> Script {
-    let mut writer = Writer { delay_us: rng.u64(0..60_000), jitter_us: [0, 2_000, 40_000][rng.usize(0..3)], sent: Vec::new(), rng };
+    let mut writer = Writer {
+        delay_us: rng.u64(0..60_000),
+        jitter_us: [0, 2_000, 40_000][rng.usize(0..3)],
+        sent: Vec::new(),
+        rng,
+    };
     let Some(setup_us) = setup_us else { return Script { messages: Vec::new(), heard_us: 2_500_000 } };
     writer.say(setup_us, Said { json: b"{\n  \"setupComplete\": {}\n}\n".to_vec(), ..Said::default() });
     let mut at_us = setup_us + writer.rng.u64(0..300_000);
@@ -131,7 +136,16 @@ impl Writer<'_> {
             let last = done + samples == total;
             let ends = last && ending == Ending::Bundled;
             let flags = if ends { r#""generationComplete":true,"# } else { "" };
-            self.say(sent_us, Said { json: content(flags, answer, done, samples), answer, samples, ends, ..Said::default() });
+            self.say(
+                sent_us,
+                Said {
+                    json: content(flags, answer, done, samples),
+                    answer,
+                    samples,
+                    ends,
+                    ..Said::default()
+                },
+            );
             done += samples;
             if last && ending == Ending::Behind {
                 let json = br#"{"serverContent":{"generationComplete":true}}"#.to_vec();
@@ -142,7 +156,10 @@ impl Writer<'_> {
             br#"{"serverContent":{"turnComplete":true},"usageMetadata":{"promptTokenCount":7,"responseTokenCount":9}}"#;
         let Some(at) = interrupted_at else {
             if !overlapped {
-                self.say(heard_until, Said { json: turn_complete.to_vec(), answer, ends: true, ..Said::default() });
+                self.say(
+                    heard_until,
+                    Said { json: turn_complete.to_vec(), answer, ends: true, ..Said::default() },
+                );
             }
             // An end that comes so late finds a started frame waiting for its rest.
             return heard_until + if ending == Ending::AfterPlayback { 150_000 } else { 0 };

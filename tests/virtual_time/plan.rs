@@ -142,12 +142,16 @@ impl Plan {
     pub fn draw(seed: u64, number: usize, scenario: &Scenario) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(1009).wrapping_add(number as u64));
         let rng = &mut rng;
-        let fault =
-            if percent(rng, scenario.fault_percent) { Fault::ALL[rng.usize(0..Fault::ALL.len())] } else { Fault::None };
+        let fault = if percent(rng, scenario.fault_percent) {
+            Fault::ALL[rng.usize(0..Fault::ALL.len())]
+        } else {
+            Fault::None
+        };
         let rate = scenario.rates[rng.usize(0..scenario.rates.len())];
         let (lead_ms, chunk_ms) = scenario.playback_ms[rng.usize(0..scenario.playback_ms.len())];
         let mix = [Mix::Mono, Mix::Mono, Mix::Mixed, Mix::Stereo][rng.usize(0..4)];
-        let defaults = LegDefaults { rate, mix: Mix::Mono, playback: PlaybackFormat::Binary, lead_ms, chunk_ms };
+        let defaults =
+            LegDefaults { rate, mix: Mix::Mono, playback: PlaybackFormat::Binary, lead_ms, chunk_ms };
         let told = percent(rng, 70);
         let fields = CallFields {
             uuid: told.then(|| format!("call-{seed}-{number}")),
@@ -166,7 +170,11 @@ impl Plan {
             _ => Some(rng.u64(1_000..300_000)),
         };
         let terms = CallTerms {
-            dial_timeout: Duration::from_millis(if fault == Fault::DialLate { connect_us / 2000 } else { 1_000 }),
+            dial_timeout: Duration::from_millis(if fault == Fault::DialLate {
+                connect_us / 2000
+            } else {
+                1_000
+            }),
             setup_timeout: Duration::from_millis(2_000),
             max_call: if fault == Fault::MaxCall {
                 Duration::from_millis(rng.u64(1..3_000))
