@@ -93,8 +93,11 @@ impl Machine {
         machine
     }
 
-    /// Takes a fact.
+    /// Takes a fact. Once the call has ended there are none.
     pub fn tell(&mut self, now: Instant, fact: Fact) {
+        if self.phase == Phase::Ended {
+            return;
+        }
         match fact {
             Fact::Identified(fields) => self.fields = *fields,
             Fact::LinkConnected(link) => {
@@ -129,9 +132,12 @@ impl Machine {
                 }
             }
             Fact::LegGone(end) => {
-                self.leg_gone = true;
-                self.close(Cause::Leg(end));
-                self.retire();
+                if !self.leg_gone {
+                    self.leg_gone = true;
+                    self.close(Cause::Leg(end));
+                    self.retire();
+                    self.finish();
+                }
             }
             Fact::SpeechOverflow => self.close(Cause::SpeechOverflow),
             Fact::ShutDown => self.close(Cause::ShutDown),
@@ -230,7 +236,7 @@ impl Machine {
     }
 
     fn finish(&mut self) {
-        if self.leg_gone && self.dsp_retired && self.gemini_retired && self.phase != Phase::Ended {
+        if self.leg_gone && self.dsp_retired && self.gemini_retired {
             self.phase = Phase::Ended;
             let outcome = self.outcome.clone().unwrap_or(Outcome::of(Cause::Leg(LegEnd::ByUs)));
             self.orders.push_back(Order::Finish(outcome));

@@ -87,7 +87,9 @@ impl Uplink {
             }
         }
         self.fill_silence(now, sink, &mut report);
-        report.deadline = (!self.ended).then(|| self.covered_until.plus_us(LATE_US));
+        let due = self.covered_until.plus_us(LATE_US);
+        // Silence that found no room waits like the caller's audio; a deadline that is over would make the worker spin.
+        report.deadline = (!self.ended).then(|| if due > now { due } else { now.plus_us(FRAME_US) });
         report
     }
 
@@ -223,6 +225,17 @@ mod tests {
         }
         assert_eq!(silence_frames, 0);
         assert_eq!(sink.frames.len(), 500);
+    }
+
+    #[test]
+    fn silence_without_room_comes_back_a_frame_later_and_not_at_once() {
+        let mut uplink = Uplink::new(at(0), SampleRate::Hz8000, 0);
+        let mut sink = Queue::with_room(2);
+        for ms in (60..200).step_by(20) {
+            let report = uplink.pass(at(ms), &mut Queue::default(), &mut sink);
+            assert!(report.deadline > Some(at(ms)), "at {ms} ms: {report:?}");
+        }
+        assert_eq!(sink.frames.len(), 1);
     }
 
     #[test]

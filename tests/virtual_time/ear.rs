@@ -18,6 +18,8 @@ use tungstenite::Message;
 use super::speech::{ANSWERS_ALIKE, belongs_to, model_sample};
 
 const MODEL_RATE: SampleRate = SampleRate::Hz24000;
+/// How long a started frame waits for its rest before it may be padded with silence.
+const BRIDGE_US: u64 = 100_000;
 
 /// What has arrived of one answer.
 #[derive(Default)]
@@ -66,7 +68,8 @@ pub struct Ear {
     format: LegFormat,
     /// How late the relay's threads may be together, in microseconds.
     tolerance_us: u64,
-    /// After a stall the pacer knows only at its next pass, a frame later, when the switch got what had waited.
+    /// After a stall the pacer knows only at its next pass, a frame later, when the switch got what had waited; and it does
+    /// not see the started chunk that telephony holds.
     stall_us: u64,
     /// The rate changed within the call: what was under way then is lost, and nothing can be said of the place.
     unsure: bool,
@@ -102,7 +105,7 @@ impl Ear {
             playback,
             format,
             tolerance_us,
-            stall_us: if stalls { 20_000 } else { 0 },
+            stall_us: if stalls { u64::from(format.chunk_ms) * 1000 } else { 0 },
             unsure: false,
             arrivals: Vec::new(),
             answer: 0,
@@ -186,8 +189,13 @@ impl Ear {
         let frame_samples = self.format.rate.samples_per_frame();
         if !self.unsure {
             assert_eq!(audio.len() % frame_samples, 0, "whole frames");
-            for (n, frame) in audio.chunks(frame_samples).enumerate() {
-                self.frame(now, frame, n == 0);
+            let within_answer = self.is_within_answer();
+            let mut had_at = now;
+            for frame in audio.chunks(frame_samples) {
+                had_at = self.frame(now, frame).unwrap_or(now);
+            }
+            if within_answer {
+                self.judge_gap(now, had_at);
             }
         }
         let us = audio.len() as u64 * 1_000_000 / u64::from(self.format.rate.hz());
@@ -218,12 +226,13 @@ impl Ear {
         }
     }
 
-    /// Compares a frame of 20 ms with what comes next in the answer.
-    fn frame(&mut self, now: Instant, frame: &[i16], first_of_message: bool) {
+    /// Compares a frame of 20 ms with what comes next in the answer. Returns when everything for it was there: its last
+    /// sample, or what should have followed it.
+    fn frame(&mut self, now: Instant, frame: &[i16]) -> Option<Instant> {
         if self.is_complete() {
             if frame.iter().all(|&sample| sample == 0) {
                 // The last frame of an answer that fitted exactly: the end is said with a frame of silence.
-                return;
+                return None;
             }
             self.begin(self.answer + 1);
         }
@@ -241,18 +250,27 @@ impl Ear {
             &frame[same..(same + 4).min(frame.len())],
             expected.get(same..(same + 4).min(expected.len()))
         );
-        // What had to be there for this frame: its last sample, or what would have followed it.
-        let wanted =
-            (place - 1 + usize::from(same < frame.len())) * 24_000 / self.format.rate.hz() as usize + 1;
-        let only_tail = self.reference.tail_from.is_some_and(|from| self.place >= from);
-        if self.place > 0 && first_of_message && !only_tail {
-            let had_at = arrivals.had(wanted).unwrap_or(now);
-            self.judge_gap(now, had_at);
+        let next = place - 1 + usize::from(same < frame.len());
+        let input = |place: usize| place * MODEL_RATE.hz() as usize / self.format.rate.hz() as usize + 1;
+        let had_at = arrivals.had(input(next));
+        if same < frame.len() && self.reference.tail_from.is_none() {
+            let waited_us = now.since_us(arrivals.had(input(self.place)).unwrap_or(now));
+            assert!(waited_us >= BRIDGE_US, "a frame was padded with silence after {waited_us} µs");
         }
         self.place = place;
-        if self.is_complete() {
-            self.whole_answers += 1;
+        self.whole_answers += u64::from(self.is_complete());
+        had_at
+    }
+
+    /// Whether some of the answer was heard and some is still to come, other than the filter's tail. With chunks longer
+    /// than a frame a gap may be the wait for a chunk, and cannot be judged.
+    fn is_within_answer(&mut self) -> bool {
+        if let Some(arrivals) = self.arrivals.get(self.answer) {
+            self.reference.extend(self.answer, arrivals, self.place);
         }
+        self.place > 0
+            && self.format.chunk_ms == 20
+            && self.reference.tail_from.is_none_or(|from| self.place < from)
     }
 
     /// Within an answer the ear ran dry before this message: was the model late, or the relay?

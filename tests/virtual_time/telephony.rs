@@ -10,7 +10,7 @@ use tandem::call::events::LegEnd;
 use tandem::threads::messages::TelephonyOrder;
 use tandem::threads::telephony::leg::Received;
 
-use super::call::{Call, LegSocket};
+use super::call::{Call, LegSocket, Witness};
 use super::plan::FromSwitch;
 use super::world::{Event, Part, World};
 
@@ -136,6 +136,7 @@ impl World {
         let Some(socket) = &mut self.calls[number].leg else { return };
         if socket.closing.is_none() {
             socket.closing = Some((end, now.plus_ms(CLOSE_TIMEOUT_MS)));
+            self.calls[number].witness.iter_mut().for_each(Witness::goes_deaf);
             if let Some(us) = self.calls[number].plan.closes_after_us {
                 self.expect(now.plus_us(us), number, Event::SwitchAgrees);
             }
@@ -146,6 +147,7 @@ impl World {
         self.note(number, format_args!("the leg is gone: {end:?}"));
         let call = &mut self.calls[number];
         call.leg = None;
+        call.witness.iter_mut().for_each(Witness::goes_deaf);
         if let Some(witness) = &call.witness
             && call.plan.hears_everything
         {

@@ -114,10 +114,15 @@ impl SpeechQueue {
     /// Puts samples behind the others.
     ///
     /// # Errors
-    /// [`Full`]; nothing or only a part was taken.
+    /// [`Full`]; nothing was taken.
     pub fn push(&mut self, pool: &mut SpeechPool, rate: SampleRate, samples: &[i16]) -> Result<(), Full> {
         let us = samples.len() as u64 * 1_000_000 / u64::from(rate.hz());
         if self.queued_us + us > self.queued_us_max {
+            return Err(Full);
+        }
+        let goes_on = |block: &&Box<Block>| block.rate == rate && !block.end;
+        let room = self.blocks.back().filter(goes_on).map_or(0, |block| BLOCK_SAMPLES - block.len);
+        if samples.len().saturating_sub(room).div_ceil(BLOCK_SAMPLES) > pool.in_use_max - pool.in_use {
             return Err(Full);
         }
         let mut rest = samples;
@@ -255,8 +260,11 @@ mod tests {
         assert_eq!(queue.push(&mut pool, RATE, &[1; 2400]), Ok(()));
         assert_eq!(queue.push(&mut pool, RATE, &[1; 24]), Err(Full));
         let mut other = SpeechQueue::new(100_000);
-        assert_eq!(other.push(&mut pool, RATE, &[1; 24_000]), Err(Full));
-        assert_eq!(pool.in_use, 10);
+        let left = 8 * BLOCK_SAMPLES - 10;
+        assert_eq!(other.push(&mut pool, RATE, &vec![1; left]), Ok(()));
+        assert_eq!(other.push(&mut pool, RATE, &[1; 11]), Err(Full), "a part would be heard twice if it is tried again");
+        assert_eq!(other.take(&mut pool, &mut vec![0; 2 * left]), Taken::Samples(left, RATE));
+        assert_eq!(other.push(&mut pool, RATE, &[1; 10]), Ok(()));
         other.clear(&mut pool);
         queue.clear(&mut pool);
         assert_eq!(pool.in_use, 0);

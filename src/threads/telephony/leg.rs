@@ -191,7 +191,9 @@ impl Leg {
     /// The next message for the switch, if there is one. To be called only while the socket's output is empty.
     pub fn next_message(&mut self) -> Option<Message> {
         loop {
-            // Looked at before each frame: a frame of a newer turn cannot be seen before the turn itself.
+            // First whether there is a frame, then the turn: whoever put the frame there had seen its turn, so that no
+            // frame is newer than the turn, and none of an older one slips through between the two.
+            let waits = self.rings.caller_out.peek().is_ok();
             let turn = self.shared.turn();
             if turn != self.turn {
                 self.turn = turn;
@@ -201,6 +203,9 @@ impl Leg {
                     self.handed_over = false;
                     return Some(Message::text(playback::clear_message(self.flavour)));
                 }
+            }
+            if !waits {
+                return None;
             }
             let frame = self.rings.caller_out.take()?;
             if frame.turn != self.turn {
