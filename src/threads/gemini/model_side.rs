@@ -126,15 +126,17 @@ impl ModelSide {
         pool: &mut SpeechPool,
         mut fact: impl FnMut(Fact),
     ) -> Result<Wake, server::ServerDecodeError> {
-        let (speech, mut full) = (&mut self.speech, false);
+        let before = self.overflowed;
+        let (speech, overflowed) = (&mut self.speech, &mut self.overflowed);
         let decoded = server::decode(message, |rate, samples| {
-            full |= speech.push(pool, rate, samples).is_err();
-        })?;
-        add(&self.shared.tally.model_samples, decoded.audio.samples as u64);
-        if full && !self.overflowed {
-            self.overflowed = true;
+            // What comes after a hole is not queued either: until the call has ended it is silent, not garbled.
+            *overflowed = *overflowed || speech.push(pool, rate, samples).is_err();
+        });
+        if self.overflowed && !before {
             fact(Fact::SpeechOverflow);
         }
+        let decoded = decoded?;
+        add(&self.shared.tally.model_samples, decoded.audio.samples as u64);
         Ok(self.apply(&decoded, pool, &mut fact))
     }
 
@@ -251,5 +253,43 @@ impl ModelSide {
     pub fn release(mut self, pool: &mut SpeechPool) {
         self.speech.clear(pool);
         self.kept.clear(pool);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::LegFormat;
+    use crate::codec::base64;
+    use crate::sync::rings::call_rings;
+
+    fn spoken(level: i16, samples: usize) -> Vec<u8> {
+        let mut json = br#"{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"data":""#.to_vec();
+        base64::encode_samples(&mut json, &vec![level; samples]);
+        json.extend_from_slice(br#""}}]}}}"#);
+        json
+    }
+
+    #[test]
+    fn speech_beyond_the_limit_ends_the_call_and_leaves_no_hole_in_what_is_heard() {
+        let id = CallId { slot: 0, generation: 1 };
+        let shared = Arc::new(CallShared::new(id, LegFormat::new(SampleRate::Hz16000, 60, 20)));
+        let (_telephony, mut dsp, rings) = call_rings();
+        let limits = ModelSideLimits { chunk_ms: 20, model_speech_ms: 100, kept_speech_ms: 1000 };
+        let mut model = ModelSide::new(NewModelSide { id, shared, rings }, limits);
+        let mut pool = SpeechPool::new(1 << 20);
+        let mut facts = Vec::new();
+        // 200 ms fill the ring, 90 more wait, another 20 do not fit, and 5 would fit again.
+        for (level, ms) in [(1, 100), (1, 100), (1, 90), (2, 20), (3, 5)] {
+            let message = spoken(level, ms * 24);
+            model.receive(&message, &mut pool, |fact| facts.push(fact)).expect("a good message");
+        }
+        assert_eq!(facts, [Fact::TurnStarted(0), Fact::SpeechOverflow]);
+        let mut heard = Vec::new();
+        while let Some(frame) = dsp.model_in.take() {
+            heard.extend_from_slice(frame.samples());
+            model.fill(&mut pool);
+        }
+        assert_eq!(heard, [1; 290 * 24]);
     }
 }

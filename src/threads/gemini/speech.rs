@@ -262,7 +262,11 @@ mod tests {
         let mut other = SpeechQueue::new(100_000);
         let left = 8 * BLOCK_SAMPLES - 10;
         assert_eq!(other.push(&mut pool, RATE, &vec![1; left]), Ok(()));
-        assert_eq!(other.push(&mut pool, RATE, &[1; 11]), Err(Full), "a part would be heard twice if it is tried again");
+        assert_eq!(
+            other.push(&mut pool, RATE, &[1; 11]),
+            Err(Full),
+            "a part would be heard twice if it is tried again"
+        );
         assert_eq!(other.take(&mut pool, &mut vec![0; 2 * left]), Taken::Samples(left, RATE));
         assert_eq!(other.push(&mut pool, RATE, &[1; 10]), Ok(()));
         other.clear(&mut pool);
