@@ -198,6 +198,8 @@ fn after_interrupted_the_last_old_sample_leaves_within_25_ms() {
         ms(&last_old["p99"]) <= INTERRUPTED_TO_LAST_OLD_MS + ms(&late["p99"]),
         "too late, even for this machine: {figures:#}"
     );
+    // The relay measures at the hand-over; what is measured here grows by every delay of this process, so that its
+    // median is the check on the other.
     assert!(ms(&figures["residual_by_relay_ms"]["max"]) <= RESIDUAL_MS, "{figures:#}");
-    assert!(ms(&residual["max"]) <= RESIDUAL_MS + ms(&late["max"]), "{figures:#}");
+    assert!(ms(&residual["p50"]) <= RESIDUAL_MS, "{figures:#}");
 }
