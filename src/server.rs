@@ -192,11 +192,7 @@ impl Server {
 
     /// What another thread needs to end it.
     pub fn handle(&self) -> Handle {
-        Handle {
-            clock: self.clock,
-            registry: Arc::clone(&self.registry),
-            control: self.control.clone(),
-        }
+        Handle { clock: self.clock, registry: Arc::clone(&self.registry), control: self.control.clone() }
     }
 
     /// Waits until it has been drained and every thread has ended.
