@@ -79,6 +79,7 @@ pub struct Leg {
     turn: Turn,
     handed_over: bool,
     chunk: Vec<i16>,
+    chunk_rate: SampleRate,
     texts: u32,
     text_allowance_milli: u64,
     text_at: Instant,
@@ -104,12 +105,13 @@ impl Leg {
             flavour,
             decoder: UplinkDecoder::new(fields.mix.unwrap_or(defaults.mix)),
             rate: fields.rate.unwrap_or(defaults.rate),
+            chunk: Vec::new(),
+            chunk_rate: fields.rate.unwrap_or(defaults.rate),
             fields,
             audio_seen: false,
             waiting: None,
             turn,
             handed_over: false,
-            chunk: Vec::new(),
             texts: 0,
             text_allowance_milli: u64::from(LEG_TEXT_BURST) * 1000,
             text_at: now,
@@ -169,7 +171,7 @@ impl Leg {
         loop {
             // First whether there is a frame, then the turn: whoever put the frame there had seen its turn, so that no
             // frame is newer than the turn, and none of an older one slips through between the two.
-            let waits = self.rings.caller_out.peek().is_ok();
+            let next_rate = self.rings.caller_out.peek().ok().map(|frame| frame.rate);
             let turn = self.shared.turn();
             if turn != self.turn {
                 self.turn = turn;
@@ -180,8 +182,9 @@ impl Leg {
                     return Some(Message::text(playback::clear_message(self.flavour)));
                 }
             }
-            if !waits {
-                return None;
+            if next_rate? != self.chunk_rate && !self.chunk.is_empty() {
+                // The rate changed within a chunk; a message has one.
+                return Some(self.encode());
             }
             let frame = self.rings.caller_out.take()?;
             if frame.turn != self.turn {
@@ -189,13 +192,14 @@ impl Leg {
                 continue;
             }
             self.chunk.extend_from_slice(frame.samples());
+            self.chunk_rate = frame.rate;
             if frame.kind != FrameKind::AudioContinued && !self.chunk.is_empty() {
-                return Some(self.encode(frame.rate));
+                return Some(self.encode());
             }
         }
     }
 
-    fn encode(&mut self, rate: SampleRate) -> Message {
+    fn encode(&mut self) -> Message {
         self.handed_over = true;
         add(&self.shared.tally.played_samples, self.chunk.len() as u64);
         let message = match self.fields.playback.unwrap_or(self.defaults.playback) {
@@ -206,7 +210,7 @@ impl Leg {
             }
             PlaybackFormat::Json => {
                 let mut json = Vec::new();
-                playback::write_stream_audio(&mut json, &self.chunk, rate, self.turn);
+                playback::write_stream_audio(&mut json, &self.chunk, self.chunk_rate, self.turn);
                 Message::text(String::from_utf8(json).unwrap_or_default())
             }
         };
@@ -270,5 +274,37 @@ impl Leg {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::rings::{DspRings, call_rings};
+
+    fn leg(playback: PlaybackFormat, chunk_ms: u16) -> (Leg, DspRings) {
+        let defaults =
+            LegDefaults { rate: SampleRate::Hz8000, mix: Mix::Mono, playback, lead_ms: 200, chunk_ms };
+        let (id, fields) = (CallId { slot: 0, generation: 1 }, CallFields::default());
+        let shared = Arc::new(CallShared::new(id, defaults.format(&fields)));
+        let (rings, dsp, _gemini) = call_rings();
+        (Leg::new(id, shared, rings, defaults, Flavour::Unknown, fields, Instant::default()), dsp)
+    }
+
+    #[test]
+    fn a_rate_that_changes_within_a_chunk_begins_another_message() {
+        let (mut leg, mut dsp) = leg(PlaybackFormat::Json, 40);
+        for (rate, kind) in
+            [(SampleRate::Hz8000, FrameKind::AudioContinued), (SampleRate::Hz16000, FrameKind::Audio)]
+        {
+            let mut frame = Frame::audio(1, rate, &vec![1; rate.samples_per_frame()]);
+            frame.kind = kind;
+            dsp.caller_out.put(frame);
+        }
+        for rate in [8000, 16000] {
+            let message = leg.next_message().expect("a message").into_text().expect("JSON");
+            assert!(message.contains(&format!(r#""sampleRate":{rate},"#)), "{message}");
+        }
+        assert_eq!(leg.next_message(), None);
     }
 }
