@@ -14,8 +14,8 @@ fn calls_with_faults_end_once_and_leave_nothing_and_lose_nothing_before() {
         let scenario = Scenario {
             rates: &SampleRate::ALL,
             playback_ms: &[(60, 20), (60, 20), (40, 20), (120, 100), (200, 60)],
-            answers: 0..=3,
-            answer_ms: 1..=1_500,
+            answers: 0..=2,
+            answer_ms: 1..=1_200,
             pace_percent: 50..=2_000,
             interrupted_percent: 30,
             stalled_percent: 20,

@@ -130,7 +130,7 @@ impl Call {
             assert_eq!(tally.slips, 0, "the worker is never later than the lead here");
         }
         // Gaps can be judged where messages are frames, and the switch takes them when they come.
-        if self.plan.stalls.is_empty() && chunk_ms == 20 && ear.is_sure() {
+        if self.plan.stalls.is_empty() && chunk_ms == 20 && ear.was_sure() {
             let (must, may) = ear.gaps;
             let counted = underruns.unwrap_or(tally.underruns);
             assert!((must..=may).contains(&counted), "{counted} underruns, the ear had {must} to {may} gaps");

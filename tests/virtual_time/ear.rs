@@ -73,6 +73,7 @@ pub struct Ear {
     stall_us: u64,
     /// The rate changed within the call: what was under way then is lost, and nothing can be said of the place.
     unsure: bool,
+    ever_unsure: bool,
     arrivals: Vec<Arrivals>,
     answer: usize,
     place: usize,
@@ -107,6 +108,7 @@ impl Ear {
             tolerance_us,
             stall_us: if stalls { u64::from(format.chunk_ms) * 1000 } else { 0 },
             unsure: false,
+            ever_unsure: false,
             arrivals: Vec::new(),
             answer: 0,
             place: 0,
@@ -159,6 +161,7 @@ impl Ear {
         if format != self.format {
             self.format = format;
             self.unsure |= self.handed_over || !self.arrivals.is_empty();
+            self.ever_unsure |= self.unsure;
             self.reference = Reference::new(format.rate);
             self.place = 0;
         }
@@ -202,7 +205,7 @@ impl Ear {
         self.dry_at = self.dry_at.max(now).plus_us(us);
         let lead_us = u64::from(self.format.lead_ms) * 1000 + self.tolerance_us + self.stall_us;
         let ahead_us = self.dry_at.since_us(now);
-        assert!(ahead_us <= lead_us, "{ahead_us} µs ahead of real time, {lead_us} µs are allowed");
+        assert!(self.unsure || ahead_us <= lead_us, "{ahead_us} µs ahead of real time, {lead_us} µs are allowed");
     }
 
     fn decode(&self, message: &Message) -> Vec<i16> {
@@ -316,9 +319,9 @@ impl Ear {
         );
     }
 
-    /// Whether the place in the answer is known.
-    pub fn is_sure(&self) -> bool {
-        !self.unsure
+    /// Whether the place in the answer was always known.
+    pub fn was_sure(&self) -> bool {
+        !self.ever_unsure
     }
 
     /// A number made of everything handed over and its time.

@@ -35,6 +35,8 @@ pub struct Hearing {
     pub heard: usize,
     /// Up to where on the clock the worker has made audio.
     covered_until: Instant,
+    /// One of the two rates was wrong, so that the caller's audio lasts longer or shorter than it says.
+    rate_changed: bool,
     /// Speech of the caller was given up, so that only amounts can be compared.
     lossy: bool,
 }
@@ -55,6 +57,7 @@ impl Hearing {
             ends: VecDeque::new(),
             heard: 0,
             covered_until: now,
+            rate_changed: false,
             lossy: false,
         }
     }
@@ -66,6 +69,7 @@ impl Hearing {
         }
         if rate != self.resampler.from() {
             self.resampler = Resampler::new(rate, MODEL_RATE);
+            self.rate_changed = self.taken > 0;
         }
         let samples: Vec<i16> = (self.taken..total).map(caller_sample).collect();
         self.taken = total;
@@ -75,7 +79,7 @@ impl Hearing {
 
     /// The worker made so many frames for the model, and filled in so many of silence before them.
     pub fn worker_passed(&mut self, now: Instant, frames: u64, silence_frames: u64) {
-        if !self.ended {
+        if !self.ended && !self.rate_changed {
             let hole_us = now.since_us(self.covered_until);
             let allowed_us = HOLE_US_MAX + self.tolerance_us;
             assert!(

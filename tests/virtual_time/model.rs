@@ -37,15 +37,15 @@ pub fn script(rng: &mut Rng, scenario: &Scenario, fault: Fault, setup_us: Option
         sent: Vec::new(),
         rng,
     };
-    let Some(setup_us) = setup_us else { return Script { messages: Vec::new(), heard_us: 2_500_000 } };
+    let Some(setup_us) = setup_us else { return Script { messages: Vec::new(), heard_us: 1_200_000 } };
     writer.say(setup_us, Said { json: b"{\n  \"setupComplete\": {}\n}\n".to_vec(), ..Said::default() });
-    let mut at_us = setup_us + writer.rng.u64(0..300_000);
+    let mut at_us = setup_us + writer.rng.u64(0..100_000);
     let mut heard_us = at_us;
     for answer in 0..writer.rng.usize(scenario.answers.clone()) {
         // Now and then the next answer comes while the last is still being heard.
         let overlaps = percent(writer.rng, 15);
         heard_us = writer.answer(answer, scenario, at_us, heard_us, overlaps).max(at_us);
-        at_us = if overlaps { writer.last_us().max(at_us) } else { heard_us + writer.rng.u64(0..250_000) };
+        at_us = if overlaps { writer.last_us().max(at_us) } else { heard_us + writer.rng.u64(0..150_000) };
         writer.oddity(at_us);
     }
     let mut heard_us = heard_us.max(writer.last_us());

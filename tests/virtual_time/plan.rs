@@ -163,21 +163,21 @@ impl Plan {
         let flavour =
             [Flavour::AudioFork, Flavour::Ixwebsocket, Flavour::Unknown, Flavour::Unknown][rng.usize(0..4)];
 
-        let connect_us = rng.u64(1_000..200_000);
+        let connect_us = rng.u64(1_000..100_000);
         let setup_us = match fault {
             Fault::SetupNever => None,
-            Fault::KeptOverflow => Some(rng.u64(800_000..1_500_000)),
-            _ => Some(rng.u64(1_000..300_000)),
+            Fault::KeptOverflow => Some(rng.u64(500_000..850_000)),
+            _ => Some(rng.u64(1_000..150_000)),
         };
         let terms = CallTerms {
             dial_timeout: Duration::from_millis(if fault == Fault::DialLate {
                 connect_us / 2000
             } else {
-                1_000
+                600
             }),
-            setup_timeout: Duration::from_millis(2_000),
+            setup_timeout: Duration::from_millis(900),
             max_call: if fault == Fault::MaxCall {
-                Duration::from_millis(rng.u64(1..3_000))
+                Duration::from_millis(rng.u64(1..1_500))
             } else {
                 Duration::from_secs(3600)
             },
@@ -203,12 +203,12 @@ impl Plan {
         let stall_count = if percent(rng, scenario.stalled_percent) { rng.usize(1..4) } else { 0 };
         let stall_us: Vec<u64> = (0..stall_count).map(|_| rng.u64(1_000..700_000)).collect();
         // Stalls, waiting for the rest of a frame, and the network make everything later.
-        let heard_us = heard_us + 250_000 + stall_us.iter().sum::<u64>();
+        let heard_us = heard_us + 150_000 + stall_us.iter().sum::<u64>();
         let hang_up_us = match fault {
-            Fault::None | Fault::LateRate | Fault::KeptOverflow => heard_us + rng.u64(0..100_000),
+            Fault::None | Fault::LateRate | Fault::KeptOverflow => heard_us + rng.u64(0..50_000),
             Fault::LegCloses | Fault::LegDrops => rng.u64(0..heard_us),
             // The others end the call by themselves, or before the switch does.
-            _ => heard_us.max(3_000_000) + rng.u64(500_000..1_500_000),
+            _ => heard_us.max(1_500_000) + rng.u64(200_000..500_000),
         };
         let stream_end_after_ms = [0, 200, 1_000][rng.usize(0..3)];
         let from_switch = caller::script(rng, fault, rate, mix, told, hang_up_us);

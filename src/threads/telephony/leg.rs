@@ -81,6 +81,7 @@ pub struct Leg {
     turn: Turn,
     handed_over: bool,
     chunk: Vec<i16>,
+    chunk_rate: SampleRate,
     /// How much audio may come at once, and when that was reckoned.
     audio_allowance_us: u64,
     audio_at: Instant,
@@ -110,12 +111,13 @@ impl Leg {
             flavour,
             decoder: UplinkDecoder::new(fields.mix.unwrap_or(defaults.mix)),
             rate: fields.rate.unwrap_or(defaults.rate),
+            chunk: Vec::new(),
+            chunk_rate: fields.rate.unwrap_or(defaults.rate),
             fields,
             audio_seen: false,
             waiting: None,
             turn,
             handed_over: false,
-            chunk: Vec::new(),
             audio_allowance_us: CALLER_AHEAD_MS_MAX * 1000,
             audio_at: now,
             ahead: false,
@@ -193,7 +195,7 @@ impl Leg {
         loop {
             // First whether there is a frame, then the turn: whoever put the frame there had seen its turn, so that no
             // frame is newer than the turn, and none of an older one slips through between the two.
-            let waits = self.rings.caller_out.peek().is_ok();
+            let next_rate = self.rings.caller_out.peek().ok().map(|frame| frame.rate);
             let turn = self.shared.turn();
             if turn != self.turn {
                 self.turn = turn;
@@ -204,8 +206,9 @@ impl Leg {
                     return Some(Message::text(playback::clear_message(self.flavour)));
                 }
             }
-            if !waits {
-                return None;
+            if next_rate? != self.chunk_rate && !self.chunk.is_empty() {
+                // The rate changed within a chunk; a message has one.
+                return Some(self.encode());
             }
             let frame = self.rings.caller_out.take()?;
             if frame.turn != self.turn {
@@ -213,13 +216,14 @@ impl Leg {
                 continue;
             }
             self.chunk.extend_from_slice(frame.samples());
+            self.chunk_rate = frame.rate;
             if frame.kind != FrameKind::AudioContinued && !self.chunk.is_empty() {
-                return Some(self.encode(frame.rate));
+                return Some(self.encode());
             }
         }
     }
 
-    fn encode(&mut self, rate: SampleRate) -> Message {
+    fn encode(&mut self) -> Message {
         self.handed_over = true;
         add(&self.shared.tally.played_samples, self.chunk.len() as u64);
         let message = match self.fields.playback.unwrap_or(self.defaults.playback) {
@@ -230,7 +234,7 @@ impl Leg {
             }
             PlaybackFormat::Json => {
                 let mut json = Vec::new();
-                playback::write_stream_audio(&mut json, &self.chunk, rate, self.turn);
+                playback::write_stream_audio(&mut json, &self.chunk, self.chunk_rate, self.turn);
                 Message::text(String::from_utf8(json).unwrap_or_default())
             }
         };
@@ -373,5 +377,31 @@ mod tests {
         assert_eq!(allowed, LEG_TEXT_BURST as usize);
         assert_eq!(leg.receive_text("{}", now), Received::Flood);
         assert_eq!(leg.receive_text("{}", now.plus_ms(1_000)), Received::Done);
+    }
+
+    fn leg_playing(playback: PlaybackFormat, chunk_ms: u16) -> (Leg, DspRings) {
+        let defaults =
+            LegDefaults { rate: SampleRate::Hz8000, mix: Mix::Mono, playback, lead_ms: 200, chunk_ms };
+        let (id, fields) = (CallId { slot: 0, generation: 1 }, CallFields::default());
+        let shared = Arc::new(CallShared::new(id, defaults.format(&fields)));
+        let (rings, dsp, _gemini) = call_rings();
+        (Leg::new(id, shared, rings, defaults, Flavour::Unknown, fields, Instant::default()), dsp)
+    }
+
+    #[test]
+    fn a_rate_that_changes_within_a_chunk_begins_another_message() {
+        let (mut leg, mut dsp) = leg_playing(PlaybackFormat::Json, 40);
+        for (rate, kind) in
+            [(SampleRate::Hz8000, FrameKind::AudioContinued), (SampleRate::Hz16000, FrameKind::Audio)]
+        {
+            let mut frame = Frame::audio(1, rate, &vec![1; rate.samples_per_frame()]);
+            frame.kind = kind;
+            dsp.caller_out.put(frame);
+        }
+        for rate in [8000, 16000] {
+            let message = leg.next_message().expect("a message").into_text().expect("JSON");
+            assert!(message.contains(&format!(r#""sampleRate":{rate},"#)), "{message}");
+        }
+        assert_eq!(leg.next_message(), None);
     }
 }
