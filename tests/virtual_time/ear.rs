@@ -205,7 +205,10 @@ impl Ear {
         self.dry_at = self.dry_at.max(now).plus_us(us);
         let lead_us = u64::from(self.format.lead_ms) * 1000 + self.tolerance_us + self.stall_us;
         let ahead_us = self.dry_at.since_us(now);
-        assert!(self.unsure || ahead_us <= lead_us, "{ahead_us} µs ahead of real time, {lead_us} µs are allowed");
+        assert!(
+            self.unsure || ahead_us <= lead_us,
+            "{ahead_us} µs ahead of real time, {lead_us} µs are allowed"
+        );
     }
 
     fn decode(&self, message: &Message) -> Vec<i16> {

@@ -6,6 +6,7 @@
 //! cancels.
 
 pub mod model_side;
+mod parts;
 pub mod speech;
 
 use std::io;
@@ -31,6 +32,8 @@ use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::messages::{ControlInput, GeminiOrder};
+pub use parts::GeminiParts;
+
 use model_side::{ModelSide, ModelSideLimits, Wake};
 use speech::SpeechPool;
 
@@ -77,32 +80,6 @@ pub struct Gemini {
     live_calls: usize,
     links: Slab<Link>,
     json: Vec<u8>,
-}
-
-/// What the thread is built from.
-pub struct GeminiParts {
-    /// Its poll, whose waker is `own`.
-    pub poll: Poll,
-    /// Its mailbox.
-    pub inbox: Mailbox<GeminiOrder>,
-    /// To the control thread.
-    pub control: Outbox<ControlInput>,
-    /// Its own bell.
-    pub own: Doorbell,
-    /// The shard's telephony thread.
-    pub telephony: Doorbell,
-    /// The shard's dsp workers.
-    pub workers: Vec<Doorbell>,
-    /// The process's counters.
-    pub counters: Arc<Counters>,
-    /// What of the configuration it needs.
-    pub limits: ModelSideLimits,
-    /// Bytes of speech that may wait in the shard.
-    pub speech_bytes: usize,
-    /// The clock.
-    pub clock: Clock,
-    /// Calls in the process at most: slots are below it.
-    pub max_calls: usize,
 }
 
 /// A doorbell on the thread's poll.
