@@ -116,7 +116,7 @@ fn criterion_figures() {
         for calls in CALLS {
             let mut rig = Rig::new(rate, calls);
             group.throughput(Throughput::Elements(calls as u64));
-            group.bench_function(format!("{calls} calls"), |bencher| {
+            group.bench_function(format!("calls: {calls}"), |bencher| {
                 bencher.iter_custom(|passes| (0..passes).map(|_| rig.pass()).sum());
             });
         }
@@ -136,7 +136,7 @@ fn print_ratios() {
                 || each((0..passes).map(|_| rig.borrow_mut().pass()).sum()),
                 || each((0..passes).map(|_| rig.borrow_mut().copy()).sum()),
             );
-            report.row(&format!("a call's share of a pass, {rate}, {calls} calls / two copies"), &cost);
+            report.row(&format!("{rate}, calls: {calls}; a call's share / two copies"), &cost);
         }
     }
     report.write();

@@ -17,6 +17,8 @@ pub struct Cost {
     pub plain_ns: f64,
     /// The one over the other.
     pub ratio: f64,
+    /// Between these lies the middle half of the rounds' ratios: far apart, the machine was too busy to tell.
+    pub ratio_quartiles: [f64; 2],
 }
 
 /// Measures both in turns; each does its work a good many times and returns the nanoseconds of one.
@@ -28,12 +30,17 @@ pub fn in_turns(mut ours: impl FnMut() -> f64, mut plain: impl FnMut() -> f64) -
         plain_ns.push(other);
         ratios.push(one / other);
     }
-    Cost { ours_ns: median(ours_ns), plain_ns: median(plain_ns), ratio: median(ratios) }
+    Cost {
+        ours_ns: quantile(&mut ours_ns, 0.5),
+        plain_ns: quantile(&mut plain_ns, 0.5),
+        ratio: quantile(&mut ratios, 0.5),
+        ratio_quartiles: [quantile(&mut ratios, 0.25), quantile(&mut ratios, 0.75)],
+    }
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+fn quantile(figures: &mut [f64], part: f64) -> f64 {
     figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+    figures[((figures.len() - 1) as f64 * part) as usize]
 }
 
 /// A table on standard output that also goes to `target/NAME.json`.
@@ -45,15 +52,16 @@ pub struct Report {
 impl Report {
     /// Prints the heading.
     pub fn new(name: &'static str) -> Self {
-        println!("\n{:<60} {:>10} {:>10} {:>7}", name, "ours ns", "plain ns", "ratio");
+        println!("\n{name:<52} {:>9} {:>9} {:>7}  {:>15}", "ours ns", "plain ns", "ratio", "middle half");
         Self { name, rows: Map::new() }
     }
 
     /// Prints a row.
     pub fn row(&mut self, name: &str, cost: &Cost) {
-        let Cost { ours_ns, plain_ns, ratio } = cost;
-        println!("{name:<60} {ours_ns:>10.1} {plain_ns:>10.1} {ratio:>7.2}");
-        let figures = json!({"ours_ns": ours_ns, "plain_ns": plain_ns, "ratio": ratio});
+        let Cost { ours_ns, plain_ns, ratio, ratio_quartiles: [low, high] } = cost;
+        println!("{name:<52} {ours_ns:>9.1} {plain_ns:>9.1} {ratio:>7.2}  {low:>6.2} to {high:<6.2}");
+        let figures =
+            json!({"ours_ns": ours_ns, "plain_ns": plain_ns, "ratio": ratio, "ratio_quartiles": [low, high]});
         self.rows.insert(name.to_owned(), figures);
     }
 
