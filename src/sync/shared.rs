@@ -67,6 +67,8 @@ tally! {
     uplink_frames_dropped,
     /// gemini: frames of 20 ms sent to the model.
     sent_frames,
+    /// gemini: times that the caller's stream was ended (`audioStreamEnd`).
+    stream_ends,
 }
 
 impl CallShared {

@@ -85,9 +85,7 @@ macro_rules! counters {
             ended: LabelledCounters,
             /// `tandem_barge_in_residual_seconds`: audio of the flushed turn that the switch already had at a barge-in.
             pub barge_in_residual: Histogram,
-            /// `tandem_barge_in_flush_seconds`: from `interrupted` to the last old sample handed to the switch.
-            pub barge_in_flush: Histogram,
-            /// `tandem_first_audio_seconds`: from the start of a call to the model's first audio handed to the switch.
+            /// `tandem_first_audio_seconds`: from the start of a call to the model's first audio.
             pub first_audio: Histogram,
             /// `tandem_link_setup_seconds`: from the order to dial to `setupComplete`.
             pub link_setup: Histogram,
@@ -101,7 +99,6 @@ macro_rules! counters {
                     refusals: [const { Counter::new() }; RefusalReason::ALL.len()],
                     ended: LabelledCounters::new(),
                     barge_in_residual: Histogram::new(RESIDUAL_BOUNDS_US),
-                    barge_in_flush: Histogram::new(RESIDUAL_BOUNDS_US),
                     first_audio: Histogram::new(LATENCY_BOUNDS_US),
                     link_setup: Histogram::new(LATENCY_BOUNDS_US),
                 }
@@ -146,10 +143,6 @@ counters! {
     flushed_frames: "tandem_playout_flushed_frames_total", "Frames of interrupted turns discarded before they were handed over.";
     underruns: "tandem_playout_underruns_total", "Times playout ran dry in the middle of a turn.";
     slips: "tandem_playout_slips_total", "Times the pacer was later than the lead and began its grid anew.";
-    caller_in_full: "tandem_ring_full_total" {ring = "caller_in"}, "Times a producer found its ring full.";
-    model_out_full: "tandem_ring_full_total" {ring = "model_out"}, "Times a producer found its ring full.";
-    model_in_full: "tandem_ring_full_total" {ring = "model_in"}, "Times a producer found its ring full.";
-    caller_out_full: "tandem_ring_full_total" {ring = "caller_out"}, "Times a producer found its ring full.";
 }
 
 impl Default for Counters {
@@ -209,10 +202,9 @@ impl Counters {
     }
 
     /// Every histogram with its name.
-    pub fn histograms(&self) -> [(&'static str, HistogramSnapshot); 4] {
+    pub fn histograms(&self) -> [(&'static str, HistogramSnapshot); 3] {
         [
             ("tandem_barge_in_residual_seconds", self.barge_in_residual.snapshot()),
-            ("tandem_barge_in_flush_seconds", self.barge_in_flush.snapshot()),
             ("tandem_first_audio_seconds", self.first_audio.snapshot()),
             ("tandem_link_setup_seconds", self.link_setup.snapshot()),
         ]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use log::{debug, info, warn};
 
-use crate::base::{CallId, Instant};
+use crate::base::{CallId, Instant, LegFormat};
 use crate::call::machine::CallTerms;
 use crate::call::{Fact, Machine, Order, Outcome, Part, Registry};
 use crate::net::dial::Target;
@@ -136,6 +136,8 @@ impl Control {
 
     fn tell(&mut self, now: Instant, id: CallId, fact: Fact) {
         let Some(call) = self.call(id) else { return };
+        let first_turn = matches!(fact, Fact::TurnStarted(_)) && call.machine.events().turns == 0;
+        let offered_at = call.machine.offered_at();
         match &fact {
             Fact::Identified(fields) => debug!("call {id}: {fields}"),
             Fact::GoAway(_, left) => info!("call {id}: Gemini will end the link in {left:?}"),
@@ -143,6 +145,9 @@ impl Control {
             _ => {}
         }
         call.machine.tell(now, fact);
+        if first_turn {
+            self.parts.counters.first_audio.observe(now.since(offered_at));
+        }
         self.carry_out(now, id);
     }
 
@@ -223,7 +228,7 @@ impl Control {
         self.parts.registry.release(id);
         let tally = call.shared.tally.snapshot();
         let machine = &call.machine;
-        self.count(outcome, &tally, machine);
+        self.count(outcome, &tally, machine, call.shared.format());
         let line = format!(
             "call {id}: ended by {} ({}): {outcome}; {}, from {}, {:.1} s, {}",
             outcome.by.label(),
@@ -236,7 +241,8 @@ impl Control {
         if outcome.is_failure() { warn!("{line}") } else { info!("{line}") }
     }
 
-    fn count(&self, outcome: &Outcome, tally: &TallySnapshot, machine: &Machine) {
+    fn count(&self, outcome: &Outcome, tally: &TallySnapshot, machine: &Machine, leg: LegFormat) {
+        let leg_frame_samples = leg.rate.samples_per_frame() as u64;
         let counters = &self.parts.counters;
         let events = machine.events();
         counters.end_call(outcome.label());
@@ -249,6 +255,8 @@ impl Control {
             (&counters.slips, tally.slips),
             (&counters.model_turns, events.turns),
             (&counters.barge_ins, events.interruptions),
+            (&counters.uplink_stream_ends, tally.stream_ends),
+            (&counters.flushed_frames, tally.flushed_samples / leg_frame_samples),
         ] {
             counter.add(n);
         }

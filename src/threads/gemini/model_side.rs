@@ -243,6 +243,7 @@ impl ModelSide {
             }
             Taken::End => {
                 out.extend_from_slice(client::AUDIO_STREAM_END.as_bytes());
+                add(&self.shared.tally.stream_ends, 1);
                 true
             }
             Taken::Nothing => false,
