@@ -30,6 +30,10 @@ pub const UPGRADE_REQUEST_HEADERS: usize = 64;
 /// Bytes of one WebSocket message from a switch. The longest real one is metadata (8192 bytes) or 200 ms of 48 kHz
 /// stereo (38,400 bytes).
 pub const LEG_MESSAGE_BYTES: usize = 64 * 1024;
+/// Bytes that the kernel keeps of a leg that is not read (it takes as much again for its own bookkeeping): two of the
+/// longest messages, or four seconds of 16 kHz. The default would be megabytes, and behind a flood of them the end of the
+/// connection is not seen for as long as reading them at a leg's share takes.
+pub const LEG_RECEIVE_BYTES: usize = 128 * 1024;
 /// Bytes of one message from Gemini. Google's SDK accepts 1 MiB, so real ones are below; four times that is allowed.
 pub const LINK_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of an unsent backlog towards a peer before the connection counts as broken. A frame is handed over only when
@@ -39,14 +43,17 @@ pub const WRITE_BACKLOG_BYTES: usize = 256 * 1024;
 pub const LEG_READ_BYTES: usize = 4 * 1024;
 /// tungstenite's read buffer for a link: Gemini's messages of 40 to 100 ms have 2.5 to 6.5 KiB.
 pub const LINK_READ_BYTES: usize = 8 * 1024;
-/// Messages taken from one socket in one pass, so that one call cannot starve the rest.
-pub const MESSAGES_PER_PASS: usize = 32;
-/// Bytes taken from a leg's socket in one pass: four frames of 20 ms at 48 kHz stereo, the largest there are, and few
-/// enough that as many empty frames as fit into them (2,700) cost the other legs a fraction of a millisecond.
-pub const LEG_BYTES_PER_PASS: usize = 16 * 1024;
-/// Bytes taken from a link's socket in one pass: half a second of the model's speech. A pass every millisecond reads
-/// 500 times faster than real time.
-pub const LINK_BYTES_PER_PASS: usize = 32 * 1024;
+/// Pings answered on one link in one share: each answer is a system call. (A leg that pings this much is closed.)
+pub const PINGS_PER_SHARE: usize = 8;
+/// Bytes taken from a leg's socket at once: a frame of 20 ms at 48 kHz stereo, the largest there is. A leg that has more
+/// waits [`SHARE_MS`], so that it is read ten times faster than it can speak, and a flood of the smallest frames (6 bytes)
+/// costs a small part of a core.
+pub const LEG_SHARE_BYTES: usize = 4 * 1024;
+/// Bytes taken from a link's socket at once, a quarter of a second of the model's speech: a minute that arrives in one
+/// piece is read in half a second.
+pub const LINK_SHARE_BYTES: usize = 16 * 1024;
+/// Milliseconds until a socket that had more than its share is read again.
+pub const SHARE_MS: u64 = 2;
 /// Text messages and pings a second that a leg may send, on average, before it is closed as a flood; DTMF reports and
 /// acknowledgements of plays come at 10 a second at most.
 pub const LEG_TEXTS_PER_SECOND: u32 = 50;

@@ -12,6 +12,8 @@ use std::net::{SocketAddr, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::base::limits::LEG_RECEIVE_BYTES;
+
 const BACKLOG: i32 = 1024;
 
 /// What [`Listener::accept`] brought.
@@ -44,6 +46,8 @@ impl Listener {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        // Accepted sockets inherit it, and the window that is agreed on with the first packet depends on it.
+        socket.set_recv_buffer_size(LEG_RECEIVE_BYTES)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         Ok(Self { socket: mio::net::TcpListener::from_std(socket.into()), spare: spare() })

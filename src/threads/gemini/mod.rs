@@ -22,7 +22,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::base::limits::{
-    CLOSE_TIMEOUT_MS, LINK_BYTES_PER_PASS, LINK_MESSAGE_BYTES, LINK_READ_BYTES, MESSAGES_PER_PASS,
+    CLOSE_TIMEOUT_MS, LINK_MESSAGE_BYTES, LINK_READ_BYTES, LINK_SHARE_BYTES, PINGS_PER_SHARE, SHARE_MS,
 };
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, Part};
@@ -40,9 +40,6 @@ use speech::SpeechPool;
 const BELL: Token = Token(usize::MAX);
 /// How often waiting speech is moved on, against the 200 ms that `model_in` holds.
 const REFILL: Duration = Duration::from_millis(40);
-/// How long a link whose share of a pass was used up waits for the next one: a flood must not keep a core busy that the
-/// other calls need.
-const NEXT_SHARE: Duration = Duration::from_millis(1);
 /// Messages of a link that may be unreadable before the link is given up: one is a curiosity, a series is a peer that
 /// speaks something else.
 const GARBAGE_MAX: u32 = 8;
@@ -59,8 +56,10 @@ struct Link {
     garbage: u32,
     /// One side has closed: when the rest of the closing handshake has taken too long.
     close_by: Option<Instant>,
-    /// Still to be read although no edge will come: the budget of a pass was used up.
+    /// Still to be read although no edge will come: its share was used up.
     remembered: bool,
+    /// When its next share is due.
+    next_share: Instant,
 }
 
 /// The thread's state.
@@ -151,7 +150,7 @@ impl Gemini {
             }
             self.control.flush();
             timeout = if remembered {
-                Some(NEXT_SHARE)
+                Some(Duration::from_millis(SHARE_MS))
             } else if backlog || closing {
                 Some(REFILL)
             } else {
@@ -184,7 +183,7 @@ impl Gemini {
                     }
                 }
                 GeminiOrder::Connected { id, link, connection, setup } => {
-                    self.connected(id, link, *connection, &setup);
+                    self.connected(id, link, *connection, &setup, now);
                 }
                 GeminiOrder::Prompt(id, link, text) => self.prompt(id, link, &text),
                 GeminiOrder::CloseLink(id, link) => self.close_link(id, link, now),
@@ -210,7 +209,14 @@ impl Gemini {
         true
     }
 
-    fn connected(&mut self, id: CallId, number: LinkNumber, mut connection: Connection, setup: &str) {
+    fn connected(
+        &mut self,
+        id: CallId,
+        number: LinkNumber,
+        mut connection: Connection,
+        setup: &str,
+        now: Instant,
+    ) {
         if self.call(id).is_none() {
             return;
         }
@@ -234,6 +240,7 @@ impl Gemini {
             close_by: None,
             // TLS or tungstenite may hold bytes already for which no edge will come.
             remembered: true,
+            next_share: now,
         });
         if let Some(call) = self.call(id) {
             call.connected(number);
@@ -271,14 +278,19 @@ impl Gemini {
     /// Reads and flushes one link.
     fn serve_link(&mut self, key: usize, now: Instant, wake: &mut Wake) {
         let Some(mut link) = self.links.get_mut(key) else { return };
-        link.remembered = false;
         if !link.connection.is_idle()
             && let Err(end) = link.connection.flush()
         {
             return self.drop_link(key, end);
         }
-        link.connection.allow(LINK_BYTES_PER_PASS);
-        for _ in 0..MESSAGES_PER_PASS {
+        if now < link.next_share {
+            link.remembered = true;
+            return;
+        }
+        link.remembered = false;
+        link.connection.allow(LINK_SHARE_BYTES);
+        let mut pings = 0;
+        while pings < PINGS_PER_SHARE {
             match link.connection.read() {
                 Incoming::Message(Message::Close(frame)) => {
                     let (code, reason) =
@@ -329,13 +341,14 @@ impl Gemini {
                         }
                     }
                 }
-                Incoming::Message(_) => {}
+                Incoming::Message(_) => pings += 1,
                 Incoming::Drained => return,
                 Incoming::Paused => break,
                 Incoming::Over(end) => return self.drop_link(key, end),
             }
         }
         link.remembered = true;
+        link.next_share = now.plus_ms(SHARE_MS);
     }
 
     /// Goes on reading the links whose budget was used up. Returns whether there still are some.

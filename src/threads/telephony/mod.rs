@@ -15,9 +15,7 @@ use mio::{Events, Poll, Token};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Bytes, Message};
 
-use crate::base::limits::{
-    CLOSE_TIMEOUT_MS, LEG_BYTES_PER_PASS, LEG_MESSAGE_BYTES, LEG_READ_BYTES, MESSAGES_PER_PASS,
-};
+use crate::base::limits::{CLOSE_TIMEOUT_MS, LEG_MESSAGE_BYTES, LEG_READ_BYTES, LEG_SHARE_BYTES, SHARE_MS};
 use crate::base::{CallId, Instant};
 use crate::call::Fact;
 use crate::call::events::LegEnd;
@@ -29,8 +27,9 @@ use crate::threads::messages::{ControlInput, NewLeg, TelephonyOrder};
 use leg::{Leg, LegDefaults, Received};
 
 const BELL: Token = Token(usize::MAX);
-/// How often legs with a full ring are tried again: the dsp worker empties a ring in far less.
-const RETRY: Duration = Duration::from_millis(2);
+/// How often legs with a full ring are tried again (the dsp worker empties a ring in far less), and those that had more
+/// than their share.
+const RETRY: Duration = Duration::from_millis(SHARE_MS);
 /// How often silent legs and slow closes are looked for.
 const SWEEP_MS: u64 = 250;
 
@@ -76,6 +75,8 @@ struct Socket {
     closed_with: Option<u16>,
     /// Still to be read although no edge will come.
     remembered: bool,
+    /// When its next share is due.
+    next_share: Instant,
 }
 
 /// The thread's state.
@@ -191,6 +192,7 @@ impl Telephony {
             closed_with: None,
             // Bytes behind the upgrade, or inside TLS, come without an edge.
             remembered: true,
+            next_share: now,
         };
         if let Some(place) = self.sockets.get_mut(slot) {
             *place = Some(Box::new(socket));
@@ -209,6 +211,7 @@ impl Telephony {
                 socket.remembered = true;
             }
             if socket.remembered
+                && now >= socket.next_share
                 && !socket.leg.is_stalled()
                 && let Some(end) = self.read(slot, now, heard)
             {
@@ -227,15 +230,18 @@ impl Telephony {
     fn read(&mut self, slot: usize, now: Instant, heard: &mut bool) -> Option<LegEnd> {
         let counters = Arc::clone(&self.parts.counters);
         let socket = self.sockets[slot].as_mut()?;
-        socket.connection.allow(LEG_BYTES_PER_PASS);
-        for _ in 0..MESSAGES_PER_PASS {
+        socket.connection.allow(LEG_SHARE_BYTES);
+        loop {
             let message = match socket.connection.read() {
                 Incoming::Message(message) => message,
                 Incoming::Drained => {
                     socket.remembered = false;
                     return None;
                 }
-                Incoming::Paused => return None,
+                Incoming::Paused => {
+                    socket.next_share = now.plus_ms(SHARE_MS);
+                    return None;
+                }
                 Incoming::Over(end) => return Some(socket.ended(end, &counters)),
             };
             socket.heard_at = now;
@@ -268,7 +274,6 @@ impl Telephony {
                 Received::Flood => {}
             }
         }
-        None
     }
 
     /// Looks for legs that have gone silent and for closes that take too long.
