@@ -120,8 +120,10 @@ impl SpeechQueue {
         if self.queued_us + us > self.queued_us_max {
             return Err(Full);
         }
-        let goes_on = |block: &&Box<Block>| block.rate == rate && !block.end;
-        let room = self.blocks.back().filter(goes_on).map_or(0, |block| BLOCK_SAMPLES - block.len);
+        let room = match self.blocks.back() {
+            Some(block) if block.rate == rate && !block.end => BLOCK_SAMPLES - block.len,
+            _ => 0,
+        };
         if samples.len().saturating_sub(room).div_ceil(BLOCK_SAMPLES) > pool.in_use_max - pool.in_use {
             return Err(Full);
         }
