@@ -547,11 +547,14 @@ fn too_many_calls(addr: SocketAddr, relay: &mut Relay) {
     legs.into_iter().for_each(switch::reset);
 }
 
+/// The number called, the outcomes that are right, and how the leg was closed.
+type Attack = (&'static str, &'static [&'static str], thread::JoinHandle<Option<(u16, String)>>);
+
 /// Calls one number after the other, each of whose links gets a hostile script, and checks how each call ended.
 struct Attacks<'a> {
     models: &'a Models,
     relay: SocketAddr,
-    calls: Vec<(&'static str, &'static [&'static str], thread::JoinHandle<Option<(u16, String)>>)>,
+    calls: Vec<Attack>,
 }
 
 impl Attacks<'_> {

@@ -4,7 +4,7 @@
 //! Invariant: as in `threads::telephony`: a stalled leg is not read, and a message leaves only while the output is empty.
 
 use tandem::base::Instant;
-use tandem::base::limits::{CLOSE_TIMEOUT_MS, MESSAGES_PER_PASS};
+use tandem::base::limits::CLOSE_TIMEOUT_MS;
 use tandem::call::Fact;
 use tandem::call::events::LegEnd;
 use tandem::threads::messages::TelephonyOrder;
@@ -13,6 +13,9 @@ use tandem::threads::telephony::leg::Received;
 use super::call::{Call, LegSocket, Witness};
 use super::plan::FromSwitch;
 use super::world::{Event, Part, World};
+
+/// The messages of one share of the socket, about as many frames as the bytes of a real share hold.
+const MESSAGES_PER_PASS: usize = 8;
 
 /// As in `threads::telephony`.
 const RETRY_US: u64 = 2_000;
