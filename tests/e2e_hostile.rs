@@ -67,11 +67,14 @@ fn attack(
     assert_eq!(quiet.calls_good, CALLS as usize, "before the attack: {:?}", quiet.failures);
     let addr = relay.addr();
     let (report, before, after, took) = thread::scope(|scope| {
+        eprintln!("B {:?}", std::time::SystemTime::now());
         let honest = scope.spawn(move || honest_calls(addr, CALLS, seconds));
         let counted = relay.await_active_calls(u64::from(CALLS));
         let before = (relay.memory_kib("VmRSS"), relay.descriptors(), counted);
         let begun = Instant::now();
+        eprintln!("B {:?}", std::time::SystemTime::now());
         attack(relay);
+        eprintln!("B {:?}", std::time::SystemTime::now());
         let took = begun.elapsed();
         assert!(!honest.is_finished(), "the attack took {took:?}, longer than the honest calls");
         // Slots, rings and links of every hostile call are free again.
@@ -80,6 +83,7 @@ fn attack(
         let after = (relay.memory_kib("VmHWM"), relay.memory_kib("VmRSS"), counted);
         (honest.join().expect("the call generator"), before, after, took)
     });
+    for (n, (max, mean)) in report.series.latency_max_ms.iter().zip(&report.series.latency_mean_ms).enumerate() { eprintln!("S {:.2} {max:.1} {mean:.1}", n as f64 * report.series.bin_ms / 1000.0); }
     let bound_ms = (2.0 * quiet.latency_ms.p99).max(quiet.latency_ms.p99 + 25.0);
     let figures = serde_json::json!({
         "attack_s": took.as_secs_f64(),
@@ -571,6 +575,7 @@ impl Attacks<'_> {
             let stream = switch::call(source, relay);
             leg = Some(thread::spawn(move || switch::talk_until_closed(stream, Duration::from_secs(12))));
         });
+        eprintln!("B   {case} {:?}", std::time::SystemTime::now());
         self.calls.push((case, outcomes, leg.expect("the call was made")));
     }
 
@@ -631,18 +636,19 @@ fn hostile_models_end_their_own_call_with_its_reason_and_harm_nobody() {
         "drain.seconds=1",
     ];
     let mut relay = Relay::start(models.addr(), &settings, None);
-    // A link's share: a message of 4 MiB being put together, for each of the four calls that send one; 120 s of waiting
-    // speech (3064 blocks of 4 KiB) for each of the three that send speech without end; the tree of what 4 MiB of
-    // tool calls can be (a call of 150 bytes for every three of JSON), once, for one message is looked at at a time; for
-    // each of 60 calls 150 KiB and a backlog of 256 KiB; and 8 MiB for what the allocator keeps of threads that dialled.
-    let memory_kib = 4 * 4096 + 3 * 3064 * 4 + 4096 / 3 * 150 + 60 * (150 + 256) + 8192;
+    // A link's share: a message of 2 MiB being put together, for each of the six calls that send one; 120 s of waiting
+    // speech (3064 blocks of 4 KiB) for each of the four that send speech without end; the tree of what 2 MiB of
+    // arguments can be (32 bytes for every three of JSON, twice while it grows), once, for one message is looked at at a
+    // time; for each of 60 calls 150 KiB and a backlog of 256 KiB; and 8 MiB for what the allocator keeps of threads
+    // that dialled.
+    let memory_kib = 6 * 2048 + 4 * 3064 * 4 + 2048 / 3 * 32 * 3 + 60 * (150 + 256) + 8192;
     let counted = attack("models", &mut relay, 26.0, memory_kib, |relay| {
         let mut attacks = Attacks { models: &models, relay: relay.addr(), calls: Vec::new() };
-        hostile_dials(&mut attacks);
-        hostile_closes(&mut attacks);
-        hostile_frames(&mut attacks);
-        hostile_messages(&mut attacks);
-        hostile_floods(&mut attacks);
+        eprintln!("B hostile_dials {:?}", std::time::SystemTime::now()); hostile_dials(&mut attacks);
+        eprintln!("B hostile_closes {:?}", std::time::SystemTime::now()); hostile_closes(&mut attacks);
+        eprintln!("B hostile_frames {:?}", std::time::SystemTime::now()); hostile_frames(&mut attacks);
+        eprintln!("B hostile_messages {:?}", std::time::SystemTime::now()); hostile_messages(&mut attacks);
+        eprintln!("B hostile_floods {:?}", std::time::SystemTime::now()); hostile_floods(&mut attacks);
         attacks.check();
         // Speech without end to a switch that never reads, and a link that breaks under it.
         models.next(
@@ -789,7 +795,7 @@ fn hostile_messages(attacks: &mut Attacks<'_>) {
     };
     let then_close = |messages: Vec<u8>| [messages, close(1000, b"")].concat();
     attacks.sends("a valid message of 5 MiB", &["protocol"], huge(5 << 20));
-    attacks.sends("valid messages of 3.9 MiB", &["normal"], then_close(huge(3_900 << 10).repeat(2)));
+    attacks.sends("valid messages of 1.9 MiB", &["normal"], then_close(huge(1_900 << 10).repeat(2)));
     let deep = "[".repeat(100_000);
     let series: [(&'static str, Vec<u8>); 5] = [
         ("garbage", server_frame(BINARY, b"\x00\xff not JSON")),
@@ -811,9 +817,28 @@ fn hostile_messages(attacks: &mut Attacks<'_>) {
     }
     let curiosities = server_frame(BINARY, b"{").repeat(3);
     attacks.sends("three unreadable messages", &["normal"], then_close(curiosities));
-    // Each of the million is a small structure.
-    let calls = format!(r#"{{"toolCall":{{"functionCalls":[{}{{}}]}}}}"#, "{},".repeat(1_300_000));
-    attacks.sends("a million tool calls", &["normal"], then_close(json(&calls)));
+    // Small elements, as many as fit into a message: as tool calls, parts, arguments, and in a field not known.
+    let many = "{},".repeat(600_000);
+    for (case, outcomes, list) in [
+        (
+            "tool calls without end",
+            &["protocol"],
+            format!(r#"{{"toolCall":{{"functionCalls":[{many}{{}}]}}}}"#),
+        ),
+        (
+            "parts without end",
+            &["protocol"],
+            format!(r#"{{"serverContent":{{"modelTurn":{{"parts":[{many}{{}}]}}}}}}"#),
+        ),
+    ] {
+        attacks.sends(case, outcomes, json(&list).repeat(8));
+    }
+    for (case, list) in [
+        ("arguments without end", format!(r#"{{"toolCall":{{"functionCalls":[{{"args":[{many}{{}}]}}]}}}}"#)),
+        ("an unknown list without end", format!(r#"{{"x":[{many}{{}}]}}"#)),
+    ] {
+        attacks.sends(case, &["normal"], then_close(json(&list)));
+    }
     let handle = format!(
         r#"{{"sessionResumptionUpdate":{{"resumable":true,"newHandle":"{}"}}}}"#,
         "h".repeat(100_000)
@@ -874,6 +899,7 @@ fn without_descriptors_new_calls_are_shed_and_running_calls_go_on() {
     let mut relay = Relay::start(models.addr(), &settings, Some(64));
     let addr = relay.addr();
     let report = thread::scope(|scope| {
+        eprintln!("B {:?}", std::time::SystemTime::now());
         let honest = scope.spawn(move || honest_calls(addr, 4, 8.0));
         relay.await_active_calls(4);
         // More connections than descriptors, all in their handshakes.

@@ -34,8 +34,9 @@ pub const LEG_MESSAGE_BYTES: usize = 64 * 1024;
 /// longest messages, or four seconds of 16 kHz. The default would be megabytes, and behind a flood of them the end of the
 /// connection is not seen for as long as reading them at a leg's share takes.
 pub const LEG_RECEIVE_BYTES: usize = 128 * 1024;
-/// Bytes of one message from Gemini. Google's SDK accepts 1 MiB, so real ones are below; four times that is allowed.
-pub const LINK_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one message from Gemini. Google's SDK accepts 1 MiB, so real ones are below; twice that is allowed. The
+/// worst of that size, all of it small unknown elements, keeps the thread some ten milliseconds.
+pub const LINK_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of an unsent backlog towards a peer before the connection counts as broken. A frame is handed over only when
 /// the output is empty, so only control messages and pongs pile up.
 pub const WRITE_BACKLOG_BYTES: usize = 256 * 1024;

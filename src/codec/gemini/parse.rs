@@ -19,6 +19,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use std::borrow::Cow;
 use std::fmt;
 
+/// The most parts of a message, which has one or two; a million empty ones would keep the thread from all other calls
+/// for as long as it takes to read them.
+const PARTS_MAX: usize = 1024;
+
 /// See [`super::server::decode`].
 pub(super) fn server_message<'a, S: FnMut(SampleRate, &[i16])>(
     bytes: &'a [u8],
@@ -107,7 +111,7 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for TopLevel<'_, 'de, S> {
                 }
                 TopKey::ToolCall => {
                     let wire = map.next_value::<Option<WireToolCall<'de>>>()?.unwrap_or_default();
-                    for call in wire.function_calls.unwrap_or_default() {
+                    for call in wire.function_calls.map_or(Vec::new(), |few| few.0) {
                         message.tool_calls.push(FunctionCall {
                             id: text_of(call.id),
                             name: text_of(call.name).unwrap_or_default(),
@@ -117,9 +121,8 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for TopLevel<'_, 'de, S> {
                 }
                 TopKey::ToolCallCancellation => {
                     let wire = map.next_value::<Option<WireCancellation<'de>>>()?.unwrap_or_default();
-                    message
-                        .cancelled_tool_calls
-                        .extend(wire.ids.unwrap_or_default().into_iter().map(|id| id.0));
+                    let ids = wire.ids.map_or(Vec::new(), |few| few.0);
+                    message.cancelled_tool_calls.extend(ids.into_iter().map(|id| id.0));
                 }
                 TopKey::GoAway => {
                     if let Some(wire) = map.next_value::<Option<WireGoAway<'de>>>()? {
@@ -253,11 +256,16 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for Parts<'_, 'de, S> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("parts (a list)")
+        write!(f, "parts (a list of at most {PARTS_MAX})")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<(), A::Error> {
+        let mut count = 0;
         while let Some(part) = parts.next_element::<Option<WirePart<'de>>>()? {
+            count += 1;
+            if count > PARTS_MAX {
+                return Err(Error::invalid_length(count, &self));
+            }
             let Some(part) = part else { continue };
             let message = &mut self.0.message;
             if part.thought.unwrap_or(false) {

@@ -367,3 +367,15 @@ proptest! {
         prop_assert!(matches!(result, Err(ServerDecodeError::Json(_))));
     }
 }
+
+#[test]
+fn lists_without_end_are_refused_before_they_are_read() {
+    let list = |length: usize| vec!["{}"; length].join(",");
+    let calls = |n| format!(r#"{{"toolCall":{{"functionCalls":[{}]}}}}"#, list(n));
+    let ids = |n| format!(r#"{{"toolCallCancellation":{{"ids":[{}]}}}}"#, vec![r#""i""#; n].join(","));
+    let parts = |n| format!(r#"{{"serverContent":{{"modelTurn":{{"parts":[{}]}}}}}}"#, list(n));
+    for (good, bad) in [(calls(64), calls(65)), (ids(64), ids(65)), (parts(1024), parts(1025))] {
+        assert!(decode(good.as_bytes(), |_, _| {}).is_ok(), "{good}");
+        assert!(decode(bad.as_bytes(), |_, _| {}).is_err(), "{bad}");
+    }
+}

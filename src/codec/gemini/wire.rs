@@ -6,6 +6,7 @@
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 #[derive(serde::Deserialize)]
 pub(super) struct WirePart<'a> {
@@ -33,7 +34,7 @@ pub(super) struct WireSetupComplete<'a> {
 #[derive(serde::Deserialize, Default)]
 pub(super) struct WireToolCall<'a> {
     #[serde(borrow, rename = "functionCalls", alias = "function_calls")]
-    pub(super) function_calls: Option<Vec<WireFunctionCall<'a>>>,
+    pub(super) function_calls: Option<Few<WireFunctionCall<'a>>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -49,7 +50,7 @@ pub(super) struct WireFunctionCall<'a> {
 #[derive(serde::Deserialize, Default)]
 pub(super) struct WireCancellation<'a> {
     #[serde(borrow)]
-    pub(super) ids: Option<Vec<Text<'a>>>,
+    pub(super) ids: Option<Few<Text<'a>>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -84,6 +85,36 @@ pub(super) struct WireUsage<'a> {
     pub(super) candidates_token_count: Scalar<'a>,
     #[serde(borrow, default, rename = "totalTokenCount", alias = "total_token_count")]
     pub(super) total_token_count: Scalar<'a>,
+}
+
+/// The most elements of a list. The model asks for a handful of tools at once; a message of nothing but empty calls
+/// would hold a million, fifty times its own size in memory.
+const FEW: usize = 64;
+
+/// A list of at most [`FEW`] elements.
+pub(super) struct Few<T>(pub(super) Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsList<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for AsList<T> {
+            type Value = Vec<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {FEW} elements")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut few = Vec::new();
+                while let Some(element) = list.next_element()? {
+                    if few.len() == FEW {
+                        return Err(Error::invalid_length(FEW + 1, &self));
+                    }
+                    few.push(element);
+                }
+                Ok(few)
+            }
+        }
+        deserializer.deserialize_seq(AsList(PhantomData)).map(Few)
+    }
 }
 
 /// A JSON string, borrowed unless it holds escapes. (Serde's own `Cow` always copies inside an `Option`.)

@@ -40,6 +40,8 @@ use speech::SpeechPool;
 const BELL: Token = Token(usize::MAX);
 /// How often waiting speech is moved on, against the 200 ms that `model_in` holds.
 const REFILL: Duration = Duration::from_millis(40);
+/// Bytes of messages that are decoded in one pass of links that had more than their share.
+const DECODED_BYTES_MAX: usize = 2 * LINK_SHARE_BYTES;
 /// Messages of a link that may be unreadable before the link is given up: one is a curiosity, a series is a peer that
 /// speaks something else.
 const GARBAGE_MAX: u32 = 8;
@@ -56,8 +58,10 @@ struct Link {
     garbage: u32,
     /// One side has closed: when the rest of the closing handshake has taken too long.
     close_by: Option<Instant>,
-    /// Still to be read although no edge will come: its share was used up.
+    /// To be served although no edge may come.
     remembered: bool,
+    /// It had more than its last share.
+    greedy: bool,
     /// When its next share is due.
     next_share: Instant,
 }
@@ -78,6 +82,10 @@ pub struct Gemini {
     calls: Vec<Option<Box<ModelSide>>>,
     live_calls: usize,
     links: Slab<Link>,
+    /// The greedy link that comes first in the next pass.
+    next_greedy: usize,
+    /// Bytes of messages decoded in this pass.
+    decoded_bytes: usize,
     json: Vec<u8>,
 }
 
@@ -106,6 +114,8 @@ impl Gemini {
             calls: (0..parts.max_calls).map(|_| None).collect(),
             live_calls: 0,
             links: Slab::new(),
+            next_greedy: 0,
+            decoded_bytes: 0,
             json: Vec::new(),
         }
     }
@@ -136,7 +146,7 @@ impl Gemini {
                     if event.is_readable() {
                         link.connection.rearm(event.is_read_closed());
                     }
-                    self.serve_link(event.token().0, now, &mut wake);
+                    link.remembered = true;
                 }
             }
             let remembered = self.serve_remembered(now, &mut wake);
@@ -240,6 +250,7 @@ impl Gemini {
             close_by: None,
             // TLS or tungstenite may hold bytes already for which no edge will come.
             remembered: true,
+            greedy: false,
             next_share: now,
         });
         if let Some(call) = self.call(id) {
@@ -287,7 +298,7 @@ impl Gemini {
             link.remembered = true;
             return;
         }
-        link.remembered = false;
+        (link.remembered, link.greedy) = (false, false);
         link.connection.allow(LINK_SHARE_BYTES);
         let mut pings = 0;
         while pings < PINGS_PER_SHARE {
@@ -323,6 +334,7 @@ impl Gemini {
                         Message::Binary(bytes) => bytes,
                         _ => continue,
                     };
+                    self.decoded_bytes += bytes.len();
                     let control = &mut self.control;
                     match call.receive(bytes, &mut self.pool, |fact| {
                         control.send(ControlInput::Fact(id, fact));
@@ -347,22 +359,33 @@ impl Gemini {
                 Incoming::Over(end) => return self.drop_link(key, end),
             }
         }
-        link.remembered = true;
+        (link.remembered, link.greedy) = (true, true);
         link.next_share = now.plus_ms(SHARE_MS);
     }
 
-    /// Goes on reading the links whose budget was used up. Returns whether there still are some.
+    /// Serves the links of which the poll spoke, or whose share was used up. Returns whether there still are some.
+    ///
+    /// Those that had more than their share come last, and of them only as many as bring one large message: several
+    /// of those in one pass would keep the other calls waiting for all of them together.
     fn serve_remembered(&mut self, now: Instant, wake: &mut Wake) -> bool {
-        let mut key = 0;
-        let mut again = false;
-        while key < self.links.capacity() {
-            if self.links.get(key).is_some_and(|link| link.remembered) {
+        let end = self.links.capacity();
+        for key in 0..end {
+            if self.links.get(key).is_some_and(|link| link.remembered && !link.greedy) {
                 self.serve_link(key, now, wake);
-                again |= self.links.get(key).is_some_and(|link| link.remembered);
             }
-            key += 1;
         }
-        again
+        let first = self.next_greedy;
+        self.decoded_bytes = 0;
+        for key in (first..end).chain(0..first.min(end)) {
+            if self.links.get(key).is_some_and(|link| link.remembered && link.greedy) {
+                self.serve_link(key, now, wake);
+                if self.decoded_bytes >= DECODED_BYTES_MAX {
+                    self.next_greedy = key + 1;
+                    break;
+                }
+            }
+        }
+        self.links.iter().any(|(_, link)| link.remembered)
     }
 
     /// Moves every call's speech on, both ways. Returns whether speech still waits here.
