@@ -2,8 +2,8 @@
 //!
 //! Runs in: the simulations: pure. Owns its own resampler, fed with the caller's samples and with the silence that the
 //! relay says it filled in, at the place where it did.
-//! Invariant: the model hears exactly that, from the first sample on and in order; and while the stream is not ended, it
-//! is never more than 60 ms behind the clock.
+//! Invariant: the model hears exactly that, from the first sample on and in order; and until the stream is ended, there is
+//! never more than 60 ms without audio of either kind.
 
 use std::collections::VecDeque;
 
@@ -12,6 +12,8 @@ use tandem::codec::base64;
 use tandem::codec::gemini::client::AUDIO_STREAM_END;
 use tandem::dsp::resample::Resampler;
 
+use super::caller::Cut;
+use super::plan::Plan;
 use super::speech::caller_sample;
 
 const MODEL_RATE: SampleRate = SampleRate::Hz16000;
@@ -19,8 +21,12 @@ const HOLE_US_MAX: u64 = 60_000;
 
 /// See the head of this file.
 pub struct Hearing {
+    /// Compare samples, or only look at amounts.
     compares: bool,
     tolerance_us: u64,
+    /// Messages shorter than a frame may come, so that audio is on its way of which the worker has not made a frame.
+    pieces: bool,
+    piece_us: u64,
     end_after_us: u64,
     resampler: Resampler,
     /// Samples of the caller that telephony has put into the ring.
@@ -42,11 +48,14 @@ pub struct Hearing {
 }
 
 impl Hearing {
-    /// Of a call that begins now. Without `compares` only amounts are looked at.
-    pub fn new(now: Instant, rate: SampleRate, end_after_ms: u64, tolerance_us: u64, compares: bool) -> Self {
+    /// Of a call that begins now, whose leg the relay takes to be at `rate`.
+    pub fn new(now: Instant, rate: SampleRate, plan: &Plan, tolerance_us: u64) -> Self {
+        let end_after_ms = plan.stream_end_after_ms;
         Self {
-            compares,
+            compares: plan.hears_uplink,
             tolerance_us,
+            pieces: plan.cut == Cut::Anyhow,
+            piece_us: 0,
             end_after_us: if end_after_ms == 0 { u64::MAX } else { end_after_ms * 1000 },
             resampler: Resampler::new(rate, MODEL_RATE),
             taken: 0,
@@ -71,6 +80,7 @@ impl Hearing {
             self.resampler = Resampler::new(rate, MODEL_RATE);
             self.rate_changed = self.taken > 0;
         }
+        self.piece_us += (total - self.taken) as u64 * 1_000_000 / u64::from(rate.hz());
         let samples: Vec<i16> = (self.taken..total).map(caller_sample).collect();
         self.taken = total;
         self.silence_us = 0;
@@ -87,8 +97,10 @@ impl Hearing {
                 "the model heard nothing for {hole_us} µs, {allowed_us} µs are allowed"
             );
         }
-        if frames > 0 {
-            self.covered_until = self.covered_until.max(now).plus_us(frames * 20_000);
+        let made_us = if self.pieces { self.piece_us + silence_frames * 20_000 } else { frames * 20_000 };
+        self.piece_us = 0;
+        if made_us > 0 {
+            self.covered_until = self.covered_until.max(now).plus_us(made_us);
             self.ended = false;
         }
         for _ in 0..silence_frames {
