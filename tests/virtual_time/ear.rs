@@ -183,7 +183,7 @@ impl Ear {
         let audio = self.decode(message);
         self.handed_over = true;
         self.samples += audio.len() as u64;
-        if self.wanted_from > 0 && self.answer == self.wanted_from && !self.is_complete() {
+        if self.wanted_from > 0 && self.answer == self.wanted_from && !self.is_complete() && !self.unsure {
             let old = audio.iter().position(|&sample| belongs_to(self.wanted_from - 1, sample));
             assert_eq!(old, None, "a sample of the interrupted answer is handed over");
         }

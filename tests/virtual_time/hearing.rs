@@ -13,7 +13,7 @@ use tandem::codec::gemini::client::AUDIO_STREAM_END;
 use tandem::dsp::resample::Resampler;
 
 use super::caller::Cut;
-use super::plan::Plan;
+use super::plan::{Fault, Plan};
 use super::speech::caller_sample;
 
 const MODEL_RATE: SampleRate = SampleRate::Hz16000;
@@ -24,7 +24,8 @@ pub struct Hearing {
     /// Compare samples, or only look at amounts.
     compares: bool,
     tolerance_us: u64,
-    /// Messages shorter than a frame may come, so that audio is on its way of which the worker has not made a frame.
+    /// Messages may be shorter than a frame, by themselves or by a wrong rate, so that audio is on its way of which the
+    /// worker has not made a frame.
     pieces: bool,
     piece_us: u64,
     end_after_us: u64,
@@ -41,8 +42,6 @@ pub struct Hearing {
     pub heard: usize,
     /// Up to where on the clock the worker has made audio.
     covered_until: Instant,
-    /// One of the two rates was wrong, so that the caller's audio lasts longer or shorter than it says.
-    rate_changed: bool,
     /// Speech of the caller was given up, so that only amounts can be compared.
     lossy: bool,
 }
@@ -54,7 +53,7 @@ impl Hearing {
         Self {
             compares: plan.hears_uplink,
             tolerance_us,
-            pieces: plan.cut == Cut::Anyhow,
+            pieces: plan.cut == Cut::Anyhow || plan.fault == Fault::LateRate,
             piece_us: 0,
             end_after_us: if end_after_ms == 0 { u64::MAX } else { end_after_ms * 1000 },
             resampler: Resampler::new(rate, MODEL_RATE),
@@ -66,7 +65,6 @@ impl Hearing {
             ends: VecDeque::new(),
             heard: 0,
             covered_until: now,
-            rate_changed: false,
             lossy: false,
         }
     }
@@ -78,7 +76,6 @@ impl Hearing {
         }
         if rate != self.resampler.from() {
             self.resampler = Resampler::new(rate, MODEL_RATE);
-            self.rate_changed = self.taken > 0;
         }
         self.piece_us += (total - self.taken) as u64 * 1_000_000 / u64::from(rate.hz());
         let samples: Vec<i16> = (self.taken..total).map(caller_sample).collect();
@@ -89,7 +86,7 @@ impl Hearing {
 
     /// The worker made so many frames for the model, and filled in so many of silence before them.
     pub fn worker_passed(&mut self, now: Instant, frames: u64, silence_frames: u64) {
-        if !self.ended && !self.rate_changed {
+        if !self.ended {
             let hole_us = now.since_us(self.covered_until);
             let allowed_us = HOLE_US_MAX + self.tolerance_us;
             assert!(
