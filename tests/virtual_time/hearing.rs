@@ -17,7 +17,8 @@ use super::plan::{Fault, Plan};
 use super::speech::caller_sample;
 
 const MODEL_RATE: SampleRate = SampleRate::Hz16000;
-const HOLE_US_MAX: u64 = 60_000;
+/// Behind the end of what there was: with frames of 20 ms, 60 ms without a new one.
+const HOLE_US_MAX: u64 = 40_000;
 
 /// See the head of this file.
 pub struct Hearing {
@@ -91,7 +92,7 @@ impl Hearing {
             let allowed_us = HOLE_US_MAX + self.tolerance_us;
             assert!(
                 hole_us <= allowed_us,
-                "the model heard nothing for {hole_us} µs, {allowed_us} µs are allowed"
+                "the model has nothing to hear for {hole_us} µs, {allowed_us} µs are allowed"
             );
         }
         let made_us = if self.pieces { self.piece_us + silence_frames * 20_000 } else { frames * 20_000 };
