@@ -92,11 +92,11 @@ fn audio(rng: &mut Rng, rate: SampleRate, mix: Mix, cut: Cut, end_us: u64) -> Ve
 
 /// So many bytes of the caller's stream from the `first` on, each sample with `step` bytes.
 fn caller_bytes(first: usize, bytes: usize, step: usize) -> Vec<u8> {
-    let mut audio = Vec::with_capacity(bytes + 2 * step);
-    for n in first / step..(first + bytes).div_ceil(step) {
-        audio.extend_from_slice(&caller_sample(n).to_le_bytes());
-        // What is played to the caller, which the model must never hear.
-        audio.resize(audio.len() + step - 2, 0x7e);
+    let samples = first / step..(first + bytes).div_ceil(step);
+    // What is played to the caller, which the model must never hear, stands beside it.
+    let mut audio = vec![0x7e; samples.len() * step];
+    for (place, n) in audio.chunks_exact_mut(step).zip(samples) {
+        place[..2].copy_from_slice(&caller_sample(n).to_le_bytes());
     }
     audio.drain(..first % step);
     audio.truncate(bytes);
