@@ -15,7 +15,7 @@ fn nothing_of_an_interrupted_answer_is_handed_over_after_the_interruption() {
             rates: &SampleRate::ALL,
             playback_ms: &[(60, 20), (60, 20), (40, 20)],
             answers: 3..=4,
-            answer_ms: 20..=600,
+            answer_ms: 20..=500,
             pace_percent: 100..=2_000,
             interrupted_percent: 85,
             stalled_percent: 25,

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tandem::base::{CallId, Instant, PlaybackFormat};
+use tandem::base::{CallId, Instant};
 use tandem::call::events::LegEnd;
 use tandem::call::{Fact, Machine, Outcome};
 use tandem::sync::CallShared;
@@ -152,7 +152,6 @@ impl Call {
 impl World {
     /// Something happens to a call from outside.
     pub(super) fn happens(&mut self, number: usize, event: Event) {
-        let now = self.now;
         let call = &mut self.calls[number];
         match event {
             Event::Begins => self.begin(number),
@@ -196,7 +195,6 @@ impl World {
                 self.tell(id, Fact::ShutDown);
             }
         }
-        debug_assert_eq!(now, self.now);
     }
 
     /// Hands a new call to the threads, as the acceptor does.
@@ -216,16 +214,9 @@ impl World {
         self.dsp.send(DspOrder::Add(Box::new(dsp_call)));
         let model = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
         self.gemini.send(GeminiOrder::Add(Box::new(model)));
-        let playback = plan.fields.playback.unwrap_or(PlaybackFormat::Binary);
         call.witness = Some(Witness {
-            ear: Ear::new(plan.flavour, playback, format, tolerance_us, !plan.stalls.is_empty()),
-            hearing: Hearing::new(
-                now,
-                format.rate,
-                plan.stream_end_after_ms,
-                tolerance_us,
-                plan.hears_uplink,
-            ),
+            ear: Ear::new(plan, format, tolerance_us),
+            hearing: Hearing::new(now, format.rate, plan, tolerance_us),
             seen: TallySnapshot::default(),
             underruns: None,
             shared: Arc::clone(&shared),

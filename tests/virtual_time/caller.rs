@@ -10,25 +10,38 @@ use super::plan::{Fault, FromSwitch, percent};
 use super::speech::caller_sample;
 
 /// How a module cuts the caller's audio into messages.
-#[derive(Clone, Copy)]
-enum Cut {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
     /// So many milliseconds each.
     Whole(u64),
     /// Any number of bytes, also odd ones.
     Anyhow,
 }
 
+impl Cut {
+    /// Draws one. `told`: the rate is known from the URL, so that the first message need not tell it.
+    pub fn draw(rng: &mut Rng, told: bool) -> Self {
+        match rng.u32(0..10) {
+            0..=5 => Self::Whole(20),
+            6 => Self::Whole(40),
+            7 => Self::Whole(200),
+            // A first message of a strange length would hide the rate.
+            _ if told => Self::Anyhow,
+            _ => Self::Whole(20),
+        }
+    }
+}
+
 /// Everything that arrives from the switch until `end_us`, in order, with its time in microseconds since the call began.
-/// `told`: the rate is known from the URL, so that the first message need not tell it.
 pub fn script(
     rng: &mut Rng,
     fault: Fault,
     rate: SampleRate,
     mix: Mix,
-    told: bool,
+    cut: Cut,
     end_us: u64,
 ) -> Vec<(u64, FromSwitch)> {
-    let mut arrivals = audio(rng, rate, mix, told, end_us);
+    let mut arrivals = audio(rng, rate, mix, cut, end_us);
     texts(rng, fault, rate, end_us, &mut arrivals);
     arrivals.sort_by_key(|(at, _)| *at);
     let end = match fault {
@@ -40,15 +53,7 @@ pub fn script(
     arrivals
 }
 
-fn audio(rng: &mut Rng, rate: SampleRate, mix: Mix, told: bool, end_us: u64) -> Vec<(u64, FromSwitch)> {
-    let cut = match rng.u32(0..10) {
-        0..=5 => Cut::Whole(20),
-        6 => Cut::Whole(40),
-        7 => Cut::Whole(200),
-        // A first message of a strange length would hide the rate.
-        _ if told => Cut::Anyhow,
-        _ => Cut::Whole(20),
-    };
+fn audio(rng: &mut Rng, rate: SampleRate, mix: Mix, cut: Cut, end_us: u64) -> Vec<(u64, FromSwitch)> {
     let step = mix.channels() * 2;
     let frame_bytes = rate.samples_per_frame() * step;
     let jitter_us = [0, 500, 5_000, 30_000][rng.usize(0..4)];
@@ -87,11 +92,11 @@ fn audio(rng: &mut Rng, rate: SampleRate, mix: Mix, told: bool, end_us: u64) -> 
 
 /// So many bytes of the caller's stream from the `first` on, each sample with `step` bytes.
 fn caller_bytes(first: usize, bytes: usize, step: usize) -> Vec<u8> {
-    let mut audio = Vec::with_capacity(bytes + 2 * step);
-    for n in first / step..(first + bytes).div_ceil(step) {
-        audio.extend_from_slice(&caller_sample(n).to_le_bytes());
-        // What is played to the caller, which the model must never hear.
-        audio.resize(audio.len() + step - 2, 0x7e);
+    let samples = first / step..(first + bytes).div_ceil(step);
+    // What is played to the caller, which the model must never hear, stands beside it.
+    let mut audio = vec![0x7e; samples.len() * step];
+    for (place, n) in audio.chunks_exact_mut(step).zip(samples) {
+        place[..2].copy_from_slice(&caller_sample(n).to_le_bytes());
     }
     audio.drain(..first % step);
     audio.truncate(bytes);

@@ -53,7 +53,7 @@ impl World {
         let number = id.slot as usize;
         let call = &mut self.calls[number];
         let Some(machine) = &mut call.machine else { return };
-        call.orders.fact(now, &call.plan, &fact);
+        call.orders.fact(now, &fact);
         machine.tell(now, fact);
         self.carry_out(number);
     }

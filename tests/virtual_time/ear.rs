@@ -15,6 +15,7 @@ use tandem::codec::mod_audio_stream::{Flavour, playback};
 use tandem::dsp::resample::Resampler;
 use tungstenite::Message;
 
+use super::plan::Plan;
 use super::speech::{ANSWERS_ALIKE, belongs_to, model_sample};
 
 const MODEL_RATE: SampleRate = SampleRate::Hz24000;
@@ -94,19 +95,14 @@ pub struct Ear {
 }
 
 impl Ear {
-    pub fn new(
-        flavour: Flavour,
-        playback: PlaybackFormat,
-        format: LegFormat,
-        tolerance_us: u64,
-        stalls: bool,
-    ) -> Self {
+    /// Of a call that begins now, whose leg the relay takes to have this format.
+    pub fn new(plan: &Plan, format: LegFormat, tolerance_us: u64) -> Self {
         Self {
-            flavour,
-            playback,
+            flavour: plan.flavour,
+            playback: plan.fields.playback.unwrap_or(PlaybackFormat::Binary),
             format,
             tolerance_us,
-            stall_us: if stalls { u64::from(format.chunk_ms) * 1000 } else { 0 },
+            stall_us: if plan.stalls.is_empty() { 0 } else { u64::from(format.chunk_ms) * 1000 },
             unsure: false,
             ever_unsure: false,
             arrivals: Vec::new(),
@@ -147,6 +143,8 @@ impl Ear {
     /// The relay was told that everything up to this answer is cancelled.
     pub fn interrupted(&mut self, now: Instant, answer: usize) {
         self.interruptions += 1;
+        // A late frame may just have been on its way.
+        self.gaps.1 += u64::from(now.plus_us(self.tolerance_us) > self.dry_at);
         self.turn += 1;
         let residual_us = self.dry_at.since_us(now);
         self.residual_us_max = self.residual_us_max.max(residual_us);
@@ -185,7 +183,7 @@ impl Ear {
         let audio = self.decode(message);
         self.handed_over = true;
         self.samples += audio.len() as u64;
-        if self.wanted_from > 0 && self.answer == self.wanted_from && !self.is_complete() {
+        if self.wanted_from > 0 && self.answer == self.wanted_from && !self.is_complete() && !self.unsure {
             let old = audio.iter().position(|&sample| belongs_to(self.wanted_from - 1, sample));
             assert_eq!(old, None, "a sample of the interrupted answer is handed over");
         }

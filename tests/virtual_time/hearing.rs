@@ -2,8 +2,8 @@
 //!
 //! Runs in: the simulations: pure. Owns its own resampler, fed with the caller's samples and with the silence that the
 //! relay says it filled in, at the place where it did.
-//! Invariant: the model hears exactly that, from the first sample on and in order; and while the stream is not ended, it
-//! is never more than 60 ms behind the clock.
+//! Invariant: the model hears exactly that, from the first sample on and in order; and until the stream is ended, there is
+//! never more than 60 ms without audio of either kind.
 
 use std::collections::VecDeque;
 
@@ -12,15 +12,23 @@ use tandem::codec::base64;
 use tandem::codec::gemini::client::AUDIO_STREAM_END;
 use tandem::dsp::resample::Resampler;
 
+use super::caller::Cut;
+use super::plan::{Fault, Plan};
 use super::speech::caller_sample;
 
 const MODEL_RATE: SampleRate = SampleRate::Hz16000;
-const HOLE_US_MAX: u64 = 60_000;
+/// Behind the end of what there was: with frames of 20 ms, 60 ms without a new one.
+const HOLE_US_MAX: u64 = 40_000;
 
 /// See the head of this file.
 pub struct Hearing {
+    /// Compare samples, or only look at amounts.
     compares: bool,
     tolerance_us: u64,
+    /// Messages may be shorter than a frame, by themselves or by a wrong rate, so that audio is on its way of which the
+    /// worker has not made a frame.
+    pieces: bool,
+    piece_us: u64,
     end_after_us: u64,
     resampler: Resampler,
     /// Samples of the caller that telephony has put into the ring.
@@ -35,18 +43,19 @@ pub struct Hearing {
     pub heard: usize,
     /// Up to where on the clock the worker has made audio.
     covered_until: Instant,
-    /// One of the two rates was wrong, so that the caller's audio lasts longer or shorter than it says.
-    rate_changed: bool,
     /// Speech of the caller was given up, so that only amounts can be compared.
     lossy: bool,
 }
 
 impl Hearing {
-    /// Of a call that begins now. Without `compares` only amounts are looked at.
-    pub fn new(now: Instant, rate: SampleRate, end_after_ms: u64, tolerance_us: u64, compares: bool) -> Self {
+    /// Of a call that begins now, whose leg the relay takes to be at `rate`.
+    pub fn new(now: Instant, rate: SampleRate, plan: &Plan, tolerance_us: u64) -> Self {
+        let end_after_ms = plan.stream_end_after_ms;
         Self {
-            compares,
+            compares: plan.hears_uplink,
             tolerance_us,
+            pieces: plan.cut == Cut::Anyhow || plan.fault == Fault::LateRate,
+            piece_us: 0,
             end_after_us: if end_after_ms == 0 { u64::MAX } else { end_after_ms * 1000 },
             resampler: Resampler::new(rate, MODEL_RATE),
             taken: 0,
@@ -57,7 +66,6 @@ impl Hearing {
             ends: VecDeque::new(),
             heard: 0,
             covered_until: now,
-            rate_changed: false,
             lossy: false,
         }
     }
@@ -69,8 +77,8 @@ impl Hearing {
         }
         if rate != self.resampler.from() {
             self.resampler = Resampler::new(rate, MODEL_RATE);
-            self.rate_changed = self.taken > 0;
         }
+        self.piece_us += (total - self.taken) as u64 * 1_000_000 / u64::from(rate.hz());
         let samples: Vec<i16> = (self.taken..total).map(caller_sample).collect();
         self.taken = total;
         self.silence_us = 0;
@@ -79,16 +87,18 @@ impl Hearing {
 
     /// The worker made so many frames for the model, and filled in so many of silence before them.
     pub fn worker_passed(&mut self, now: Instant, frames: u64, silence_frames: u64) {
-        if !self.ended && !self.rate_changed {
+        if !self.ended {
             let hole_us = now.since_us(self.covered_until);
             let allowed_us = HOLE_US_MAX + self.tolerance_us;
             assert!(
                 hole_us <= allowed_us,
-                "the model heard nothing for {hole_us} µs, {allowed_us} µs are allowed"
+                "the model has nothing to hear for {hole_us} µs, {allowed_us} µs are allowed"
             );
         }
-        if frames > 0 {
-            self.covered_until = self.covered_until.max(now).plus_us(frames * 20_000);
+        let made_us = if self.pieces { self.piece_us + silence_frames * 20_000 } else { frames * 20_000 };
+        self.piece_us = 0;
+        if made_us > 0 {
+            self.covered_until = self.covered_until.max(now).plus_us(made_us);
             self.ended = false;
         }
         for _ in 0..silence_frames {

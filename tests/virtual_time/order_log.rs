@@ -29,7 +29,7 @@ pub struct OrderLog {
 
 impl OrderLog {
     /// The machine is told something.
-    pub fn fact(&mut self, now: Instant, plan: &Plan, fact: &Fact) {
+    pub fn fact(&mut self, now: Instant, fact: &Fact) {
         let cause = match fact {
             Fact::LinkConnected(_) => {
                 self.connected_at = Some(now);
@@ -52,8 +52,6 @@ impl OrderLog {
             Fact::ShutDown => Some(Cause::ShutDown),
             _ => None,
         };
-        // What is past its time ends by time only when the clock is looked at.
-        _ = plan;
         if self.cause.is_none() {
             self.cause = cause;
         }

@@ -13,7 +13,7 @@ use tandem::codec::mod_audio_stream::{CallFields, Flavour};
 use tandem::threads::gemini::model_side::ModelSideLimits;
 use tandem::threads::telephony::leg::LegDefaults;
 
-use super::caller;
+use super::caller::{self, Cut};
 use super::model;
 use super::scenario::Scenario;
 
@@ -123,6 +123,7 @@ pub struct Plan {
     pub stream_end_after_ms: u64,
     pub terms: CallTerms,
     pub dialling: Dialling,
+    pub cut: Cut,
     pub from_switch: Vec<(u64, FromSwitch)>,
     pub from_gemini: Vec<(u64, FromGemini)>,
     /// From when until when the switch takes nothing.
@@ -211,7 +212,8 @@ impl Plan {
             _ => heard_us.max(1_500_000) + rng.u64(200_000..500_000),
         };
         let stream_end_after_ms = [0, 200, 1_000][rng.usize(0..3)];
-        let from_switch = caller::script(rng, fault, rate, mix, told, hang_up_us);
+        let cut = Cut::draw(rng, told);
+        let from_switch = caller::script(rng, fault, rate, mix, cut, hang_up_us);
         let stalls = stall_us.iter().map(|us| {
             let from = rng.u64(0..hang_up_us);
             (from, from + us)
@@ -227,6 +229,7 @@ impl Plan {
             stream_end_after_ms,
             terms,
             dialling,
+            cut,
             from_switch,
             from_gemini: script.messages,
             stalls,

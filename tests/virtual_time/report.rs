@@ -42,8 +42,14 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds a call.
-    pub fn add(&mut self, report: &Report) {
+    /// The sum of these calls.
+    pub fn of(reports: &[Report]) -> Self {
+        let mut totals = Self::default();
+        reports.iter().for_each(|report| totals.add(report));
+        totals
+    }
+
+    fn add(&mut self, report: &Report) {
         self.calls += 1;
         *self.outcomes.entry(report.outcome).or_default() += 1;
         self.whole_answers += report.whole_answers;

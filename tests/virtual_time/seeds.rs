@@ -7,27 +7,26 @@
 use std::env;
 use std::ops::Range;
 
-use super::report::Totals;
+use super::report::{Report, Totals};
 use super::scenario::Scenario;
 use super::world::World;
 
 /// Runs the scenarios beside each other in one relay for each seed from 0 to `count`, and prints what happened in all.
-/// `calls` says what calls a seed has.
-pub fn run_seeds(test: &str, count: u64, calls: impl Fn(u64) -> Vec<Scenario>) {
+/// `calls` says what calls a seed has. Returns what became of each call.
+pub fn run_seeds(test: &str, count: u64, calls: impl Fn(u64) -> Vec<Scenario>) -> Vec<Report> {
     let (seeds, trace) = match number("TANDEM_SEED") {
         Some(seed) => (seed..seed + 1, true),
         None => (0..number("TANDEM_SEEDS").unwrap_or(count), false),
     };
     let seeds: Range<u64> = seeds;
-    let mut totals = Totals::default();
+    let mut reports = Vec::new();
     for seed in seeds {
         let note = SeedNote { test, seed };
-        for report in World::new(seed, trace, &calls(seed)).run() {
-            totals.add(&report);
-        }
+        reports.extend(World::new(seed, trace, &calls(seed)).run());
         drop(note);
     }
-    println!("{test}: {totals}");
+    println!("{test}: {}", Totals::of(&reports));
+    reports
 }
 
 fn number(name: &str) -> Option<u64> {
