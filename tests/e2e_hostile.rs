@@ -83,7 +83,11 @@ fn attack(
         let after = (relay.memory_kib("VmHWM"), relay.memory_kib("VmRSS"), counted);
         (honest.join().expect("the call generator"), before, after, took)
     });
-    for (n, (max, mean)) in report.series.latency_max_ms.iter().zip(&report.series.latency_mean_ms).enumerate() { eprintln!("S {:.2} {max:.1} {mean:.1}", n as f64 * report.series.bin_ms / 1000.0); }
+    for (n, (max, mean)) in
+        report.series.latency_max_ms.iter().zip(&report.series.latency_mean_ms).enumerate()
+    {
+        eprintln!("S {:.2} {max:.1} {mean:.1}", n as f64 * report.series.bin_ms / 1000.0);
+    }
     let bound_ms = (2.0 * quiet.latency_ms.p99).max(quiet.latency_ms.p99 + 25.0);
     let figures = serde_json::json!({
         "attack_s": took.as_secs_f64(),
@@ -644,11 +648,16 @@ fn hostile_models_end_their_own_call_with_its_reason_and_harm_nobody() {
     let memory_kib = 6 * 2048 + 4 * 3064 * 4 + 2048 / 3 * 32 * 3 + 60 * (150 + 256) + 8192;
     let counted = attack("models", &mut relay, 26.0, memory_kib, |relay| {
         let mut attacks = Attacks { models: &models, relay: relay.addr(), calls: Vec::new() };
-        eprintln!("B hostile_dials {:?}", std::time::SystemTime::now()); hostile_dials(&mut attacks);
-        eprintln!("B hostile_closes {:?}", std::time::SystemTime::now()); hostile_closes(&mut attacks);
-        eprintln!("B hostile_frames {:?}", std::time::SystemTime::now()); hostile_frames(&mut attacks);
-        eprintln!("B hostile_messages {:?}", std::time::SystemTime::now()); hostile_messages(&mut attacks);
-        eprintln!("B hostile_floods {:?}", std::time::SystemTime::now()); hostile_floods(&mut attacks);
+        eprintln!("B hostile_dials {:?}", std::time::SystemTime::now());
+        hostile_dials(&mut attacks);
+        eprintln!("B hostile_closes {:?}", std::time::SystemTime::now());
+        hostile_closes(&mut attacks);
+        eprintln!("B hostile_frames {:?}", std::time::SystemTime::now());
+        hostile_frames(&mut attacks);
+        eprintln!("B hostile_messages {:?}", std::time::SystemTime::now());
+        hostile_messages(&mut attacks);
+        eprintln!("B hostile_floods {:?}", std::time::SystemTime::now());
+        hostile_floods(&mut attacks);
         attacks.check();
         // Speech without end to a switch that never reads, and a link that breaks under it.
         models.next(

@@ -1,0 +1,82 @@
+//! The beginning and the end of a link at its thread: taking one that was connected, prompting on it, closing it.
+//!
+//! Runs in: the gemini thread. Owns nothing of its own.
+//! Invariant: a link that is taken is read at once, and one that is closed has a deadline.
+
+use mio::Token;
+use tungstenite::Message;
+
+use super::{Gemini, Link, link_end};
+use crate::base::{CallId, Instant, LinkNumber};
+use crate::call::Fact;
+use crate::codec::gemini::client;
+use crate::net::websocket::{Connection, End};
+
+impl Gemini {
+    pub(super) fn connected(
+        &mut self,
+        id: CallId,
+        number: LinkNumber,
+        mut connection: Connection,
+        setup: &str,
+        now: Instant,
+    ) {
+        if self.call(id).is_none() {
+            return;
+        }
+        let entry = self.links.vacant_entry();
+        let token = Token(entry.key());
+        let ready = connection.queue(Message::text(setup)).and_then(|()| connection.flush()).and_then(|()| {
+            connection
+                .stream()
+                .register(self.poll.registry(), token)
+                .map_err(|error| End::Dropped(error.to_string()))
+        });
+        if let Err(end) = ready {
+            self.tell(id, Fact::LinkGone(number, link_end(end)));
+            return;
+        }
+        entry.insert(Link {
+            connection,
+            call: id,
+            number,
+            garbage: 0,
+            close_by: None,
+            // TLS or tungstenite may hold bytes already for which no edge will come.
+            remembered: true,
+            greedy: false,
+            next_share: now,
+        });
+        if let Some(call) = self.call(id) {
+            call.connected(number);
+        }
+        self.tell(id, Fact::LinkConnected(number));
+    }
+
+    pub(super) fn find_link(&mut self, id: CallId, number: LinkNumber) -> Option<usize> {
+        self.links.iter().find(|(_, link)| link.call == id && link.number == number).map(|(key, _)| key)
+    }
+
+    pub(super) fn prompt(&mut self, id: CallId, number: LinkNumber, text: &str) {
+        if let Some(key) = self.find_link(id, number)
+            && let Some(link) = self.links.get_mut(key)
+        {
+            // A failed connection says so at its next read.
+            _ = link.connection.queue(Message::text(client::realtime_text(text)));
+            _ = link.connection.flush();
+        }
+    }
+
+    pub(super) fn close_link(&mut self, id: CallId, number: LinkNumber, now: Instant) {
+        if let Some(call) = self.call(id)
+            && call.link() == number
+        {
+            call.disconnected();
+        }
+        if let Some(key) = self.find_link(id, number)
+            && let Some(link) = self.links.get_mut(key)
+        {
+            link.start_close(now);
+        }
+    }
+}
