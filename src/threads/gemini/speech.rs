@@ -111,8 +111,8 @@ impl SpeechQueue {
         if self.queued_us + us > self.queued_us_max {
             return Err(Full);
         }
-        let goes_on = |block: &&Box<Block>| block.rate == rate && !block.end;
-        let room = self.blocks.back().filter(goes_on).map_or(0, |block| BLOCK_SAMPLES - block.len);
+        let last = self.blocks.back().filter(|block| block.rate == rate && !block.end);
+        let room = last.map_or(0, |block| BLOCK_SAMPLES - block.len);
         if samples.len().saturating_sub(room).div_ceil(BLOCK_SAMPLES) > pool.in_use_max - pool.in_use {
             return Err(Full);
         }
