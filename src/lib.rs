@@ -25,7 +25,7 @@
 //!
 //! The four arrows in the middle are single-producer single-consumer rings of [`base::Frame`], one set a call
 //! ([`sync::rings`]). Everything else crosses threads as messages ([`threads::messages`]) through mailboxes with a
-//! doorbell ([`sync::mailbox`], [`sync::doorbell`]).
+//! doorbell ([`mod@sync::mailbox`], [`sync::doorbell`]).
 //!
 //! Where to find a behaviour: pacing and barge-in in [`dsp::playout`]; holes in the caller's stream in [`dsp::uplink`];
 //! speech that waits in [`threads::gemini::speech`]; who may call in [`threads::accept`] and [`call::registry`]; how a
