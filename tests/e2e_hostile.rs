@@ -67,14 +67,11 @@ fn attack(
     assert_eq!(quiet.calls_good, CALLS as usize, "before the attack: {:?}", quiet.failures);
     let addr = relay.addr();
     let (report, before, after, took) = thread::scope(|scope| {
-        eprintln!("B {:?}", std::time::SystemTime::now());
         let honest = scope.spawn(move || honest_calls(addr, CALLS, seconds));
         let counted = relay.await_active_calls(u64::from(CALLS));
         let before = (relay.memory_kib("VmRSS"), relay.descriptors(), counted);
         let begun = Instant::now();
-        eprintln!("B {:?}", std::time::SystemTime::now());
         attack(relay);
-        eprintln!("B {:?}", std::time::SystemTime::now());
         let took = begun.elapsed();
         assert!(!honest.is_finished(), "the attack took {took:?}, longer than the honest calls");
         // Slots, rings and links of every hostile call are free again.
@@ -574,7 +571,6 @@ impl Attacks<'_> {
             let stream = switch::call(source, relay);
             leg = Some(thread::spawn(move || switch::talk_until_closed(stream, Duration::from_secs(12))));
         });
-        eprintln!("B   {case} {:?}", std::time::SystemTime::now());
         self.calls.push((case, outcomes, leg.expect("the call was made")));
     }
 
@@ -643,15 +639,10 @@ fn hostile_models_end_their_own_call_with_its_reason_and_harm_nobody() {
     let memory_kib = 6 * 2048 + 4 * 3064 * 4 + 2048 / 3 * 32 * 3 + 60 * (150 + 256) + 8192;
     let counted = attack("models", &mut relay, 26.0, memory_kib, |relay| {
         let mut attacks = Attacks { models: &models, relay: relay.addr(), calls: Vec::new() };
-        eprintln!("B hostile_dials {:?}", std::time::SystemTime::now());
         hostile_dials(&mut attacks);
-        eprintln!("B hostile_closes {:?}", std::time::SystemTime::now());
         hostile_closes(&mut attacks);
-        eprintln!("B hostile_frames {:?}", std::time::SystemTime::now());
         hostile_frames(&mut attacks);
-        eprintln!("B hostile_messages {:?}", std::time::SystemTime::now());
         hostile_messages(&mut attacks);
-        eprintln!("B hostile_floods {:?}", std::time::SystemTime::now());
         hostile_floods(&mut attacks);
         attacks.check();
         // Speech without end to a switch that never reads, and a link that breaks under it.
@@ -903,7 +894,6 @@ fn without_descriptors_new_calls_are_shed_and_running_calls_go_on() {
     let mut relay = Relay::start(models.addr(), &settings, Some(64));
     let addr = relay.addr();
     let report = thread::scope(|scope| {
-        eprintln!("B {:?}", std::time::SystemTime::now());
         let honest = scope.spawn(move || honest_calls(addr, 4, 8.0));
         relay.await_active_calls(4);
         // More connections than descriptors, all in their handshakes.
