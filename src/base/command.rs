@@ -333,30 +333,6 @@ impl fmt::Display for Command {
     }
 }
 
-/// One key that was pressed on a telephone: `0` to `9`, `A` to `D`, `*`, `#` (RFC 4733 section 3.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key(u8);
-
-impl Key {
-    /// The key with this name, if there is one; `a` to `d` count as `A` to `D`.
-    pub fn new(name: char) -> Option<Self> {
-        let byte = u8::try_from(name.to_ascii_uppercase()).ok()?;
-        (byte.is_ascii_digit() || b"ABCD*#".contains(&byte)).then_some(Self(byte))
-    }
-
-    /// The key that a report of one character names.
-    pub fn from_report(text: &str) -> Option<Self> {
-        let mut characters = text.chars();
-        let key = Self::new(characters.next()?)?;
-        characters.next().is_none().then_some(key)
-    }
-
-    /// Its name.
-    pub fn as_char(self) -> char {
-        self.0.into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -498,16 +474,6 @@ mod tests {
         let value = VariableValue::new("secret").expect("a value");
         let name = VariableName::new("tandem_pin").expect("a name");
         assert_eq!(Command::SetVariable(name, value).to_string(), "variable tandem_pin");
-    }
-
-    #[test]
-    fn a_key_is_one_of_sixteen() {
-        let keys: String = (0..=255_u8).filter_map(|byte| Key::new(byte.into())).map(Key::as_char).collect();
-        assert_eq!(keys, "#*0123456789ABCDABCD");
-        assert_eq!(Key::from_report("5").map(Key::as_char), Some('5'));
-        for text in ["", "55", "5 ", "x", "５"] {
-            assert_eq!(Key::from_report(text), None, "{text:?}");
-        }
     }
 
     proptest! {

@@ -1,23 +1,22 @@
-//! Text messages of the switch: metadata, reports of marks, reports of our script, and whatever else scripts send.
+//! Text messages of the switch: metadata, reports of our script, reports of marks, and whatever else scripts send.
 //!
 //! Runs in: the telephony thread, rarely; pure. Owns nothing. Never fails, whatever the text is.
-//! Invariant: a report of a mark or of our script is never taken for metadata.
+//! Invariant: a report is never taken for metadata.
 
 use super::metadata::{Metadata, json_object, text_note};
-use super::orders::OrderNumber;
-use crate::base::command::Key;
+use crate::base::LegReport;
 use serde_json::{Map, Value};
 
 /// Longest name of a mark that is kept, in bytes; a longer one is not ours.
 pub const MARK_BYTES_MAX: usize = 64;
-/// Longest reason that a script may give for a failure, in bytes.
-pub const WHY_BYTES_MAX: usize = 64;
 
 /// What a text message of the switch is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LegText {
     /// Metadata of the call, with at least one field or note. It may come late, several times, or never.
     Metadata(Box<Metadata>),
+    /// Our script reports something: `{"type":"tandem","event":…}`.
+    Report(LegReport),
     /// mod_audio_fork reports a mark that we had sent.
     Mark {
         /// The name that we gave it.
@@ -25,31 +24,8 @@ pub enum LegText {
         /// What became of the audio before it.
         event: MarkEvent,
     },
-    /// Our script beside the switch reports something.
-    Script(ScriptReport),
     /// Anything else: plain text, `send_text` of a script, acknowledgements.
     Other,
-}
-
-/// What our script beside the switch reports, by `send_text`: `{"type":"tandem","event":…}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ScriptReport {
-    /// It is there, and speaks this version of the reports.
-    Hello {
-        /// 1 so far.
-        version: u32,
-    },
-    /// The first chunk of a turn was given to the channel.
-    Playing {
-        /// The turn, as in our `streamAudio` messages.
-        turn: u32,
-    },
-    /// The caller pressed a key.
-    Key(Key),
-    /// An order was carried out.
-    Done(OrderNumber),
-    /// An order could not be carried out.
-    Failed(OrderNumber, String),
 }
 
 /// What became of the audio before a mark.
@@ -72,15 +48,31 @@ impl LegText {
                 return Self::Metadata(Box::new(Metadata { notes, ..Metadata::default() }));
             }
         };
-        if object.get("type").and_then(Value::as_str) == Some("mark") {
-            return mark(&object).unwrap_or(Self::Other);
-        }
-        if object.get("type").and_then(Value::as_str) == Some("tandem") {
-            return script_report(&object).map_or(Self::Other, Self::Script);
+        match object.get("type").and_then(Value::as_str) {
+            Some("mark") => return mark(&object).unwrap_or(Self::Other),
+            Some("tandem") => return report(&object).map_or(Self::Other, Self::Report),
+            _ => {}
         }
         let mut metadata = Metadata::default();
         metadata.read(&object);
         if metadata == Metadata::default() { Self::Other } else { Self::Metadata(Box::new(metadata)) }
+    }
+}
+
+/// What `deploy/freeswitch/scripts` says with `uuid_audio_stream UUID send_text`: fields that it does not know are ignored.
+fn report(object: &Map<String, Value>) -> Option<LegReport> {
+    let number = |name| object.get(name)?.as_u64()?.try_into().ok();
+    let text = |name| object.get(name)?.as_str();
+    match text("event")? {
+        "hello" => Some(LegReport::Hello { version: number("version").unwrap_or(1) }),
+        "playing" => Some(LegReport::Playing(number("turn")?)),
+        "dtmf" => {
+            let mut digits = text("digit")?.chars();
+            LegReport::dtmf(digits.next()?).filter(|_| digits.next().is_none())
+        }
+        "done" => Some(LegReport::Done(number("id")?)),
+        "failed" => Some(LegReport::failed(number("id")?, text("why").unwrap_or("unknown"))),
+        _ => None,
     }
 }
 
@@ -93,25 +85,6 @@ fn mark(object: &Map<String, Value>) -> Option<LegText> {
     };
     let name = content.get("name")?.as_str().filter(|name| name.len() <= MARK_BYTES_MAX)?;
     Some(LegText::Mark { name: name.to_owned(), event })
-}
-
-fn script_report(object: &Map<String, Value>) -> Option<ScriptReport> {
-    let number = |name: &str| object.get(name)?.as_u64().and_then(|number| u32::try_from(number).ok());
-    Some(match object.get("event")?.as_str()? {
-        "hello" => ScriptReport::Hello { version: number("version").unwrap_or(1) },
-        "playing" => ScriptReport::Playing { turn: number("turn")? },
-        "dtmf" => ScriptReport::Key(Key::from_report(object.get("digit")?.as_str()?)?),
-        "done" => ScriptReport::Done(number("id")?),
-        // Failed it has, whatever is said of the reason.
-        "failed" => ScriptReport::Failed(number("id")?, reason(object.get("why")).unwrap_or_default()),
-        _ => return None,
-    })
-}
-
-fn reason(why: Option<&Value>) -> Option<String> {
-    let why = why?.as_str().filter(|why| why.len() <= WHY_BYTES_MAX)?;
-    let fits = why.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
-    fits.then(|| why.to_owned())
 }
 
 #[cfg(test)]
@@ -145,34 +118,26 @@ mod tests {
     }
 
     #[test]
-    fn reports_of_our_script_are_read() {
-        let key = Key::new('5').expect("a key");
+    fn our_script_reports_what_it_did_and_what_the_caller_pressed() {
         for (text, expected) in [
-            (r#"{"type":"tandem","event":"hello","version":1}"#, ScriptReport::Hello { version: 1 }),
-            (r#"{"type":"tandem","event":"playing","turn":7}"#, ScriptReport::Playing { turn: 7 }),
-            (r#"{"type":"tandem","event":"dtmf","digit":"5"}"#, ScriptReport::Key(key)),
-            (r#"{"type":"tandem","event":"done","id":4}"#, ScriptReport::Done(4)),
+            (r#"{"type":"tandem","event":"hello","version":1,"new":true}"#, LegReport::Hello { version: 1 }),
+            (r#"{"type":"tandem","event":"playing","turn":7}"#, LegReport::Playing(7)),
+            (r##"{"type":"tandem","event":"dtmf","digit":"#"}"##, LegReport::Dtmf('#')),
+            (r#"{"type":"tandem","event":"done","id":4}"#, LegReport::Done(4)),
             (
                 r#"{"type":"tandem","event":"failed","id":4,"why":"no_such_extension"}"#,
-                ScriptReport::Failed(4, "no_such_extension".into()),
+                LegReport::Failed { id: 4, why: "no_such_extension".to_owned() },
             ),
-            (r#"{"type":"tandem","event":"failed","id":4,"why":"a b"}"#, ScriptReport::Failed(4, "".into())),
         ] {
-            assert_eq!(LegText::parse(text), LegText::Script(expected), "{text}");
+            assert_eq!(LegText::parse(text), LegText::Report(expected), "{text}");
         }
-    }
-
-    #[test]
-    fn reports_that_make_no_sense_are_just_text() {
         for text in [
             r#"{"type":"tandem"}"#,
-            r#"{"type":"tandem","event":"other","uuid":"not-metadata"}"#,
-            r#"{"type":"tandem","event":"done"}"#,
-            r#"{"type":"tandem","event":"done","id":-1}"#,
-            r#"{"type":"tandem","event":"done","id":4294967296}"#,
-            r#"{"type":"tandem","event":"dtmf","digit":"55"}"#,
+            r#"{"type":"tandem","event":"hello there","uuid":"u"}"#,
+            r#"{"type":"tandem","event":"playing","turn":-1}"#,
+            r#"{"type":"tandem","event":"dtmf","digit":"12"}"#,
             r#"{"type":"tandem","event":"dtmf","digit":5}"#,
-            r#"{"type":"tandem","event":["done"],"id":1}"#,
+            r#"{"type":"tandem","event":"done","id":4294967296}"#,
         ] {
             assert_eq!(LegText::parse(text), LegText::Other, "{text}");
         }
@@ -187,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_something(text in "(\\{\"type\":\"(mark|tandem)\",\"(data|event)\":)?.{0,100}") {
+        fn any_text_is_something(text in "(\\{\"type\":\"(mark\",\"data\":|tandem\",\"event\":))?.{0,100}") {
             let _ = LegText::parse(&text);
         }
     }

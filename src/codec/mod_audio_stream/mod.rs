@@ -18,7 +18,7 @@ pub mod uplink;
 pub use close::{LegClose, LegCloseCode};
 pub use fields::{CallFields, FieldNote};
 pub use flavour::Flavour;
-pub use leg_text::{LegText, ScriptReport};
+pub use leg_text::LegText;
 pub use orders::OrderNumber;
 pub use request::RequestFacts;
 pub use token::PresentedToken;

@@ -4,7 +4,9 @@
 //! Never blocks but in its poll; per frame it takes no lock and logs nothing.
 //! Invariant: what a leg does, floods, stalls or breaks included, costs the other legs at most its share of one pass.
 
+mod allowance;
 pub mod leg;
+pub mod wire;
 
 use std::io;
 use std::sync::Arc;
@@ -264,6 +266,10 @@ impl Telephony {
                 Received::Identified(fields) => {
                     let id = socket.leg.id();
                     self.parts.control.send(ControlInput::Fact(id, Fact::Identified(fields)));
+                }
+                Received::Reported(report) => {
+                    let id = socket.leg.id();
+                    self.parts.control.send(ControlInput::Fact(id, Fact::Reported(report)));
                 }
                 Received::Flood if socket.closing.is_none() => {
                     counters.leg_text_floods.increment();

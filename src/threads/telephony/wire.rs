@@ -1,0 +1,78 @@
+//! The wire format of a leg: what its switch speaks. Audio, commands and reports to and from messages.
+//!
+//! Runs in: the telephony thread, and tests: pure. Owns what a format has to remember between messages.
+//! Never sees a ring, a socket or a clock: flow and turns are [`super::leg`]'s.
+//! Invariant: audio costs one allocation a message, the message's own bytes.
+//!
+//! A command for the switch is made into a message here and leaves through [`super::leg::Leg::say`]; a report of the
+//! switch comes out of [`Wire::read`] as [`Said::Report`] and goes to control as it is.
+
+use tungstenite::Message;
+
+use crate::base::{LegReport, PlaybackFormat, SampleRate, Turn};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, LegText, playback};
+
+/// What a text of the switch says.
+#[derive(Debug, PartialEq)]
+pub enum Said {
+    /// Nothing that concerns the relay.
+    Nothing,
+    /// More about the call.
+    Fields(CallFields),
+    /// Something that control has to know.
+    Report(LegReport),
+}
+
+/// See the head of this file.
+pub enum Wire {
+    /// FreeSWITCH's mod_audio_stream and its relatives.
+    ModAudioStream {
+        /// Which module is on the line.
+        flavour: Flavour,
+        /// How audio goes back.
+        playback: PlaybackFormat,
+    },
+}
+
+impl Wire {
+    /// The message with audio of `turn`: mono `samples` at `rate`.
+    pub fn audio(&mut self, samples: &[i16], rate: SampleRate, turn: Turn) -> Message {
+        match self {
+            Self::ModAudioStream { playback: PlaybackFormat::Binary, .. } => {
+                let mut bytes = Vec::with_capacity(playback::binary_len(samples.len()));
+                playback::write_binary(&mut bytes, samples);
+                Message::binary(bytes)
+            }
+            Self::ModAudioStream { playback: PlaybackFormat::Json, .. } => {
+                let mut json = Vec::new();
+                playback::write_stream_audio(&mut json, samples, rate, turn);
+                Message::text(String::from_utf8(json).unwrap_or_default())
+            }
+        }
+    }
+
+    /// The message that takes back what was handed over of older turns than `turn`, where the switch can.
+    pub fn clear(&mut self, _turn: Turn) -> Option<Message> {
+        match self {
+            Self::ModAudioStream { flavour, .. } => Some(Message::text(playback::clear_message(*flavour))),
+        }
+    }
+
+    /// Reads a text message of the switch.
+    pub fn read(&mut self, text: &str) -> Said {
+        match self {
+            Self::ModAudioStream { .. } => match LegText::parse(text) {
+                LegText::Metadata(metadata) => Said::Fields(metadata.fields),
+                LegText::Report(report) => Said::Report(report),
+                LegText::Mark { .. } | LegText::Other => Said::Nothing,
+            },
+        }
+    }
+
+    /// Takes over what became known of the call.
+    pub fn adopt(&mut self, fields: &CallFields) {
+        match self {
+            Self::ModAudioStream { playback, .. } => *playback = fields.playback.unwrap_or(*playback),
+        }
+    }
+}
