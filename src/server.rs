@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::call::Registry;
-use crate::call::machine::CallTerms;
+use crate::call::machine::{CallTerms, ControlTerms};
 use crate::call::registry::Rate;
 use crate::config::Config;
 use crate::net::dial::{Dialer, Target};
@@ -380,6 +380,7 @@ impl Builder<'_> {
             setup_timeout: self.config.gemini.setup_timeout,
             max_call: self.config.leg.max_call,
             greeting: self.config.agent.greeting.clone(),
+            control: ControlTerms::default(),
         }
     }
 

@@ -6,9 +6,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::base::command::Command;
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, Part};
-use crate::codec::mod_audio_stream::{CallFields, Flavour, LegClose};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, LegClose, OrderNumber};
 use crate::net::dial::Target;
 use crate::net::stream::Stream;
 use crate::net::websocket::Connection;
@@ -37,6 +38,8 @@ pub struct NewLeg {
 pub enum TelephonyOrder {
     /// Serve this leg.
     Add(Box<NewLeg>),
+    /// Tell its switch this.
+    Command(CallId, OrderNumber, Command),
     /// Close it.
     Close(CallId, LegClose),
     /// End the thread.

@@ -201,6 +201,11 @@ impl Control {
                 Order::Prompt(link, text) => {
                     self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
                 }
+                Order::Command(number, command) => {
+                    self.parts.telephony[shard].send(TelephonyOrder::Command(id, number, command));
+                }
+                Order::EventSocket { .. } => {}
+                Order::Answer(..) => {}
                 Order::CloseLink(link) => self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link)),
                 Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
                 Order::Retire(Part::Dsp) => self.parts.workers[worker].send(DspOrder::Remove(id)),

@@ -12,12 +12,13 @@ use tungstenite::{Bytes, Message};
 
 use super::allowance::{AudioAllowance, TextAllowance};
 use super::wire::{Said, Wire};
+use crate::base::command::Command;
 use crate::base::limits::LEG_SAID_MESSAGES;
 use crate::base::{
     CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, LegReport, Mix, PlaybackFormat,
     SampleRate, Turn,
 };
-use crate::codec::mod_audio_stream::{CallFields, Flavour, UplinkDecoder};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, OrderNumber, UplinkDecoder};
 use crate::sync::CallShared;
 use crate::sync::rings::TelephonyRings;
 use crate::sync::shared::add;
@@ -176,6 +177,18 @@ impl Leg {
     /// Takes a ping or a pong, which count as texts do: each costs an answer or a look.
     pub fn receive_ping(&mut self, now: Instant) -> Received {
         if self.text_allowance.take_one(now) { Received::Done } else { Received::Flood }
+    }
+
+    /// Tells the switch to carry out a command. Returns whether that is all there is to know of it: otherwise the switch
+    /// reports what became of it.
+    ///
+    /// # Errors
+    /// Why nothing was said.
+    pub fn command(&mut self, number: OrderNumber, command: &Command) -> Result<bool, &'static str> {
+        let told = self.wire.command(number, command).ok_or("the leg's protocol has no such command")?;
+        self.say(told.message)
+            .map_err(|_| "the switch takes nothing, so that too many messages wait for it")?;
+        Ok(!told.reported)
     }
 
     /// Says something to the switch beside the audio: a command. It leaves before the audio that leaves next, behind

@@ -9,8 +9,9 @@
 
 use tungstenite::Message;
 
+use crate::base::command::Command;
 use crate::base::{LegReport, PlaybackFormat, SampleRate, Turn};
-use crate::codec::mod_audio_stream::{CallFields, Flavour, LegText, playback};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, LegText, OrderNumber, orders, playback};
 
 /// What a text of the switch says.
 #[derive(Debug, PartialEq)]
@@ -21,6 +22,15 @@ pub enum Said {
     Fields(CallFields),
     /// Something that control has to know.
     Report(LegReport),
+}
+
+/// A command as this switch is told it.
+#[derive(Debug, PartialEq)]
+pub struct Told {
+    /// The message.
+    pub message: Message,
+    /// The switch reports what became of it; otherwise saying it is all there is.
+    pub reported: bool,
 }
 
 /// See the head of this file.
@@ -55,6 +65,16 @@ impl Wire {
     pub fn clear(&mut self, _turn: Turn) -> Option<Message> {
         match self {
             Self::ModAudioStream { flavour, .. } => Some(Message::text(playback::clear_message(*flavour))),
+        }
+    }
+
+    /// The message that tells the switch to carry out `command`, or `None` where its protocol has none.
+    pub fn command(&mut self, number: OrderNumber, command: &Command) -> Option<Told> {
+        match self {
+            Self::ModAudioStream { .. } => {
+                let message = Message::text(orders::order_message(number, command));
+                Some(Told { message, reported: true })
+            }
         }
     }
 
