@@ -24,7 +24,13 @@ use tandem_loadtest::callgen::{self, Options, Report};
 const CALLS: u32 = 10;
 /// The address of honest switches; hostile ones have addresses of 127.0.1.0/24 and 127.0.2.0/24.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-const ALLOWED: &str = r#"listen.allow=127.0.0.1/32,127.0.1.0/24,127.0.2.0/24"#;
+const ALLOWED: &str = "listen.allow=127.0.0.1/32,127.0.1.0/24,127.0.2.0/24";
+
+/// The lead is as large as it may be, so that one late moment is one late moment: an echo never pauses, and with less of
+/// a lead a delay of 100 ms, for which other work on the machine suffices, would stay until its call ends.
+const LEAD: &str = "playback.lead_ms=200";
+/// How late the generator may be at p99 for its times to mean something; `callgen` calls a run void beyond it (those of a void run are marked as such).
+const GENERATOR_LATENESS_MS_MAX: f64 = 5.0;
 
 /// One test at a time: each measures latencies.
 fn alone() -> MutexGuard<'static, ()> {
@@ -61,7 +67,7 @@ fn attack(
     relay: &mut Relay,
     seconds: f64,
     memory_kib: u64,
-    attack: impl FnOnce(&mut Relay),
+    attack: impl FnOnce(&mut Relay) + Send,
 ) -> Counters {
     let quiet = honest_calls(relay.addr(), CALLS, 5.0);
     assert_eq!(quiet.calls_good, CALLS as usize, "before the attack: {:?}", quiet.failures);
@@ -71,7 +77,15 @@ fn attack(
         let counted = relay.await_active_calls(u64::from(CALLS));
         let before = (relay.memory_kib("VmRSS"), relay.descriptors(), counted);
         let begun = Instant::now();
-        attack(relay);
+        // On a thread of its own, for it stands back behind honest work: real attackers have machines of their own.
+        let relay = thread::scope(|attacking| {
+            let attack = || {
+                hostile::stand_back();
+                attack(relay);
+                relay
+            };
+            attacking.spawn(attack).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
         let took = begun.elapsed();
         assert!(!honest.is_finished(), "the attack took {took:?}, longer than the honest calls");
         // Slots, rings and links of every hostile call are free again.
@@ -80,14 +94,16 @@ fn attack(
         let after = (relay.memory_kib("VmHWM"), relay.memory_kib("VmRSS"), counted);
         (honest.join().expect("the call generator"), before, after, took)
     });
-    let bound_ms = (2.0 * quiet.latency_ms.p99).max(quiet.latency_ms.p99 + 25.0);
+    let latenesses = [quiet.own_lateness_ms.p99, report.own_lateness_ms.p99];
     let figures = serde_json::json!({
         "attack_s": took.as_secs_f64(),
         "calls": CALLS,
         "quiet_ms": quiet.latency_ms,
         "attacked_ms": report.latency_ms,
-        "p99_bound_ms": bound_ms,
-        "generator_lateness_p99_ms": [quiet.own_lateness_ms.p99, report.own_lateness_ms.p99],
+        "p99_ratio": report.latency_ms.p99 / quiet.latency_ms.p99,
+        "p99_ratio_bound": 2,
+        "generator_lateness_p99_ms": latenesses,
+        "void": latenesses.iter().any(|lateness_ms| *lateness_ms > GENERATOR_LATENESS_MS_MAX),
         "rss_before_kib": before.0,
         "rss_peak_kib": after.0,
         "rss_after_kib": after.1,
@@ -101,7 +117,7 @@ fn attack(
     assert_eq!((report.lost_frames, report.foreign_frames), (0, 0));
     let growth_kib = after.0.saturating_sub(before.0);
     assert!(growth_kib <= memory_kib, "{growth_kib} KiB more than before, {memory_kib} allowed");
-    // Times are no pass mark here: this is a build for tests on a machine that others use. They are in the figures, beside
+    // Times are no pass mark: this may be a build for tests, on a machine that others use. They are in the figures, beside
     // the bound that the relay is held to.
     // What was counted meanwhile, and what it was before, for the test to look at.
     after.2.into_iter().map(|(name, n)| (name.clone(), n - value(&before.2, &name).min(n))).collect()
@@ -182,6 +198,7 @@ fn hostile_switches_are_turned_away_counted_and_harm_nobody() {
     let token = format!("listen.token={TOKEN}");
     let settings = [
         ALLOWED,
+        LEAD,
         &token,
         "listen.handshake_timeout_ms=1500",
         "listen.max_handshakes=256",
@@ -624,6 +641,7 @@ fn hostile_models_end_their_own_call_with_its_reason_and_harm_nobody() {
     let token = format!("listen.token={TOKEN}");
     let settings = [
         ALLOWED,
+        LEAD,
         &token,
         "listen.max_calls=128",
         "gemini.connect_timeout_ms=1500",
@@ -631,12 +649,10 @@ fn hostile_models_end_their_own_call_with_its_reason_and_harm_nobody() {
         "drain.seconds=1",
     ];
     let mut relay = Relay::start(models.addr(), &settings, None);
-    // A link's share: a message of 2 MiB being put together, for each of the six calls that send one; 120 s of waiting
-    // speech (3064 blocks of 4 KiB) for each of the four that send speech without end; the tree of what 2 MiB of
-    // arguments can be (32 bytes for every three of JSON, twice while it grows), once, for one message is looked at at a
-    // time; for each of 60 calls 150 KiB and a backlog of 256 KiB; and 8 MiB for what the allocator keeps of threads
-    // that dialled.
-    let memory_kib = 6 * 2048 + 4 * 3064 * 4 + 2048 / 3 * 32 * 3 + 60 * (150 + 256) + 8192;
+    // A link's share: a message of 1 MiB being put together, for each of the six calls that send one; 120 s of waiting
+    // speech (3064 blocks of 4 KiB) for each of the four that send speech without end; for each of 60 calls 150 KiB and
+    // a backlog of 256 KiB; and 8 MiB for what the allocator keeps of threads that dialled.
+    let memory_kib = 6 * 1024 + 4 * 3064 * 4 + 60 * (150 + 256) + 8192;
     let counted = attack("models", &mut relay, 26.0, memory_kib, |relay| {
         let mut attacks = Attacks { models: &models, relay: relay.addr(), calls: Vec::new() };
         hostile_dials(&mut attacks);
@@ -790,7 +806,7 @@ fn hostile_messages(attacks: &mut Attacks<'_>) {
     };
     let then_close = |messages: Vec<u8>| [messages, close(1000, b"")].concat();
     attacks.sends("a valid message of 5 MiB", &["protocol"], huge(5 << 20));
-    attacks.sends("valid messages of 1.9 MiB", &["normal"], then_close(huge(1_900 << 10).repeat(2)));
+    attacks.sends("valid messages of 1,000 KiB", &["normal"], then_close(huge(1000 << 10).repeat(2)));
     let deep = "[".repeat(100_000);
     let series: [(&'static str, Vec<u8>); 5] = [
         ("garbage", server_frame(BINARY, b"\x00\xff not JSON")),
@@ -813,7 +829,7 @@ fn hostile_messages(attacks: &mut Attacks<'_>) {
     let curiosities = server_frame(BINARY, b"{").repeat(3);
     attacks.sends("three unreadable messages", &["normal"], then_close(curiosities));
     // Small elements, as many as fit into a message: as tool calls, parts, arguments, and in a field not known.
-    let many = "{},".repeat(600_000);
+    let many = "{},".repeat(340_000);
     for (case, outcomes, list) in [
         (
             "tool calls without end",
@@ -890,7 +906,7 @@ fn without_descriptors_new_calls_are_shed_and_running_calls_go_on() {
     let _alone = alone();
     let models = Models::start();
     let token = format!("listen.token={TOKEN}");
-    let settings = [ALLOWED, &token, "listen.handshake_timeout_ms=4000", "drain.seconds=1"];
+    let settings = [ALLOWED, LEAD, &token, "listen.handshake_timeout_ms=4000", "drain.seconds=1"];
     let mut relay = Relay::start(models.addr(), &settings, Some(64));
     let addr = relay.addr();
     let report = thread::scope(|scope| {

@@ -12,6 +12,15 @@ use std::time::{Duration, Instant};
 /// No test waits longer for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Lets this thread, and those that it will start, run only where honest work leaves room: the attackers of a real relay
+/// have processors of their own.
+///
+/// # Panics
+/// When the system refuses it, which it does not do for less priority.
+pub fn stand_back() {
+    rustix::process::nice(15).expect("less priority is never refused");
+}
+
 /// Asks until the answer comes.
 ///
 /// # Panics

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tandem_loadtest::sim::{SimConfig, Simulator, Voice};
 
 use super::switch::{BINARY, Frame, TEXT};
-use super::{PATIENCE, until};
+use super::{PATIENCE, stand_back, until};
 
 /// What a hostile server does with a link.
 pub type Script = Box<dyn FnOnce(TcpStream) + Send>;
@@ -23,8 +23,8 @@ pub type Script = Box<dyn FnOnce(TcpStream) + Send>;
 pub struct Models {
     addr: SocketAddr,
     scripts: Arc<Mutex<VecDeque<Script>>>,
-    // Serves until it is dropped.
-    _simulator: Simulator,
+    // Serves until it is dropped. Its events are for one thread at a time, and nobody here asks for them.
+    _simulator: Mutex<Simulator>,
 }
 
 impl Models {
@@ -41,12 +41,17 @@ impl Models {
                 link.set_nodelay(true).expect("a socket");
                 let script = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 match script {
-                    Some(script) => _ = thread::spawn(move || script(link)),
+                    Some(script) => {
+                        _ = thread::spawn(move || {
+                            stand_back();
+                            script(link);
+                        })
+                    }
                     None => forward(link, honest),
                 }
             }
         });
-        Self { addr, scripts, _simulator: simulator }
+        Self { addr, scripts, _simulator: Mutex::new(simulator) }
     }
 
     /// Where links connect.

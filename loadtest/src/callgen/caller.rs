@@ -15,17 +15,19 @@ use super::track::{Received, TrackCounts, Tracker};
 use super::turns::{Say, Turns};
 use super::worker::Plan;
 
-/// How long an echo is waited for when everything has been sent.
+/// How long an echo is waited for when everything has been sent and nothing of it comes any more.
 const DRAIN_NS: u64 = 2_000_000_000;
+/// How long an echo is waited for that keeps coming: a playout that was held up is late by as much until the end.
+const DRAIN_NS_MAX: u64 = 20_000_000_000;
 /// A conversation that has not ended so long after its time is up never ends.
 const OVERTIME_NS: u64 = 60_000_000_000;
 
 /// What the caller does.
 pub(super) enum Mind {
     /// Sends marks and waits for all of them.
-    Echo { tracker: Box<Tracker>, silent_frames: u64, marks: u64, give_up_ns: Option<u64> },
+    Echo { tracker: Box<Tracker>, silent_frames: u64, marks: u64, drain: Option<Drain> },
     /// Sends numbered messages without WebSocket and waits for all of them.
-    Floor { received: Received, sent: u64, frames: u64, give_up_ns: Option<u64> },
+    Floor { received: Received, sent: u64, frames: u64, drain: Option<Drain> },
     /// Talks and listens.
     Turns { turns: Box<Turns>, over_ns: u64 },
     /// Says nothing until the time is up.
@@ -41,6 +43,29 @@ pub(super) enum Tick {
     Wait(u64),
     /// Hang up.
     Over,
+}
+
+/// Waiting for the rest of an echo when everything has been sent.
+pub(super) struct Drain {
+    begun_ns: u64,
+    /// Frames that had come back when one did last, and when that was.
+    unique: u64,
+    last_ns: u64,
+}
+
+impl Drain {
+    fn new(now_ns: u64, unique: u64) -> Self {
+        Self { begun_ns: now_ns, unique, last_ns: now_ns }
+    }
+
+    /// Whether nothing more is to be expected; `unique` frames have come back so far.
+    fn is_over(&mut self, now_ns: u64, unique: u64) -> bool {
+        if unique > self.unique {
+            self.unique = unique;
+            self.last_ns = now_ns;
+        }
+        now_ns >= (self.last_ns + DRAIN_NS).min(self.begun_ns + DRAIN_NS_MAX)
+    }
 }
 
 /// One caller.
@@ -66,7 +91,7 @@ impl Caller {
             (_, true) => Mind::Idle { over_ns: first_ns + length_ns },
             _ if options.floor => {
                 let frames = (length_ns / TICK_NS).max(1);
-                Mind::Floor { received: Received::new(frames as usize), sent: 0, frames, give_up_ns: None }
+                Mind::Floor { received: Received::new(frames as usize), sent: 0, frames, drain: None }
             }
             (None, _) => {
                 let silent_frames = warmup_ns / TICK_NS;
@@ -74,7 +99,7 @@ impl Caller {
                 // Another number for each call, so that one call's audio in another is noticed.
                 let first_number = index as u64 * 37;
                 let tracker = Box::new(Tracker::new(plan.reader.clone(), first_number, marks as usize));
-                Mind::Echo { tracker, silent_frames, marks, give_up_ns: None }
+                Mind::Echo { tracker, silent_frames, marks, drain: None }
             }
             (Some(script), _) => {
                 // The last utterance begins early enough to be answered within the time.
@@ -114,7 +139,7 @@ impl Caller {
             Mind::Idle { over_ns } => {
                 return if now_ns >= *over_ns { Tick::Over } else { Tick::Wait(*over_ns) };
             }
-            Mind::Echo { tracker, silent_frames, marks, give_up_ns } => {
+            Mind::Echo { tracker, silent_frames, marks, drain } => {
                 let other = plan.writer.frame(tracker.next_number() + 256 + self.frames_sent % 7);
                 if *silent_frames > 0 {
                     *silent_frames -= 1;
@@ -125,17 +150,19 @@ impl Caller {
                     tracker.sent(now_ns);
                     (frame, other)
                 } else {
-                    let give_up_ns = *give_up_ns.get_or_insert(now_ns + DRAIN_NS);
-                    if now_ns >= give_up_ns || tracker.counts().unique == tracker.frames_sent() {
+                    let unique = tracker.counts().unique;
+                    let drain = drain.get_or_insert_with(|| Drain::new(now_ns, unique));
+                    if drain.is_over(now_ns, unique) || unique == tracker.frames_sent() {
                         return Tick::Over;
                     }
                     (&plan.silence, other)
                 }
             }
-            Mind::Floor { received, sent, frames, give_up_ns } => {
+            Mind::Floor { received, sent, frames, drain } => {
                 if sent == frames {
-                    let give_up_ns = *give_up_ns.get_or_insert(now_ns + DRAIN_NS);
-                    let done = now_ns >= give_up_ns || received.counts.unique == *sent;
+                    let unique = received.counts.unique;
+                    let drain = drain.get_or_insert_with(|| Drain::new(now_ns, unique));
+                    let done = drain.is_over(now_ns, unique) || unique == *sent;
                     return if done { Tick::Over } else { Tick::Wait(now_ns + TICK_NS) };
                 }
                 *sent += 1;
@@ -264,5 +291,22 @@ impl Caller {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_echo_is_waited_for_as_long_as_it_comes() {
+        let second = |n: u64| n * 1_000_000_000;
+        let mut drain = Drain::new(0, 100);
+        assert!(!drain.is_over(second(1), 100));
+        assert!(!drain.is_over(second(2) - 1, 101), "late, but it comes");
+        assert!(!drain.is_over(second(3), 101));
+        assert!(drain.is_over(second(4), 101), "nothing for two seconds");
+        let mut endless = Drain::new(0, 0);
+        assert_eq!((1..).find(|n| endless.is_over(second(*n), *n)), Some(20));
     }
 }

@@ -16,12 +16,16 @@ use super::wire::{
 use crate::base::SampleRate;
 use crate::codec::base64;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
 /// The most parts of a message, which has one or two; a million empty ones would keep the thread from all other calls
 /// for as long as it takes to read them.
 const PARTS_MAX: usize = 1024;
+/// Bytes of one tool call's arguments; a model writes a few hundred.
+const ARGUMENTS_BYTES_MAX: usize = 64 * 1024;
 
 /// See [`super::server::decode`].
 pub(super) fn server_message<'a, S: FnMut(SampleRate, &[i16])>(
@@ -115,7 +119,7 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for TopLevel<'_, 'de, S> {
                         message.tool_calls.push(FunctionCall {
                             id: text_of(call.id),
                             name: text_of(call.name).unwrap_or_default(),
-                            args: call.args,
+                            args: arguments(call.args)?,
                         });
                     }
                 }
@@ -281,6 +285,14 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for Parts<'_, 'de, S> {
         }
         Ok(())
     }
+}
+
+fn arguments<E: Error>(text: Option<&RawValue>) -> Result<Value, E> {
+    let Some(text) = text.map(RawValue::get) else { return Ok(Value::Null) };
+    if text.len() > ARGUMENTS_BYTES_MAX {
+        return Err(E::custom("a tool call's arguments have more than 64 KiB"));
+    }
+    serde_json::from_str(text).map_err(E::custom)
 }
 
 fn interaction_status(text: Cow<'_, str>) -> InteractionStatus<'_> {

@@ -374,7 +374,15 @@ fn lists_without_end_are_refused_before_they_are_read() {
     let calls = |n| format!(r#"{{"toolCall":{{"functionCalls":[{}]}}}}"#, list(n));
     let ids = |n| format!(r#"{{"toolCallCancellation":{{"ids":[{}]}}}}"#, vec![r#""i""#; n].join(","));
     let parts = |n| format!(r#"{{"serverContent":{{"modelTurn":{{"parts":[{}]}}}}}}"#, list(n));
-    for (good, bad) in [(calls(64), calls(65)), (ids(64), ids(65)), (parts(1024), parts(1025))] {
+    let arguments = |bytes: usize| {
+        format!(r#"{{"toolCall":{{"functionCalls":[{{"args":["{}"]}}]}}}}"#, "a".repeat(bytes - 4))
+    };
+    for (good, bad) in [
+        (calls(64), calls(65)),
+        (ids(64), ids(65)),
+        (parts(1024), parts(1025)),
+        (arguments(65_536), arguments(65_537)),
+    ] {
         assert!(decode(good.as_bytes(), |_, _| {}).is_ok(), "{good}");
         assert!(decode(bad.as_bytes(), |_, _| {}).is_err(), "{bad}");
     }

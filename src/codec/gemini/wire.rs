@@ -4,6 +4,7 @@
 //! Invariant: unknown keys are skipped, `null` is as good as absent, and snake_case is as good as camelCase.
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -43,8 +44,9 @@ pub(super) struct WireFunctionCall<'a> {
     pub(super) id: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) name: Option<Text<'a>>,
-    #[serde(default)]
-    pub(super) args: serde_json::Value,
+    /// Not read before its size is known: a tree of small values takes some ten times the bytes of its text.
+    #[serde(borrow)]
+    pub(super) args: Option<&'a RawValue>,
 }
 
 #[derive(serde::Deserialize, Default)]

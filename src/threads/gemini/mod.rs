@@ -23,7 +23,8 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::base::limits::{
-    CLOSE_TIMEOUT_MS, LINK_MESSAGE_BYTES, LINK_READ_BYTES, LINK_SHARE_BYTES, PINGS_PER_SHARE, SHARE_MS,
+    CLOSE_TIMEOUT_MS, LINK_MESSAGE_BYTES, LINK_READ_BYTES, LINK_SHARE_BYTES, MESSAGES_PER_SHARE,
+    PINGS_PER_SHARE, SHARE_MS,
 };
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, Part};
@@ -233,8 +234,9 @@ impl Gemini {
         }
         (link.remembered, link.greedy) = (false, false);
         link.connection.allow(LINK_SHARE_BYTES);
-        let mut pings = 0;
-        while pings < PINGS_PER_SHARE {
+        let (mut messages, mut pings) = (0, 0);
+        while messages < MESSAGES_PER_SHARE && pings < PINGS_PER_SHARE {
+            messages += 1;
             match link.connection.read() {
                 Incoming::Message(Message::Close(frame)) => {
                     let (code, reason) =
