@@ -6,27 +6,55 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{EarlyExit, FromArgs};
 
-use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
+use crate::config::{self, FileChoice, KEYS, Loaded, Secret, Sources};
 use crate::telemetry::redact;
 
 /// Exit status for arguments or configuration that cannot work. Trying again does not help, which
 /// `RestartPreventExitStatus=2` tells systemd.
 pub const STATUS_WRONG_USE: u8 = 2;
 
-/// What the arguments ask for. Subcommands will be variants.
+/// What the arguments ask for.
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Run the relay.
     Run(Sources),
+    /// Look for what is wrong.
+    Doctor(Box<Examination>),
     /// Print the configuration and end.
     Check(Sources),
     /// Print the version and end.
     Version,
+}
+
+/// What is left to do when arguments and configuration are read.
+pub enum Task {
+    /// Run the relay.
+    Run(Box<Loaded>),
+    /// Look for what is wrong.
+    Doctor(Box<Examination>),
+}
+
+/// What `tandem doctor` is to look at.
+#[derive(Debug, Clone)]
+pub struct Examination {
+    /// Print JSON in place of lines.
+    pub json: bool,
+    /// Where the configuration comes from; the doctor reads it, to say what is wrong with it.
+    pub sources: Sources,
+    /// The switch's event socket, if it is to be asked.
+    pub event_socket: Option<SocketAddr>,
+    /// Its password.
+    pub event_socket_password: Secret,
+    /// FreeSWITCH's configuration directory.
+    pub freeswitch: Option<PathBuf>,
+    /// Whether a test call is made.
+    pub call: bool,
 }
 
 /// What to print before ending, and the exit status.
@@ -76,10 +104,51 @@ struct Arguments {
     /// print the version and end
     #[argh(switch)]
     version: bool,
+
+    #[argh(subcommand)]
+    subcommand: Option<Subcommand>,
 }
 
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Subcommand {
+    Doctor(DoctorArguments),
+}
+
+/// Find what is wrong between the switch and Gemini: configuration, port, switch, scripts, network, key and model, and a
+/// test call through the running relay. Changes nothing. The exit status is 1 when something is bad.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "doctor", help_triggers("-h", "--help"))]
+struct DoctorArguments {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+
+    /// address of FreeSWITCH's event socket, 127.0.0.1:8021 by default; its password is taken from FREESWITCH_ESL_PASSWORD
+    #[argh(option, arg_name = "host:port")]
+    esl: Option<String>,
+
+    /// do not ask the switch
+    #[argh(switch)]
+    no_esl: bool,
+
+    /// directory of FreeSWITCH's configuration; the usual places by default
+    #[argh(option, arg_name = "dir")]
+    freeswitch: Option<PathBuf>,
+
+    /// make no test call
+    #[argh(switch)]
+    no_call: bool,
+}
+
+/// Where FreeSWITCH's event socket usually is.
+const EVENT_SOCKET: &str = "127.0.0.1:8021";
+/// Where its password is taken from, and what FreeSWITCH ships with.
+const EVENT_SOCKET_PASSWORD: &str = "FREESWITCH_ESL_PASSWORD";
+const EVENT_SOCKET_PASSWORD_USUAL: &str = "ClueCon";
+
 /// Options that are followed by a value.
-const OPTIONS_WITH_VALUE: [&str; 2] = ["--config", "--set"];
+const OPTIONS_WITH_VALUE: [&str; 4] = ["--config", "--set", "--esl", "--freeswitch"];
 
 /// Reads the arguments (without the program's name).
 ///
@@ -102,10 +171,38 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
     })?;
     let file = arguments.config.map_or(FileChoice::Usual, FileChoice::Named);
     let sources = Sources { file, environment, sets: arguments.set };
-    Ok(match (arguments.version, arguments.check) {
-        (true, _) => Command::Version,
-        (false, true) => Command::Check(sources),
-        (false, false) => Command::Run(sources),
+    Ok(match (arguments.version, arguments.check, arguments.subcommand) {
+        (true, _, _) => Command::Version,
+        (false, _, Some(Subcommand::Doctor(doctor))) => {
+            Command::Doctor(Box::new(examination(doctor, sources)?))
+        }
+        (false, true, None) => Command::Check(sources),
+        (false, false, None) => Command::Run(sources),
+    })
+}
+
+fn examination(arguments: DoctorArguments, sources: Sources) -> Result<Examination, Exit> {
+    let place = arguments.esl.as_deref().unwrap_or(EVENT_SOCKET);
+    let event_socket = match (arguments.no_esl, place.to_socket_addrs().map(|mut all| all.next())) {
+        (true, _) => None,
+        (false, Ok(Some(address))) => Some(address),
+        (false, Ok(None)) => return Err(usage_error(&format!("--esl {place} has no address"))),
+        (false, Err(error)) => {
+            return Err(usage_error(&format!("--esl {place}: {error}; write --esl HOST:PORT")));
+        }
+    };
+    let password = sources.environment.iter().find(|(name, _)| name == EVENT_SOCKET_PASSWORD);
+    let password = password.map_or_else(
+        || EVENT_SOCKET_PASSWORD_USUAL.to_owned(),
+        |(_, value)| value.to_string_lossy().into_owned(),
+    );
+    Ok(Examination {
+        json: arguments.json,
+        sources,
+        event_socket,
+        event_socket_password: Secret::new(password),
+        freeswitch: arguments.freeswitch,
+        call: !arguments.no_call,
     })
 }
 
@@ -114,10 +211,13 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
 /// # Errors
 /// An [`Exit`]: of status 0 for `--help`, `--version` and a `--check` without problems, else of status
 /// [`STATUS_WRONG_USE`] with all that is wrong.
-pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Loaded, Exit> {
+pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Task, Exit> {
     match parse(arguments, environment)? {
         Command::Version => Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION")))),
-        Command::Run(sources) => config::load(&sources).map_err(|problems| configuration_error(&problems)),
+        Command::Doctor(examination) => Ok(Task::Doctor(examination)),
+        Command::Run(sources) => config::load(&sources)
+            .map(|loaded| Task::Run(Box::new(loaded)))
+            .map_err(|problems| configuration_error(&problems)),
         Command::Check(sources) => Err(match config::load(&sources) {
             Ok(loaded) => Exit {
                 output: loaded.to_string(),
@@ -193,9 +293,7 @@ mod tests {
     }
 
     fn exit(texts: &[&str]) -> Exit {
-        prepare(&arguments(texts), Vec::new())
-            .map(|loaded| loaded.to_string())
-            .expect_err("the process goes on")
+        prepare(&arguments(texts), Vec::new()).err().expect("the process goes on")
     }
 
     #[test]

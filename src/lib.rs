@@ -7,6 +7,7 @@
 //!
 //! | floor | modules | |
 //! | --- | --- | --- |
+//! | 6 | [`doctor`] | looks at everything between the switch and Gemini, beside the running relay |
 //! | 5 | [`server`], [`cli`] | builds rings and channels, starts the threads, drains, joins |
 //! | 4 | [`threads`] | one folder or file a thread: accept, telephony, dsp, gemini, dial, control |
 //! | 3 | [`net`] | sockets: streams, TLS, WebSockets, the listener, dialling |
@@ -36,6 +37,7 @@ pub mod call;
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod doctor;
 pub mod dsp;
 pub mod net;
 pub mod server;

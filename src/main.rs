@@ -2,15 +2,17 @@
 //!
 //! Runs in: the main thread. Owns nothing. Never does what a library function could do.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use log::error;
-use tandem::{cli, server, telemetry};
+use tandem::{cli, doctor, server, telemetry};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let loaded = match cli::prepare(&arguments, std::env::vars_os().collect()) {
-        Ok(loaded) => loaded,
+        Ok(cli::Task::Run(loaded)) => *loaded,
+        Ok(cli::Task::Doctor(examination)) => return diagnose(*examination),
         Err(exit) => return exit.print(),
     };
     if let Err(problem) = telemetry::log::init(loaded.config.log.level) {
@@ -24,4 +26,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn diagnose(examination: cli::Examination) -> ExitCode {
+    let cli::Examination { json, sources, event_socket, event_socket_password, freeswitch, call } =
+        examination;
+    let options = doctor::Options { sources, event_socket, event_socket_password, freeswitch, call };
+    let report = doctor::examine(&options);
+    let healthy = report.count(doctor::Status::Bad) == 0;
+    let output = if json { report.to_json() } else { report.to_text(std::io::stdout().is_terminal()) };
+    cli::Exit { output, errors: String::new(), status: u8::from(!healthy) }.print()
 }

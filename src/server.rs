@@ -34,7 +34,8 @@ use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
-use prerequisites::{cannot_listen, check_file_limit, gemini_target, setup_message};
+use prerequisites::{cannot_listen, check_file_limit};
+pub(crate) use prerequisites::{descriptors_needed, gemini_target, setup_message};
 
 mod prerequisites;
 

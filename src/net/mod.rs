@@ -5,6 +5,7 @@
 pub mod dial;
 pub mod listener;
 pub mod options;
+pub mod probe;
 pub mod stream;
 pub mod tls;
 pub mod websocket;

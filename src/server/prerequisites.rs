@@ -20,9 +20,14 @@ const DESCRIPTORS_PER_CALL: u64 = 2;
 /// Descriptors beside those of calls: polls, wakers, log, unfinished handshakes.
 const DESCRIPTORS_MORE: u64 = 320;
 
+/// Open files that a relay with so many calls needs.
+pub(crate) fn descriptors_needed(max_calls: usize) -> u64 {
+    max_calls as u64 * DESCRIPTORS_PER_CALL + DESCRIPTORS_MORE
+}
+
 /// Raises the limit of open files, and warns where it stays below what `max_calls` calls need.
 pub(super) fn check_file_limit(max_calls: usize) {
-    let needed = max_calls as u64 * DESCRIPTORS_PER_CALL + DESCRIPTORS_MORE;
+    let needed = descriptors_needed(max_calls);
     match options::raise_file_limit() {
         Ok(limit) if limit < needed => warn!(
             "the limit of open files is {limit}, and listen.max_calls = {max_calls} needs {needed}: calls beyond it will \
@@ -57,7 +62,7 @@ pub(super) fn cannot_listen(address: SocketAddr, problem: &io::Error) -> String 
 ///
 /// # Errors
 /// A missing or unusable key, or a base URL of which none can be made.
-pub(super) fn gemini_target(gemini: &GeminiConfig) -> Result<Target, String> {
+pub(crate) fn gemini_target(gemini: &GeminiConfig) -> Result<Target, String> {
     let base = &gemini.base_url;
     if gemini.api_key.is_none() && !base.is_loopback() {
         return Err("no key for Gemini: set GEMINI_API_KEY (get one at https://aistudio.google.com/apikey), or try the \
@@ -91,7 +96,7 @@ pub(super) fn gemini_target(gemini: &GeminiConfig) -> Result<Target, String> {
 }
 
 /// The first message on every link.
-pub(super) fn setup_message(agent: &AgentConfig) -> String {
+pub(crate) fn setup_message(agent: &AgentConfig) -> String {
     SetupRequest {
         model: agent.model.clone(),
         voice: agent.voice.clone(),

@@ -19,6 +19,8 @@ pub enum Message {
     AuthRequest,
     /// The answer to a command, in the order of the commands: `+OK …` or `-ERR …`.
     Reply(String),
+    /// The output of an `api` command.
+    ApiResponse(String),
     /// Something happened.
     Event(Event),
     /// The address is not allowed to connect; the connection ends.
@@ -149,6 +151,7 @@ fn message(head: &str, body: &[u8]) -> Message {
     match header_of(head, "Content-Type").unwrap_or_default() {
         "auth/request" => Message::AuthRequest,
         "command/reply" => Message::Reply(header_of(head, "Reply-Text").unwrap_or_default().to_owned()),
+        "api/response" => Message::ApiResponse(String::from_utf8_lossy(body).into_owned()),
         "text/event-plain" => Message::Event(Event::new(String::from_utf8_lossy(body).into_owned())),
         "text/rude-rejection" => Message::Rejected,
         "text/disconnect-notice" => Message::Disconnect,

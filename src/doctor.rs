@@ -1,0 +1,83 @@
+//! `tandem doctor`: the troubleshooting guide as a command. Looks at everything between the switch and Gemini, and says
+//! what is wrong in the words of an operator, with the remedy.
+//!
+//! Runs in: the main thread, in a process of its own beside the running relay. Owns nothing that lasts; changes nothing.
+//! Never prints a key, token or password.
+//! Invariant: every check makes at least one finding, and whatever is bad has a remedy.
+
+mod call;
+mod door;
+mod files;
+mod finding;
+mod gemini;
+mod switch;
+mod system;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{self, Config, Secret, Sources};
+use crate::sync::Clock;
+
+pub use finding::{Finding, Report, Status};
+
+/// How long one probe may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the doctor is told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the configuration comes from: the same places as the relay's.
+    pub sources: Sources,
+    /// The switch's event socket; `None` where it is not to be asked.
+    pub event_socket: Option<SocketAddr>,
+    /// Its password.
+    pub event_socket_password: Secret,
+    /// FreeSWITCH's configuration directory, where it can be seen from here.
+    pub freeswitch: Option<PathBuf>,
+    /// Whether a test call is made.
+    pub call: bool,
+}
+
+/// What the checks share.
+struct Examination<'a> {
+    options: &'a Options,
+    config: Config,
+    clock: Clock,
+    report: Report,
+}
+
+/// Looks at everything.
+pub fn examine(options: &Options) -> Report {
+    let mut report = Report::default();
+    let config = match config::load(&options.sources) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                report.warn("configuration", warning.to_string(), "see docs/configuration.md");
+            }
+            report.good("configuration", "every key is known and within its range");
+            loaded.config
+        }
+        Err(problems) => {
+            for problem in &problems.0 {
+                report.bad(
+                    "configuration",
+                    problem.to_string(),
+                    "put it right; tandem --check shows what is in force",
+                );
+            }
+            report.skip("everything else", "needs a configuration that can be read");
+            return report;
+        }
+    };
+    let mut examination = Examination { options, config, clock: Clock::new(), report };
+    examination.system();
+    examination.gemini();
+    let running = examination.door();
+    let url = examination.switch();
+    examination.files();
+    examination.switch_side(url.as_deref(), running);
+    examination.test_call(running);
+    examination.report
+}

@@ -1,0 +1,185 @@
+//! The switch, asked through its event socket: reachable, password, modules, which build, variables, directories.
+//!
+//! Runs in: the main thread. Owns one connection. Asks only; changes nothing in the switch.
+//! Invariant: the questions are fixed texts; nothing that came from anywhere else is sent.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::{Examination, PATIENCE};
+use crate::net::probe::{EventSocket, EventSocketProblem};
+
+const CHECK: &str = "event socket";
+
+impl Examination<'_> {
+    /// Asks the switch. Returns its `audio_stream_url`, where it or its files tell.
+    pub(super) fn switch(&mut self) -> Option<String> {
+        let from_files = self.url_in_files();
+        let Some(address) = self.options.event_socket else {
+            self.report.skip(CHECK, "not asked: --no-esl");
+            return from_files;
+        };
+        let password = self.options.event_socket_password.expose().to_owned();
+        let mut socket = match EventSocket::connect(address, &password, PATIENCE, self.clock) {
+            Ok(socket) => socket,
+            Err(problem) => {
+                self.cannot_ask(&address.to_string(), problem);
+                return from_files;
+            }
+        };
+        self.report.good(CHECK, format!("{address} took the password"));
+        match self.ask(&mut socket) {
+            Ok(url) => url.or(from_files),
+            Err(problem) => {
+                self.cannot_ask(&address.to_string(), problem);
+                from_files
+            }
+        }
+    }
+
+    fn cannot_ask(&mut self, address: &str, problem: EventSocketProblem) {
+        let (found, remedy) = match problem {
+            EventSocketProblem::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                // A switch with our scripts does not need it.
+                return self.report.warn(
+                    CHECK,
+                    format!("nobody listens on {address}"),
+                    "start FreeSWITCH; load mod_event_socket; --esl HOST:8021 where it is elsewhere, --no-esl where it is not wanted",
+                );
+            }
+            EventSocketProblem::Io(error) => (
+                format!("{address}: {error}"),
+                "check event_socket.conf.xml (listen-ip, listen-port) and the firewall",
+            ),
+            EventSocketProblem::Rejected => (
+                format!("{address} turns this machine's address away"),
+                "add it to apply-inbound-acl in event_socket.conf.xml, then fs_cli -x 'reload mod_event_socket'",
+            ),
+            EventSocketProblem::Password => (
+                format!("{address} refuses the password"),
+                "set FREESWITCH_ESL_PASSWORD to the password in event_socket.conf.xml",
+            ),
+            EventSocketProblem::Unknown(what) => {
+                (format!("{address} is no event socket: {what}"), "check --esl and event_socket.conf.xml")
+            }
+        };
+        self.report.bad(CHECK, found, remedy);
+    }
+
+    fn ask(&mut self, socket: &mut EventSocket) -> Result<Option<String>, EventSocketProblem> {
+        for (module, needed, remedy) in [
+            (
+                "mod_audio_stream",
+                true,
+                "install it (docs/freeswitch.md) and fs_cli -x 'load mod_audio_stream'",
+            ),
+            ("mod_lua", true, "fs_cli -x 'load mod_lua', and add it to modules.conf.xml"),
+            ("mod_curl", false, "only the dialplan that asks /admit needs it: fs_cli -x 'load mod_curl'"),
+        ] {
+            let exists = socket.api(&format!("module_exists {module}"))?;
+            match (exists.as_str(), needed) {
+                ("true", _) => self.report.good("module", format!("{module} is loaded")),
+                (_, true) => self.report.bad("module", format!("{module} is not loaded"), remedy),
+                (_, false) => self.report.skip("module", format!("{module} is not loaded; {remedy}")),
+            }
+        }
+        let usage = socket.api("uuid_audio_stream")?;
+        if usage.contains("USAGE") {
+            self.build(socket, &usage)?;
+        }
+        let temp = socket.api("global_getvar temp_dir")?;
+        self.temp_dir(&temp);
+        self.rtp(socket)?;
+        let url = socket.api("global_getvar audio_stream_url")?;
+        if url.is_empty() || url.starts_with("-ERR") {
+            self.report.bad(
+                "audio_stream_url",
+                "the switch has no such variable",
+                "add it to vars.xml (tandem freeswitch install does) and restart FreeSWITCH: reloadxml does not read vars.xml again",
+            );
+            return Ok(None);
+        }
+        Ok(Some(url))
+    }
+
+    fn build(&mut self, socket: &mut EventSocket, usage: &str) -> Result<(), EventSocketProblem> {
+        let playback = socket.api("global_getvar tandem_playback")?;
+        let playback = if playback.starts_with("-ERR") { String::new() } else { playback };
+        let plays =
+            if usage.contains("break") { "a build with commands of its own" } else { "the usual commands" };
+        match playback.as_str() {
+            "file" => self.report.good("build", format!("{plays}; playback by files (tandem_playback=file): right for the open build")),
+            "binary" | "json" => self.report.good(
+                "build",
+                format!("{plays}; tandem_playback={playback}: right only for a build that plays by itself (cloudfieldcz: binary, 1.0.3 release: json)"),
+            ),
+            "" => self.report.warn(
+                "build",
+                format!("{plays}; tandem_playback is not set, and the wire does not tell builds apart"),
+                "set tandem_playback in vars.xml: file for the open build, json for the 1.0.3 release, binary for cloudfieldcz",
+            ),
+            other => self.report.bad(
+                "build",
+                format!("tandem_playback={other:?} is not one of file, json, binary"),
+                "put it right in vars.xml",
+            ),
+        }
+        Ok(())
+    }
+
+    fn temp_dir(&mut self, temp: &str) {
+        let check = "temp_dir";
+        let path = Path::new(temp);
+        if temp.is_empty() || temp.starts_with("-ERR") {
+            self.report.skip(check, "the switch does not say");
+        } else if !path.is_dir() {
+            self.report.skip(check, format!("{temp} is not visible from here (a container)"));
+        } else {
+            match memory_file_system(path) {
+                Some(true) => self.report.good(check, format!("{temp} is in memory")),
+                _ => self.report.warn(
+                    check,
+                    format!(
+                        "{temp} is on a disk; playback by files writes 58 MB an hour for each call there"
+                    ),
+                    format!("mount a tmpfs on {temp}, or set temp_dir in switch.conf.xml to /dev/shm"),
+                ),
+            }
+        }
+    }
+
+    fn rtp(&mut self, socket: &mut EventSocket) -> Result<(), EventSocketProblem> {
+        let address = socket.api("global_getvar external_rtp_ip")?;
+        let local = socket.api("global_getvar local_ip_v4")?;
+        let unset = |text: &str| text.is_empty() || text.starts_with("-ERR");
+        if unset(&local) {
+            self.report.skip("RTP", "the switch does not say its address");
+        } else if local.starts_with("127.") {
+            self.report.warn(
+                "RTP",
+                format!("the switch takes {local} for its address: callers from outside hear nothing"),
+                "set local_ip_v4 (and external_rtp_ip behind NAT) in vars.xml; UDP 16384-32768 has to be open",
+            );
+        } else {
+            let outside = if unset(&address) { local.clone() } else { address };
+            self.report.good(
+                "RTP",
+                format!("local address {local}, told to callers: {outside}; UDP 16384-32768 has to be open"),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Whether the file system that holds `path` is in memory, by the longest mount point above it in /proc/mounts.
+fn memory_file_system(path: &Path) -> Option<bool> {
+    let mounts = std::fs::read_to_string("/proc/mounts").ok()?;
+    let path = path.canonicalize().ok()?;
+    let kinds = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let (point, kind) = (words.next()?, words.next()?);
+        path.starts_with(point).then(|| (point.len(), kind.to_owned()))
+    });
+    let (_, kind) = kinds.max_by_key(|(length, _)| *length)?;
+    Some(kind == "tmpfs" || kind == "ramfs")
+}
