@@ -182,6 +182,12 @@ checked!(
 );
 
 checked!(
+    /// The name of an agent where it goes to a switch, as for an outbound call.
+    AgentName,
+    name_set("agent")
+);
+
+checked!(
     /// The name of a channel variable. Whether it may be set is for [`VariableName::is_allowed_by`] to say.
     VariableName,
     name_set("variable name")

@@ -4,7 +4,7 @@
 //! Invariant: a line made here holds neither a line end nor anything else that the socket or an API command reads as more
 //! than a value.
 
-use crate::base::command::{ChannelName, Command};
+use crate::base::command::{AgentName, ChannelName, Command, Destination};
 
 /// The command that presents the password, if it can be one: a line end in it would end the command.
 pub fn authenticate(password: &str) -> Option<String> {
@@ -50,6 +50,40 @@ pub fn control_line(channel: &ChannelName, command: &Command) -> String {
     }
 }
 
+/// A call to be placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbound {
+    /// The name that its channel gets.
+    pub channel: ChannelName,
+    /// The number to call.
+    pub to: Destination,
+    /// The number that is shown to the one who is called.
+    pub from: Option<Destination>,
+    /// Who speaks.
+    pub agent: Option<AgentName>,
+}
+
+/// The API command that places a call: `dial_string` has `{to}` where the number goes, `application` is run once it is
+/// answered; both are the operator's own words.
+pub fn originate_line(
+    outbound: &Outbound,
+    dial_string: &str,
+    application: &str,
+    answer_seconds: u64,
+) -> String {
+    let Outbound { channel, to, from, agent } = outbound;
+    let mut variables = format!(
+        "origination_uuid={channel},originate_timeout={answer_seconds},ignore_early_media=true,tandem_to={to}"
+    );
+    if let Some(agent) = agent {
+        variables.push_str(&format!(",tandem_agent={agent}"));
+    }
+    if let Some(from) = from {
+        variables.push_str(&format!(",origination_caller_id_number={from}"));
+    }
+    format!("originate {{{variables}}}{} &{application}", dial_string.replace("{to}", to.as_str()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +126,22 @@ mod tests {
     #[test]
     fn a_job_has_its_name_behind_the_command() {
         assert_eq!(bgapi("j-1", "uuid_break u all"), "bgapi uuid_break u all\nJob-UUID: j-1\n\n");
+    }
+
+    #[test]
+    fn a_call_is_placed_with_checked_values_in_the_operators_dial_string() {
+        let outbound = Outbound {
+            channel: ChannelName::new("u-1").unwrap(),
+            to: Destination::new("+420123").unwrap(),
+            from: Some(Destination::new("100").unwrap()),
+            agent: Some(AgentName::new("sales").unwrap()),
+        };
+        assert_eq!(
+            originate_line(&outbound, "sofia/gateway/p/{to}", "lua(start.lua ws://127.0.0.1:9094 mono 16k)", 60),
+            "originate {origination_uuid=u-1,originate_timeout=60,ignore_early_media=true,tandem_to=+420123,\
+             tandem_agent=sales,origination_caller_id_number=100}sofia/gateway/p/+420123 \
+             &lua(start.lua ws://127.0.0.1:9094 mono 16k)"
+        );
     }
 
     #[test]
