@@ -6,13 +6,12 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{EarlyExit, FromArgs};
 
-use crate::config::{self, FileChoice, KEYS, Loaded, Secret, Sources};
+use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
 use crate::telemetry::redact;
 
 /// Exit status for arguments or configuration that cannot work. Trying again does not help, which
@@ -47,10 +46,6 @@ pub struct Examination {
     pub json: bool,
     /// Where the configuration comes from; the doctor reads it, to say what is wrong with it.
     pub sources: Sources,
-    /// The switch's event socket, if it is to be asked.
-    pub event_socket: Option<SocketAddr>,
-    /// Its password.
-    pub event_socket_password: Secret,
     /// FreeSWITCH's configuration directory.
     pub freeswitch: Option<PathBuf>,
     /// Whether a test call is made.
@@ -124,14 +119,6 @@ struct DoctorArguments {
     #[argh(switch)]
     json: bool,
 
-    /// address of FreeSWITCH's event socket, 127.0.0.1:8021 by default; its password is taken from FREESWITCH_ESL_PASSWORD
-    #[argh(option, arg_name = "host:port")]
-    esl: Option<String>,
-
-    /// do not ask the switch
-    #[argh(switch)]
-    no_esl: bool,
-
     /// directory of FreeSWITCH's configuration; the usual places by default
     #[argh(option, arg_name = "dir")]
     freeswitch: Option<PathBuf>,
@@ -141,14 +128,8 @@ struct DoctorArguments {
     no_call: bool,
 }
 
-/// Where FreeSWITCH's event socket usually is.
-const EVENT_SOCKET: &str = "127.0.0.1:8021";
-/// Where its password is taken from, and what FreeSWITCH ships with.
-const EVENT_SOCKET_PASSWORD: &str = "FREESWITCH_ESL_PASSWORD";
-const EVENT_SOCKET_PASSWORD_USUAL: &str = "ClueCon";
-
 /// Options that are followed by a value.
-const OPTIONS_WITH_VALUE: [&str; 4] = ["--config", "--set", "--esl", "--freeswitch"];
+const OPTIONS_WITH_VALUE: [&str; 3] = ["--config", "--set", "--freeswitch"];
 
 /// Reads the arguments (without the program's name).
 ///
@@ -174,36 +155,15 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
     Ok(match (arguments.version, arguments.check, arguments.subcommand) {
         (true, _, _) => Command::Version,
         (false, _, Some(Subcommand::Doctor(doctor))) => {
-            Command::Doctor(Box::new(examination(doctor, sources)?))
+            Command::Doctor(Box::new(examination(doctor, sources)))
         }
         (false, true, None) => Command::Check(sources),
         (false, false, None) => Command::Run(sources),
     })
 }
 
-fn examination(arguments: DoctorArguments, sources: Sources) -> Result<Examination, Exit> {
-    let place = arguments.esl.as_deref().unwrap_or(EVENT_SOCKET);
-    let event_socket = match (arguments.no_esl, place.to_socket_addrs().map(|mut all| all.next())) {
-        (true, _) => None,
-        (false, Ok(Some(address))) => Some(address),
-        (false, Ok(None)) => return Err(usage_error(&format!("--esl {place} has no address"))),
-        (false, Err(error)) => {
-            return Err(usage_error(&format!("--esl {place}: {error}; write --esl HOST:PORT")));
-        }
-    };
-    let password = sources.environment.iter().find(|(name, _)| name == EVENT_SOCKET_PASSWORD);
-    let password = password.map_or_else(
-        || EVENT_SOCKET_PASSWORD_USUAL.to_owned(),
-        |(_, value)| value.to_string_lossy().into_owned(),
-    );
-    Ok(Examination {
-        json: arguments.json,
-        sources,
-        event_socket,
-        event_socket_password: Secret::new(password),
-        freeswitch: arguments.freeswitch,
-        call: !arguments.no_call,
-    })
+fn examination(arguments: DoctorArguments, sources: Sources) -> Examination {
+    Examination { json: arguments.json, sources, freeswitch: arguments.freeswitch, call: !arguments.no_call }
 }
 
 /// Reads arguments and configuration.

@@ -13,11 +13,10 @@ mod gemini;
 mod switch;
 mod system;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{self, Config, Secret, Sources};
+use crate::config::{self, Config, Sources};
 use crate::sync::Clock;
 
 pub use finding::{Finding, Report, Status};
@@ -30,10 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Where the configuration comes from: the same places as the relay's.
     pub sources: Sources,
-    /// The switch's event socket; `None` where it is not to be asked.
-    pub event_socket: Option<SocketAddr>,
-    /// Its password.
-    pub event_socket_password: Secret,
     /// FreeSWITCH's configuration directory, where it can be seen from here.
     pub freeswitch: Option<PathBuf>,
     /// Whether a test call is made.

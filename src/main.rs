@@ -29,9 +29,8 @@ fn main() -> ExitCode {
 }
 
 fn diagnose(examination: cli::Examination) -> ExitCode {
-    let cli::Examination { json, sources, event_socket, event_socket_password, freeswitch, call } =
-        examination;
-    let options = doctor::Options { sources, event_socket, event_socket_password, freeswitch, call };
+    let cli::Examination { json, sources, freeswitch, call } = examination;
+    let options = doctor::Options { sources, freeswitch, call };
     let report = doctor::examine(&options);
     let healthy = report.count(doctor::Status::Bad) == 0;
     let output = if json { report.to_json() } else { report.to_text(std::io::stdout().is_terminal()) };

@@ -97,10 +97,9 @@ impl Examination<'_> {
     pub(super) fn switch_side(&mut self, url: Option<&str>, running: Option<SocketAddr>) {
         let check = "switch's side";
         let Some(url) = url else {
-            return self.report.skip(
-                check,
-                "audio_stream_url is not known: give --freeswitch DIR, or let --esl ask for it",
-            );
+            return self
+                .report
+                .skip(check, "audio_stream_url is not known: give --freeswitch DIR, or set esl.host");
         };
         let listen = self.config.listen.clone();
         let (host, port) = match host_and_port(url) {
@@ -114,20 +113,10 @@ impl Examination<'_> {
             }
         };
         if url.starts_with("wss://") && !listen.has_tls() {
-            self.report.bad(
+            return self.report.bad(
                 check,
                 format!("audio_stream_url = {url:?}, and the relay has no certificate"),
                 "set listen.tls_certificate and listen.tls_key, or use ws://",
-            );
-        }
-        if listen.port != 0 && port != listen.port {
-            self.report.bad(
-                check,
-                format!(
-                    "audio_stream_url = {url:?} names port {port}, and the relay listens on {}",
-                    listen.port
-                ),
-                "give both the same port (FREESWITCH_AUDIO_SOCKET_PORT here, audio_stream_url in vars.xml)",
             );
         }
         let address = match (host.as_str(), port)
@@ -165,6 +154,12 @@ impl Examination<'_> {
                 self.report.good(check, format!("{url} leads here ({} ms)", answer.took.as_millis()));
             }
             Ok(answer) => self.report.bad(check, format!("{url} leads to something else: {:?}", answer.first_line), "put audio_stream_url right"),
+            // Where a container's port is mapped, another number is right, and leads here.
+            Err(_) if port != listen.port => self.report.bad(
+                check,
+                format!("audio_stream_url = {url:?} names port {port}, and the relay listens on {}", listen.port),
+                "give both the same port (FREESWITCH_AUDIO_SOCKET_PORT here, audio_stream_url in vars.xml)",
+            ),
             Err(error) => self.report.bad(
                 check,
                 format!("{url} cannot be reached from here: {error}"),

@@ -4,26 +4,40 @@
 //! Invariant: the questions are fixed texts; nothing that came from anywhere else is sent.
 
 use std::io::ErrorKind;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 use super::{Examination, PATIENCE};
 use crate::net::probe::{EventSocket, EventSocketProblem};
 
 const CHECK: &str = "event socket";
+/// Where FreeSWITCH on this machine has it, and the password that it ships with.
+const USUAL_HOST: &str = "127.0.0.1";
+const USUAL_PASSWORD: &str = "ClueCon";
+const NAME_REMEDY: &str = "write an address, or a name that getent hosts knows here, into esl.host";
 
 impl Examination<'_> {
     /// Asks the switch. Returns its `audio_stream_url`, where it or its files tell.
     pub(super) fn switch(&mut self) -> Option<String> {
         let from_files = self.url_in_files();
-        let Some(address) = self.options.event_socket else {
-            self.report.skip(CHECK, "not asked: --no-esl");
-            return from_files;
+        let esl = self.config.esl.clone();
+        let host = esl.host.as_deref().unwrap_or(USUAL_HOST);
+        let address = match (host, esl.port).to_socket_addrs().map(|mut all| all.next()) {
+            Ok(Some(address)) => address,
+            Ok(None) => {
+                self.report.bad(CHECK, format!("esl.host = {host} has no address"), NAME_REMEDY);
+                return from_files;
+            }
+            Err(error) => {
+                self.report.bad(CHECK, format!("esl.host = {host}: {error}"), NAME_REMEDY);
+                return from_files;
+            }
         };
-        let password = self.options.event_socket_password.expose().to_owned();
-        let mut socket = match EventSocket::connect(address, &password, PATIENCE, self.clock) {
+        let password = esl.password.as_ref().map_or(USUAL_PASSWORD, |password| password.expose());
+        let mut socket = match EventSocket::connect(address, password, PATIENCE, self.clock) {
             Ok(socket) => socket,
             Err(problem) => {
-                self.cannot_ask(&address.to_string(), problem);
+                self.cannot_ask(address, esl.host.is_some(), problem);
                 return from_files;
             }
         };
@@ -31,22 +45,25 @@ impl Examination<'_> {
         match self.ask(&mut socket) {
             Ok(url) => url.or(from_files),
             Err(problem) => {
-                self.cannot_ask(&address.to_string(), problem);
+                self.cannot_ask(address, esl.host.is_some(), problem);
                 from_files
             }
         }
     }
 
-    fn cannot_ask(&mut self, address: &str, problem: EventSocketProblem) {
+    fn cannot_ask(&mut self, address: SocketAddr, configured: bool, problem: EventSocketProblem) {
         let (found, remedy) = match problem {
-            EventSocketProblem::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                // A switch with our scripts does not need it.
-                return self.report.warn(
+            EventSocketProblem::Io(error) if error.kind() == ErrorKind::ConnectionRefused && !configured => {
+                // A switch with our scripts does not need it, and Asterisk has none.
+                return self.report.skip(
                     CHECK,
-                    format!("nobody listens on {address}"),
-                    "start FreeSWITCH; load mod_event_socket; --esl HOST:8021 where it is elsewhere, --no-esl where it is not wanted",
+                    format!("nobody listens on {address}: esl.host and esl.port name it where FreeSWITCH is elsewhere"),
                 );
             }
+            EventSocketProblem::Io(error) if error.kind() == ErrorKind::ConnectionRefused => (
+                format!("nobody listens on {address}"),
+                "start FreeSWITCH, load mod_event_socket, or put esl.host and esl.port right",
+            ),
             EventSocketProblem::Io(error) => (
                 format!("{address}: {error}"),
                 "check event_socket.conf.xml (listen-ip, listen-port) and the firewall",
@@ -57,11 +74,12 @@ impl Examination<'_> {
             ),
             EventSocketProblem::Password => (
                 format!("{address} refuses the password"),
-                "set FREESWITCH_ESL_PASSWORD to the password in event_socket.conf.xml",
+                "set esl.password to the password in event_socket.conf.xml",
             ),
-            EventSocketProblem::Unknown(what) => {
-                (format!("{address} is no event socket: {what}"), "check --esl and event_socket.conf.xml")
-            }
+            EventSocketProblem::Unknown(what) => (
+                format!("{address} is no event socket: {what}"),
+                "check esl.host, esl.port and event_socket.conf.xml",
+            ),
         };
         self.report.bad(CHECK, found, remedy);
     }

@@ -3,7 +3,7 @@
 //! Runs in: anywhere; a media thread reads it once a pass. Never used below `threads/`: machines are told the time.
 //! Invariant: this file is the only one that reads a clock, so virtual time in tests covers everything else.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::Instant;
 
@@ -27,6 +27,11 @@ impl Clock {
     /// The wall clock, for records and seeds; never for measuring time.
     pub fn wall(&self) -> SystemTime {
         SystemTime::now()
+    }
+
+    /// Seconds of the wall clock since 1970; 0 where it shows an earlier time.
+    pub fn unix_seconds(&self) -> u64 {
+        self.wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 }
 

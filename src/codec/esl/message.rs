@@ -240,7 +240,10 @@ mod tests {
         assert_eq!(dtmf.header("DTMF-Digit").as_deref(), Some("#"));
         assert_eq!(dtmf.header("Caller-Name").as_deref(), Some("Jörg +%zz%4"));
         assert_eq!((dtmf.header("Absent"), dtmf.body()), (None, ""));
-        assert_eq!(messages[4..], [Message::Disconnect, Message::Rejected, Message::Other]);
+        assert_eq!(
+            messages[4..],
+            [Message::Disconnect, Message::Rejected, Message::ApiResponse("abc".into())]
+        );
     }
 
     #[test]
