@@ -167,7 +167,7 @@ fn the_doctor_finds_and_names_what_is_broken_and_nothing_else() {
     let closed = Relay::start(&model, &["listen.allow=192.0.2.0/24"]);
     let closed_port = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a free port");
     let shell = serve(|mut socket| _ = socket.write_all(b"SSH-2.0-OpenSSH_9.2\r\n"));
-    let mute = serve(|socket| std::mem::forget(socket));
+    let mute = serve(std::mem::forget);
     let private = Model::start(SimConfig { tls: Some(certificate()), ..speaking(Voice::Echo) });
     let rejecting =
         serve(|mut socket| _ = socket.write_all(b"Content-Type: text/rude-rejection\nContent-Length: 0\n\n"));
