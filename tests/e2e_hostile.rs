@@ -214,7 +214,7 @@ fn hostile_switches_are_turned_away_counted_and_harm_nobody() {
     // for what the allocator keeps of threads that dialled.
     let memory_kib = 64 * (2 * 64 + 256 + 150) + 256 * 18 + 4096;
     let mut expected = Expected::default();
-    let counted = attack("switches", &mut relay, 16.0, memory_kib, |relay| {
+    let counted = attack("switches", &mut relay, 14.0, memory_kib, |relay| {
         let addr = relay.addr();
         at_the_door(addr, &mut expected);
         resets(addr);
@@ -653,7 +653,7 @@ fn hostile_models_end_their_own_call_with_its_reason_and_harm_nobody() {
     // speech (3064 blocks of 4 KiB) for each of the four that send speech without end; for each of 60 calls 150 KiB and
     // a backlog of 256 KiB; and 8 MiB for what the allocator keeps of threads that dialled.
     let memory_kib = 6 * 1024 + 4 * 3064 * 4 + 60 * (150 + 256) + 8192;
-    let counted = attack("models", &mut relay, 26.0, memory_kib, |relay| {
+    let counted = attack("models", &mut relay, 16.0, memory_kib, |relay| {
         let mut attacks = Attacks { models: &models, relay: relay.addr(), calls: Vec::new() };
         hostile_dials(&mut attacks);
         hostile_closes(&mut attacks);
