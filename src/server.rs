@@ -29,9 +29,10 @@ use crate::threads::accept::{self, AcceptOrder, AcceptParts, Acceptor, ShardDoor
 use crate::threads::control::{Control, ControlParts};
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
+use crate::threads::esl::{self, Esl, EslParts};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
-use crate::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
+use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, TelephonyOrder};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use prerequisites::{cannot_listen, check_file_limit, gemini_target, setup_message};
@@ -247,12 +248,14 @@ impl Builder<'_> {
             control.clone(),
             Arc::clone(self.counters),
         );
+        let esl = self.esl(&control, &mut threads)?;
         let controller = Control::new(ControlParts {
             inbox: control_inbox,
             own: control_bell,
             telephony: shards.iter().map(|shard| shard.telephony.clone()).collect(),
             gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
             workers: shards.iter().flat_map(|shard| shard.door.workers.clone()).collect(),
+            esl: esl.clone(),
             retired,
             dial,
             registry: Arc::clone(registry),
@@ -364,6 +367,25 @@ impl Builder<'_> {
         Ok(shard)
     }
 
+    /// The thread of the event socket, if there is one.
+    fn esl(
+        &self,
+        control: &Outbox<ControlInput>,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> io::Result<Option<Outbox<EslOrder>>> {
+        if self.config.esl.host.is_none() {
+            return Ok(None);
+        }
+        let poll = Poll::new()?;
+        let own = esl::doorbell(&poll)?;
+        let (outbox, inbox) = mailbox(own.clone());
+        let config = self.config.esl.clone();
+        let esl =
+            Esl::new(EslParts { poll, inbox, own, control: control.clone(), config, clock: self.clock });
+        threads.push(start("esl", move || esl.run())?);
+        Ok(Some(outbox))
+    }
+
     fn leg_defaults(&self) -> LegDefaults {
         LegDefaults {
             rate: self.config.leg.rate,
@@ -380,7 +402,11 @@ impl Builder<'_> {
             setup_timeout: self.config.gemini.setup_timeout,
             max_call: self.config.leg.max_call,
             greeting: self.config.agent.greeting.clone(),
-            control: ControlTerms::default(),
+            control: ControlTerms {
+                event_socket: self.config.esl.host.is_some(),
+                variables: self.config.control.variables.clone(),
+                tell_keys: self.config.agent.tell_keys,
+            },
         }
     }
 

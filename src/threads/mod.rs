@@ -6,6 +6,7 @@ pub mod accept;
 pub mod control;
 pub mod dial;
 pub mod dsp;
+pub mod esl;
 pub mod gemini;
 pub mod messages;
 pub mod telephony;

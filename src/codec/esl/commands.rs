@@ -137,7 +137,12 @@ mod tests {
             agent: Some(AgentName::new("sales").unwrap()),
         };
         assert_eq!(
-            originate_line(&outbound, "sofia/gateway/p/{to}", "lua(start.lua ws://127.0.0.1:9094 mono 16k)", 60),
+            originate_line(
+                &outbound,
+                "sofia/gateway/p/{to}",
+                "lua(start.lua ws://127.0.0.1:9094 mono 16k)",
+                60
+            ),
             "originate {origination_uuid=u-1,originate_timeout=60,ignore_early_media=true,tandem_to=+420123,\
              tandem_agent=sales,origination_caller_id_number=100}sofia/gateway/p/+420123 \
              &lua(start.lua ws://127.0.0.1:9094 mono 16k)"
