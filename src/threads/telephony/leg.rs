@@ -269,9 +269,9 @@ impl Leg {
         }
         self.rate = fields.rate.unwrap_or(self.rate);
         self.script |= fields.script == Some(true);
-        let format = self.defaults.format_at(self.rate, self.protocol, &fields);
-        if format != self.shared.format() {
-            self.shared.set_format(format);
+        let downlink = self.defaults.format_at(self.rate, self.protocol, &fields);
+        if self.shared.format() != downlink {
+            self.shared.set_format(downlink);
         }
         self.fields = fields;
     }
