@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use log::{error, info};
+use log::info;
 use mio::Poll;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -29,14 +29,17 @@ use crate::threads::accept::{self, AcceptOrder, AcceptParts, Acceptor, ShardDoor
 use crate::threads::control::{Control, ControlParts};
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
-use crate::threads::esl::{self, Esl, EslParts};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
-use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, TelephonyOrder};
+use crate::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
+use crate::threads::telephony::defaults::Pacing;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
+use begin::{Waiting, start};
 use prerequisites::{cannot_listen, check_file_limit, gemini_target, setup_message};
 
+mod begin;
+mod outside;
 mod prerequisites;
 
 /// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
@@ -367,32 +370,16 @@ impl Builder<'_> {
         Ok(shard)
     }
 
-    /// The thread of the event socket, if there is one.
-    fn esl(
-        &self,
-        control: &Outbox<ControlInput>,
-        threads: &mut Vec<JoinHandle<()>>,
-    ) -> io::Result<Option<Outbox<EslOrder>>> {
-        if self.config.esl.host.is_none() {
-            return Ok(None);
-        }
-        let poll = Poll::new()?;
-        let own = esl::doorbell(&poll)?;
-        let (outbox, inbox) = mailbox(own.clone());
-        let config = self.config.esl.clone();
-        let esl =
-            Esl::new(EslParts { poll, inbox, own, control: control.clone(), config, clock: self.clock });
-        threads.push(start("esl", move || esl.run())?);
-        Ok(Some(outbox))
-    }
-
     fn leg_defaults(&self) -> LegDefaults {
+        let playback = &self.config.playback;
+        let pacing = |lead_ms, chunk_ms| Pacing { lead_ms: lead_ms as u16, chunk_ms: chunk_ms as u16 };
         LegDefaults {
             rate: self.config.leg.rate,
             mix: self.config.leg.mix,
             playback: self.config.leg.playback,
-            lead_ms: self.config.playback.lead_ms as u16,
-            chunk_ms: self.config.playback.chunk_ms as u16,
+            stream: pacing(playback.lead_ms, playback.chunk_ms),
+            file: pacing(playback.file_lead_ms, playback.file_chunk_ms),
+            chan_websocket_lead_ms: playback.chan_websocket_lead_ms as u16,
         }
     }
 
@@ -418,42 +405,4 @@ impl Builder<'_> {
             n => n,
         }
     }
-}
-
-/// A thread that waits for its work, so that its doorbell can be made before.
-struct Waiting {
-    work: crossbeam_channel::Sender<Box<dyn FnOnce() + Send>>,
-    handle: JoinHandle<()>,
-}
-
-impl Waiting {
-    fn start(name: &str) -> io::Result<Self> {
-        let (work, begin) = crossbeam_channel::bounded::<Box<dyn FnOnce() + Send>>(1);
-        let handle = thread::Builder::new().name(name.into()).spawn(move || {
-            if let Ok(work) = begin.recv() {
-                work();
-            }
-        })?;
-        Ok(Self { work, handle })
-    }
-
-    fn thread(&self) -> thread::Thread {
-        self.handle.thread().clone()
-    }
-
-    fn begin(self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-        // The thread waits for exactly this, so sending cannot fail.
-        _ = self.work.send(Box::new(work));
-        self.handle
-    }
-}
-
-fn start(name: &str, run: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<JoinHandle<()>> {
-    let name = name.to_owned();
-    thread::Builder::new().name(name.clone()).spawn(move || {
-        if let Err(problem) = run() {
-            error!("the {name} thread cannot go on: {problem}; ending, so that a supervisor starts the relay anew");
-            std::process::exit(1);
-        }
-    })
 }

@@ -12,12 +12,13 @@ use crate::base::command::{ChannelName, Command};
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{CommandResult, Fact, Part};
 use crate::codec::esl::Outbound;
-use crate::codec::mod_audio_stream::{CallFields, Flavour, LegClose, OrderNumber};
+use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 use crate::net::dial::Target;
 use crate::net::stream::Stream;
 use crate::net::websocket::Connection;
 use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
+use crate::threads::telephony::wire::Protocol;
 
 /// A leg whose upgrade is answered.
 pub struct NewLeg {
@@ -33,8 +34,8 @@ pub struct NewLeg {
     pub behind_upgrade: Vec<u8>,
     /// What URL and headers said.
     pub fields: CallFields,
-    /// Which module is on the line.
-    pub flavour: Flavour,
+    /// What is on the line.
+    pub protocol: Protocol,
 }
 
 /// What the telephony thread is told.
