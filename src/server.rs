@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::call::Registry;
+use crate::call::expected::Expected;
 use crate::call::machine::{CallTerms, ControlTerms};
 use crate::call::registry::Rate;
 use crate::config::Config;
@@ -26,6 +27,7 @@ use crate::sync::rings::ring;
 use crate::sync::{Clock, Doorbell, Outbox, mailbox};
 use crate::telemetry::Counters;
 use crate::threads::accept::{self, AcceptOrder, AcceptParts, Acceptor, ShardDoor};
+use crate::threads::admin::AdminShared;
 use crate::threads::control::{Control, ControlParts};
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
@@ -36,6 +38,7 @@ use crate::threads::telephony::defaults::Pacing;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use begin::{Waiting, start};
+use outside::{admin_shared, start_admin};
 use prerequisites::{cannot_listen, check_file_limit, gemini_target, setup_message};
 
 mod begin;
@@ -54,6 +57,7 @@ pub struct Server {
     accept: Outbox<AcceptOrder>,
     control: Outbox<ControlInput>,
     control_thread: JoinHandle<()>,
+    admin: Option<Arc<AdminShared>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -148,7 +152,10 @@ impl Server {
                 burst: config.listen.max_calls_burst_per_address,
             },
         ));
-        let builder = Builder { config, clock, counters: &counters, max_calls: config.listen.max_calls };
+        let expected = Arc::new(Expected::default());
+        let admin = admin_shared(config, &registry, &expected, clock)?;
+        let max_calls = config.listen.max_calls;
+        let builder = Builder { config, clock, counters: &counters, max_calls, admin: admin.as_ref() };
         builder
             .build(
                 listener,
@@ -163,6 +170,9 @@ impl Server {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
                 // Operators of today's systems look for exactly these words.
                 info!("FreeSWITCH mod_audio_stream WebSocket server: {scheme}://{address}");
+                if let Some(admin) = &admin {
+                    info!("admin server: http://{}", admin.address());
+                }
                 Self {
                     address,
                     clock,
@@ -171,6 +181,7 @@ impl Server {
                     accept,
                     control,
                     control_thread,
+                    admin,
                     threads,
                 }
             })
@@ -201,6 +212,9 @@ impl Server {
         // A thread that panicked has said so; there is nothing to add.
         _ = self.control_thread.join();
         self.accept.send(AcceptOrder::Stop);
+        if let Some(admin) = &self.admin {
+            admin.stop();
+        }
         for thread in self.threads {
             _ = thread.join();
         }
@@ -214,6 +228,7 @@ struct Builder<'a> {
     clock: Clock,
     counters: &'a Arc<Counters>,
     max_calls: usize,
+    admin: Option<&'a Arc<AdminShared>>,
 }
 
 impl Builder<'_> {
@@ -252,13 +267,16 @@ impl Builder<'_> {
             Arc::clone(self.counters),
         );
         let esl = self.esl(&control, &mut threads)?;
+        if let Some(admin) = self.admin {
+            start_admin(admin, &control, esl.as_ref(), &mut threads)?;
+        }
         let controller = Control::new(ControlParts {
             inbox: control_inbox,
             own: control_bell,
             telephony: shards.iter().map(|shard| shard.telephony.clone()).collect(),
             gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
             workers: shards.iter().flat_map(|shard| shard.door.workers.clone()).collect(),
-            esl: esl.clone(),
+            esl,
             retired,
             dial,
             registry: Arc::clone(registry),
