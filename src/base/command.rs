@@ -240,6 +240,16 @@ checked!(
     }
 );
 
+impl ChannelName {
+    /// A UUID of version 4 out of 128 random bits (RFC 9562 section 5.4).
+    pub fn random(high: u64, low: u64) -> Self {
+        let (high, low) = (high & 0xffff_ffff_ffff_0fff | 0x4000, low & 0x3fff_ffff_ffff_ffff | 1 << 63);
+        let (first, second, third) = (high >> 32, high >> 16 & 0xffff, high & 0xffff);
+        let (fourth, fifth) = (low >> 48, low & 0xffff_ffff_ffff);
+        Self(format!("{first:08x}-{second:04x}-{third:04x}-{fourth:04x}-{fifth:012x}").into())
+    }
+}
+
 const fn name_set(what: &'static str) -> Set {
     Set {
         what,
@@ -470,6 +480,18 @@ mod tests {
         assert!(name("hold_music").is_allowed_by(&list));
         for other in ["Tandem_result", "hold_musi", "hold_music2", "api_hangup_hook", "xtandem_a"] {
             assert!(!name(other).is_allowed_by(&list), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_random_channel_is_a_uuid_of_version_4() {
+        for (high, low, text) in [
+            (0, 0, "00000000-0000-4000-8000-000000000000"),
+            (u64::MAX, u64::MAX, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
+            (0x0123_4567_89ab_cdef, 0x0123_4567_89ab_cdef, "01234567-89ab-4def-8123-456789abcdef"),
+        ] {
+            assert_eq!(ChannelName::random(high, low).as_str(), text);
+            assert!(ChannelName::new(text).is_ok());
         }
     }
 

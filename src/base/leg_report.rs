@@ -19,6 +19,9 @@ pub enum LegReport {
     },
     /// The first chunk of this turn was given to the caller's channel.
     Playing(Turn),
+    /// The caller cannot be hearing anything: audio was sent for file playback to a script that is there, and for
+    /// seconds nothing of it was reported as playing. Said by the telephony thread, once a call.
+    Unheard,
     /// The caller pressed a key: `0` to `9`, `A` to `D`, `*`, `#`.
     Dtmf(char),
     /// The command with this id was carried out.

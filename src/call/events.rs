@@ -29,6 +29,8 @@ pub enum Fact {
     KeyOnEventSocket(char),
     /// An answering machine was recognised.
     AnsweringMachine,
+    /// The switch hung the channel up with this cause, as the event socket says.
+    HungUp(String),
     /// The leg's socket is closed and its thread has let go of the call.
     LegGone(LegEnd),
     /// A link is connected and its setup has been sent.

@@ -86,6 +86,7 @@ pub struct Machine {
     script: bool,
     commands: Commands,
     heard: Heard,
+    hang_up_cause: Option<String>,
     events: CallEvents,
     orders: VecDeque<Order>,
 }
@@ -109,6 +110,7 @@ impl Machine {
             script: false,
             commands: Commands::default(),
             heard: Heard::default(),
+            hang_up_cause: None,
             events: CallEvents::default(),
             orders: VecDeque::new(),
         };
@@ -149,6 +151,7 @@ impl Machine {
             Fact::CommandDone(number) => self.done(number),
             Fact::CommandFailed(number, error) => self.failed(number, error),
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
+            Fact::HungUp(cause) => self.hang_up_cause = Some(cause),
             Fact::AnsweringMachine => self.answering_machine(now),
             Fact::TokensUsed(_, prompt, response) => {
                 self.events.prompt_tokens = prompt;
@@ -239,6 +242,11 @@ impl Machine {
     /// When the model was first ready, if it ever was.
     pub fn answered_at(&self) -> Option<Instant> {
         self.answered_at
+    }
+
+    /// With which cause the switch hung up, where the event socket said so.
+    pub fn hang_up_cause(&self) -> Option<&str> {
+        self.hang_up_cause.as_deref()
     }
 
     fn dial(&mut self, now: Instant) {

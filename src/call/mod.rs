@@ -5,6 +5,7 @@
 
 pub mod commands;
 pub mod events;
+pub mod expected;
 pub mod machine;
 pub mod outcome;
 pub mod registry;

@@ -12,6 +12,7 @@ mod barge_in;
 mod calls;
 mod captures;
 mod doctor;
+mod file_playback;
 mod harness;
 mod identical;
 mod lifecycle;

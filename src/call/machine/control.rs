@@ -81,7 +81,7 @@ impl Machine {
     /// The way that a command of this kind can take.
     fn way_of(&self, kind: CommandKind) -> Result<Way, CommandError> {
         let (leg, ways): (_, &[(CommandKind, Way)]) = match self.leg {
-            LegKind::ModAudioStream if self.script => return Ok(Way::InBand),
+            LegKind::ModAudioStream if self.is_scripted() => return Ok(Way::InBand),
             LegKind::ModAudioStream if self.terms.control.event_socket && self.channel().is_some() => {
                 return Ok(Way::EventSocket);
             }
@@ -106,6 +106,11 @@ impl Machine {
         }
     }
 
+    /// Whether our script is there: it said so itself, or in the URL that it made.
+    fn is_scripted(&self) -> bool {
+        self.script || self.fields.script == Some(true)
+    }
+
     fn channel(&self) -> Option<ChannelName> {
         ChannelName::new(self.fields.uuid.as_deref()?).ok()
     }
@@ -114,7 +119,7 @@ impl Machine {
     pub(super) fn reported(&mut self, now: Instant, report: LegReport) {
         match report {
             LegReport::Hello { .. } => self.script = true,
-            LegReport::Playing(_) => {}
+            LegReport::Playing(_) | LegReport::Unheard => {}
             LegReport::Dtmf(key) => self.key(now, key),
             LegReport::Done(number) => self.done(number),
             LegReport::Failed { id, why } => self.failed(id, CommandError::Refused(why)),
@@ -192,7 +197,7 @@ impl Machine {
     /// The caller pressed a key, as the leg or the event socket says. Where our script is, it reports keys, and the event
     /// socket would repeat them.
     pub(super) fn key_on_event_socket(&mut self, now: Instant, key: char) {
-        if !self.script {
+        if !self.is_scripted() {
             self.key(now, key);
         }
     }

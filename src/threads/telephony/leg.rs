@@ -11,14 +11,13 @@ use std::sync::Arc;
 use tungstenite::{Bytes, Message};
 
 use super::allowance::{AudioAllowance, TextAllowance};
-use super::wire::{Said, Wire};
+pub use super::defaults::LegDefaults;
+use super::unheard::Unheard;
+use super::wire::{Protocol, Said, Wire};
 use crate::base::command::Command;
 use crate::base::limits::LEG_SAID_MESSAGES;
-use crate::base::{
-    CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, LegReport, Mix, PlaybackFormat,
-    SampleRate, Turn,
-};
-use crate::codec::mod_audio_stream::{CallFields, Flavour, OrderNumber, UplinkDecoder};
+use crate::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegReport, SampleRate, Turn};
+use crate::codec::mod_audio_stream::{CallFields, OrderNumber, UplinkDecoder};
 use crate::sync::CallShared;
 use crate::sync::rings::TelephonyRings;
 use crate::sync::shared::add;
@@ -29,28 +28,6 @@ const STALLED_MS_MAX: u64 = 2_000;
 const MESSAGE_PART_US_MAX: u64 = 40_000;
 /// Metadata comes once or, from versions that reconnect, with each connection; later text is something else.
 const METADATA_TEXTS_MAX: u32 = 8;
-
-/// What a leg is taken to be where the switch does not say.
-#[derive(Debug, Clone, Copy)]
-pub struct LegDefaults {
-    /// Samples a second.
-    pub rate: SampleRate,
-    /// Channels.
-    pub mix: Mix,
-    /// How audio goes back.
-    pub playback: PlaybackFormat,
-    /// Milliseconds handed to the switch ahead of real time.
-    pub lead_ms: u16,
-    /// Milliseconds in a message.
-    pub chunk_ms: u16,
-}
-
-impl LegDefaults {
-    /// The downlink of a leg of which only these fields are known.
-    pub fn format(&self, fields: &CallFields) -> LegFormat {
-        LegFormat::new(fields.rate.unwrap_or(self.rate), self.lead_ms, self.chunk_ms)
-    }
-}
 
 /// What became of a message of the switch.
 #[derive(Debug, PartialEq)]
@@ -79,7 +56,11 @@ pub struct Leg {
     shared: Arc<CallShared>,
     rings: TelephonyRings,
     defaults: LegDefaults,
+    protocol: Protocol,
     wire: Wire,
+    /// Our script is in the switch.
+    script: bool,
+    unheard: Unheard,
     fields: CallFields,
     decoder: UplinkDecoder,
     rate: SampleRate,
@@ -104,7 +85,7 @@ impl Leg {
         shared: Arc<CallShared>,
         rings: TelephonyRings,
         defaults: LegDefaults,
-        flavour: Flavour,
+        protocol: Protocol,
         fields: CallFields,
         now: Instant,
     ) -> Self {
@@ -114,7 +95,10 @@ impl Leg {
             shared,
             rings,
             defaults,
-            wire: Wire::ModAudioStream { flavour, playback: fields.playback.unwrap_or(defaults.playback) },
+            wire: Wire::new(protocol, fields.playback.unwrap_or(defaults.playback)),
+            protocol,
+            script: fields.script == Some(true),
+            unheard: Unheard::default(),
             decoder: UplinkDecoder::new(fields.mix.unwrap_or(defaults.mix)),
             rate: fields.rate.unwrap_or(defaults.rate),
             chunk: Vec::new(),
@@ -169,7 +153,14 @@ impl Leg {
         }
         match self.wire.read(text) {
             Said::Nothing => Received::Done,
-            Said::Report(report) => Received::Reported(report),
+            Said::Report(report) => {
+                match report {
+                    LegReport::Hello { .. } => self.script = true,
+                    LegReport::Playing(_) => self.unheard.playing(),
+                    _ => {}
+                }
+                Received::Reported(report)
+            }
             Said::Fields(more) => self.identify(more),
         }
     }
@@ -220,6 +211,7 @@ impl Leg {
                 self.chunk.clear();
                 if self.handed_over {
                     self.handed_over = false;
+                    self.unheard.cancelled();
                     if let Some(clear) = self.wire.clear(turn) {
                         return Some(clear);
                     }
@@ -244,6 +236,9 @@ impl Leg {
 
     fn encode(&mut self) -> Message {
         self.handed_over = true;
+        if self.script && self.wire.plays_files() {
+            self.unheard.sent(self.turn);
+        }
         add(&self.shared.tally.played_samples, self.chunk.len() as u64);
         let message = self.wire.audio(&self.chunk, self.chunk_rate, self.turn);
         self.chunk.clear();
@@ -259,8 +254,13 @@ impl Leg {
         let told = SampleRate::ALL.into_iter().find(|rate| rate.samples_per_frame() * 2 * channels == bytes);
         if let Some(rate) = told {
             self.rate = rate;
-            self.shared.set_format(LegFormat::new(rate, self.defaults.lead_ms, self.defaults.chunk_ms));
+            self.shared.set_format(self.defaults.format_at(rate, self.protocol, &self.fields));
         }
+    }
+
+    /// Looks at the time, a few times a second. Returns what the switch would report if it knew.
+    pub fn look(&mut self, now: Instant) -> Option<LegReport> {
+        self.unheard.look(now).then_some(LegReport::Unheard)
     }
 
     /// Adds what became known of the call.
@@ -280,11 +280,11 @@ impl Leg {
         if mix != self.fields.mix.unwrap_or(self.defaults.mix) {
             self.decoder = UplinkDecoder::new(mix);
         }
-        if let Some(rate) = fields.rate
-            && rate != self.rate
-        {
-            self.rate = rate;
-            self.shared.set_format(self.defaults.format(&fields));
+        self.rate = fields.rate.unwrap_or(self.rate);
+        self.script |= fields.script == Some(true);
+        let downlink = self.defaults.format_at(self.rate, self.protocol, &fields);
+        if self.shared.format() != downlink {
+            self.shared.set_format(downlink);
         }
         self.fields = fields;
     }
@@ -335,30 +335,32 @@ impl Leg {
 mod tests {
     use super::*;
     use crate::base::limits::{CALLER_AHEAD_MS_MAX, CALLER_SPEED_MAX, LEG_TEXT_BURST};
+    use crate::base::{Mix, PlaybackFormat};
+    use crate::codec::mod_audio_stream::Flavour;
     use crate::sync::rings::{DspRings, call_rings};
+    use crate::threads::telephony::defaults::Pacing;
 
     const ID: CallId = CallId { slot: 0, generation: 1 };
+    const STREAM: Protocol = Protocol::WebSocket(Flavour::Unknown);
 
     fn leg() -> (Leg, DspRings) {
+        let pacing = Pacing { lead_ms: 60, chunk_ms: 20 };
+        leg_playing(SampleRate::Hz16000, PlaybackFormat::Binary, pacing)
+    }
+
+    fn leg_playing(rate: SampleRate, playback: PlaybackFormat, pacing: Pacing) -> (Leg, DspRings) {
         let defaults = LegDefaults {
-            rate: SampleRate::Hz16000,
+            rate,
             mix: Mix::Mono,
-            playback: PlaybackFormat::Binary,
-            lead_ms: 60,
-            chunk_ms: 20,
+            playback,
+            stream: pacing,
+            file: pacing,
+            chan_websocket_lead_ms: 40,
         };
-        let (rings, dsp, _) = call_rings();
-        let shared = Arc::new(CallShared::new(ID, defaults.format(&CallFields::default())));
-        let leg = Leg::new(
-            ID,
-            shared,
-            rings,
-            defaults,
-            Flavour::default(),
-            CallFields::default(),
-            Instant::from_micros(0),
-        );
-        (leg, dsp)
+        let fields = CallFields::default();
+        let shared = Arc::new(CallShared::new(ID, defaults.format(STREAM, &fields)));
+        let (rings, dsp, _gemini) = call_rings();
+        (Leg::new(ID, shared, rings, defaults, STREAM, fields, Instant::default()), dsp)
     }
 
     #[test]
@@ -421,18 +423,10 @@ mod tests {
         assert_eq!(received, Received::Reported(LegReport::Dtmf('5')));
     }
 
-    fn leg_playing(playback: PlaybackFormat, chunk_ms: u16) -> (Leg, DspRings) {
-        let defaults =
-            LegDefaults { rate: SampleRate::Hz8000, mix: Mix::Mono, playback, lead_ms: 200, chunk_ms };
-        let (id, fields) = (CallId { slot: 0, generation: 1 }, CallFields::default());
-        let shared = Arc::new(CallShared::new(id, defaults.format(&fields)));
-        let (rings, dsp, _gemini) = call_rings();
-        (Leg::new(id, shared, rings, defaults, Flavour::Unknown, fields, Instant::default()), dsp)
-    }
-
     #[test]
     fn a_rate_that_changes_within_a_chunk_begins_another_message() {
-        let (mut leg, mut dsp) = leg_playing(PlaybackFormat::Json, 40);
+        let (mut leg, mut dsp) =
+            leg_playing(SampleRate::Hz8000, PlaybackFormat::Json, Pacing { lead_ms: 200, chunk_ms: 40 });
         for (rate, kind) in
             [(SampleRate::Hz8000, FrameKind::AudioContinued), (SampleRate::Hz16000, FrameKind::Audio)]
         {
@@ -445,5 +439,43 @@ mod tests {
             assert!(message.contains(&format!(r#""sampleRate":{rate},"#)), "{message}");
         }
         assert_eq!(leg.next_message(), None);
+    }
+
+    #[test]
+    fn file_playback_counts_the_chunks_of_a_turn_and_clears_with_the_new_turn() {
+        let (mut leg, mut dsp) =
+            leg_playing(SampleRate::Hz8000, PlaybackFormat::File, Pacing { lead_ms: 200, chunk_ms: 20 });
+        let shared = Arc::clone(&leg.shared);
+        let mut say = |leg: &mut Leg| {
+            dsp.caller_out.put(Frame::audio(shared.turn(), SampleRate::Hz8000, &[1; 160]));
+            leg.next_message().expect("a message").into_text().expect("JSON")
+        };
+        for expected in [r#""turn":1,"chunk":1,"#, r#""turn":1,"chunk":2,"#] {
+            let message = say(&mut leg);
+            assert!(message.contains(expected), "{message}");
+        }
+        leg.shared.cancel_turn();
+        assert_eq!(say(&mut leg).as_str(), r#"{"type":"clearAudio","turn":2}"#);
+        let message = leg.next_message().expect("a message").into_text().expect("JSON");
+        assert!(message.contains(r#""turn":2,"chunk":1,"#), "{message}");
+    }
+
+    #[test]
+    fn a_script_that_plays_nothing_is_noticed_and_one_that_reports_is_not() {
+        let (mut leg, mut dsp) =
+            leg_playing(SampleRate::Hz8000, PlaybackFormat::File, Pacing { lead_ms: 200, chunk_ms: 20 });
+        let mut hear_nothing = |leg: &mut Leg, from_ms: u64, report: &str| {
+            let turn = leg.shared.cancel_turn();
+            dsp.caller_out.put(Frame::audio(turn, SampleRate::Hz8000, &[1; 160]));
+            while leg.next_message().is_some() {}
+            leg.receive_text(report, Instant::default());
+            let looks = (from_ms..from_ms + 10_000).step_by(250);
+            looks.filter(|ms| leg.look(Instant::from_micros(ms * 1000)).is_some()).count()
+        };
+        assert_eq!(hear_nothing(&mut leg, 0, r#"{"type":"tandem","event":"hello","version":1}"#), 0);
+        let playing = r#"{"type":"tandem","event":"playing","turn":3}"#;
+        assert_eq!(hear_nothing(&mut leg, 20_000, playing), 0, "it acknowledges");
+        assert_eq!(hear_nothing(&mut leg, 40_000, "{}"), 1, "said once");
+        assert_eq!(hear_nothing(&mut leg, 60_000, "{}"), 0, "said once");
     }
 }

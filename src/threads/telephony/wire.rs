@@ -13,6 +13,13 @@ use crate::base::command::Command;
 use crate::base::{LegReport, PlaybackFormat, SampleRate, Turn};
 use crate::codec::mod_audio_stream::{CallFields, Flavour, LegText, OrderNumber, orders, playback};
 
+/// What is on the line, as its first bytes and its upgrade request tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// A WebSocket of this module.
+    WebSocket(Flavour),
+}
+
 /// What a text of the switch says.
 #[derive(Debug, PartialEq)]
 pub enum Said {
@@ -41,10 +48,20 @@ pub enum Wire {
         flavour: Flavour,
         /// How audio goes back.
         playback: PlaybackFormat,
+        /// Messages of the turn so far, in file playback.
+        chunk: u32,
+        /// The turn that they belong to.
+        chunk_turn: Turn,
     },
 }
 
 impl Wire {
+    /// The format of a leg that plays as `playback` says, where it has a choice.
+    pub fn new(protocol: Protocol, playback: PlaybackFormat) -> Self {
+        let Protocol::WebSocket(flavour) = protocol;
+        Self::ModAudioStream { flavour, playback, chunk: 0, chunk_turn: 0 }
+    }
+
     /// The message with audio of `turn`: mono `samples` at `rate`.
     pub fn audio(&mut self, samples: &[i16], rate: SampleRate, turn: Turn) -> Message {
         match self {
@@ -53,17 +70,25 @@ impl Wire {
                 playback::write_binary(&mut bytes, samples);
                 Message::binary(bytes)
             }
-            Self::ModAudioStream { playback: PlaybackFormat::Json, .. } => {
+            Self::ModAudioStream { playback, chunk, chunk_turn, .. } => {
+                let number = (*playback == PlaybackFormat::File).then(|| {
+                    *chunk = if *chunk_turn == turn { chunk.wrapping_add(1) } else { 1 };
+                    *chunk_turn = turn;
+                    *chunk
+                });
                 let mut json = Vec::new();
-                playback::write_stream_audio(&mut json, samples, rate, turn);
+                playback::write_stream_audio(&mut json, samples, rate, turn, number);
                 Message::text(String::from_utf8(json).unwrap_or_default())
             }
         }
     }
 
     /// The message that takes back what was handed over of older turns than `turn`, where the switch can.
-    pub fn clear(&mut self, _turn: Turn) -> Option<Message> {
+    pub fn clear(&mut self, turn: Turn) -> Option<Message> {
         match self {
+            Self::ModAudioStream { playback: PlaybackFormat::File, .. } => {
+                Some(Message::text(playback::clear_files(turn)))
+            }
             Self::ModAudioStream { flavour, .. } => Some(Message::text(playback::clear_message(*flavour))),
         }
     }
@@ -87,6 +112,11 @@ impl Wire {
                 LegText::Mark { .. } | LegText::Other => Said::Nothing,
             },
         }
+    }
+
+    /// Whether a script gets the audio as files, and is to report that it plays them.
+    pub fn plays_files(&self) -> bool {
+        matches!(self, Self::ModAudioStream { playback: PlaybackFormat::File, .. })
     }
 
     /// Takes over what became known of the call.
