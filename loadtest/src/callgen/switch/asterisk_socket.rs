@@ -122,10 +122,12 @@ mod tests {
     use super::*;
     use crate::callgen::leg::Leg;
 
-    fn give(bench: &mut Bench, ms: u64, bytes: &[u8]) {
-        bench.play(ms);
+    /// Gives what was heard before.
+    fn give(bench: &mut Bench, ms: u64, bytes: &[u8]) -> Vec<(u64, i16)> {
+        let heard = bench.play(ms);
         let Switch::AsteriskSocket(socket) = &mut bench.switch else { panic!("another leg") };
         socket.bytes(ms * MS, bytes, &mut bench.ear, &mut bench.said);
+        heard
     }
 
     fn frame(value: i16) -> Vec<u8> {
@@ -150,10 +152,10 @@ mod tests {
         let stream = [frame(1), frame(2), frame(3)].concat();
         for chunk in [1, 2, 3, 322, 323, 324, 2000] {
             let mut bench = Bench::new(Leg::AudioSocket);
-            for bytes in stream.chunks(chunk) {
-                give(&mut bench, 5, bytes);
-            }
-            assert_eq!(bench.play(6), [(5, 1), (25, 2), (45, 3)], "chunks of {chunk}");
+            let mut heard: Vec<_> =
+                stream.chunks(chunk).flat_map(|bytes| give(&mut bench, 5, bytes)).collect();
+            heard.extend(bench.play(6));
+            assert_eq!(heard, [(5, 1), (25, 2), (45, 3)], "chunks of {chunk}");
             assert_eq!((bench.said.error.take(), bench.said.audio.len()), (None, 480));
         }
     }

@@ -192,12 +192,12 @@ mod tests {
         for k in 0..3 {
             bench.text(1000, &chunk(1, k, 1));
         }
-        bench.play(1100);
-        bench.text(1101, r#"{"type":"clearAudio","turn":2}"#);
+        let mut heard = bench.play(1100);
+        heard.extend(bench.text(1101, r#"{"type":"clearAudio","turn":2}"#));
         assert!(bench.said.is_cleared);
         bench.text(1101, &chunk(1, 3, 1));
         bench.text(1102, &chunk(2, 0, 2));
-        let heard = bench.play(2000);
+        heard.extend(bench.play(2000));
         let last_old = heard.iter().filter(|(_, value)| *value == 1).map(|(at, _)| *at).max();
         assert!(last_old.is_some_and(|at| at <= 1101 + 17), "{heard:?}");
         assert_eq!(heard.iter().filter(|(_, value)| *value == 2).count(), 5);
