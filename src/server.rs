@@ -32,6 +32,7 @@ use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
+use crate::threads::telephony::defaults::Pacing;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use prerequisites::{cannot_listen, check_file_limit, gemini_target, setup_message};
@@ -365,12 +366,15 @@ impl Builder<'_> {
     }
 
     fn leg_defaults(&self) -> LegDefaults {
+        let playback = &self.config.playback;
+        let pacing = |lead_ms, chunk_ms| Pacing { lead_ms: lead_ms as u16, chunk_ms: chunk_ms as u16 };
         LegDefaults {
             rate: self.config.leg.rate,
             mix: self.config.leg.mix,
             playback: self.config.leg.playback,
-            lead_ms: self.config.playback.lead_ms as u16,
-            chunk_ms: self.config.playback.chunk_ms as u16,
+            stream: pacing(playback.lead_ms, playback.chunk_ms),
+            file: pacing(playback.file_lead_ms, playback.file_chunk_ms),
+            chan_websocket_lead_ms: playback.chan_websocket_lead_ms as u16,
         }
     }
 

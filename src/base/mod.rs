@@ -7,6 +7,7 @@ pub mod id;
 pub mod instant;
 pub mod leg_format;
 pub mod leg_options;
+pub mod leg_report;
 pub mod limits;
 pub mod units;
 
@@ -15,4 +16,5 @@ pub use id::{CallId, LinkNumber};
 pub use instant::Instant;
 pub use leg_format::LegFormat;
 pub use leg_options::{Mix, PlaybackFormat};
+pub use leg_report::LegReport;
 pub use units::SampleRate;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::base::LinkNumber;
+use crate::base::{LegReport, LinkNumber};
 use crate::call::Outcome;
 use crate::codec::gemini::close::LinkEnd;
 use crate::codec::mod_audio_stream::{CallFields, LegClose};
@@ -15,6 +15,8 @@ use crate::codec::mod_audio_stream::{CallFields, LegClose};
 pub enum Fact {
     /// More became known of who is calling: metadata arrived.
     Identified(Box<CallFields>),
+    /// The switch, or our script in it, reports something.
+    Reported(LegReport),
     /// The leg's socket is closed and its thread has let go of the call.
     LegGone(LegEnd),
     /// A link is connected and its setup has been sent.

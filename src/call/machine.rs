@@ -120,7 +120,7 @@ impl Machine {
             }
             Fact::TurnStarted(_) => self.events.turns += 1,
             Fact::Interrupted(_) => self.events.interruptions += 1,
-            Fact::TurnComplete(_) | Fact::GoAway(..) => {}
+            Fact::TurnComplete(_) | Fact::GoAway(..) | Fact::Reported(_) => {}
             Fact::TokensUsed(_, prompt, response) => {
                 self.events.prompt_tokens = prompt;
                 self.events.response_tokens = response;

@@ -160,9 +160,12 @@ pub static KEYS: &[Key] = &[
     Key::new(
         "leg.playback",
         r#""binary""#,
-        Kind::Choice { choices: &["binary", "json"], set: |c, i| c.leg.playback = PlaybackFormat::ALL[i] },
-        "How speech is handed to the switch: binary is raw s16le frames, json is streamAudio messages for the \
-         full-duplex 1.0.3 build.",
+        Kind::Choice {
+            choices: &["binary", "json", "file"],
+            set: |c, i| c.leg.playback = PlaybackFormat::ALL[i],
+        },
+        "How speech is handed to mod_audio_stream: binary is raw s16le frames, json is streamAudio messages for the \
+         full-duplex 1.0.3 build, file is for the open build, which plays nothing itself: tandem_events.lua does.",
     ),
     Key::new(
         "leg.silent_after_ms",
@@ -188,6 +191,26 @@ pub static KEYS: &[Key] = &[
         "20",
         stepped(20, 100, 20, |c, v| c.playback.chunk_ms = v as u32),
         "Audio in one message to the switch.",
+    ),
+    Key::new(
+        "playback.file_lead_ms",
+        "200",
+        integer(0, 400, |c, v| c.playback.file_lead_ms = v as u32),
+        "The same lead for file playback: two chunks, one that plays and one that waits. At a barge-in the script \
+         takes back both.",
+    ),
+    Key::new(
+        "playback.file_chunk_ms",
+        "100",
+        stepped(20, 200, 20, |c, v| c.playback.file_chunk_ms = v as u32),
+        "Audio in one file.",
+    ),
+    Key::new(
+        "playback.chan_websocket_lead_ms",
+        "40",
+        integer(0, 200, |c, v| c.playback.chan_websocket_lead_ms = v as u32),
+        "The lead for Asterisk's chan_websocket, which queues and re-times what it gets. AudioSocket gets none: \
+         Asterisk sends on at once what comes there.",
     ),
     Key::new(
         "uplink.chunk_ms",

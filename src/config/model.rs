@@ -103,6 +103,12 @@ pub struct PlaybackConfig {
     pub lead_ms: u32,
     /// Audio in one message to the switch, in milliseconds.
     pub chunk_ms: u32,
+    /// The lead of file playback, in milliseconds.
+    pub file_lead_ms: u32,
+    /// Audio in one file, in milliseconds.
+    pub file_chunk_ms: u32,
+    /// The lead of chan_websocket, in milliseconds.
+    pub chan_websocket_lead_ms: u32,
 }
 
 /// Section `[uplink]`.
@@ -215,7 +221,13 @@ impl Config {
                 silent_after: Duration::ZERO,
                 max_call: Duration::ZERO,
             },
-            playback: PlaybackConfig { lead_ms: 0, chunk_ms: 0 },
+            playback: PlaybackConfig {
+                lead_ms: 0,
+                chunk_ms: 0,
+                file_lead_ms: 0,
+                file_chunk_ms: 0,
+                chan_websocket_lead_ms: 0,
+            },
             uplink: UplinkConfig { chunk_ms: 0, stream_end_after: None },
             limits: LimitsConfig {
                 model_speech: Duration::ZERO,

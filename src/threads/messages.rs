@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, Part};
-use crate::codec::mod_audio_stream::{CallFields, Flavour, LegClose};
+use crate::codec::mod_audio_stream::{CallFields, LegClose};
 use crate::net::dial::Target;
 use crate::net::stream::Stream;
 use crate::net::websocket::Connection;
 use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
+use crate::threads::telephony::wire::Protocol;
 
 /// A leg whose upgrade is answered.
 pub struct NewLeg {
@@ -29,8 +30,8 @@ pub struct NewLeg {
     pub behind_upgrade: Vec<u8>,
     /// What URL and headers said.
     pub fields: CallFields,
-    /// Which module is on the line.
-    pub flavour: Flavour,
+    /// What is on the line.
+    pub protocol: Protocol,
 }
 
 /// What the telephony thread is told.

@@ -11,6 +11,7 @@
 mod barge_in;
 mod calls;
 mod captures;
+mod file_playback;
 mod harness;
 mod identical;
 mod lifecycle;

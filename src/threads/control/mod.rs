@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use log::{debug, info, warn};
 
-use crate::base::{CallId, Instant, LegFormat};
+use crate::base::{CallId, Instant, LegFormat, LegReport};
 use crate::call::machine::CallTerms;
 use crate::call::{Fact, Machine, Order, Outcome, Part, Registry};
 use crate::net::dial::Target;
@@ -137,16 +137,28 @@ impl Control {
     fn tell(&mut self, now: Instant, id: CallId, fact: Fact) {
         let Some(call) = self.call(id) else { return };
         let first_turn = matches!(fact, Fact::TurnStarted(_)) && call.machine.events().turns == 0;
+        let unheard = fact == Fact::Reported(LegReport::Unheard);
         let offered_at = call.machine.offered_at();
         match &fact {
             Fact::Identified(fields) => debug!("call {id}: {fields}"),
             Fact::GoAway(_, left) => info!("call {id}: Gemini will end the link in {left:?}"),
+            Fact::Reported(LegReport::Unheard) => {
+                warn!(
+                    "call {id}: {} cannot be hearing anything: file playback was sent audio and the script in the switch \
+                     reports nothing as playing; is tandem_events.lua started (startup-script in lua.conf.xml) and \
+                     FreeSWITCH's temp_dir writable?",
+                    call.machine.fields()
+                );
+            }
             Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
             _ => {}
         }
         call.machine.tell(now, fact);
         if first_turn {
             self.parts.counters.first_audio.observe(now.since(offered_at));
+        }
+        if unheard {
+            self.parts.counters.leg_unheard.increment();
         }
         self.carry_out(now, id);
     }

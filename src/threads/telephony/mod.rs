@@ -4,7 +4,11 @@
 //! Never blocks but in its poll; per frame it takes no lock and logs nothing.
 //! Invariant: what a leg does, floods, stalls or breaks included, costs the other legs at most its share of one pass.
 
+mod allowance;
+pub mod defaults;
 pub mod leg;
+mod unheard;
+pub mod wire;
 
 use std::io;
 use std::sync::Arc;
@@ -184,7 +188,7 @@ impl Telephony {
         let config = websocket::limits(LEG_READ_BYTES, LEG_MESSAGE_BYTES);
         let defaults = self.parts.settings.defaults;
         let socket = Socket {
-            leg: Leg::new(new.id, new.shared, new.rings, defaults, new.flavour, new.fields, now),
+            leg: Leg::new(new.id, new.shared, new.rings, defaults, new.protocol, new.fields, now),
             connection: Connection::server(new.stream, new.behind_upgrade, config),
             heard_at: now,
             pinged: false,
@@ -265,6 +269,10 @@ impl Telephony {
                     let id = socket.leg.id();
                     self.parts.control.send(ControlInput::Fact(id, Fact::Identified(fields)));
                 }
+                Received::Reported(report) => {
+                    let id = socket.leg.id();
+                    self.parts.control.send(ControlInput::Fact(id, Fact::Reported(report)));
+                }
                 Received::Flood if socket.closing.is_none() => {
                     counters.leg_text_floods.increment();
                     let end = LegEnd::Protocol("a flood of texts or pings".into());
@@ -286,7 +294,13 @@ impl Telephony {
                     let end = end.clone();
                     self.give_up(slot, end);
                 }
-            } else if now.since_ms(socket.heard_at) >= silent_after_ms {
+                continue;
+            }
+            if let Some(report) = socket.leg.look(now) {
+                let id = socket.leg.id();
+                self.parts.control.send(ControlInput::Fact(id, Fact::Reported(report)));
+            }
+            if now.since_ms(socket.heard_at) >= silent_after_ms {
                 if socket.pinged {
                     self.parts.counters.leg_timeouts.increment();
                     self.give_up(slot, LegEnd::Silent);
