@@ -78,10 +78,10 @@ impl Script {
             }
             ServerText::StreamAudio { turn, chunk, .. } => {
                 let turn = turn.unwrap_or(0);
-                if let (Some(chunk), Some((_, last))) =
-                    (chunk, self.last_chunk.filter(|(last_turn, _)| *last_turn == turn))
-                    && chunk != last + 1
-                {
+                // Counted from 1 in each turn.
+                let last =
+                    self.last_chunk.filter(|(of_turn, _)| *of_turn == turn).map_or(0, |(_, last)| last);
+                if chunk.is_some_and(|chunk| chunk != last + 1) {
                     said.fail("a chunk was lost or came twice: its number is not the next");
                 }
                 self.last_chunk = chunk.map(|chunk| (turn, chunk));
@@ -175,7 +175,7 @@ mod tests {
         let mut heard = Vec::new();
         for k in 0..20u64 {
             // The first two at once, then one each 100 ms.
-            heard.extend(bench.text(1000 + 100 * k.saturating_sub(1), &chunk(7, k, 1 + k as i16)));
+            heard.extend(bench.text(1000 + 100 * k.saturating_sub(1), &chunk(7, 1 + k, 1 + k as i16)));
         }
         heard.extend(bench.play(4000));
         assert_eq!((heard.len(), bench.ear.underruns, bench.said.error.take()), (100, 0, None));
@@ -189,14 +189,14 @@ mod tests {
     #[test]
     fn a_clear_breaks_what_plays_and_nothing_old_is_heard_after() {
         let mut bench = bench();
-        for k in 0..3 {
+        for k in 1..4 {
             bench.text(1000, &chunk(1, k, 1));
         }
         let mut heard = bench.play(1100);
         heard.extend(bench.text(1101, r#"{"type":"clearAudio","turn":2}"#));
         assert!(bench.said.is_cleared);
-        bench.text(1101, &chunk(1, 3, 1));
-        bench.text(1102, &chunk(2, 0, 2));
+        bench.text(1101, &chunk(1, 4, 1));
+        bench.text(1102, &chunk(2, 1, 2));
         heard.extend(bench.play(2000));
         let last_old = heard.iter().filter(|(_, value)| *value == 1).map(|(at, _)| *at).max();
         assert!(last_old.is_some_and(|at| at <= 1101 + 17), "{heard:?}");
@@ -208,9 +208,9 @@ mod tests {
     #[test]
     fn a_chunk_that_comes_too_late_costs_a_new_start() {
         let mut bench = bench();
-        bench.text(1000, &chunk(1, 0, 1));
+        bench.text(1000, &chunk(1, 1, 1));
         bench.play(1200);
-        bench.text(1205, &chunk(1, 1, 2));
+        bench.text(1205, &chunk(1, 2, 2));
         let heard = bench.play(2000);
         assert!(heard[0].0 >= 1205 + 22 && bench.ear.underruns == 1, "{heard:?}");
     }
@@ -218,13 +218,13 @@ mod tests {
     #[test]
     fn a_lost_chunk_and_a_wrong_rate_fail_the_call() {
         let mut bench = bench();
-        bench.text(1000, &chunk(1, 0, 1));
-        bench.text(1100, &chunk(1, 1, 1));
-        bench.text(1150, &chunk(2, 0, 1));
+        bench.text(1000, &chunk(1, 1, 1));
+        bench.text(1100, &chunk(1, 2, 1));
+        bench.text(1150, &chunk(2, 1, 1));
         assert_eq!(bench.said.error, None);
-        bench.text(1200, &chunk(2, 2, 1));
+        bench.text(1200, &chunk(2, 3, 1));
         assert!(bench.said.error.take().is_some_and(|why| why.contains("chunk")));
-        bench.text(1300, &chunk(3, 0, 1).replace("8000", "16000"));
+        bench.text(1300, &chunk(3, 1, 1).replace("8000", "16000"));
         assert!(bench.said.error.take().is_some_and(|why| why.contains("rate")));
         bench.binary(1400, 160, 1);
         assert!(bench.said.error.take().is_some_and(|why| why.contains("file")));
