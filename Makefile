@@ -5,7 +5,7 @@ RELEASE := target/release
 VENV := target/venv
 SDK_NODE := target/sdk-node
 
-.PHONY: help demo run test check bench density figures sdk doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test check bench density legs figures sdk doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -55,6 +55,10 @@ bench: prerequisites-build ## codecs, resamplers, rings, one call's frame: ratio
 density: prerequisites-build ## CPU against the null relay, memory of an idle call, latency: target/density.json
 	@$(CARGO) build --release --locked --package tandem --bins --package tandem-loadtest
 	@$(RELEASE)/density
+
+legs: prerequisites-build ## every leg and playback: round trip, jitter, underruns, barge-in at the ear: target/legs.json
+	@$(CARGO) build --release --locked --package tandem --bins --package tandem-loadtest
+	@$(RELEASE)/legs
 
 figures: prerequisites-build ## the resampler's audio figures: target/resampler.json and the picture in docs
 	$(CARGO) run --release --locked --example resampler_figures

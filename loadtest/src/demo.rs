@@ -11,20 +11,29 @@ use std::thread;
 use serde::Serialize;
 use tandem::base::SampleRate;
 
-use crate::callgen::{self, Audio, Expect, Options, Playback, Report, RunError};
+use crate::callgen::{self, Audio, Expect, Leg, Options, Playback, Report, RunError};
 use crate::processes::{StartError, start_sim, start_tandem};
 
 /// How long each caller talks: two or three questions with their answers.
 const SECONDS: f64 = 20.0;
 
-/// What is shown: name, calls, rate, playback, whether the callers interrupt.
-const SCENES: [(&str, u32, SampleRate, Playback, bool); 5] = [
-    ("8 kHz, binary", 3, SampleRate::Hz8000, Playback::Binary, false),
-    ("16 kHz, binary", 3, SampleRate::Hz16000, Playback::Binary, false),
-    ("8 kHz, json", 2, SampleRate::Hz8000, Playback::Json, false),
-    ("16 kHz, json", 2, SampleRate::Hz16000, Playback::Json, false),
-    ("16 kHz, barge-in", 2, SampleRate::Hz16000, Playback::Binary, true),
+/// What is shown: name, calls, rate, leg, whether the callers interrupt.
+const SCENES: [(&str, u32, SampleRate, Leg, bool); 9] = [
+    ("8 kHz, binary", 3, SampleRate::Hz8000, Leg::ModAudioStream(Playback::Binary), false),
+    ("16 kHz, binary", 3, SampleRate::Hz16000, Leg::ModAudioStream(Playback::Binary), false),
+    ("8 kHz, json", 2, SampleRate::Hz8000, Leg::ModAudioStream(Playback::Json), false),
+    ("16 kHz, json", 2, SampleRate::Hz16000, Leg::ModAudioStream(Playback::Json), false),
+    ("8 kHz, file", 1, SampleRate::Hz8000, Leg::ModAudioStream(Playback::File), false),
+    ("mod_audio_fork", 1, SampleRate::Hz16000, Leg::AudioFork, false),
+    ("AudioSocket", 1, SampleRate::Hz8000, Leg::AudioSocket, false),
+    ("chan_websocket", 1, SampleRate::Hz16000, Leg::ChanWebSocket, false),
+    ("16 kHz, barge-in", 2, SampleRate::Hz16000, Leg::ModAudioStream(Playback::Binary), true),
 ];
+
+/// How many callers there are.
+pub fn callers() -> u32 {
+    SCENES.iter().map(|(_, calls, ..)| calls).sum()
+}
 
 /// One line of the table.
 #[derive(Debug, Serialize)]
@@ -33,7 +42,9 @@ pub struct Scene {
     pub name: &'static str,
     /// Samples a second of the leg.
     pub rate_hz: u32,
-    /// `binary` or `json`.
+    /// The leg's name.
+    pub leg: &'static str,
+    /// `binary`, `json` or `file`.
     pub playback: &'static str,
     /// Calls made.
     pub calls: u32,
@@ -96,7 +107,7 @@ pub fn run(tandem: &Path, gemini_sim: &Path, logs: &Path) -> Result<Demo, Error>
     let (_tandem, url) = start_tandem(tandem, &sim, &[], &logs.join("tandem.log")).map_err(Error::Start)?;
     let runs: Vec<_> = SCENES
         .into_iter()
-        .map(|(_, calls, rate, playback, barge_in)| {
+        .map(|(_, calls, rate, leg, barge_in)| {
             let options = Options {
                 url: url.clone(),
                 calls,
@@ -104,7 +115,7 @@ pub fn run(tandem: &Path, gemini_sim: &Path, logs: &Path) -> Result<Demo, Error>
                 rate,
                 audio: Audio::Speech,
                 expect: Expect::Parrot,
-                playback,
+                legs: vec![leg],
                 barge_in,
                 ..Options::default()
             };
@@ -112,14 +123,15 @@ pub fn run(tandem: &Path, gemini_sim: &Path, logs: &Path) -> Result<Demo, Error>
         })
         .collect();
     let mut demo = Demo { scenes: Vec::new(), reports: Vec::new() };
-    for (run, (name, calls, rate, playback, _)) in runs.into_iter().zip(SCENES) {
+    for (run, (name, calls, rate, leg, _)) in runs.into_iter().zip(SCENES) {
         let panicked =
             |_| Err(RunError::Io { doing: "running calls", source: std::io::Error::other("panicked") });
         let report = run.join().unwrap_or_else(panicked).map_err(Error::Run)?;
         demo.scenes.push(Scene {
             name,
             rate_hz: rate.hz(),
-            playback: playback.name(),
+            leg: leg.name(),
+            playback: leg.playback().name(),
             calls,
             calls_good: report.calls_good,
             answers: report.answers,

@@ -1,7 +1,7 @@
 //! The processes that a measurement or a demonstration starts: the relay, the simulator, the null relay. Each has its
 //! output in a file, is watched for the line with its address, and is ended.
 //!
-//! Runs in: the `density` and `demo` binaries. Owns the processes. Never leaves it behind: dropping ends it.
+//! Runs in: the `density`, `demo` and `legs` binaries. Owns the processes. Never leaves it behind: dropping ends it.
 //! Invariant: the file holds everything that the process said.
 
 use std::fs::File;

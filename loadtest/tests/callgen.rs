@@ -3,6 +3,8 @@
 //! Runs in: test threads, loopback only. Each run is bounded by the generator's own time limits.
 
 mod callgen_support;
+#[path = "callgen/legs.rs"]
+mod legs;
 
 use std::io::{Read, Write};
 use std::sync::mpsc;

@@ -1,4 +1,4 @@
-//! `callgen`: places calls as mod_audio_stream does, and reports what the callers heard.
+//! `callgen`: places calls as FreeSWITCH and Asterisk do, and reports what the callers heard.
 //!
 //! Runs in: its own process; the main thread reads arguments, shows progress and writes reports.
 //! Invariant: exit status 0 only if all calls were good; 1 some failed, 2 wrong usage, 3 a void run.
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 use tandem::base::SampleRate;
 use tandem_loadtest::callgen::{
-    Audio, Expect, Mix, Options, Playback, Progress, Report, RunError, args, html, run_observed, table,
+    Audio, Expect, Leg, Mix, Options, Playback, Progress, Report, RunError, args, html, run_observed, table,
 };
 
-/// Place telephone calls as FreeSWITCH's mod_audio_stream makes them, and measure what the callers hear.
+/// Place telephone calls as FreeSWITCH and Asterisk make them, and measure what the callers hear.
 #[derive(FromArgs)]
 struct Args {
     /// where the calls go: ws://HOST:PORT/PATH?QUERY; {uuid} and {n} stand for the call's
@@ -37,7 +37,11 @@ struct Args {
     /// what they expect: echo, parrot or answer (echo; parrot if --audio is given)
     #[argh(option, from_str_fn(expect))]
     expect: Option<Expect>,
-    /// how audio is to come: binary or json (binary)
+    /// the calls' legs, in turns: mod_audio_stream[:PLAYBACK], audio_fork, audiosocket, chan_websocket, with commas
+    /// between several (mod_audio_stream)
+    #[argh(option)]
+    leg: Option<String>,
+    /// how audio is to come with mod_audio_stream: binary, json or file (binary)
     #[argh(option, default = "Playback::Binary", from_str_fn(playback))]
     playback: Playback,
     /// what is sent: mono or stereo (mono)
@@ -96,11 +100,7 @@ fn expect(text: &str) -> Result<Expect, String> {
 }
 
 fn playback(text: &str) -> Result<Playback, String> {
-    match text {
-        "binary" => Ok(Playback::Binary),
-        "json" => Ok(Playback::Json),
-        _ => Err(format!("{text:?} is neither binary nor json")),
-    }
+    Playback::parse(text)
 }
 
 fn mix(text: &str) -> Result<Mix, String> {
@@ -142,6 +142,7 @@ impl Args {
             audio,
             expect,
             playback: self.playback,
+            legs: self.leg.as_deref().map_or(Ok(Vec::new()), |text| Leg::list(text, self.playback))?,
             mix: self.mix,
             ramp_per_s: self.ramp,
             barge_in: self.barge_in,

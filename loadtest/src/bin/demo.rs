@@ -38,7 +38,8 @@ fn show(folder: &std::path::Path) -> Result<bool, String> {
     let logs = folder.join("demo-logs");
     std::fs::create_dir_all(&logs).map_err(|e| format!("cannot make {}: {e}", logs.display()))?;
     println!(
-        "12 callers ask, the simulated model repeats what it heard; two of them interrupt it. 20 seconds …"
+        "{} callers ask, the simulated model repeats what it heard; two of them interrupt it. 20 seconds …",
+        demo::callers()
     );
     let demo = demo::run(&beside("tandem"), &beside("gemini-sim"), &logs).map_err(|e| e.to_string())?;
     print!("\n{}\n", demo.table());

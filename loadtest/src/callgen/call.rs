@@ -1,28 +1,29 @@
-//! One call's connection: TCP, upgrade, metadata, audio every 20 ms, pings answered, a closing handshake.
+//! One call's connection: TCP, upgrade, first texts, audio every 20 ms, pings answered, a goodbye.
 //!
 //! Runs in: a callgen worker. Owns the call's socket and its protocol state; what is said and heard belongs to
-//! [`super::caller`]. Never blocks, never reconnects (libwsc does not). Invariant: a call ends once, good or with
+//! [`super::caller`], what messages mean to [`super::switch`]. Never blocks, never reconnects (libwsc does not). Invariant: a call ends once, good or with
 //! one reason.
 
 mod incoming;
+mod outgoing;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::caller::{Caller, Mind, Tick};
+use super::caller::{Caller, Mind};
 use super::clock::{Random, now_ns};
-use super::ear::TICK_NS;
-use super::floor_leg::{self, FloorReader, Head};
-use super::frame::{FrameReader, Opcode, append_frame};
+use super::ear::{Ear, TICK_NS};
+use super::floor_leg::FloorReader;
+use super::frame::{FrameReader, Opcode};
 use super::handshake::{self, Answer};
+use super::leg::Leg;
 use super::socket::{Got, Socket};
-use super::totals::{Progress, Totals, record};
+use super::switch::{Said, Switch};
+use super::totals::{Progress, Totals};
 use super::worker::Plan;
 
 /// Connect, TLS and 101 must be through in one second, or the module gives up (libwsc WebSocketClient.h).
@@ -31,8 +32,6 @@ const CONNECT_NS: u64 = 1_000_000_000;
 const CLOSE_NS: u64 = 1_000_000_000;
 /// First audio leaves at least so long after the 101; measured 15 to 45 ms.
 const FIRST_AUDIO_NS: u64 = 15_000_000;
-/// What the module says at the end.
-const CLOSE_REASON: &[u8] = b"Normal closure";
 
 /// What the calls of a worker share.
 pub(super) struct Context {
@@ -46,7 +45,7 @@ pub(super) struct Context {
     pub(super) pcm: Vec<i16>,
     pub(super) payload: Vec<u8>,
     pub(super) wire: Vec<u8>,
-    pub(super) decoded: Vec<u8>,
+    pub(super) said: Said,
 }
 
 enum State {
@@ -66,6 +65,9 @@ enum State {
 /// One call.
 pub(super) struct Call {
     index: usize,
+    /// Place of its leg in the plan.
+    line: usize,
+    leg: Leg,
     token: Token,
     state: State,
     socket: Option<Socket>,
@@ -74,7 +76,9 @@ pub(super) struct Call {
     uuid: String,
     begun_ns: u64,
     phase_ns: u64,
-    /// When [`Self::wake`] is wanted next.
+    /// When the state wants to go on: the next frame, or a deadline.
+    tick_ns: u64,
+    /// When [`Self::wake`] is wanted next: then, or when the switch has something to do.
     pub(super) wake_at_ns: u64,
     floor_reader: FloorReader,
     pub(super) caller: Option<Caller>,
@@ -85,10 +89,19 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Call number `index`, to begin at `start_ns` and to send at multiples of 20 ms plus `phase_ns`.
-    pub(super) fn new(index: usize, token: Token, start_ns: u64, phase_ns: u64) -> Self {
+    /// Call number `index` on `leg` (in the plan at `line`), to begin at `start_ns` and to send at multiples of 20 ms
+    /// plus `phase_ns`.
+    pub(super) fn new(
+        index: usize,
+        (line, leg): (usize, Leg),
+        token: Token,
+        start_ns: u64,
+        phase_ns: u64,
+    ) -> Self {
         Self {
             index,
+            line,
+            leg,
             token,
             state: State::Waiting,
             socket: None,
@@ -97,6 +110,7 @@ impl Call {
             uuid: String::new(),
             begun_ns: 0,
             phase_ns,
+            tick_ns: start_ns,
             wake_at_ns: start_ns,
             floor_reader: FloorReader::default(),
             caller: None,
@@ -110,6 +124,11 @@ impl Call {
     /// Number within the run.
     pub(super) fn index(&self) -> usize {
         self.index
+    }
+
+    /// Place of its leg in the plan.
+    pub(super) fn line(&self) -> usize {
+        self.line
     }
 
     /// The call is over.
@@ -127,20 +146,64 @@ impl Call {
             }
             State::Connecting => self.fail(context, "no TCP connection within 1 s".to_owned()),
             State::Upgrading(_) => self.fail(context, "no 101 within 1 s".to_owned()),
-            State::Up => self.tick(context),
+            State::Up => {
+                let now_ns = now_ns();
+                if !context.plan.options.floor {
+                    self.switch(now_ns, context, |_, _, _| {});
+                }
+                if matches!(self.state, State::Up) && now_ns >= self.tick_ns {
+                    self.tick(context);
+                }
+            }
             State::Closing => self.fail(context, "the relay did not answer the close within 1 s".to_owned()),
-            State::Ended => self.wake_at_ns = u64::MAX,
+            State::Ended => {}
         }
+        self.set_alarm();
+    }
+
+    /// Says when the call is to be woken next.
+    fn set_alarm(&mut self) {
+        self.wake_at_ns = match (&self.state, &self.caller) {
+            (State::Ended, _) => u64::MAX,
+            (State::Up, Some(caller)) => self.tick_ns.min(caller.switch.event_ns()),
+            _ => self.tick_ns,
+        };
+    }
+
+    /// Lets the switch play until `now_ns`, then `act`, and sends and measures what came of it.
+    fn switch(
+        &mut self,
+        now_ns: u64,
+        context: &mut Context,
+        act: impl FnOnce(&mut Switch, &mut Ear, &mut Said),
+    ) {
+        let Some(caller) = &mut self.caller else { return };
+        let mut said = std::mem::take(&mut context.said);
+        said.reset();
+        caller.advance(now_ns, &mut context.totals, &mut said);
+        let queued_ns = caller.ear.queued_ns(now_ns);
+        act(&mut caller.switch, &mut caller.ear, &mut said);
+        caller.arrived(now_ns, &mut said, &mut context.totals, &context.progress);
+        if said.is_cleared {
+            caller.cleared(now_ns, queued_ns);
+        }
+        for text in &said.replies {
+            self.send_frame(context, Opcode::Text, text.as_bytes());
+        }
+        if let Some(why) = said.error.take() {
+            self.fail(context, why);
+        }
+        context.said = said;
     }
 
     fn connect(&mut self, context: &mut Context) -> io::Result<()> {
         self.begun_ns = now_ns();
         context.progress.begun.fetch_add(1, Ordering::Relaxed);
-        let mut stream = TcpStream::connect(context.plan.target.addr)?;
+        let mut stream = TcpStream::connect(context.plan.line(self.line).target.addr)?;
         context.registry.register(&mut stream, self.token, Interest::READABLE | Interest::WRITABLE)?;
         self.socket = Some(Socket::new(stream));
         self.state = State::Connecting;
-        self.wake_at_ns = self.begun_ns + CONNECT_NS;
+        self.tick_ns = self.begun_ns + CONNECT_NS;
         Ok(())
     }
 
@@ -154,6 +217,7 @@ impl Call {
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.readable(context);
         }
+        self.set_alarm();
     }
 
     fn writable(&mut self, context: &mut Context) -> io::Result<()> {
@@ -170,34 +234,7 @@ impl Call {
             Err(e) => return Err(e),
         }
         socket.stream.set_nodelay(true)?;
-        if context.plan.options.floor {
-            self.up(context, now_ns());
-            return Ok(());
-        }
-        self.key = STANDARD.encode(context.random.bytes16());
-        let mut bytes = context.random.bytes16();
-        bytes[6] = bytes[6] & 0x0f | 0x40;
-        bytes[8] = bytes[8] & 0x3f | 0x80;
-        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or("");
-        self.uuid =
-            format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32));
-        let plan = Arc::clone(&context.plan);
-        let mut target = plan.target.clone();
-        target.path = self.filled_in(&target.path);
-        let headers: Vec<(String, String)> =
-            plan.options.headers.iter().map(|(name, value)| (name.clone(), self.filled_in(value))).collect();
-        let request = handshake::request(&target, &self.key, &headers);
-        self.state = State::Upgrading(Vec::new());
-        match &mut self.socket {
-            Some(socket) => socket.send(&request),
-            None => Ok(()),
-        }
-    }
-
-    /// `{uuid}` and `{n}` replaced by the call's.
-    fn filled_in(&self, text: &str) -> String {
-        text.replace("{uuid}", &self.uuid).replace("{n}", &self.index.to_string())
+        self.greet(context)
     }
 
     fn readable(&mut self, context: &mut Context) {
@@ -213,6 +250,10 @@ impl Call {
                 Ok(Got::Nothing) => break,
                 Ok(Got::End) => {
                     match self.state {
+                        State::Closing if self.leg == Leg::AudioSocket => self.end(context),
+                        _ if self.leg == Leg::AudioSocket => {
+                            self.fail(context, "the connection was ended by the relay".to_owned());
+                        }
                         State::Closing => {
                             self.fail(
                                 context,
@@ -241,9 +282,13 @@ impl Call {
             self.floor_bytes(now_ns, bytes, context);
             return;
         }
+        if self.leg == Leg::AudioSocket {
+            self.socket_bytes(now_ns, bytes, context);
+            return;
+        }
         if let State::Upgrading(head) = &mut self.state {
             head.extend_from_slice(bytes);
-            match handshake::answer(head, &self.key) {
+            match handshake::answer_to(self.leg, head, &self.key) {
                 Answer::Incomplete => {}
                 Answer::Refused(why) => self.fail(context, why),
                 Answer::Upgraded(used) => {
@@ -257,94 +302,27 @@ impl Call {
         }
     }
 
-    /// The connection is up: metadata first, then audio on the call's own grid of 20 ms.
+    /// The connection is up: what the switch has to say first, then audio on the call's own grid of 20 ms.
     fn up(&mut self, context: &mut Context, now_ns: u64) {
         self.state = State::Up;
         self.up_ns = now_ns;
         self.setup_ns = now_ns - self.begun_ns;
-        record(&mut context.totals.setup, self.setup_ns);
+        context.totals.setup(self.line, self.setup_ns);
         context.progress.up.fetch_add(1, Ordering::Relaxed);
         let plan = Arc::clone(&context.plan);
-        let metadata = match &plan.options.metadata {
-            Some(text) => self.filled_in(text),
-            None => format!(
-                r#"{{"event":"start","uuid":"{}","caller":"{}","called":"5000"}}"#,
-                self.uuid,
-                1001 + self.index
-            ),
-        };
-        if !plan.options.floor && !metadata.is_empty() {
-            self.send_frame(context, Opcode::Text, metadata.as_bytes());
-        }
         let earliest_ns = now_ns + FIRST_AUDIO_NS;
         let grid_ns = plan.epoch_ns + self.phase_ns;
         let first_ns = grid_ns + earliest_ns.saturating_sub(grid_ns).div_ceil(TICK_NS) * TICK_NS;
-        self.caller = Some(Caller::new(&plan, self.index, first_ns));
-        self.wake_at_ns = first_ns;
-    }
-
-    fn tick(&mut self, context: &mut Context) {
-        let due_ns = self.wake_at_ns;
-        let now_ns = now_ns();
-        let Some(caller) = &mut self.caller else { return };
-        let mut pcm = std::mem::take(&mut context.pcm);
-        match caller.tick(now_ns, &context.plan, &mut pcm) {
-            Tick::Send => {
-                self.wake_at_ns = due_ns + TICK_NS;
-                record(&mut context.totals.lateness, now_ns.saturating_sub(due_ns));
-                context.progress.frames_sent.fetch_add(1, Ordering::Relaxed);
-                if context.plan.options.floor {
-                    self.send_floor(now_ns, context);
-                } else {
-                    let mut payload = std::mem::take(&mut context.payload);
-                    payload.clear();
-                    payload.extend(pcm.iter().flat_map(|sample| sample.to_le_bytes()));
-                    self.send_frame(context, Opcode::Binary, &payload);
-                    context.payload = payload;
-                }
+        let caller = Caller::new(&plan, self.index, now_ns, first_ns);
+        if !plan.options.floor {
+            for text in caller.switch.opening(&self.metadata(context)) {
+                self.send_frame(context, Opcode::Text, text.as_bytes());
             }
-            Tick::Wait(until_ns) => self.wake_at_ns = until_ns,
-            Tick::Over => self.hang_up(context, now_ns),
         }
-        context.pcm = pcm;
-    }
-
-    fn hang_up(&mut self, context: &mut Context, now_ns: u64) {
-        if context.plan.options.floor {
-            self.end(context);
-            return;
-        }
-        self.send_close(context, 1000, CLOSE_REASON);
         if !self.has_ended() {
-            self.state = State::Closing;
-            self.wake_at_ns = now_ns + CLOSE_NS;
+            self.caller = Some(caller);
+            self.tick_ns = first_ns;
         }
-    }
-
-    fn send_close(&mut self, context: &mut Context, code: u16, reason: &[u8]) {
-        let mut payload = code.to_be_bytes().to_vec();
-        payload.extend_from_slice(reason);
-        self.send_frame(context, Opcode::Close, &payload);
-    }
-
-    fn send_frame(&mut self, context: &mut Context, opcode: Opcode, payload: &[u8]) {
-        context.wire.clear();
-        append_frame(&mut context.wire, opcode, payload, context.random.mask_key());
-        self.send_wire(context);
-    }
-
-    fn send_wire(&mut self, context: &mut Context) {
-        let Some(socket) = &mut self.socket else { return };
-        if let Err(e) = socket.send(&context.wire) {
-            self.fail_io(context, &e);
-        }
-    }
-
-    fn send_floor(&mut self, now_ns: u64, context: &mut Context) {
-        let number = self.caller.as_ref().map_or(0, |caller| caller.frames_sent - 1);
-        let head = Head { number, sent_ns: now_ns, call: self.index as u64 };
-        floor_leg::write_message(&mut context.wire, head);
-        self.send_wire(context);
     }
 
     fn fail_io(&mut self, context: &mut Context, error: &io::Error) {
@@ -377,7 +355,6 @@ impl Call {
         progress.failed.fetch_add(u64::from(self.failure.is_some()), Ordering::Relaxed);
         self.state = State::Ended;
         self.ended_ns = now_ns();
-        self.wake_at_ns = u64::MAX;
         // Dropping a mio socket closes it, which removes it from the poll.
         self.socket = None;
     }

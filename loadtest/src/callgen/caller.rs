@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering;
 
 use hdrhistogram::Histogram;
 
-use super::ear::{Ear, TICK_NS};
+use super::ear::{Ear, Heard, TICK_NS};
 use super::options::Mix;
-use super::totals::{Progress, Totals, record};
+use super::switch::{Said, Switch};
+use super::totals::{Progress, Totals};
 use super::track::{Received, TrackCounts, Tracker};
 use super::turns::{Say, Turns};
 use super::worker::Plan;
@@ -21,6 +22,9 @@ const DRAIN_NS: u64 = 2_000_000_000;
 const DRAIN_NS_MAX: u64 = 20_000_000_000;
 /// A conversation that has not ended so long after its time is up never ends.
 const OVERTIME_NS: u64 = 60_000_000_000;
+
+/// A floor message stands for 20 ms at 16 kHz.
+const FLOOR_FRAME: &[i16] = &[0; 320];
 
 /// What the caller does.
 pub(super) enum Mind {
@@ -71,8 +75,11 @@ impl Drain {
 /// One caller.
 pub(super) struct Caller {
     pub(super) mind: Mind,
+    /// What plays to him.
     pub(super) ear: Ear,
-    /// Round trips of this call, in µs, with two significant digits.
+    pub(super) switch: Switch,
+    line: usize,
+    /// Round trips of this call to the arrival of the message, in µs, with two significant digits.
     pub(super) latency: Histogram<u32>,
     pub(super) frames_sent: u64,
     pub(super) samples_heard: u64,
@@ -82,8 +89,8 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// A caller whose first frame is due at `first_ns`.
-    pub(super) fn new(plan: &Plan, index: usize, first_ns: u64) -> Self {
+    /// The caller of call `index`, which came up at `up_ns`; his first frame is due at `first_ns`.
+    pub(super) fn new(plan: &Plan, index: usize, up_ns: u64, first_ns: u64) -> Self {
         let options = &plan.options;
         let length_ns = (options.seconds * 1e9) as u64;
         let warmup_ns = u64::from(options.warmup_ms) * 1_000_000;
@@ -115,13 +122,15 @@ impl Caller {
                 Mind::Turns { turns: Box::new(turns), over_ns: first_ns + length_ns + OVERTIME_NS }
             }
         };
-        let mut ear = Ear::default();
-        ear.set_clock(first_ns);
+        let line = plan.line_of(index);
+        let (switch, ear) = Switch::new(plan.line(line).leg, options.rate, index as u64, up_ns, first_ns);
         // The bounds are constants that fulfil the constructor's conditions.
         let latency = Histogram::new_with_bounds(1, 60_000_000, 2).expect("1 to 60,000,000 with two digits");
         Self {
             mind,
             ear,
+            switch,
+            line,
             latency,
             frames_sent: 0,
             samples_heard: 0,
@@ -195,28 +204,62 @@ impl Caller {
         Tick::Send
     }
 
-    /// Audio arrived.
-    pub(super) fn hear(&mut self, now_ns: u64, samples: &[i16], totals: &mut Totals, progress: &Progress) {
-        let length_ns = samples.len() as u64 * 1_000_000_000 / self.rate_hz;
-        if let Some(jitter_ns) = self.ear.arrived(now_ns, length_ns) {
-            totals.jitter(now_ns, jitter_ns);
-        }
-        let frames_before = self.frames_heard();
-        self.samples_heard += samples.len() as u64;
-        self.messages_heard += 1;
-        progress.frames_received.fetch_add(self.frames_heard() - frames_before, Ordering::Relaxed);
-        match &mut self.mind {
-            Mind::Echo { tracker, .. } => {
-                let (latency, rate_hz) = (&mut self.latency, self.rate_hz);
-                tracker.push(samples, now_ns, |arrival| {
-                    totals.latency(now_ns, arrival.latency_ns);
-                    let offset_ns = arrival.offset_samples.max(0) as u64 * 1_000_000_000 / rate_hz;
-                    record(&mut totals.offset, offset_ns);
-                    latency.saturating_record(arrival.latency_ns / 1000);
-                });
+    /// Plays to the caller what is due until `now_ns`, and lets the switch act meanwhile.
+    pub(super) fn advance(&mut self, now_ns: u64, totals: &mut Totals, said: &mut Said) {
+        loop {
+            let event_ns = self.switch.event_ns();
+            self.listen(event_ns.min(now_ns), totals);
+            if event_ns > now_ns {
+                break;
             }
-            Mind::Turns { turns, .. } => turns.heard(now_ns, samples, &self.ear),
+            self.switch.event(&mut self.ear, said);
+        }
+        self.switch.played(&mut self.ear, said);
+    }
+
+    fn listen(&mut self, now_ns: u64, totals: &mut Totals) {
+        let Self { mind, ear, latency, rate_hz, line, .. } = self;
+        ear.advance(now_ns, |heard: Heard<'_>| match mind {
+            Mind::Echo { tracker, .. } => tracker.push(heard, |arrival| {
+                let offset_ns = arrival.offset_samples.max(0) as u64 * 1_000_000_000 / *rate_hz;
+                totals.round_trip(
+                    *line,
+                    heard.arrived_ns,
+                    arrival.latency_ns,
+                    arrival.ear_latency_ns,
+                    offset_ns,
+                );
+                latency.saturating_record(arrival.latency_ns / 1000);
+            }),
+            Mind::Turns { turns, .. } => turns.played(heard),
             Mind::Idle { .. } | Mind::Floor { .. } => {}
+        });
+    }
+
+    /// A message arrived, and the switch has done with it what it does.
+    pub(super) fn arrived(&mut self, now_ns: u64, said: &mut Said, totals: &mut Totals, progress: &Progress) {
+        // A telephone plays at once what comes.
+        self.advance(now_ns, totals, said);
+        if !said.audio.is_empty() {
+            let length_ns = said.audio.len() as u64 * 1_000_000_000 / self.rate_hz;
+            if let Some(jitter_ns) = self.ear.arrived(now_ns, length_ns) {
+                totals.jitter(self.line, now_ns, jitter_ns);
+            }
+            let frames_before = self.frames_heard();
+            self.samples_heard += said.audio.len() as u64;
+            self.messages_heard += 1;
+            progress.frames_received.fetch_add(self.frames_heard() - frames_before, Ordering::Relaxed);
+            if let Mind::Turns { turns, .. } = &mut self.mind {
+                turns.arrived(now_ns, &said.audio, self.ear.queued_ns(now_ns));
+            }
+        }
+    }
+
+    /// A clear message came while `queued_ns` waited to be played.
+    pub(super) fn cleared(&mut self, now_ns: u64, queued_ns: u64) {
+        self.clears += 1;
+        if let Mind::Turns { turns, .. } = &mut self.mind {
+            turns.cleared(now_ns, queued_ns);
         }
     }
 
@@ -230,8 +273,11 @@ impl Caller {
         progress: &Progress,
     ) {
         if let Some(jitter_ns) = self.ear.arrived(now_ns, TICK_NS) {
-            totals.jitter(now_ns, jitter_ns);
+            totals.jitter(self.line, now_ns, jitter_ns);
         }
+        self.listen(now_ns, totals);
+        self.ear.push(now_ns, FLOOR_FRAME);
+        self.ear.release_to(self.ear.pushed());
         self.samples_heard += self.rate_hz / 50;
         self.messages_heard += 1;
         progress.frames_received.fetch_add(1, Ordering::Relaxed);
@@ -240,18 +286,9 @@ impl Caller {
                 received.counts.foreign += 1;
             } else if received.note(number) {
                 let latency_ns = now_ns.saturating_sub(sent_ns);
-                totals.latency(now_ns, latency_ns);
+                totals.round_trip(self.line, now_ns, latency_ns, latency_ns, 0);
                 self.latency.saturating_record(latency_ns / 1000);
             }
-        }
-    }
-
-    /// A clear message came.
-    pub(super) fn clear(&mut self, now_ns: u64) {
-        self.clears += 1;
-        let cleared_ns = self.ear.clear(now_ns);
-        if let Mind::Turns { turns, .. } = &mut self.mind {
-            turns.cleared(now_ns, cleared_ns);
         }
     }
 

@@ -67,6 +67,11 @@ impl Random {
         Self(std::hash::RandomState::new().build_hasher().finish() | 1)
     }
 
+    /// The same numbers for the same `seed`.
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;

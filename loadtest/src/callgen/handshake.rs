@@ -1,10 +1,13 @@
-//! The upgrade request of mod_audio_stream (libwsc), byte for byte, and the reading of its answer.
+//! The upgrade requests of the switches, byte for byte, and the reading of the answer.
 //!
 //! Runs in: a callgen worker; pure. Owns nothing. Never follows a redirect and never offers an extension, as the
 //! module does not. Invariant: the order of the headers, the missing space after the colon and the lower case
-//! `upgrade` are those captured from FreeSWITCH 1.10.12 with amigniter/mod_audio_stream main ec2a781.
+//! `upgrade` are those captured from FreeSWITCH 1.10.12 with amigniter/mod_audio_stream main ec2a781 (libwsc);
+//! those of mod_audio_fork from jambonz' 30f2189, those of chan_websocket from Asterisk 22.10.1.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+
+use super::leg::Leg;
 
 /// Longest head of an answer that is read.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -67,13 +70,26 @@ impl Target {
     }
 }
 
-/// The request; `extra` headers come last, sorted by name, as STREAM_EXTRA_HEADERS are.
-pub fn request(target: &Target, key: &str, extra: &[(String, String)]) -> Vec<u8> {
+/// The request of `leg`'s module; `extra` headers come last, sorted by name, as STREAM_EXTRA_HEADERS are.
+pub fn request(leg: Leg, target: &Target, key: &str, extra: &[(String, String)]) -> Vec<u8> {
     let Target { authority, path, .. } = target;
-    let mut text = format!(
-        "GET {path} HTTP/1.1\r\nHost:{authority}\r\nUpgrade:websocket\r\nConnection:upgrade\r\n\
-         Sec-WebSocket-Key:{key}\r\nSec-WebSocket-Version:13\r\nOrigin:http://{authority}\r\n"
-    );
+    let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
+    let mut text = match leg {
+        // AudioSocket makes none.
+        Leg::ModAudioStream(_) | Leg::AudioSocket => format!(
+            "GET {path} HTTP/1.1\r\nHost:{authority}\r\nUpgrade:websocket\r\nConnection:upgrade\r\n\
+             Sec-WebSocket-Key:{key}\r\nSec-WebSocket-Version:13\r\nOrigin:http://{authority}\r\n"
+        ),
+        Leg::AudioFork => format!(
+            "GET {path} HTTP/1.1\r\nPragma: no-cache\r\nCache-Control: no-cache\r\nHost: {host}\r\n\
+             Origin: http://{host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n\
+             Sec-WebSocket-Protocol: audio.drachtio.org\r\nSec-WebSocket-Version: 13\r\n"
+        ),
+        Leg::ChanWebSocket => format!(
+            "GET {path} HTTP/1.1\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Host: {authority}\r\nSec-WebSocket-Protocol: media\r\nSec-WebSocket-Key: {key}\r\n"
+        ),
+    };
     let mut extra: Vec<&(String, String)> = extra.iter().collect();
     extra.sort();
     for (name, value) in extra {
@@ -92,6 +108,24 @@ pub enum Answer {
     Upgraded(usize),
     /// The server refused or answered wrongly; why, in words.
     Refused(String),
+}
+
+/// As [`answer`], and checks that the server chose what `leg` offered: mod_audio_fork's library refuses any other
+/// answer; Asterisk does not look, but a server that chooses something else has misunderstood it.
+pub fn answer_to(leg: Leg, bytes: &[u8], key: &str) -> Answer {
+    let answer = answer(bytes, key);
+    let Answer::Upgraded(used) = answer else { return answer };
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut headers);
+    // It was understood just before.
+    let _ = response.parse(bytes);
+    let chosen = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("sec-websocket-protocol"));
+    match (leg.subprotocol(), chosen) {
+        (Some(offered), Some(chosen)) if chosen.value.trim_ascii() == offered.as_bytes() => answer,
+        (None, None) => Answer::Upgraded(used),
+        (None, Some(_)) => Answer::Refused("101 with a subprotocol that was not offered".to_owned()),
+        (Some(offered), _) => Answer::Refused(format!("101 without the subprotocol {offered}")),
+    }
 }
 
 /// Reads the server's answer. The module checks neither the accept value nor anything else but status and presence
@@ -127,13 +161,47 @@ pub fn answer(bytes: &[u8], key: &str) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::callgen::options::Playback;
+
+    #[test]
+    fn the_other_legs_requests_are_the_captured_ones() {
+        let target = Target::parse("ws://127.0.0.1:9097/media?call=x").expect("a URL");
+        let media = request(Leg::ChanWebSocket, &target, "9OYcNgAAAACqYbN/AAAAAA==", &[]);
+        let captured = "GET /media?call=x HTTP/1.1\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n\
+                        Connection: Upgrade\r\nHost: 127.0.0.1:9097\r\nSec-WebSocket-Protocol: media\r\n\
+                        Sec-WebSocket-Key: 9OYcNgAAAACqYbN/AAAAAA==\r\n\r\n";
+        assert_eq!(String::from_utf8(media).expect("ASCII"), captured);
+        let fork = request(Leg::AudioFork, &target, "z1/fGIhy1kmOACXviM9DkA==", &[]);
+        let captured = "GET /media?call=x HTTP/1.1\r\nPragma: no-cache\r\nCache-Control: no-cache\r\n\
+                        Host: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\nUpgrade: websocket\r\n\
+                        Connection: Upgrade\r\nSec-WebSocket-Key: z1/fGIhy1kmOACXviM9DkA==\r\n\
+                        Sec-WebSocket-Protocol: audio.drachtio.org\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        assert_eq!(String::from_utf8(fork).expect("ASCII"), captured);
+    }
+
+    #[test]
+    fn the_subprotocol_offered_must_be_chosen() {
+        let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        let with = |header: &str| {
+            format!("HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n{header}\r\n")
+        };
+        let answer = |leg, header| answer_to(leg, with(header).as_bytes(), key);
+        let stream = Leg::ModAudioStream(Playback::Binary);
+        let fork = "Sec-WebSocket-Protocol: audio.drachtio.org\r\n";
+        assert!(matches!(answer(Leg::AudioFork, fork), Answer::Upgraded(_)));
+        assert!(matches!(answer(stream, ""), Answer::Upgraded(_)));
+        for (leg, header) in [(Leg::AudioFork, ""), (stream, fork), (Leg::ChanWebSocket, fork)] {
+            assert!(matches!(answer(leg, header), Answer::Refused(_)), "{leg:?} {header}");
+        }
+    }
 
     #[test]
     fn the_request_is_the_captured_one() {
         let target = Target::parse("ws://127.0.0.1:9094").expect("a URL");
         let extra =
             [("X-Alpha".to_owned(), "one".to_owned()), ("Authorization".to_owned(), "Bearer t0k".to_owned())];
-        let bytes = request(&target, "qZeamZnNe7hWTwEl2j/Phg==", &extra);
+        let bytes =
+            request(Leg::ModAudioStream(Playback::Binary), &target, "qZeamZnNe7hWTwEl2j/Phg==", &extra);
         let captured = "GET / HTTP/1.1\r\nHost:127.0.0.1:9094\r\nUpgrade:websocket\r\nConnection:upgrade\r\n\
                         Sec-WebSocket-Key:qZeamZnNe7hWTwEl2j/Phg==\r\nSec-WebSocket-Version:13\r\n\
                         Origin:http://127.0.0.1:9094\r\nAuthorization:Bearer t0k\r\nX-Alpha:one\r\n\r\n";

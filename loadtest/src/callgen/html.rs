@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 
 use super::plot::{Plot, Series};
-use super::report::{Report, Spread};
-use super::table::spreads;
+use super::report::{LegReport, Report, Spread};
+use super::table::{leg_columns, spreads};
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--bg:#fff;--fg:#1c2024;--muted:#646b73;--line:#d8dce0;--a:#0969da;--b:#bc4c00;--bad:#cf222e;--good:#1a7f37;--card:#f6f8fa}
@@ -85,8 +85,27 @@ fn run(html: &mut String, report: &Report) {
         class: "a",
         values: &concurrency,
     }]));
+    if report.legs.len() > 1 {
+        legs(html, &report.legs);
+    }
     distributions(html, report);
     worst_calls(html, report);
+}
+
+/// The legs beside each other.
+fn legs(html: &mut String, legs: &[LegReport]) {
+    html.push_str("<h2>Legs</h2>\n<div class=\"scroll\"><table><tr><th>leg (ms)</th><th>playback</th>");
+    for (place, leg) in legs.iter().enumerate() {
+        let columns = leg_columns(leg);
+        if place == 0 {
+            columns.iter().for_each(|(name, _)| html.push_str(&format!("<th>{name}</th>")));
+            html.push_str("</tr>\n");
+        }
+        let _ = write!(html, "<tr><td>{}</td><td>{}</td>", escaped(&leg.leg), escaped(&leg.playback));
+        columns.iter().for_each(|(_, value)| html.push_str(&format!("<td>{value}</td>")));
+        html.push_str("</tr>\n");
+    }
+    html.push_str("</table></div>\n");
 }
 
 fn heading(html: &mut String, report: &Report) {
@@ -98,10 +117,11 @@ fn heading(html: &mut String, report: &Report) {
     let _ = write!(
         html,
         "<h1>callgen: {} calls, {}</h1>\n<p class=\"{class}\"><strong>{verdict}</strong></p>\n\
-         <p class=\"muted\">{} · {} Hz, {}, {} playback · {} s of audio a call · run of {:.1} s · version {}</p>\n",
+         <p class=\"muted\">{} · {}, {} Hz, {}, {} playback · {} s of audio a call · run of {:.1} s · version {}</p>\n",
         report.calls,
         escaped(&report.mode),
         escaped(&report.url),
+        escaped(&report.leg),
         report.rate_hz,
         escaped(&report.mix),
         escaped(&report.playback),
@@ -121,8 +141,10 @@ fn cards(html: &mut String, report: &Report) {
     };
     card(format!("{} / {}", report.calls_good, report.calls), "calls good");
     if report.latency_ms.count > 0 {
-        card(format!("{:.2} ms", report.latency_ms.p50), "round trip p50");
-        card(format!("{:.2} ms", report.latency_ms.p99), "round trip p99");
+        card(format!("{:.2} ms", report.ear_latency_ms.p50), "round trip at the ear p50");
+        card(format!("{:.2} ms", report.ear_latency_ms.p99), "round trip at the ear p99");
+        card(format!("{:.2} ms", report.latency_ms.p50), "round trip at the socket p50");
+        card(format!("{:.2} ms", report.latency_ms.p99), "round trip at the socket p99");
     }
     if report.marked_frames_sent > 0 {
         let wrong =
@@ -238,10 +260,12 @@ mod tests {
 
     #[test]
     fn a_page_loads_nothing_and_escapes_what_it_was_told() {
-        let mut report = Report { url: "ws://h/<script>".to_owned(), calls: 1, ..Report::default() };
+        let mut report = Report { url: "ws://h/<script>".to_owned(), ..Report::default() };
+        report.figures.calls = 1;
+        report.legs = vec![LegReport { leg: "<i>".to_owned(), ..LegReport::default() }; 2];
         report.failures.insert("<b>&".to_owned(), 1);
-        report.latency_ms.count = 1;
-        report.jitter_ms.count = 1;
+        report.figures.latency_ms.count = 1;
+        report.figures.jitter_ms.count = 1;
         report.latency_bars.counts = vec![1, 5, 2];
         report.latency_bars.edges_ms = vec![0.1, 0.2, 0.4, 0.8];
         report.series.bin_ms = 250.0;

@@ -1,8 +1,9 @@
-//! What a server's text means to the switch: `streamAudio`, `clearAudio`, `killAudio`, or something for the script.
+//! What a server's text means to FreeSWITCH's modules and to our scripts: `streamAudio`, `clearAudio`, `killAudio`, a
+//! mark, an order, or something that nobody acts on.
 //!
 //! Runs in: a callgen worker; pure. Owns nothing. Never believes a rate or a type it does not know.
-//! Invariant: agrees with protocols of mod_audio_stream main (streamAudio), cloudfieldcz (clearAudio) and jambonz
-//! mod_audio_fork (killAudio).
+//! Invariant: agrees with protocols of mod_audio_stream main (streamAudio), cloudfieldcz (clearAudio), jambonz
+//! mod_audio_fork (killAudio, mark) and tandem_events.lua (order).
 
 use std::borrow::Cow;
 
@@ -13,13 +14,31 @@ use serde::Deserialize;
 /// A text, understood.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ServerText {
-    /// Raw s16le audio at this rate; the bytes were appended to the vector given.
+    /// Raw s16le audio; the bytes were appended to the vector given.
     StreamAudio {
         /// As the message says.
         rate_hz: u32,
+        /// The turn it belongs to, if the message says.
+        turn: Option<u64>,
+        /// Its number within the turn, if the message says.
+        chunk: Option<u64>,
     },
-    /// `clearAudio` or `killAudio`: the queue is to be emptied.
-    Clear,
+    /// `clearAudio`: the queue is to be emptied.
+    Clear {
+        /// The turn that begins with it, if the message says.
+        turn: Option<u64>,
+    },
+    /// `killAudio`: mod_audio_fork's word for the same.
+    Kill,
+    /// mod_audio_fork's mark with this name.
+    Mark(String),
+    /// An order to the script.
+    Order {
+        /// Its number.
+        id: u64,
+        /// What is to be done: `hangup`, `transfer`, `dtmf`, `break`, `set`.
+        order: String,
+    },
     /// Anything else, which the module hands to the script.
     Other,
     /// A `streamAudio` that cannot be played; why.
@@ -32,6 +51,12 @@ struct Wire<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
     data: Option<WireAudio<'a>>,
+    #[serde(default)]
+    turn: Option<u64>,
+    #[serde(default)]
+    id: Option<u64>,
+    #[serde(borrow, default)]
+    order: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +68,12 @@ struct WireAudio<'a> {
     sample_rate: Option<u32>,
     #[serde(borrow, default)]
     audio_data: Cow<'a, str>,
+    #[serde(default)]
+    turn: Option<u64>,
+    #[serde(default)]
+    chunk: Option<u64>,
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
 }
 
 /// Reads one text message; the audio of a `streamAudio` replaces what is in `audio`.
@@ -58,22 +89,29 @@ pub fn read_text(text: &[u8], audio: &mut Vec<u8>) -> ServerText {
             ServerText::Other
         };
     };
-    match &*wire.kind {
-        "clearAudio" | "killAudio" => ServerText::Clear,
-        "streamAudio" => {
-            let Some(wire) = wire.data else { return ServerText::Unplayable("streamAudio without data") };
-            if wire.audio_data_type != "raw" {
-                return ServerText::Unplayable("streamAudio of a type other than raw");
-            }
-            let Some(rate_hz) = wire.sample_rate else {
-                return ServerText::Unplayable("streamAudio without a sampleRate");
-            };
-            match STANDARD.decode_vec(wire.audio_data.as_bytes(), audio) {
-                Ok(()) => ServerText::StreamAudio { rate_hz },
-                Err(_) => ServerText::Unplayable("streamAudio with bad base64"),
-            }
+    match (&*wire.kind, wire.data) {
+        ("clearAudio", _) => ServerText::Clear { turn: wire.turn },
+        ("killAudio", _) => ServerText::Kill,
+        ("mark", Some(data)) => ServerText::Mark(data.name.into_owned()),
+        ("tandem", _) if !wire.order.is_empty() => {
+            ServerText::Order { id: wire.id.unwrap_or(0), order: wire.order.into_owned() }
         }
+        ("streamAudio", Some(data)) => stream_audio(&data, audio),
+        ("streamAudio", None) => ServerText::Unplayable("streamAudio without data"),
         _ => ServerText::Other,
+    }
+}
+
+fn stream_audio(data: &WireAudio<'_>, audio: &mut Vec<u8>) -> ServerText {
+    if data.audio_data_type != "raw" {
+        return ServerText::Unplayable("streamAudio of a type other than raw");
+    }
+    let Some(rate_hz) = data.sample_rate else {
+        return ServerText::Unplayable("streamAudio without a sampleRate");
+    };
+    match STANDARD.decode_vec(data.audio_data.as_bytes(), audio) {
+        Ok(()) => ServerText::StreamAudio { rate_hz, turn: data.turn, chunk: data.chunk },
+        Err(_) => ServerText::Unplayable("streamAudio with bad base64"),
     }
 }
 
@@ -88,10 +126,16 @@ mod tests {
             let got = read_text(text.as_bytes(), &mut audio);
             (got, audio.clone())
         };
-        let good = r#"{"type":"streamAudio","data":{"audioDataType":"raw","sampleRate":8000,"audioData":"AQID","turn":3}}"#;
-        assert_eq!(read(good), (ServerText::StreamAudio { rate_hz: 8000 }, vec![1, 2, 3]));
-        assert_eq!(read(r#"{"type":"clearAudio"}"#).0, ServerText::Clear);
-        assert_eq!(read(r#"{"type":"killAudio","x":1}"#).0, ServerText::Clear);
+        let good = r#"{"type":"streamAudio","data":{"audioDataType":"raw","sampleRate":8000,"audioData":"AQID","turn":3,"chunk":7}}"#;
+        let expected = ServerText::StreamAudio { rate_hz: 8000, turn: Some(3), chunk: Some(7) };
+        assert_eq!(read(good), (expected, vec![1, 2, 3]));
+        assert_eq!(read(r#"{"type":"clearAudio"}"#).0, ServerText::Clear { turn: None });
+        assert_eq!(read(r#"{"type":"clearAudio","turn":4}"#).0, ServerText::Clear { turn: Some(4) });
+        assert_eq!(read(r#"{"type":"killAudio","x":1}"#).0, ServerText::Kill);
+        let mark = read(r#"{"type":"mark","data":{"name":"m1"}}"#).0;
+        assert_eq!(mark, ServerText::Mark("m1".to_owned()));
+        let order = read(r#"{"type":"tandem","order":"hangup","id":3,"cause":"NORMAL_CLEARING"}"#).0;
+        assert_eq!(order, ServerText::Order { id: 3, order: "hangup".to_owned() });
         for other in ["hello", "{}", r#"{"type":"transcript","data":"text"}"#, "[1]", r#"{"type":7}"#] {
             assert_eq!(read(other).0, ServerText::Other, "{other}");
         }

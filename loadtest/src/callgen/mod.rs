@@ -1,12 +1,12 @@
-//! The call generator: N telephone calls as mod_audio_stream makes them, measured in their audio.
+//! The call generator: N telephone calls as FreeSWITCH and Asterisk make them, measured in their audio.
 //!
 //! Runs in: [`run`] starts callgen's worker threads (`worker`) and waits for them; everything below the workers
 //! is pure or belongs to one worker. Owns nothing after it has returned. Never used by the relay.
 //! Invariant: what is measured is measured where the caller is: at the socket, and in the audio itself.
 //!
 //! Way of a frame: `caller` says what is sent ([`mark`], [`source`], [`turns`]) → [`frame`] → `socket` → relay →
-//! `socket` → [`frame`], [`message`] → `caller` → [`ear`] (what is heard when), [`track`] (which frame was it),
-//! [`turns`] (is it the right answer) → [`totals`] → [`report`].
+//! `socket` → [`frame`] → [`switch`] (what the switch does with it) → [`ear`] (what is heard when) → `caller`:
+//! [`track`] (which frame was it), [`turns`] (is it the right answer) → [`totals`] → [`figures`] → [`report`].
 
 pub mod args;
 mod call;
@@ -14,10 +14,12 @@ mod caller;
 pub mod clock;
 pub mod ear;
 pub mod envelope;
+pub mod figures;
 mod floor_leg;
 pub mod frame;
 pub mod handshake;
 pub mod html;
+pub mod leg;
 pub mod mark;
 pub mod message;
 pub mod options;
@@ -25,6 +27,7 @@ mod plot;
 pub mod report;
 mod socket;
 pub mod source;
+pub mod switch;
 pub mod table;
 pub mod totals;
 pub mod track;
@@ -35,8 +38,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+pub use figures::{Counts, Figures, Spread};
+pub use leg::Leg;
 pub use options::{Audio, Expect, Mix, Options, Playback};
-pub use report::{CallReport, Report, Spread};
+pub use report::{CallReport, LegReport, Report};
 pub use totals::Progress;
 
 /// Why a run did not take place.
@@ -87,11 +92,15 @@ pub fn run(options: Options) -> Result<Report, RunError> {
 /// As [`run`].
 pub fn run_observed(options: Options, progress: &Arc<Progress>) -> Result<Report, RunError> {
     options.check().map_err(RunError::Usage)?;
-    let mut target = handshake::Target::parse(&options.url).map_err(RunError::Usage)?;
-    if !options.floor {
-        target.add_query("rate", &options.rate.hz().to_string());
-        target.add_query("mix", options.mix.name());
-        target.add_query("playback", options.playback.name());
+    let target = handshake::Target::parse(&options.url).map_err(RunError::Usage)?;
+    let mut lines: Vec<worker::Line> = Vec::new();
+    for leg in (0..options.calls as usize).map(|index| options.leg_of(index)).take(options.legs.len().max(1))
+    {
+        if lines.iter().all(|line| line.leg != leg) {
+            let mut target = target.clone();
+            leg.complete(&mut target, options.rate, options.mix);
+            lines.push(worker::Line { leg, target });
+        }
     }
     let talks = options.expect != Expect::Echo && !options.idle && !options.floor;
     let script =
@@ -105,7 +114,7 @@ pub fn run_observed(options: Options, progress: &Arc<Progress>) -> Result<Report
         reader: Arc::new(mark::MarkReader::new(options.rate)),
         silence: vec![0; options.rate.samples_per_frame()],
         script,
-        target,
+        lines,
         // The first call begins when every worker surely runs.
         epoch_ns: clock::now_ns() + 20_000_000,
         bin_ns,
@@ -123,7 +132,7 @@ pub fn run_observed(options: Options, progress: &Arc<Progress>) -> Result<Report
         threads.push(thread);
     }
     let mut calls = Vec::with_capacity(plan.options.calls as usize);
-    let mut totals = totals::Totals::new(plan.epoch_ns, plan.bin_ns, plan.bins);
+    let mut totals = totals::Totals::new(plan.lines.len(), plan.epoch_ns, plan.bin_ns, plan.bins);
     for thread in threads {
         let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("the worker panicked")));
         let (some, measured) = ended.map_err(|source| RunError::Io { doing: "running calls", source })?;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use tandem::base::SampleRate;
 
+use super::leg::Leg;
+
 /// What the callers say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audio {
@@ -36,8 +38,10 @@ pub enum Expect {
 pub enum Playback {
     /// Binary messages of s16le at the call's rate.
     Binary,
-    /// `streamAudio` texts with base64 s16le.
+    /// `streamAudio` texts with base64 s16le, played by the module.
     Json,
+    /// `streamAudio` texts that become files, which our script plays.
+    File,
 }
 
 impl Playback {
@@ -46,7 +50,18 @@ impl Playback {
         match self {
             Self::Binary => "binary",
             Self::Json => "json",
+            Self::File => "file",
         }
+    }
+
+    /// Reads what [`Self::name`] gives.
+    ///
+    /// # Errors
+    /// A text that names the playbacks there are.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let all = [Self::Binary, Self::Json, Self::File];
+        let found = all.into_iter().find(|playback| playback.name() == text);
+        found.ok_or_else(|| format!("{text:?} is no playback; write binary, json or file"))
     }
 }
 
@@ -72,7 +87,7 @@ impl Mix {
 /// A run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `ws://HOST:PORT/PATH?QUERY`; with [`Self::floor`] only host and port count. `{uuid}` and `{n}` stand for the
+    /// `ws://HOST:PORT/PATH?QUERY`; with [`Self::floor`] and AudioSocket only host and port count. `{uuid}` and `{n}` stand for the
     /// call's UUID and number, here as in `headers` and `metadata`.
     pub url: String,
     /// How many calls.
@@ -85,8 +100,10 @@ pub struct Options {
     pub audio: Audio,
     /// What they expect to hear.
     pub expect: Expect,
-    /// How they are to hear it.
+    /// How they are to hear it, where [`Self::legs`] names no leg.
     pub playback: Playback,
+    /// The legs of the calls, in turns; none stands for mod_audio_stream with [`Self::playback`].
+    pub legs: Vec<Leg>,
     /// Channels sent.
     pub mix: Mix,
     /// Calls begun per second.
@@ -117,6 +134,7 @@ impl Default for Options {
             audio: Audio::Marks,
             expect: Expect::Echo,
             playback: Playback::Binary,
+            legs: Vec::new(),
             mix: Mix::Mono,
             ramp_per_s: 50.0,
             barge_in: false,
@@ -157,6 +175,14 @@ impl Options {
         if self.floor && (self.rate != SampleRate::Hz16000 || self.idle) {
             return Err("--floor has the sizes of 20 ms at 16 kHz: leave --rate and --idle out".to_owned());
         }
+        if self.floor && !self.legs.is_empty() {
+            return Err("--floor is a leg of its own: leave --leg out".to_owned());
+        }
+        if self.mix == Mix::Stereo
+            && let Some(leg) = self.legs.iter().find(|leg| !leg.has_stereo())
+        {
+            return Err(format!("--mix stereo: {} has one channel; write --mix mono", leg.name()));
+        }
         for (name, value) in &self.headers {
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
                 return Err(format!("--header: {name:?} is no header name; write --header Name:Value"));
@@ -166,6 +192,12 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// The leg of call `index`.
+    pub fn leg_of(&self, index: usize) -> Leg {
+        let place = index.checked_rem(self.legs.len()).and_then(|place| self.legs.get(place));
+        place.copied().unwrap_or(Leg::ModAudioStream(self.playback))
     }
 
     /// Worker threads to start.
@@ -184,12 +216,14 @@ mod tests {
     fn contradictions_are_told() {
         let good = Options::default();
         assert_eq!(good.check(), Ok(()));
-        let cases: [(Options, &str); 6] = [
+        let cases: [(Options, &str); 8] = [
             (Options { calls: 0, ..good.clone() }, "--calls 0"),
             (Options { seconds: f64::NAN, ..good.clone() }, "--seconds NaN"),
             (Options { audio: Audio::Speech, ..good.clone() }, "--expect"),
             (Options { barge_in: true, ..good.clone() }, "--barge-in"),
             (Options { floor: true, rate: SampleRate::Hz8000, ..good.clone() }, "--floor"),
+            (Options { floor: true, legs: vec![Leg::AudioSocket], ..good.clone() }, "--leg"),
+            (Options { mix: Mix::Stereo, legs: vec![Leg::AudioSocket], ..good.clone() }, "--mix stereo"),
             (Options { headers: vec![("A:".into(), "b".into())], ..good.clone() }, "--header"),
         ];
         for (options, part) in cases {

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
-use super::report::{LATENESS_MS_MAX, Report, Spread};
+use super::report::{LATENESS_MS_MAX, LegReport, Report, Spread};
 use super::totals::Progress;
 
 /// One line per measurement, aligned, and the verdict last.
@@ -18,7 +18,10 @@ pub fn table(report: &Report) -> String {
     };
     line(
         "mode",
-        format!("{}, {} Hz, {}, {} playback", report.mode, report.rate_hz, report.mix, report.playback),
+        format!(
+            "{}, {}, {} Hz, {}, {} playback",
+            report.mode, report.leg, report.rate_hz, report.mix, report.playback
+        ),
     );
     line(
         "calls",
@@ -52,7 +55,9 @@ pub fn table(report: &Report) -> String {
         }
     }
     if report.frames_received > 0 {
-        line("underruns at the ear", format!("{}, {} ms in all", report.underruns, report.underrun_ms));
+        let (underruns, all_ms, longest_ms) =
+            (report.underruns, report.underrun_ms, report.underrun_longest_ms);
+        line("underruns at the ear", format!("{underruns}, {all_ms} ms in all, the longest {longest_ms} ms"));
     }
     if report.marked_frames_sent > 0 && report.mode == "echo" {
         line("gaps in the audio", format!("{}, {} ms in all", report.gaps, report.gap_ms));
@@ -65,6 +70,9 @@ pub fn table(report: &Report) -> String {
     }
     if report.barge_ins > 0 {
         line("barge-ins", format!("{}, {} clear messages", report.barge_ins, report.clears));
+    }
+    if report.legs.len() > 1 {
+        leg_lines(report).into_iter().for_each(|(name, figures)| line(&name, figures));
     }
     for (why, count) in &report.failures {
         line("FAILED", format!("{count}: {why}"));
@@ -80,10 +88,43 @@ pub fn table(report: &Report) -> String {
     text
 }
 
-/// The distributions of a report with the names they are shown under.
-pub fn spreads(report: &Report) -> [(&'static str, Spread); 10] {
+/// The figures that tell legs apart: name, unit, value.
+pub fn leg_columns(leg: &LegReport) -> [(&'static str, String); 8] {
+    let spread = |spread: &Spread, value: f64| {
+        if spread.count > 0 { format!("{value:.1}") } else { "-".to_owned() }
+    };
     [
-        ("round trip ms", report.latency_ms),
+        ("good", format!("{}/{}", leg.calls_good, leg.calls)),
+        ("ear p50", spread(&leg.ear_latency_ms, leg.ear_latency_ms.p50)),
+        ("ear p99", spread(&leg.ear_latency_ms, leg.ear_latency_ms.p99)),
+        ("jitter p99", spread(&leg.jitter_ms, leg.jitter_ms.p99)),
+        ("underruns", leg.underruns.to_string()),
+        ("lost", leg.lost_frames.to_string()),
+        ("barge-in p99", spread(&leg.barge_in_ms, leg.barge_in_ms.p99)),
+        ("clear-silence p99", spread(&leg.clear_to_silence_ms, leg.clear_to_silence_ms.p99)),
+    ]
+}
+
+/// A line for each leg, under one that names the columns.
+fn leg_lines(report: &Report) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    for leg in &report.legs {
+        let columns = leg_columns(leg);
+        if lines.is_empty() {
+            let names = columns.iter().map(|(name, _)| format!("{name:>12}"));
+            lines.push(("legs (times in ms)".to_owned(), names.collect::<Vec<_>>().join(" ")));
+        }
+        let values = columns.iter().map(|(name, value)| format!("{value:>w$}", w = name.len().max(12)));
+        lines.push((format!("{} {}", leg.leg, leg.playback), values.collect::<Vec<_>>().join(" ")));
+    }
+    lines
+}
+
+/// The distributions of a report with the names they are shown under.
+pub fn spreads(report: &Report) -> [(&'static str, Spread); 12] {
+    [
+        ("round trip, at the ear ms", report.ear_latency_ms),
+        ("round trip, at the socket", report.latency_ms),
         ("offset in message ms", report.offset_ms),
         ("jitter ms", report.jitter_ms),
         ("set-up (to the 101) ms", report.setup_ms),
@@ -91,6 +132,7 @@ pub fn spreads(report: &Report) -> [(&'static str, Spread); 10] {
         ("barge-in, at the ear ms", report.barge_in_ms),
         ("barge-in, handed over ms", report.barge_in_handed_over_ms),
         ("barge-in, clear ms", report.barge_in_clear_ms),
+        ("clear to silence ms", report.clear_to_silence_ms),
         ("barge-in, residual ms", report.barge_in_residual_ms),
         ("own lateness ms", report.own_lateness_ms),
     ]
@@ -116,13 +158,18 @@ mod tests {
 
     #[test]
     fn the_table_shows_what_was_measured_and_the_reasons() {
-        let mut report = Report { calls: 3, calls_good: 2, calls_failed: 1, ..Report::default() };
+        let mut report = Report { calls_failed: 1, ..Report::default() };
+        report.figures.calls_good = 2;
         report.failures.insert("lost frames".to_owned(), 1);
-        report.latency_ms = Spread { count: 9, p50: 1.5, ..Spread::default() };
+        report.figures.ear_latency_ms = Spread { count: 9, p50: 1.5, ..Spread::default() };
         let text = table(&report);
-        assert!(text.contains("round trip ms") && text.contains("1.500"), "{text}");
+        assert!(text.contains("round trip, at the ear ms") && text.contains("1.500"), "{text}");
         assert!(text.contains("1: lost frames") && text.contains("some calls failed"), "{text}");
-        assert!(!text.contains("barge-in"), "{text}");
+        assert!(!text.contains("barge-in") && !text.contains("audiosocket"), "{text}");
+        let leg = |name: &str| LegReport { leg: name.to_owned(), ..LegReport::default() };
+        report.legs = vec![leg("audiosocket"), leg("chan_websocket")];
+        let text = table(&report);
+        assert!(text.contains("audiosocket") && text.contains("clear-silence p99"), "{text}");
         report.void = true;
         assert!(table(&report).contains("VOID"));
     }

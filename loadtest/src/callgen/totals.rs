@@ -42,18 +42,57 @@ pub struct Bin {
     pub latency_max_ns: u64,
 }
 
-/// Everything a worker adds up.
-pub struct Totals {
-    /// Round trips.
+/// The times of the calls of one leg and playback.
+pub struct LegTimes {
+    /// Round trips to the arrival of the message.
     pub latency: Times,
+    /// Round trips to the caller's ear.
+    pub ear_latency: Times,
     /// Where in their messages frames begin.
     pub offset: Times,
     /// Deviation of arrivals from their distance on the 20 ms grid.
     pub jitter: Times,
-    /// Lateness of the generator's own sending.
-    pub lateness: Times,
     /// TCP connect to 101.
     pub setup: Times,
+}
+
+impl LegTimes {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self { latency: times(), ear_latency: times(), offset: times(), jitter: times(), setup: times() }
+    }
+
+    /// Adds another's.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.latency, &other.latency),
+            (&mut self.ear_latency, &other.ear_latency),
+            (&mut self.offset, &other.offset),
+            (&mut self.jitter, &other.jitter),
+            (&mut self.setup, &other.setup),
+        ] {
+            add(mine, theirs);
+        }
+    }
+}
+
+impl Default for LegTimes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn add(mine: &mut Times, theirs: &Times) {
+    // The bounds are the same everywhere, so that adding cannot fail.
+    mine.add(theirs).expect("histograms with equal bounds");
+}
+
+/// Everything a worker adds up.
+pub struct Totals {
+    /// One for each line of the plan.
+    pub legs: Vec<LegTimes>,
+    /// Lateness of the generator's own sending.
+    pub lateness: Times,
     /// The course of the run.
     pub bins: Vec<Bin>,
     epoch_ns: u64,
@@ -61,14 +100,11 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Nothing yet; bins of `bin_ns` from `epoch_ns` on, `bins` of them planned.
-    pub fn new(epoch_ns: u64, bin_ns: u64, bins: usize) -> Self {
+    /// Nothing yet, for `legs` legs; bins of `bin_ns` from `epoch_ns` on, `bins` of them planned.
+    pub fn new(legs: usize, epoch_ns: u64, bin_ns: u64, bins: usize) -> Self {
         Self {
-            latency: times(),
-            offset: times(),
-            jitter: times(),
+            legs: (0..legs).map(|_| LegTimes::new()).collect(),
             lateness: times(),
-            setup: times(),
             bins: vec![Bin::default(); bins],
             epoch_ns,
             bin_ns,
@@ -83,18 +119,32 @@ impl Totals {
         &mut self.bins[index]
     }
 
-    /// A round trip.
-    pub fn latency(&mut self, now_ns: u64, latency_ns: u64) {
-        record(&mut self.latency, latency_ns);
+    /// A frame of `leg` came back: when it arrived, how long after its sending it arrived and was heard, and where in
+    /// its message it begins.
+    pub fn round_trip(&mut self, leg: usize, now_ns: u64, latency_ns: u64, ear_ns: u64, offset_ns: u64) {
+        if let Some(times) = self.legs.get_mut(leg) {
+            record(&mut times.latency, latency_ns);
+            record(&mut times.ear_latency, ear_ns);
+            record(&mut times.offset, offset_ns);
+        }
         let bin = self.bin(now_ns);
         bin.latency_count += 1;
         bin.latency_sum_ns += latency_ns;
         bin.latency_max_ns = bin.latency_max_ns.max(latency_ns);
     }
 
-    /// An arrival's jitter.
-    pub fn jitter(&mut self, now_ns: u64, jitter_ns: u64) {
-        record(&mut self.jitter, jitter_ns);
+    /// A call of `leg` came up.
+    pub fn setup(&mut self, leg: usize, setup_ns: u64) {
+        if let Some(times) = self.legs.get_mut(leg) {
+            record(&mut times.setup, setup_ns);
+        }
+    }
+
+    /// The jitter of an arrival at `leg`.
+    pub fn jitter(&mut self, leg: usize, now_ns: u64, jitter_ns: u64) {
+        if let Some(times) = self.legs.get_mut(leg) {
+            record(&mut times.jitter, jitter_ns);
+        }
         let bin = self.bin(now_ns);
         bin.jitter_count += 1;
         bin.jitter_sum_ns += jitter_ns;
@@ -103,16 +153,8 @@ impl Totals {
 
     /// Adds another worker's.
     pub fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in [
-            (&mut self.latency, &other.latency),
-            (&mut self.offset, &other.offset),
-            (&mut self.jitter, &other.jitter),
-            (&mut self.lateness, &other.lateness),
-            (&mut self.setup, &other.setup),
-        ] {
-            // The bounds are the same everywhere, so that adding cannot fail.
-            mine.add(theirs).expect("histograms with equal bounds");
-        }
+        self.legs.iter_mut().zip(&other.legs).for_each(|(mine, theirs)| mine.merge(theirs));
+        add(&mut self.lateness, &other.lateness);
         if self.bins.len() < other.bins.len() {
             self.bins.resize(other.bins.len(), Bin::default());
         }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::ear::{Heard, TICK_NS};
 use super::mark::{MARK_NUMBERS, MarkReader, Window};
 
 /// Send times kept: 1024 frames are 20 s, twice the range of the marks.
@@ -20,6 +21,8 @@ pub struct Arrival {
     pub frame: u64,
     /// From the sending of the frame to the arrival of the message that holds its first millisecond, in ns.
     pub latency_ns: u64,
+    /// From the sending of the frame to the playing of its first sample, in ns.
+    pub ear_latency_ns: u64,
     /// Where in that message the frame begins, in samples: the delay of filters, and of messages that do not begin
     /// where frames do; negative if the frame begins up to a millisecond before the message.
     pub offset_samples: i64,
@@ -79,6 +82,17 @@ impl Received {
     }
 }
 
+/// Where and when a piece of audio was heard.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// Index of its first sample in everything heard.
+    first: u64,
+    /// Index at which its message would have begun.
+    message: i64,
+    arrived_ns: u64,
+    at_ns: u64,
+}
+
 /// Follows one call.
 pub struct Tracker {
     reader: Arc<MarkReader>,
@@ -92,8 +106,8 @@ pub struct Tracker {
     earliest: u64,
     /// A window was already moved to where a frame seemed to begin.
     moved: bool,
-    /// Messages: index of the first sample, arrival.
-    messages: VecDeque<(u64, u64)>,
+    /// Pieces of audio as they were heard.
+    pieces: VecDeque<Piece>,
     /// Where the last frame found ends.
     last_end: Option<u64>,
     /// Number of the mark that frame 0 carries: different in each call, so that foreign audio shows.
@@ -117,7 +131,7 @@ impl Tracker {
             window_at: 0,
             earliest: 0,
             moved: false,
-            messages: VecDeque::with_capacity(16),
+            pieces: VecDeque::with_capacity(16),
             last_end: None,
             first_number,
             sent: 0,
@@ -150,13 +164,15 @@ impl Tracker {
         self.received.counts
     }
 
-    /// A message with `samples` arrived at `now_ns`; `found` is called for each frame that it completes.
-    pub fn push(&mut self, samples: &[i16], now_ns: u64, mut found: impl FnMut(Arrival)) {
-        if samples.is_empty() {
+    /// A piece of audio was heard; `found` is called for each frame that it completes.
+    pub fn push(&mut self, heard: Heard<'_>, mut found: impl FnMut(Arrival)) {
+        if heard.samples.is_empty() {
             return;
         }
         let length = self.reader.samples_per_frame() as u64;
-        self.messages.push_back((self.audio_at + self.audio.len() as u64, now_ns));
+        let first = self.audio_at + self.audio.len() as u64;
+        let Heard { at_ns, arrived_ns, offset, samples } = heard;
+        self.pieces.push_back(Piece { first, message: first as i64 - offset as i64, arrived_ns, at_ns });
         self.audio.extend_from_slice(samples);
         let end = self.audio_at + self.audio.len() as u64;
         while self.window_at + length <= end {
@@ -194,8 +210,8 @@ impl Tracker {
         if done >= 4 * length {
             self.audio.drain(..done as usize);
             self.audio_at += done;
-            while self.messages.get(1).is_some_and(|(start, _)| *start <= self.audio_at) {
-                self.messages.pop_front();
+            while self.pieces.get(1).is_some_and(|piece| piece.first <= self.audio_at) {
+                self.pieces.pop_front();
             }
         }
     }
@@ -222,13 +238,17 @@ impl Tracker {
         // The message that holds the frame's first millisecond: with filters of no delay the very first sample may
         // fall on either side of the border between two messages.
         let landmark = start + length / 20;
-        let arrived = self.messages.iter().take_while(|(first, _)| *first <= landmark).last();
+        let piece = self.pieces.iter().take_while(|piece| piece.first <= landmark).last();
         let sent_at = self.sent_at.get(frame as usize % SEND_TIMES).copied();
-        if let (Some((first, at)), Some(sent_at), true) =
-            (arrived, sent_at, frame + SEND_TIMES as u64 > self.sent)
-        {
-            let offset_samples = start as i64 - *first as i64;
-            found(Arrival { frame, latency_ns: at.saturating_sub(sent_at), offset_samples });
+        if let (Some(piece), Some(sent_at), true) = (piece, sent_at, frame + SEND_TIMES as u64 > self.sent) {
+            let into = start as i64 - piece.first as i64;
+            let into_ns = into * TICK_NS as i64 / length as i64;
+            found(Arrival {
+                frame,
+                latency_ns: piece.arrived_ns.saturating_sub(sent_at),
+                ear_latency_ns: piece.at_ns.saturating_add_signed(into_ns).saturating_sub(sent_at),
+                offset_samples: start as i64 - piece.message,
+            });
         }
     }
 
@@ -249,6 +269,11 @@ mod tests {
     use tandem::base::SampleRate;
 
     const FRAME_NS: u64 = 20_000_000;
+
+    /// A message that arrives at `at_ns` and is heard 7 ms later.
+    fn heard(samples: &[i16], at_ns: u64) -> Heard<'_> {
+        Heard { at_ns: at_ns + 7_000_000, arrived_ns: at_ns, offset: 0, samples }
+    }
 
     /// A call whose frames come back in the given order after `delay` samples, in messages of `message` samples.
     fn played(
@@ -274,7 +299,7 @@ mod tests {
             {
                 tracker.sent(tracker.frames_sent() * FRAME_NS);
             }
-            tracker.push(samples, at, |arrival| arrivals.push(arrival));
+            tracker.push(heard(samples, at), |arrival| arrivals.push(arrival));
         }
         (tracker.counts(), arrivals)
     }
@@ -296,6 +321,8 @@ mod tests {
         // In place: the message that holds a frame leaves when the frame is due, and takes 5 ms.
         let (_, arrivals) = played(SampleRate::Hz16000, 700, &order, 48, 320);
         assert!(arrivals.iter().all(|a| a.latency_ns == 5_000_000 && a.offset_samples == 48));
+        // 7 ms later at the ear, and 48 samples are 3 ms.
+        assert!(arrivals.iter().all(|a| a.ear_latency_ns == 15_000_000));
     }
 
     #[test]
@@ -316,9 +343,9 @@ mod tests {
         (0..100).for_each(|k| tracker.sent(k));
         for k in 0..100 {
             if k == 50 {
-                tracker.push(&[0; 500], 0, |_| {});
+                tracker.push(heard(&[0; 500], 0), |_| {});
             }
-            tracker.push(writer.frame(k), 0, |_| {});
+            tracker.push(heard(writer.frame(k), 0), |_| {});
         }
         let counts = tracker.counts();
         assert_eq!((counts.unique, counts.gaps), (100, 1));
@@ -336,7 +363,7 @@ mod tests {
             for k in 0..100 {
                 let frame = writer.frame(k);
                 let samples = if k == 50 { &frame[..keep] } else { frame };
-                tracker.push(samples, 0, |a| found.push(a.frame));
+                tracker.push(heard(samples, 0), |a| found.push(a.frame));
             }
             assert!(found.iter().copied().eq((0..100).filter(|k| *k != 50)), "{keep}: {found:?}");
         }
@@ -348,7 +375,7 @@ mod tests {
         let writer = MarkWriter::new(rate);
         let mut tracker = Tracker::new(Arc::new(MarkReader::new(rate)), 100, 50);
         (0..20).for_each(|k| tracker.sent(k));
-        (300..310).for_each(|number| tracker.push(writer.frame(number), 0, |_| {}));
+        (300..310).for_each(|number| tracker.push(heard(writer.frame(number), 0), |_| {}));
         assert_eq!(tracker.counts().foreign, 10);
         assert_eq!(tracker.counts().unique, 0);
     }

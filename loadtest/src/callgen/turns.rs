@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::ear::Ear;
+use super::ear::{Ear, Heard};
 use super::envelope::Envelope;
 use super::source::{Script, is_audible};
 
@@ -34,7 +34,7 @@ pub enum Say {
 /// One barge-in, measured; times from the sending of the first audible frame spoken over the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BargeIn {
-    /// Until the last old sample was played in the modelled switch, in ns.
+    /// Until the last old sample had been played in the modelled switch, in ns.
     pub played_ns: u64,
     /// Until the last old audio was handed over, in ns.
     pub handed_over_ns: u64,
@@ -127,10 +127,9 @@ impl Turns {
         self.phase == Phase::Finished
     }
 
-    /// What to send now, at the tick `now_ns`.
+    /// What to send now, at the tick `now_ns`, until which the ear has played.
     pub fn next(&mut self, now_ns: u64, ear: &mut Ear) -> Say {
-        ear.advance(now_ns);
-        self.leave_phase(now_ns, ear);
+        self.leave_phase(now_ns);
         if !matches!(self.phase, Phase::Listening { .. }) {
             // Between answers a dry queue is no underrun.
             ear.pause();
@@ -148,8 +147,8 @@ impl Turns {
             Phase::BargingIn { frame } => {
                 if frame == self.script.first_audible {
                     self.mark_ns = now_ns;
-                    self.old_played_ns = ear.queue_end_ns();
-                    self.current.residual_ns = ear.queued_ns();
+                    self.old_played_ns = now_ns;
+                    self.current.residual_ns = ear.queued_ns(now_ns);
                 }
                 if frame + 1 < self.script.frames {
                     self.phase = Phase::BargingIn { frame: frame + 1 };
@@ -165,7 +164,7 @@ impl Turns {
     }
 
     /// Goes to the next phase if this one has ended.
-    fn leave_phase(&mut self, now_ns: u64, ear: &Ear) {
+    fn leave_phase(&mut self, now_ns: u64) {
         match self.phase {
             Phase::Pausing { until_ns } if now_ns >= until_ns => {
                 self.phase = Phase::Talking { frame: 0 };
@@ -175,8 +174,9 @@ impl Turns {
                 self.fail("no answer within 10 s of the end of the talkspurt".to_owned());
             }
             Phase::Listening { first_ns, last_ns } => {
-                let ended = ear.queued_ns() == 0 && now_ns.saturating_sub(last_ns) >= ANSWER_END_NS;
-                if self.barge_in && !self.barged && now_ns - first_ns >= BARGE_IN_AFTER_NS && !ended {
+                let ended = now_ns.saturating_sub(last_ns) >= ANSWER_END_NS;
+                let is_due = now_ns.saturating_sub(first_ns) >= BARGE_IN_AFTER_NS;
+                if self.barge_in && !self.barged && is_due && !ended {
                     self.barged = true;
                     self.old_last_ns = None;
                     self.current = BargeIn::default();
@@ -189,43 +189,55 @@ impl Turns {
         }
     }
 
-    /// Audio arrived and is in `ear` already.
-    pub fn heard(&mut self, now_ns: u64, samples: &[i16], ear: &Ear) {
-        let audible = is_audible(samples);
+    /// Something is heard.
+    pub fn played(&mut self, heard: Heard<'_>) {
+        let end_ns = heard.at_ns + self.ns(heard.samples.len());
+        let audible = is_audible(heard.samples);
         match &mut self.phase {
             Phase::Waiting { ended_ns } if audible => {
-                self.responses_ns.push(now_ns.saturating_sub(*ended_ns));
-                self.phase = Phase::Listening { first_ns: now_ns, last_ns: now_ns };
+                self.responses_ns.push(heard.at_ns.saturating_sub(*ended_ns));
+                self.phase = Phase::Listening { first_ns: heard.at_ns, last_ns: end_ns };
                 self.heard.clear();
-                self.heard.push(samples, self.samples_per_frame);
+                self.heard.push(heard.samples, self.samples_per_frame);
             }
             Phase::Listening { last_ns, .. } => {
                 if audible {
-                    *last_ns = now_ns.max(ear.queue_end_ns());
+                    *last_ns = end_ns;
                 }
-                self.heard.push(samples, self.samples_per_frame);
+                self.heard.push(heard.samples, self.samples_per_frame);
             }
             Phase::BargingIn { frame } if audible && *frame > self.script.first_audible => {
-                self.old_last_ns = Some(now_ns);
-                self.old_played_ns = ear.queue_end_ns();
-                if self.current.clear_ns.is_none() {
-                    self.current.residual_ns = ear.queued_ns();
-                }
+                self.old_played_ns = end_ns;
             }
             _ => {}
         }
     }
 
-    /// A clear message came and threw `cleared_ns` of queued audio away.
-    pub fn cleared(&mut self, now_ns: u64, cleared_ns: u64) {
+    fn ns(&self, samples: usize) -> u64 {
+        samples as u64 * super::ear::TICK_NS / self.samples_per_frame as u64
+    }
+
+    /// Audio was handed over, and `queued_ns` wait to be played.
+    pub fn arrived(&mut self, now_ns: u64, samples: &[i16], queued_ns: u64) {
         if let Phase::BargingIn { frame } = self.phase
             && frame > self.script.first_audible
+            && is_audible(samples)
         {
+            self.old_last_ns = Some(now_ns);
             if self.current.clear_ns.is_none() {
-                self.current.clear_ns = Some(now_ns.saturating_sub(self.mark_ns));
-                self.current.residual_ns = cleared_ns;
+                self.current.residual_ns = queued_ns;
             }
-            self.old_played_ns = self.old_played_ns.min(now_ns);
+        }
+    }
+
+    /// A clear message came while `queued_ns` waited to be played.
+    pub fn cleared(&mut self, now_ns: u64, queued_ns: u64) {
+        if let Phase::BargingIn { frame } = self.phase
+            && frame > self.script.first_audible
+            && self.current.clear_ns.is_none()
+        {
+            self.current.clear_ns = Some(now_ns.saturating_sub(self.mark_ns));
+            self.current.residual_ns = queued_ns;
         }
     }
 
@@ -289,13 +301,13 @@ mod tests {
             _ => (0..script.frames).flat_map(|i| script.frame(i).to_vec()).collect(),
         };
         spoil(&mut answer);
-        let mut ear = Ear::default();
-        ear.set_clock(0);
+        let mut ear = Ear::ticking(16_000, 0);
         let mut turns = Turns::new(script.clone(), FRAME, 100 * MS, 12_000 * MS, barge_in);
         // The model: tick at which it answers, frame it has come to, tick at which it stops.
         let (mut answer_at, mut at, mut stop_at) = (u64::MAX, usize::MAX, u64::MAX);
         for tick in 0..10_000u64 {
             let now = tick * 20 * MS;
+            ear.advance(now, |heard| turns.played(heard));
             match turns.next(now, &mut ear) {
                 Say::Frame(frame) if frame == script.first_audible && at < usize::MAX && !deaf => {
                     stop_at = tick + 5
@@ -305,7 +317,7 @@ mod tests {
             }
             if tick == stop_at {
                 (at, stop_at) = (usize::MAX, u64::MAX);
-                let cleared = ear.clear(now + MS);
+                let cleared = ear.clear();
                 turns.cleared(now + MS, cleared);
             }
             let frames = match tick.cmp(&answer_at) {
@@ -318,8 +330,9 @@ mod tests {
             for _ in 0..frames {
                 match answer.get(at.saturating_mul(FRAME)..at.saturating_add(1).saturating_mul(FRAME)) {
                     Some(samples) if at < usize::MAX => {
-                        ear.arrived(now + 2 * MS, 20 * MS);
-                        turns.heard(now + 2 * MS, samples, &ear);
+                        ear.push(now + 2 * MS, samples);
+                        ear.release_to(ear.pushed());
+                        turns.arrived(now + 2 * MS, samples, ear.queued_ns(now));
                         at += 1;
                     }
                     _ => at = usize::MAX,
@@ -339,13 +352,13 @@ mod tests {
             assert_eq!(turns.failure, None);
             assert!(turns.answers >= 2, "{}", turns.answers);
             assert_eq!(turns.responses_ns.len(), turns.answers as usize);
-            // 30 ticks and 2 ms, and at most 3 more frames until the answer's first audible sample.
+            // 30 ticks, the next one, and at most 3 more frames until the answer's first audible sample.
             assert!(
-                turns.responses_ns.iter().all(|ns| (602 * MS..=662 * MS).contains(ns)),
+                turns.responses_ns.iter().all(|ns| (620 * MS..=680 * MS).contains(ns)),
                 "{:?}",
                 turns.responses_ns
             );
-            assert_eq!((ear.underruns, ear.cleared_ns), (0, 0));
+            assert_eq!((ear.underruns, ear.dropped), (0, 0));
         }
     }
 
@@ -357,7 +370,8 @@ mod tests {
         for barge_in in &turns.barge_ins {
             // Last handed over in the fourth tick after the beginning, cleared in the fifth, with 60 ms queued.
             assert_eq!(barge_in.clear_ns, Some(101 * MS));
-            assert_eq!(barge_in.played_ns, 101 * MS);
+            // The packet of the tick at 100 ms is heard to its end.
+            assert_eq!(barge_in.played_ns, 120 * MS);
             assert_eq!(barge_in.handed_over_ns, 82 * MS);
             assert_eq!(barge_in.residual_ns, 40 * MS);
         }

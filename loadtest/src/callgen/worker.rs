@@ -15,9 +15,11 @@ use mio::{Events, Poll, Token};
 use super::call::{Call, Context};
 use super::clock::{Random, WakeTimer, now_ns};
 use super::handshake::Target;
+use super::leg::Leg;
 use super::mark::{MarkReader, MarkWriter};
 use super::options::Options;
 use super::source::Script;
+use super::switch::Said;
 use super::totals::{Progress, Totals};
 
 /// The timer's token; calls use their position.
@@ -25,10 +27,17 @@ const TIMER: Token = Token(usize::MAX);
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 64 * 1024;
 
+/// A leg that takes part in the run, and where its calls go.
+pub(super) struct Line {
+    pub(super) leg: Leg,
+    pub(super) target: Target,
+}
+
 /// What all calls of a run share and nobody changes.
 pub(super) struct Plan {
     pub(super) options: Options,
-    pub(super) target: Target,
+    /// The different legs, at least one.
+    pub(super) lines: Vec<Line>,
     pub(super) writer: MarkWriter,
     pub(super) reader: Arc<MarkReader>,
     /// What is said in turns; `None` where marks are sent.
@@ -38,6 +47,19 @@ pub(super) struct Plan {
     pub(super) epoch_ns: u64,
     pub(super) bin_ns: u64,
     pub(super) bins: usize,
+}
+
+impl Plan {
+    /// Which line call `index` has.
+    pub(super) fn line_of(&self, index: usize) -> usize {
+        let leg = self.options.leg_of(index);
+        self.lines.iter().position(|line| line.leg == leg).unwrap_or(0)
+    }
+
+    /// The line with this place.
+    pub(super) fn line(&self, place: usize) -> &Line {
+        &self.lines[place]
+    }
 }
 
 /// Runs the calls with the numbers `indices` to their end.
@@ -54,13 +76,13 @@ pub(super) fn run(
     let mut context = Context {
         registry: poll.registry().try_clone()?,
         random: Random::new(),
-        totals: Totals::new(plan.epoch_ns, plan.bin_ns, plan.bins),
+        totals: Totals::new(plan.lines.len(), plan.epoch_ns, plan.bin_ns, plan.bins),
         progress,
         read: vec![0; READ_BYTES],
         pcm: Vec::with_capacity(4096),
         payload: Vec::with_capacity(4096),
         wire: Vec::with_capacity(4096),
-        decoded: Vec::new(),
+        said: Said::default(),
         plan: Arc::clone(&plan),
     };
     let mut calls: Vec<Call> = indices
@@ -69,7 +91,8 @@ pub(super) fn run(
         .map(|(place, index)| {
             let start_ns = plan.epoch_ns + (index as f64 * 1e9 / plan.options.ramp_per_s) as u64;
             let phase_ns = super::ear::TICK_NS * index as u64 / u64::from(plan.options.calls);
-            Call::new(index, Token(place), start_ns, phase_ns)
+            let line = plan.line_of(index);
+            Call::new(index, (line, plan.line(line).leg), Token(place), start_ns, phase_ns)
         })
         .collect();
     let mut wakes: BinaryHeap<Reverse<(u64, usize)>> =
@@ -105,14 +128,17 @@ pub(super) fn run(
 fn wake_due(calls: &mut [Call], wakes: &mut BinaryHeap<Reverse<(u64, usize)>>, context: &mut Context) {
     while let Some(Reverse((at_ns, place))) = wakes.peek().copied() {
         let Some(call) = calls.get_mut(place) else { return };
-        if call.wake_at_ns == at_ns {
-            if at_ns > now_ns() {
-                return;
-            }
-            call.wake(context);
+        if call.wake_at_ns != at_ns {
+            // Changed since, and entered anew then.
+            wakes.pop();
+            continue;
         }
+        if at_ns > now_ns() {
+            return;
+        }
+        call.wake(context);
         wakes.pop();
-        if call.wake_at_ns != u64::MAX && call.wake_at_ns != at_ns {
+        if call.wake_at_ns != u64::MAX {
             wakes.push(Reverse((call.wake_at_ns, place)));
         }
     }

@@ -1,12 +1,11 @@
-//! What arrives at a call: messages of the relay, and what each means.
+//! What arrives at a call: messages of the relay, and what the switch makes of each.
 //!
 //! Runs in: a callgen worker. Owns nothing. Never blocks.
-//! Invariant: what a call cannot play ends it with a reason.
+//! Invariant: what a call's switch cannot take ends the call with a reason.
 
 use super::{Call, Context, State};
 use crate::callgen::frame::Opcode;
-use crate::callgen::message::{ServerText, read_text};
-use crate::callgen::options::Playback;
+use crate::callgen::switch::Switch;
 
 impl Call {
     pub(super) fn floor_bytes(&mut self, now_ns: u64, bytes: &[u8], context: &mut Context) {
@@ -15,6 +14,18 @@ impl Call {
             let own = head.filter(|head| head.call == index);
             let (number, sent_ns) = own.map_or((u64::MAX, 0), |head| (head.number, head.sent_ns));
             caller.hear_floor(now_ns, number, sent_ns, &mut context.totals, &context.progress);
+        });
+    }
+
+    /// AudioSocket: bytes as they were read.
+    pub(super) fn socket_bytes(&mut self, now_ns: u64, bytes: &[u8], context: &mut Context) {
+        if !matches!(self.state, State::Up) {
+            return;
+        }
+        self.switch(now_ns, context, |switch, ear, said| {
+            if let Switch::AsteriskSocket(socket) = switch {
+                socket.bytes(now_ns, bytes, ear, said);
+            }
         });
     }
 
@@ -30,33 +41,12 @@ impl Call {
     fn message(&mut self, now_ns: u64, opcode: Opcode, payload: &[u8], context: &mut Context) {
         match (&self.state, opcode) {
             (State::Up | State::Closing, Opcode::Ping) => self.send_frame(context, Opcode::Pong, payload),
-            (State::Up, Opcode::Binary) => match context.plan.options.playback {
-                Playback::Binary => self.audio(now_ns, payload, context),
-                Playback::Json => self.fail(context, "binary audio on a call with json playback".to_owned()),
-            },
-            (State::Up, Opcode::Text) => {
-                let mut decoded = std::mem::take(&mut context.decoded);
-                match (read_text(payload, &mut decoded), context.plan.options.playback) {
-                    (ServerText::StreamAudio { rate_hz }, Playback::Json) => {
-                        if rate_hz == context.plan.options.rate.hz() {
-                            self.audio(now_ns, &decoded, context);
-                        } else {
-                            self.fail(context, "streamAudio at another rate than the leg's".to_owned());
-                        }
-                    }
-                    (ServerText::StreamAudio { .. }, Playback::Binary) => {
-                        self.fail(context, "streamAudio on a call with binary playback".to_owned());
-                    }
-                    (ServerText::Clear, _) => {
-                        if let Some(caller) = &mut self.caller {
-                            caller.clear(now_ns);
-                        }
-                    }
-                    (ServerText::Unplayable(why), _) => self.fail(context, why.to_owned()),
-                    (ServerText::Other, _) => {}
-                }
-                context.decoded = decoded;
-            }
+            (State::Up, Opcode::Binary) => self.switch(now_ns, context, |switch, ear, said| {
+                switch.binary(now_ns, payload, ear, said);
+            }),
+            (State::Up, Opcode::Text) => self.switch(now_ns, context, |switch, ear, said| {
+                switch.text(now_ns, payload, ear, said);
+            }),
             (State::Closing, Opcode::Close) => self.end(context),
             (State::Up, Opcode::Close) => {
                 let (code, reason) = match payload.split_first_chunk::<2>() {
@@ -72,20 +62,5 @@ impl Call {
             }
             _ => {}
         }
-    }
-
-    fn audio(&mut self, now_ns: u64, bytes: &[u8], context: &mut Context) {
-        let (pairs, rest) = bytes.as_chunks::<2>();
-        if !rest.is_empty() {
-            self.fail(context, "audio with half a sample".to_owned());
-            return;
-        }
-        let mut pcm = std::mem::take(&mut context.pcm);
-        pcm.clear();
-        pcm.extend(pairs.iter().map(|pair| i16::from_le_bytes(*pair)));
-        if let Some(caller) = &mut self.caller {
-            caller.hear(now_ns, &pcm, &mut context.totals, &context.progress);
-        }
-        context.pcm = pcm;
     }
 }
