@@ -14,11 +14,13 @@ use argh::{EarlyExit, FromArgs};
 use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
 use crate::telemetry::redact;
 
+mod install;
+
 /// Exit status for arguments or configuration that cannot work. Trying again does not help, which
 /// `RestartPreventExitStatus=2` tells systemd.
 pub const STATUS_WRONG_USE: u8 = 2;
 
-/// What the arguments ask for. Subcommands will be variants.
+/// What the arguments ask for.
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Run the relay.
@@ -27,6 +29,8 @@ pub enum Command {
     Check(Sources),
     /// Print the version and end.
     Version,
+    /// Put the files for FreeSWITCH in their places and end.
+    InstallFreeswitch(install::Options),
 }
 
 /// What to print before ending, and the exit status.
@@ -76,10 +80,54 @@ struct Arguments {
     /// print the version and end
     #[argh(switch)]
     version: bool,
+
+    #[argh(subcommand)]
+    command: Option<Subcommand>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Subcommand {
+    Freeswitch(Freeswitch),
+}
+
+/// Help with FreeSWITCH: tandem freeswitch install --to DIR
+#[derive(FromArgs)]
+#[argh(subcommand, name = "freeswitch", help_triggers("-h", "--help"))]
+struct Freeswitch {
+    #[argh(subcommand)]
+    command: FreeswitchCommand,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum FreeswitchCommand {
+    Install(Install),
+}
+
+/// Put the dialplan, settings and scripts into a FreeSWITCH. Shows what changes, then asks; keeps what it replaces.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "install", help_triggers("-h", "--help"))]
+struct Install {
+    /// folder of FreeSWITCH or of its configuration, as in --to /etc/freeswitch
+    #[argh(option, arg_name = "folder")]
+    to: PathBuf,
+
+    /// folder of FreeSWITCH's scripts, when it is not beside its configuration
+    #[argh(option, arg_name = "folder")]
+    scripts: Option<PathBuf>,
+
+    /// write without asking
+    #[argh(switch)]
+    yes: bool,
+
+    /// show what would change and write nothing
+    #[argh(switch)]
+    dry_run: bool,
 }
 
 /// Options that are followed by a value.
-const OPTIONS_WITH_VALUE: [&str; 2] = ["--config", "--set"];
+const OPTIONS_WITH_VALUE: [&str; 4] = ["--config", "--set", "--to", "--scripts"];
 
 /// Reads the arguments (without the program's name).
 ///
@@ -95,11 +143,21 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
     }
     let split = split_values(&texts);
     let arguments = Arguments::from_args(&["tandem"], &split).map_err(|exit| match exit {
+        // The settings are the relay's, so a subcommand's help ends without them.
+        EarlyExit { output, status: Ok(()) } if split.contains(&"freeswitch") => {
+            Exit::success(format!("{}\n", output.trim_end()))
+        }
         EarlyExit { output, status: Ok(()) } => {
             Exit::success(format!("{}\n\n{}", output.trim_end(), help_of_settings()))
         }
         EarlyExit { output, status: Err(()) } => usage_error(output.trim_end()),
     })?;
+    if let Some(Subcommand::Freeswitch(Freeswitch { command: FreeswitchCommand::Install(install) })) =
+        arguments.command
+    {
+        let Install { to, scripts, yes, dry_run } = install;
+        return Ok(Command::InstallFreeswitch(install::Options { to, scripts, yes, dry_run }));
+    }
     let file = arguments.config.map_or(FileChoice::Usual, FileChoice::Named);
     let sources = Sources { file, environment, sets: arguments.set };
     Ok(match (arguments.version, arguments.check) {
@@ -117,6 +175,15 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
 pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Loaded, Exit> {
     match parse(arguments, environment)? {
         Command::Version => Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION")))),
+        Command::InstallFreeswitch(options) => {
+            let done = install::run(&options, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
+            Err(match done {
+                Ok(()) => Exit::success(String::new()),
+                Err(problem) => {
+                    Exit { output: String::new(), errors: format!("tandem: {problem}\n"), status: 1 }
+                }
+            })
+        }
         Command::Run(sources) => config::load(&sources).map_err(|problems| configuration_error(&problems)),
         Command::Check(sources) => Err(match config::load(&sources) {
             Ok(loaded) => Exit {
