@@ -156,7 +156,7 @@ local function watch_lag(event, now_ms)
   lag.worst_ms = math.max(lag.worst_ms, behind_ms)
   if now_ms - lag.logged_ms < LOG_PAUSE_MS then return end
   tandem.log("WARNING", string.format("tandem_events.lua is behind: %d events late, by up to %.0f ms; callers hear holes. "
-    .. "Larger chunks (playback.chunk_ms of the relay) or fewer calls on this machine help", lag.events, lag.worst_ms))
+    .. "Larger chunks (playback.file_chunk_ms of the relay) or fewer calls on this machine help", lag.events, lag.worst_ms))
   lag.events, lag.worst_ms, lag.logged_ms = 0, 0, now_ms
 end
 
