@@ -5,7 +5,7 @@ RELEASE := target/release
 VENV := target/venv
 SDK_NODE := target/sdk-node
 
-.PHONY: help demo run test check bench density legs figures sdk doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test check bench density legs figures sdk dialplan doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -24,14 +24,18 @@ run: prerequisites-build ## the relay for real: needs GEMINI_API_KEY
 	@$(CARGO) build --release --locked --package tandem --bins
 	@$(RELEASE)/tandem
 
-test: prerequisites-test ## every test: Rust, and Google's SDKs against the simulator and the relay
+test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, Google's SDKs against the simulator and the relay
 	$(CARGO) test --workspace --locked
+	$(MAKE) --no-print-directory dialplan
 	$(MAKE) --no-print-directory sdk
 
 sdk: $(VENV)/installed $(SDK_NODE)/installed
 	$(CARGO) build --locked --workspace --bins
 	$(VENV)/bin/python -m pytest -q tests/sdk
 	SDK_NODE=$(SDK_NODE) node --test tests/sdk/
+
+dialplan: $(VENV)/installed ## where FreeSWITCH's dialplan leads calls, and the compose files
+	$(VENV)/bin/python -m pytest -q tests/freeswitch
 
 $(VENV)/installed: tests/sdk/requirements.txt
 	python3 -m venv $(VENV)

@@ -14,6 +14,8 @@ use argh::{EarlyExit, FromArgs};
 use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
 use crate::telemetry::redact;
 
+mod install;
+
 /// Exit status for arguments or configuration that cannot work. Trying again does not help, which
 /// `RestartPreventExitStatus=2` tells systemd.
 pub const STATUS_WRONG_USE: u8 = 2;
@@ -29,6 +31,8 @@ pub enum Command {
     Check(Sources),
     /// Print the version and end.
     Version,
+    /// Put the files for FreeSWITCH in their places and end.
+    InstallFreeswitch(install::Options),
 }
 
 /// What is left to do when arguments and configuration are read.
@@ -108,6 +112,7 @@ struct Arguments {
 #[argh(subcommand)]
 enum Subcommand {
     Doctor(DoctorArguments),
+    Freeswitch(Freeswitch),
 }
 
 /// Find what is wrong between the switch and Gemini: configuration, port, switch, scripts, network, key and model, and a
@@ -128,8 +133,43 @@ struct DoctorArguments {
     no_call: bool,
 }
 
+/// Help with FreeSWITCH: tandem freeswitch install --to DIR
+#[derive(FromArgs)]
+#[argh(subcommand, name = "freeswitch", help_triggers("-h", "--help"))]
+struct Freeswitch {
+    #[argh(subcommand)]
+    command: FreeswitchCommand,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum FreeswitchCommand {
+    Install(Install),
+}
+
+/// Put the dialplan, settings and scripts into a FreeSWITCH. Shows what changes, then asks; keeps what it replaces.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "install", help_triggers("-h", "--help"))]
+struct Install {
+    /// folder of FreeSWITCH or of its configuration, as in --to /etc/freeswitch
+    #[argh(option, arg_name = "folder")]
+    to: PathBuf,
+
+    /// folder of FreeSWITCH's scripts, when it is not beside its configuration
+    #[argh(option, arg_name = "folder")]
+    scripts: Option<PathBuf>,
+
+    /// write without asking
+    #[argh(switch)]
+    yes: bool,
+
+    /// show what would change and write nothing
+    #[argh(switch)]
+    dry_run: bool,
+}
+
 /// Options that are followed by a value.
-const OPTIONS_WITH_VALUE: [&str; 3] = ["--config", "--set", "--freeswitch"];
+const OPTIONS_WITH_VALUE: [&str; 5] = ["--config", "--set", "--freeswitch", "--to", "--scripts"];
 
 /// Reads the arguments (without the program's name).
 ///
@@ -145,6 +185,10 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
     }
     let split = split_values(&texts);
     let arguments = Arguments::from_args(&["tandem"], &split).map_err(|exit| match exit {
+        // The settings are the relay's, so a subcommand's help ends without them.
+        EarlyExit { output, status: Ok(()) } if split.contains(&"freeswitch") => {
+            Exit::success(format!("{}\n", output.trim_end()))
+        }
         EarlyExit { output, status: Ok(()) } => {
             Exit::success(format!("{}\n\n{}", output.trim_end(), help_of_settings()))
         }
@@ -156,6 +200,14 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
         (true, _, _) => Command::Version,
         (false, _, Some(Subcommand::Doctor(doctor))) => {
             Command::Doctor(Box::new(examination(doctor, sources)))
+        }
+        (
+            false,
+            _,
+            Some(Subcommand::Freeswitch(Freeswitch { command: FreeswitchCommand::Install(install) })),
+        ) => {
+            let Install { to, scripts, yes, dry_run } = install;
+            Command::InstallFreeswitch(install::Options { to, scripts, yes, dry_run })
         }
         (false, true, None) => Command::Check(sources),
         (false, false, None) => Command::Run(sources),
@@ -174,6 +226,15 @@ fn examination(arguments: DoctorArguments, sources: Sources) -> Examination {
 pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Task, Exit> {
     match parse(arguments, environment)? {
         Command::Version => Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION")))),
+        Command::InstallFreeswitch(options) => {
+            let done = install::run(&options, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
+            Err(match done {
+                Ok(()) => Exit::success(String::new()),
+                Err(problem) => {
+                    Exit { output: String::new(), errors: format!("tandem: {problem}\n"), status: 1 }
+                }
+            })
+        }
         Command::Doctor(examination) => Ok(Task::Doctor(examination)),
         Command::Run(sources) => config::load(&sources)
             .map(|loaded| Task::Run(Box::new(loaded)))

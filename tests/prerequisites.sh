@@ -18,6 +18,12 @@ if [ "${1:-build}" = test ]; then
     need python3-venv python3 -c 'import ensurepip, venv'
     need nodejs node --version
     need npm npm --version
+    # The scripts for FreeSWITCH run on each Lua that FreeSWITCH has embedded, and on today's.
+    need lua5.2 lua5.2 -v
+    need lua5.3 lua5.3 -v
+    need lua5.4 lua5.4 -v
+    need lua-socket lua5.4 -e 'require "socket"'
+    need libxml2-utils xmllint --version
 fi
 [ -n "$missing" ] || exit 0
 

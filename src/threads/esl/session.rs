@@ -253,7 +253,7 @@ impl Session {
                     .into());
             }
             Message::Disconnect => return Err("FreeSWITCH closed the event socket".into()),
-            Message::AuthRequest | Message::Other => {}
+            Message::AuthRequest | Message::ApiResponse(_) | Message::Other => {}
         }
         Ok(())
     }

@@ -1,0 +1,535 @@
+-- A stand-in for FreeSWITCH with mod_audio_stream: the Lua API that our scripts use, in virtual time.
+--
+-- It behaves as FreeSWITCH 1.10.12 and the open build of mod_audio_stream were measured, or as their source says where
+-- a line names a function: start answers before the connection exists; after a disconnect the module keeps its place
+-- on the channel until stop; files are numbered from 0 for each stream and deleted at its end; events carry the
+-- channel's variables, those of DTMF do not; digits raise events only when somebody takes them; a queue that is full
+-- loses events; `json execute` queues in order, and uuid_break all empties that queue.
+-- Scripts run as coroutines; nothing sleeps for real, so an hour of calls takes seconds and every run is the same.
+
+local Switch = {}
+Switch.__index = Switch
+
+local TICK_US = 20000
+local QUEUE_EVENTS_MAX = 5000 -- EventConsumer's default
+
+-- options: scripts (their folder), api_us (what each API command takes), connect_us, event_us (from fire to queue)
+function Switch.new(options)
+  local switch = setmetatable({
+    now_us = 1790000000000000, sequence = 0, timers = {}, timer_count = 0, tasks = {}, globals = {}, channels = {},
+    consumers = {}, log = {}, commands = {}, files = {}, deleted = {}, uuid_count = 0,
+    scripts = options.scripts, api_us = options.api_us or 0, connect_us = options.connect_us or 20000,
+    event_us = options.event_us or 2000,
+  }, Switch)
+  switch.started_us = switch.now_us
+  switch.globals.script_dir = options.scripts
+  return switch
+end
+
+function Switch:elapsed_ms() return (self.now_us - self.started_us) / 1000 end
+
+-- Time ---------------------------------------------------------------------------------------------------------------
+
+local function is_sooner(one, other)
+  return one.at_us < other.at_us or (one.at_us == other.at_us and one.number < other.number)
+end
+
+-- `timers` is a binary heap: the next one is the first.
+function Switch:after(us, action)
+  self.timer_count = self.timer_count + 1
+  local timer, heap = { at_us = self.now_us + us, number = self.timer_count, action = action }, self.timers
+  local place = #heap + 1
+  while place > 1 and is_sooner(timer, heap[math.floor(place / 2)]) do
+    heap[place] = heap[math.floor(place / 2)]
+    place = math.floor(place / 2)
+  end
+  heap[place] = timer
+end
+
+local function take_next(heap)
+  local first, last = heap[1], table.remove(heap)
+  if #heap == 0 then return first end
+  local place = 1
+  while true do
+    local child = 2 * place
+    if child > #heap then break end
+    if child < #heap and is_sooner(heap[child + 1], heap[child]) then child = child + 1 end
+    if not is_sooner(heap[child], last) then break end
+    heap[place] = heap[child]
+    place = child
+  end
+  heap[place] = last
+  return first
+end
+
+local function resume(switch, task)
+  switch.running = task
+  local fine, problem = coroutine.resume(task.thread)
+  switch.running = nil
+  if not fine then
+    task.failed = tostring(problem)
+    switch.log[#switch.log + 1] = { level = "ERR", text = task.name .. ": " .. task.failed }
+  end
+  if coroutine.status(task.thread) == "dead" then
+    task.ended = true
+    if task.on_end then task.on_end() end
+  end
+end
+
+-- Gives up the processor for so long; for code that runs as a task.
+function Switch:pause(us)
+  local task = assert(self.running, "only a script can wait")
+  self:after(us, function() resume(self, task) end)
+  coroutine.yield()
+end
+
+-- Lets `ms` of virtual time pass.
+function Switch:run(ms)
+  local until_us = self.now_us + ms * 1000
+  while self.timers[1] and self.timers[1].at_us <= until_us do
+    local timer = take_next(self.timers)
+    self.now_us = timer.at_us
+    timer.action()
+  end
+  self.now_us = until_us
+end
+
+-- Scripts ------------------------------------------------------------------------------------------------------------
+
+function Switch:start_script(line, channel)
+  local words = {}
+  for word in line:gmatch("%S+") do words[#words + 1] = word end
+  local name = table.remove(words, 1)
+  local argv = { [0] = name, table.unpack(words) }
+  local environment = setmetatable({ argv = argv }, { __index = _G })
+  environment.freeswitch = self:freeswitch_table()
+  environment.session = channel and self:session(channel, environment)
+  environment.os = setmetatable({ remove = function(path) return self:remove_file(path) end }, { __index = os })
+  environment.dofile = function(path) return assert(loadfile(path, "t", environment))() end
+  local code = assert(loadfile(self.scripts .. "/" .. name, "t", environment))
+  local task = { name = name, thread = coroutine.create(code), environment = environment }
+  self.tasks[#self.tasks + 1] = task
+  self:after(0, function() resume(self, task) end)
+  return task
+end
+
+function Switch:freeswitch_table()
+  local switch = self
+  return {
+    consoleLog = function(level, text) switch.log[#switch.log + 1] = { level = level:upper(), text = text } end,
+    msleep = function(ms) switch:pause(ms * 1000) end,
+    getGlobalVariable = function(name) return switch.globals[name] end,
+    setGlobalVariable = function(name, value) switch.globals[name] = value ~= "" and value or nil end,
+    API = function()
+      return {
+        executeString = function(_, line) return switch:execute(line) end,
+        getTime = function() return string.format("%.0f", math.floor(switch.now_us / 1000)) end,
+      }
+    end,
+    EventConsumer = function(name, subclass)
+      local consumer = { bindings = {}, queue = {}, lost = 0 }
+      switch.consumers[#switch.consumers + 1] = consumer
+      function consumer.bind(_, event_name, event_subclass)
+        consumer.bindings[#consumer.bindings + 1] = { name = event_name, subclass = event_subclass }
+        return 1
+      end
+      function consumer.pop(_, block, timeout_ms)
+        if #consumer.queue == 0 and block == 1 then
+          local task, woken = switch.running, false
+          local function wake()
+            if not woken then
+              woken = true
+              consumer.wake = nil
+              resume(switch, task)
+            end
+          end
+          consumer.wake = wake
+          if (timeout_ms or 0) > 0 then switch:after(timeout_ms * 1000, wake) end
+          coroutine.yield()
+        end
+        return table.remove(consumer.queue, 1)
+      end
+      if name then consumer:bind(name, subclass) end
+      return consumer
+    end,
+  }
+end
+
+-- Events -------------------------------------------------------------------------------------------------------------
+
+function Switch:fire(name, subclass, channel, body, extra)
+  self.sequence = self.sequence + 1
+  local headers = {
+    ["Event-Name"] = name, ["Event-Subclass"] = subclass, ["Event-Sequence"] = tostring(self.sequence),
+    ["Event-Date-Timestamp"] = string.format("%.0f", self.now_us),
+  }
+  if channel then
+    headers["Unique-ID"] = channel.uuid
+    if name == "CUSTOM" or name == "CHANNEL_HANGUP_COMPLETE" then -- switch_channel_event_set_extended_data
+      for variable, value in pairs(channel.variables) do headers["variable_" .. variable] = value end
+    end
+  end
+  for header, value in pairs(extra or {}) do headers[header] = value end
+  local event = {
+    getHeader = function(_, header) return headers[header] end,
+    getBody = function() return body end,
+    getType = function() return name end,
+  }
+  self:after(self.event_us, function()
+    for _, consumer in ipairs(self.consumers) do
+      for _, binding in ipairs(consumer.bindings) do
+        if binding.name == name and (not binding.subclass or binding.subclass == subclass) then
+          if #consumer.queue >= QUEUE_EVENTS_MAX then
+            consumer.lost = consumer.lost + 1
+          else
+            consumer.queue[#consumer.queue + 1] = event
+            if consumer.wake then self:after(0, consumer.wake) end
+          end
+          break
+        end
+      end
+    end
+  end)
+end
+
+-- Channels -----------------------------------------------------------------------------------------------------------
+
+function Switch:new_channel(fields)
+  local channel = {
+    uuid = fields.uuid, variables = {}, profile = {
+      destination_number = fields.did or "5551212", caller_id_number = fields.caller or "15557654321",
+    },
+    state = "execute", private_events = {}, digits = {}, heard = {}, executed = {}, sent_digits = "", streams = {},
+    -- What the relay does with the n-th connection: "accept", "refuse" or "hang" (no answer, error after 1 s).
+    relay = fields.relay or function() return "accept" end,
+  }
+  self.channels[fields.uuid] = channel
+  return channel
+end
+
+function Switch:hang_up(channel, cause)
+  if channel.state == "hangup" then return end
+  channel.state, channel.cause = "hangup", cause
+  self:close_stream(channel)
+  self:fire("CHANNEL_HANGUP_COMPLETE", nil, channel)
+end
+
+function Switch:transfer(channel, destination, dialplan, context)
+  channel.state = "routing"
+  channel.transferred = destination .. " " .. (dialplan or "XML") .. " " .. (context or "default")
+end
+
+local function is_ready(channel) return channel.state == "execute" end
+
+function Switch:type_digit(channel, digit) channel.digits[#channel.digits + 1] = digit end
+
+local function take_digit(switch, channel) -- switch_channel_dequeue_dtmf
+  local digit = table.remove(channel.digits, 1)
+  if digit then switch:fire("DTMF", nil, channel, nil, { ["DTMF-Digit"] = digit }) end
+  return digit
+end
+
+local function packet(switch, channel, what)
+  channel.heard[#channel.heard + 1] = { at_ms = switch:elapsed_ms(), what = what }
+end
+
+-- switch_ivr_play_file as the application `playback` calls it
+local function play(switch, channel, file)
+  local seen = switch.files[file]
+  if not seen then
+    switch.log[#switch.log + 1] = { level = "ERR", text = "Error opening File " .. file }
+    return
+  end
+  for _ = 1, math.ceil(seen.ms / 20) do
+    if not is_ready(channel) then return end
+    if channel.break_flag then
+      channel.break_flag = false
+      return
+    end
+    local digit = take_digit(switch, channel)
+    local terminators = channel.variables.playback_terminators or "*"
+    if digit and terminators ~= "none" and terminators:find(digit, 1, true) then return end
+    packet(switch, channel, file)
+    switch:pause(TICK_US)
+  end
+end
+
+local function run_private_events(switch, channel)
+  while is_ready(channel) do
+    local event = table.remove(channel.private_events, 1)
+    if not event then return end
+    channel.executed[#channel.executed + 1] = event
+    if event.app == "playback" then play(switch, channel, event.arg) end
+  end
+end
+
+function Switch:session(channel, environment)
+  local switch, session, callback = self, {}, nil
+  function session.get_uuid() return channel.uuid end
+  function session.ready() return is_ready(channel) end
+  function session.getVariable(_, name) -- switch_channel_get_variable_dup: channel, caller profile, global
+    return channel.variables[name] or channel.profile[name] or switch.globals[name]
+  end
+  function session.setVariable(_, name, value) channel.variables[name] = value ~= "" and value or nil end
+  function session.setAutoHangup(_, value) channel.auto_hangup = value end
+  function session.setInputCallback(_, name) callback = name end
+  function session.unsetInputCallback() callback = nil end
+  function session.hangup(_, cause) switch:hang_up(channel, cause or "NORMAL_CLEARING") end
+  function session.transfer(_, destination, dialplan, context)
+    switch:transfer(channel, destination, dialplan, context)
+    return 1
+  end
+  function session.sleep(_, ms) -- switch_ivr_sleep
+    local done_us = switch.now_us + ms * 1000
+    while true do
+      if not is_ready(channel) then return 0 end
+      if channel.break_flag then
+        channel.break_flag = false
+        return 0
+      end
+      if switch.now_us >= done_us then return 1 end
+      run_private_events(switch, channel)
+      if callback and is_ready(channel) then
+        local digit = take_digit(switch, channel)
+        if digit then environment[callback](session, "dtmf", { digit = digit, duration = 2000 }) end
+      end
+      if is_ready(channel) then
+        if channel.variables.send_silence_when_idle then packet(switch, channel, "silence") end
+        switch:pause(TICK_US)
+      end
+    end
+  end
+  return session
+end
+
+-- mod_audio_stream ---------------------------------------------------------------------------------------------------
+
+function Switch:remove_file(path)
+  self.deleted[#self.deleted + 1] = path
+  if not self.files[path] then return nil, path .. ": No such file or directory", 2 end
+  self.files[path] = nil
+  return true
+end
+
+function Switch:close_stream(channel)
+  local stream = channel.stream
+  if not stream then return false end
+  channel.stream = nil
+  stream.state = "closed"
+  stream.closed_ms = self:elapsed_ms()
+  for _, file in ipairs(stream.files) do self.files[file] = nil end
+  return true
+end
+
+function Switch:stream_event(channel, kind, body)
+  self:fire("CUSTOM", "mod_audio_stream::" .. kind, channel, body)
+end
+
+local function start_stream(switch, channel, url, mix, rate, metadata)
+  if channel.stream then return "-ERR Operation Failed\n" end
+  local host_and_port, rest = url:match("^wss?://([A-Za-z0-9.:-]+)(.*)$")
+  if not host_and_port or #url > 4096 or (rest ~= "" and rest:sub(1, 1) ~= "/") then return "-ERR Operation Failed\n" end
+  local hertz = rate == "8k" and 8000 or rate == "16k" and 16000 or tonumber(rate) or 0
+  if hertz == 0 or hertz % 8000 ~= 0 then return "-ERR Operation Failed\n" end
+  if mix ~= "mono" and mix ~= "mixed" and mix ~= "stereo" then return "" end
+  local stream = {
+    state = "connecting", url = url, mix = mix, rate = rate, metadata = metadata, files = {}, texts = {},
+    started_ms = switch:elapsed_ms(), variables = {},
+  }
+  for name, value in pairs(channel.variables) do stream.variables[name] = value end
+  channel.stream = stream
+  channel.streams[#channel.streams + 1] = stream
+  local outcome = channel.relay(#channel.streams)
+  switch:after(outcome == "hang" and 1000000 or switch.connect_us, function()
+    if stream.state ~= "connecting" then return end
+    if outcome == "accept" then
+      stream.state = "open"
+      switch:stream_event(channel, "connect", '{"status":"connected"}')
+    else
+      local code, text = 6, "WebSocket upgrade failed"
+      if outcome == "hang" then code, text = 10, "Timeout" end
+      switch:close_stream(channel)
+      switch:stream_event(channel, "error", string.format('{"status":"error","message":{"code":%d,"error":"%s"}}', code,
+        text))
+    end
+  end)
+  return "+OK Success\n"
+end
+
+-- The relay closes the connection; the module keeps its place on the channel.
+function Switch:relay_closes(channel, code)
+  channel.stream.state = "disconnected"
+  self:stream_event(channel, "disconnect", string.format(
+    '{"status":"disconnected","message":{"code":%d,"reason":"bye"}}', code))
+end
+
+-- The connection is lost without a close.
+function Switch:connection_drops(channel)
+  self:close_stream(channel)
+  self:stream_event(channel, "error",
+    '{"status":"error","message":{"code":1,"error":"Connection reset by peer (system error 104)"}}')
+end
+
+-- A text of the relay that is not streamAudio.
+function Switch:relay_says(channel, text)
+  if channel.stream and channel.stream.state == "open" then self:stream_event(channel, "json", text) end
+end
+
+-- A streamAudio message of the relay: `ms` of audio; `extra` is what stands in `data` besides, as JSON members.
+function Switch:relay_speaks(channel, ms, extra)
+  local stream = channel.stream
+  if not stream or stream.state ~= "open" then return nil end
+  local file = string.format("%s/%s_%d.tmp.r8", self.temp_dir or "/dev/shm", channel.uuid, #stream.files)
+  stream.files[#stream.files + 1] = file
+  self.files[file] = { ms = ms, written_ms = self:elapsed_ms() }
+  self:stream_event(channel, "play", string.format('{"audioDataType":"raw","sampleRate":8000%s%s,"file":"%s"}',
+    extra and "," or "", extra or "", file:gsub("/", "\\/")))
+  return file
+end
+
+-- API ----------------------------------------------------------------------------------------------------------------
+
+-- switch_separate_string: at most `max` fields, single quotes group one
+local function separate(line, max)
+  local fields, at = {}, 1
+  while at <= #line do
+    at = line:find("[^ ]", at)
+    if not at then break end
+    if #fields == max - 1 then
+      fields[#fields + 1] = line:sub(at)
+      break
+    end
+    local quoted, after = line:match("^'([^']*)'()", at)
+    local field, next_at = line:match("^([^ ]+)()", at)
+    fields[#fields + 1] = quoted or field
+    at = quoted and after or next_at
+  end
+  return fields
+end
+
+local COMMANDS = {}
+
+function COMMANDS.uuid_exists(switch, uuid)
+  local channel = switch.channels[uuid]
+  return channel and channel.state ~= "hangup" and "true" or "false"
+end
+
+function COMMANDS.create_uuid(switch)
+  switch.uuid_count = switch.uuid_count + 1
+  return string.format("00000000-0000-4000-8000-%012d", switch.uuid_count)
+end
+
+function COMMANDS.luarun(switch, line)
+  switch:start_script(line)
+  return "+OK\n"
+end
+
+local function located(switch, uuid)
+  local channel = switch.channels[uuid]
+  if channel and channel.state ~= "hangup" then return channel end
+  return nil
+end
+
+function COMMANDS.uuid_setvar(switch, line)
+  local fields = separate(line, 3)
+  local channel = located(switch, fields[1])
+  if not channel then return "-ERR No such channel!\n" end
+  channel.variables[fields[2]] = fields[3]
+  return "+OK\n"
+end
+
+function COMMANDS.uuid_break(switch, line)
+  local fields = separate(line, 2)
+  local channel = located(switch, fields[1])
+  if not channel then return "-ERR No such channel!\n" end
+  if fields[2] == "all" then channel.private_events = {} end
+  channel.break_flag = true
+  return "+OK\n"
+end
+
+function COMMANDS.uuid_kill(switch, line)
+  local fields = separate(line, 2)
+  local channel = located(switch, fields[1])
+  if not channel then return "-ERR No such channel!\n" end
+  switch:hang_up(channel, fields[2] or "NORMAL_CLEARING")
+  return "+OK\n"
+end
+
+function COMMANDS.uuid_transfer(switch, line)
+  local fields = separate(line, 5)
+  local channel = located(switch, fields[1])
+  if not channel then return "-ERR No such channel!\n" end
+  switch:transfer(channel, fields[2], fields[3], fields[4])
+  return "+OK\n"
+end
+
+function COMMANDS.uuid_send_dtmf(switch, line)
+  local fields = separate(line, 2)
+  local channel = located(switch, fields[1])
+  if not channel then return "-ERR Cannot locate session!\n" end
+  channel.sent_digits = channel.sent_digits .. fields[2]
+  return "+OK " .. fields[1] .. " sent DTMF " .. fields[2] .. ".\n"
+end
+
+-- json_execute_function: our scripts write exactly this form
+function COMMANDS.json(switch, line)
+  local uuid, app, arg = line:match(
+    '^{"command":"execute","data":{"uuid":"([^"]*)","app":"([^"]*)","arg":"([^"]*)"}}$')
+  local channel = uuid and located(switch, uuid)
+  if not channel then return '{"status":"error","message":"","response":{"response":"Session does not exist"}}' end
+  channel.private_events[#channel.private_events + 1] = { app = app, arg = arg }
+  return '{"status":"success","response":{}}'
+end
+
+function COMMANDS.uuid_audio_stream(switch, line)
+  local fields = separate(line, 6)
+  local channel = located(switch, fields[1])
+  local verb = fields[2]
+  if not channel then return "-ERR Operation Failed\n" end
+  if verb == "start" then
+    if #fields < 4 then return "-USAGE: <uuid> start\n" end
+    return start_stream(switch, channel, fields[3], fields[4], fields[5] or "8000", fields[6] or "")
+  elseif verb == "stop" then
+    return switch:close_stream(channel) and "+OK Success\n" or "-ERR Operation Failed\n"
+  elseif verb == "send_text" then
+    if not channel.stream then return "-ERR Operation Failed\n" end
+    if channel.stream.state == "open" then -- after a disconnect it is lost, with +OK all the same
+      table.insert(channel.stream.texts, (separate(line, 7))[3])
+      if channel.on_text then channel.on_text((separate(line, 7))[3]) end
+    end
+    return "+OK Success\n"
+  end
+  return "-ERR Operation Failed\n"
+end
+
+function Switch:execute(line)
+  self.commands[#self.commands + 1] = line
+  if self.api_us > 0 and self.running then self:pause(self.api_us) end
+  local name, rest = line:match("^(%S+) ?(.*)$")
+  if self.without_module and name == "uuid_audio_stream" then name = "nothing" end
+  local command = COMMANDS[name]
+  if not command then return "-ERR " .. tostring(name) .. " Command not found!\n" end
+  return command(self, rest)
+end
+
+-- What tests ask -------------------------------------------------------------------------------------------------------
+
+-- Lines of the log at this level or, without a level, all.
+function Switch:logged(pattern, level)
+  local count = 0
+  for _, line in ipairs(self.log) do
+    if (not level or line.level == level) and line.text:find(pattern) then count = count + 1 end
+  end
+  return count
+end
+
+-- API commands that begin with this text.
+function Switch:count_commands(beginning)
+  local count = 0
+  for _, line in ipairs(self.commands) do
+    if line:sub(1, #beginning) == beginning then count = count + 1 end
+  end
+  return count
+end
+
+return Switch
