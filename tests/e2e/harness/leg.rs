@@ -15,6 +15,7 @@ use tandem_loadtest::callgen::clock::Random;
 use tandem_loadtest::callgen::frame::{FrameReader, Opcode, append_frame};
 use tandem_loadtest::callgen::handshake::{Answer, Target, answer, request};
 use tandem_loadtest::callgen::message::{ServerText, read_text};
+use tandem_loadtest::callgen::{Leg as Module, Playback};
 
 use super::{PATIENCE, Relay};
 
@@ -118,7 +119,10 @@ impl Leg {
         let to = Target { authority: address.to_string(), path: target.to_owned(), addr: address };
         let headers: Vec<_> =
             headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        (&stream).write_all(&request(&to, WEBSOCKET_KEY, &headers)).map_err(|error| error.to_string())?;
+        let module = Module::ModAudioStream(Playback::Binary);
+        (&stream)
+            .write_all(&request(module, &to, WEBSOCKET_KEY, &headers))
+            .map_err(|error| error.to_string())?;
         upgrade(&stream, WEBSOCKET_KEY).map(|(_, behind)| Self::upgraded(stream, behind))
     }
 
@@ -342,10 +346,10 @@ fn understand(opcode: Opcode, payload: &[u8]) -> Told {
         Opcode::Text => {
             let mut audio = Vec::new();
             match read_text(payload, &mut audio) {
-                ServerText::StreamAudio { rate_hz } => match numbers_of_file(payload) {
-                    Some((turn, chunk)) => Told::File(turn, chunk, samples(&audio)),
-                    None => Told::Json(rate_hz, samples(&audio)),
-                },
+                ServerText::StreamAudio { turn: Some(turn), chunk: Some(chunk), .. } => {
+                    Told::File(turn, chunk, samples(&audio))
+                }
+                ServerText::StreamAudio { rate_hz, .. } => Told::Json(rate_hz, samples(&audio)),
                 _ => Told::Text(String::from_utf8_lossy(payload).into_owned()),
             }
         }
@@ -358,13 +362,6 @@ fn understand(opcode: Opcode, payload: &[u8]) -> Told {
             None => Told::Close(1005, String::new()),
         },
     }
-}
-
-/// Turn and chunk of a message of file playback.
-fn numbers_of_file(payload: &[u8]) -> Option<(u64, u64)> {
-    let message: serde_json::Value = serde_json::from_slice(payload).ok()?;
-    let number = |name: &str| message["data"][name].as_u64();
-    Some((number("turn")?, number("chunk")?))
 }
 
 fn last_words(told: &[(Instant, Told)]) -> Vec<String> {
