@@ -155,7 +155,14 @@ impl Server {
         let expected = Arc::new(Expected::default());
         let admin = admin_shared(config, &registry, &expected, clock)?;
         let max_calls = config.listen.max_calls;
-        let builder = Builder { config, clock, counters: &counters, max_calls, admin: admin.as_ref() };
+        let builder = Builder {
+            config,
+            clock,
+            counters: &counters,
+            max_calls,
+            expected: &expected,
+            admin: admin.as_ref(),
+        };
         builder
             .build(
                 listener,
@@ -228,6 +235,7 @@ struct Builder<'a> {
     clock: Clock,
     counters: &'a Arc<Counters>,
     max_calls: usize,
+    expected: &'a Arc<Expected>,
     admin: Option<&'a Arc<AdminShared>>,
 }
 
@@ -280,6 +288,7 @@ impl Builder<'_> {
             retired,
             dial,
             registry: Arc::clone(registry),
+            expected: Arc::clone(self.expected),
             counters: Arc::clone(self.counters),
             clock: self.clock,
             terms: self.terms(),

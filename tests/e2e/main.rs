@@ -11,6 +11,7 @@
 mod barge_in;
 mod calls;
 mod captures;
+mod control;
 mod file_playback;
 mod harness;
 mod identical;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use crate::base::{CallId, Instant, LegFormat, LegReport};
+use crate::call::expected::Expected;
 use crate::call::machine::CallTerms;
 use crate::call::{Fact, Machine, Order, Outcome, Part, Registry};
 use crate::net::dial::Target;
@@ -44,6 +45,8 @@ pub struct ControlParts {
     pub dial: DialPool,
     /// Whose slots are given free.
     pub registry: Arc<Registry>,
+    /// Calls that were announced.
+    pub expected: Arc<Expected>,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -126,7 +129,10 @@ impl Control {
     }
 
     fn offered(&mut self, now: Instant, offer: Offer) {
-        let Offer { id, shared, fields, peer, shard, worker, leg } = offer;
+        let Offer { id, shared, mut fields, peer, shard, worker, leg } = offer;
+        // What an outbound call is about was announced when it was placed.
+        let announced = fields.uuid.as_deref().and_then(|uuid| self.parts.expected.take(now, uuid));
+        fields = fields.or(announced.unwrap_or_default());
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
         let machine = Machine::new(now, self.parts.terms.clone(), fields);
