@@ -4,15 +4,17 @@
 //! Runs in: the test's threads beside relay and simulator.
 //! Invariant: each order is carried out once or reported as failed; what a switch was told is counted, not assumed.
 
+use std::process::Stdio;
 use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tandem_loadtest::sim::{Voice, What};
 
-use crate::harness::admin::{ask, ask_while, ask_with};
+use crate::harness::admin::{address, ask, ask_while, ask_with};
 use crate::harness::event_socket::{EventSocket, Fate};
 use crate::harness::model::speaking;
+use crate::harness::process::command;
 use crate::harness::{Leg, Model, Relay, Told, in_company};
 
 fn model() -> Model {
@@ -292,6 +294,16 @@ fn an_outbound_call_is_placed_with_checked_values_and_known_when_it_connects() {
              &lua(start_audio_stream.lua ws://127.0.0.1:9094 mono 16k)"
         )]
     );
+    let listen = format!("admin.listen={}", address(&relay));
+    let arguments = ["--set", &listen, "call", "--to=100", "--agent", "sales"];
+    let called = command(&arguments, &[]).stdout(Stdio::piped()).output().expect("it runs");
+    let second = String::from_utf8_lossy(&called.stdout).trim().to_owned();
+    assert!(called.status.success() && switch.jobs()[1].contains(&second), "{called:?}");
+    let arguments = ["--set", &listen, "call", "--to", "1,2"];
+    let called = command(&arguments, &[]).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&called.stderr);
+    assert!(called.status.code() == Some(1) && errors.contains("the destination holds ','"), "{called:?}");
+
     let _leg = Leg::call(&relay, &format!("/?rate=16000&uuid={uuid}"));
     let line = relay.line(&["offered", &uuid]);
     assert!(line.contains("did=+420123") && line.contains("agent=sales"), "{line}");
