@@ -79,7 +79,7 @@ fn our_script_is_told_in_band_and_its_report_is_the_answer() {
         let (answer, ()) = ask_while(&relay, &line, request, || {
             let order = order(&leg, n);
             expected["type"] = json!("tandem");
-            expected["id"] = json!(n);
+            expected["id"] = order["id"].clone();
             assert_eq!(order, expected);
             report(&leg, "done", &order["id"], "");
         });
@@ -129,9 +129,10 @@ fn an_order_under_way_when_the_leg_is_lost_is_reported_as_failed_and_not_repeate
     let model = model();
     let relay = Relay::start(&model, &[]);
     let leg = scripted(&relay, "band-3");
-    let (answer, ()) = ask_while(&relay, "POST /api/calls/band-3/transfer", r#"{"to":"2000"}"#, || {
-        order(&leg, 1);
+    let (answer, lost) = ask_while(&relay, "POST /api/calls/band-3/transfer", r#"{"to":"2000"}"#, || {
+        let order = order(&leg, 1);
         leg.drop_connection();
+        order
     });
     assert_eq!(answer.0, 504);
     assert!(answer.1.contains("may or may not have been carried out"), "{}", answer.1);
@@ -142,6 +143,7 @@ fn an_order_under_way_when_the_leg_is_lost_is_reported_as_failed_and_not_repeate
     let (answer, ()) = ask_while(&relay, "POST /api/calls/band-3/break", "", || {
         let order = order(&again, 1);
         assert_eq!(order["order"], "break");
+        assert_ne!(order["id"], lost["id"], "the script remembers what it was told on the same channel");
         report(&again, "done", &order["id"], "");
     });
     assert_eq!(answer.0, 200, "{}", answer.1);

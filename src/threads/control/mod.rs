@@ -6,6 +6,7 @@
 
 mod requests;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -131,10 +132,11 @@ impl Control {
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
         let mut machine = Machine::new(now, self.parts.terms.clone(), fields);
-        machine.set_leg(match leg.protocol {
+        let kind = match leg.protocol {
             Protocol::WebSocket(_) => LegKind::ModAudioStream,
             Protocol::AudioSocket => LegKind::AudioSocket,
-        });
+        };
+        machine.set_leg(kind, RandomState::new().hash_one(id) as u32);
         if let Some(place) = self.calls.get_mut(id.slot as usize) {
             *place = Some(Box::new(Call { id, machine, shared, shard, worker, peer }));
             self.live += 1;
