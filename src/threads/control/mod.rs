@@ -16,6 +16,7 @@ use log::{debug, info, warn};
 use crate::base::{CallId, Instant, LegFormat, LegReport};
 use crate::call::machine::CallTerms;
 use crate::call::{Fact, LegKind, Machine, Order, Outcome, Part, Registry};
+use crate::codec::gemini::tools;
 use crate::net::dial::Target;
 use crate::sync::shared::TallySnapshot;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
@@ -195,6 +196,10 @@ impl Control {
                 if shut_down {
                     call.machine.tell(now, Fact::ShutDown);
                 }
+                if call.machine.wants_played(now) {
+                    let played = call.shared.tally.snapshot().played_samples;
+                    call.machine.played(now, played);
+                }
                 call.machine.tick(now);
             }
             self.carry_out(now, id);
@@ -236,6 +241,11 @@ impl Control {
                     if let Some(esl) = &mut self.parts.esl {
                         esl.send(EslOrder::Command { id, number, channel, command, send_by });
                     }
+                }
+                Order::AnswerTool(link, call, result) => {
+                    debug!("call {id}: the model's {}: {result:?}", call.name);
+                    let response = tools::response(&call, &result);
+                    self.parts.gemini[shard].send(GeminiOrder::AnswerTool(id, link, response));
                 }
                 Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
                 Order::CloseLink(link) => self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link)),
