@@ -14,7 +14,11 @@ use argh::{EarlyExit, FromArgs};
 use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
 use crate::telemetry::redact;
 
+mod call;
+mod doctor;
 mod install;
+
+pub use doctor::Options as DoctorOptions;
 
 /// Exit status for arguments or configuration that cannot work. Trying again does not help, which
 /// `RestartPreventExitStatus=2` tells systemd.
@@ -26,34 +30,23 @@ pub enum Command {
     /// Run the relay.
     Run(Sources),
     /// Look for what is wrong.
-    Doctor(Box<Examination>),
+    Doctor(Sources, DoctorOptions),
     /// Print the configuration and end.
     Check(Sources),
     /// Print the version and end.
     Version,
     /// Put the files for FreeSWITCH in their places and end.
     InstallFreeswitch(install::Options),
+    /// Have the running relay place a call and end.
+    Call(Sources, call::Options),
 }
 
 /// What is left to do when arguments and configuration are read.
 pub enum Task {
     /// Run the relay.
     Run(Box<Loaded>),
-    /// Look for what is wrong.
-    Doctor(Box<Examination>),
-}
-
-/// What `tandem doctor` is to look at.
-#[derive(Debug, Clone)]
-pub struct Examination {
-    /// Print JSON in place of lines.
-    pub json: bool,
-    /// Where the configuration comes from; the doctor reads it, to say what is wrong with it.
-    pub sources: Sources,
-    /// FreeSWITCH's configuration directory.
-    pub freeswitch: Option<PathBuf>,
-    /// Whether a test call is made.
-    pub call: bool,
+    /// Look for what is wrong; the doctor reads the configuration itself, to say what is wrong with it.
+    Doctor(Sources, DoctorOptions),
 }
 
 /// What to print before ending, and the exit status.
@@ -111,26 +104,9 @@ struct Arguments {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Subcommand {
-    Doctor(DoctorArguments),
+    Call(call::Options),
+    Doctor(DoctorOptions),
     Freeswitch(Freeswitch),
-}
-
-/// Find what is wrong between the switch and Gemini: configuration, port, switch, scripts, network, key and model, and a
-/// test call through the running relay. Changes nothing. The exit status is 1 when something is bad.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "doctor", help_triggers("-h", "--help"))]
-struct DoctorArguments {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
-
-    /// directory of FreeSWITCH's configuration; the usual places by default
-    #[argh(option, arg_name = "dir")]
-    freeswitch: Option<PathBuf>,
-
-    /// make no test call
-    #[argh(switch)]
-    no_call: bool,
 }
 
 /// Help with FreeSWITCH: tandem freeswitch install --to DIR
@@ -144,32 +120,14 @@ struct Freeswitch {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum FreeswitchCommand {
-    Install(Install),
+    Install(install::Options),
 }
 
-/// Put the dialplan, settings and scripts into a FreeSWITCH. Shows what changes, then asks; keeps what it replaces.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "install", help_triggers("-h", "--help"))]
-struct Install {
-    /// folder of FreeSWITCH or of its configuration, as in --to /etc/freeswitch
-    #[argh(option, arg_name = "folder")]
-    to: PathBuf,
-
-    /// folder of FreeSWITCH's scripts, when it is not beside its configuration
-    #[argh(option, arg_name = "folder")]
-    scripts: Option<PathBuf>,
-
-    /// write without asking
-    #[argh(switch)]
-    yes: bool,
-
-    /// show what would change and write nothing
-    #[argh(switch)]
-    dry_run: bool,
-}
-
+/// The words that make subcommands.
+const SUBCOMMANDS: [&str; 3] = ["call", "doctor", "freeswitch"];
 /// Options that are followed by a value.
-const OPTIONS_WITH_VALUE: [&str; 5] = ["--config", "--set", "--freeswitch", "--to", "--scripts"];
+const OPTIONS_WITH_VALUE: [&str; 7] =
+    ["--config", "--set", "--to", "--agent", "--from", "--freeswitch", "--scripts"];
 
 /// Reads the arguments (without the program's name).
 ///
@@ -185,8 +143,8 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
     }
     let split = split_values(&texts);
     let arguments = Arguments::from_args(&["tandem"], &split).map_err(|exit| match exit {
-        // The settings are the relay's, so a subcommand's help ends without them.
-        EarlyExit { output, status: Ok(()) } if split.contains(&"freeswitch") => {
+        // The settings are the relay's, so the help of a subcommand ends without them.
+        EarlyExit { output, status: Ok(()) } if SUBCOMMANDS.iter().any(|name| split.contains(name)) => {
             Exit::success(format!("{}\n", output.trim_end()))
         }
         EarlyExit { output, status: Ok(()) } => {
@@ -198,24 +156,14 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
     let sources = Sources { file, environment, sets: arguments.set };
     Ok(match (arguments.version, arguments.check, arguments.subcommand) {
         (true, _, _) => Command::Version,
-        (false, _, Some(Subcommand::Doctor(doctor))) => {
-            Command::Doctor(Box::new(examination(doctor, sources)))
+        (_, _, Some(Subcommand::Call(options))) => Command::Call(sources, options),
+        (_, _, Some(Subcommand::Doctor(options))) => Command::Doctor(sources, options),
+        (_, _, Some(Subcommand::Freeswitch(Freeswitch { command: FreeswitchCommand::Install(options) }))) => {
+            Command::InstallFreeswitch(options)
         }
-        (
-            false,
-            _,
-            Some(Subcommand::Freeswitch(Freeswitch { command: FreeswitchCommand::Install(install) })),
-        ) => {
-            let Install { to, scripts, yes, dry_run } = install;
-            Command::InstallFreeswitch(install::Options { to, scripts, yes, dry_run })
-        }
-        (false, true, None) => Command::Check(sources),
-        (false, false, None) => Command::Run(sources),
+        (_, true, None) => Command::Check(sources),
+        (_, false, None) => Command::Run(sources),
     })
-}
-
-fn examination(arguments: DoctorArguments, sources: Sources) -> Examination {
-    Examination { json: arguments.json, sources, freeswitch: arguments.freeswitch, call: !arguments.no_call }
 }
 
 /// Reads arguments and configuration.
@@ -226,6 +174,10 @@ fn examination(arguments: DoctorArguments, sources: Sources) -> Examination {
 pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Task, Exit> {
     match parse(arguments, environment)? {
         Command::Version => Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION")))),
+        Command::Call(sources, options) => Err(match config::load(&sources) {
+            Ok(loaded) => call::run(&options, &loaded.config),
+            Err(problems) => configuration_error(&problems),
+        }),
         Command::InstallFreeswitch(options) => {
             let done = install::run(&options, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
             Err(match done {
@@ -235,7 +187,7 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
                 }
             })
         }
-        Command::Doctor(examination) => Ok(Task::Doctor(examination)),
+        Command::Doctor(sources, options) => Ok(Task::Doctor(sources, options)),
         Command::Run(sources) => config::load(&sources)
             .map(|loaded| Task::Run(Box::new(loaded)))
             .map_err(|problems| configuration_error(&problems)),

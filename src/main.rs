@@ -6,13 +6,13 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use log::error;
-use tandem::{cli, doctor, server, telemetry};
+use tandem::{cli, config, doctor, server, telemetry};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let loaded = match cli::prepare(&arguments, std::env::vars_os().collect()) {
         Ok(cli::Task::Run(loaded)) => *loaded,
-        Ok(cli::Task::Doctor(examination)) => return diagnose(*examination),
+        Ok(cli::Task::Doctor(sources, options)) => return diagnose(sources, &options),
         Err(exit) => return exit.print(),
     };
     if let Err(problem) = telemetry::log::init(loaded.config.log.level) {
@@ -28,11 +28,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn diagnose(examination: cli::Examination) -> ExitCode {
-    let cli::Examination { json, sources, freeswitch, call } = examination;
-    let options = doctor::Options { sources, freeswitch, call };
-    let report = doctor::examine(&options);
+fn diagnose(sources: config::Sources, options: &cli::DoctorOptions) -> ExitCode {
+    let asked = doctor::Options { sources, freeswitch: options.freeswitch.clone(), call: !options.no_call };
+    let report = doctor::examine(&asked);
     let healthy = report.count(doctor::Status::Bad) == 0;
-    let output = if json { report.to_json() } else { report.to_text(std::io::stdout().is_terminal()) };
+    let output =
+        if options.json { report.to_json() } else { report.to_text(std::io::stdout().is_terminal()) };
     cli::Exit { output, errors: String::new(), status: u8::from(!healthy) }.print()
 }

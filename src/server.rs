@@ -15,10 +15,9 @@ use mio::Poll;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use crate::call::Registry;
-use crate::call::expected::Expected;
 use crate::call::machine::{CallTerms, ControlTerms};
 use crate::call::registry::Rate;
+use crate::call::{Expected, Registry};
 use crate::config::Config;
 use crate::net::dial::{Dialer, Target};
 use crate::net::listener::Listener;
@@ -34,7 +33,6 @@ use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
-use crate::threads::telephony::defaults::Pacing;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use begin::{Waiting, start};
@@ -54,6 +52,7 @@ pub struct Server {
     address: SocketAddr,
     clock: Clock,
     registry: Arc<Registry>,
+    expected: Arc<Expected>,
     counters: Arc<Counters>,
     accept: Outbox<AcceptOrder>,
     control: Outbox<ControlInput>,
@@ -155,8 +154,14 @@ impl Server {
         ));
         let expected = Arc::new(Expected::default());
         let admin = admin_shared(config, &registry, &expected, clock)?;
-        let max_calls = config.listen.max_calls;
-        let builder = Builder { config, clock, counters: &counters, max_calls, admin: admin.as_ref() };
+        let builder = Builder {
+            config,
+            clock,
+            counters: &counters,
+            expected: &expected,
+            max_calls: config.listen.max_calls,
+            admin: admin.as_ref(),
+        };
         builder
             .build(
                 listener,
@@ -178,6 +183,7 @@ impl Server {
                     address,
                     clock,
                     registry: Arc::clone(&registry),
+                    expected: Arc::clone(&expected),
                     counters: Arc::clone(&counters),
                     accept,
                     control,
@@ -196,6 +202,16 @@ impl Server {
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Where calls are announced before their leg connects.
+    pub fn expected(&self) -> Arc<Expected> {
+        Arc::clone(&self.expected)
+    }
+
+    /// The clock that all of its threads read.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Calls that have a slot.
@@ -229,6 +245,7 @@ struct Builder<'a> {
     clock: Clock,
     counters: &'a Arc<Counters>,
     max_calls: usize,
+    expected: &'a Arc<Expected>,
     admin: Option<&'a Arc<AdminShared>>,
 }
 
@@ -303,10 +320,11 @@ impl Builder<'_> {
             shards: shards.into_iter().map(|shard| shard.door).collect(),
             control: control.clone(),
             registry: Arc::clone(registry),
+            expected: Arc::clone(self.expected),
             counters: Arc::clone(self.counters),
             clock: self.clock,
             listen: self.config.listen.clone(),
-            defaults: self.leg_defaults(),
+            defaults: LegDefaults::configured(self.config),
             stream_end_after_ms: self.config.uplink.stream_end_after.map_or(0, |d| d.as_millis() as u64),
         });
         threads.push(start("accept", move || acceptor.run())?);
@@ -361,7 +379,7 @@ impl Builder<'_> {
             workers: shard.worker_bells.clone(),
             counters: Arc::clone(self.counters),
             settings: TelephonySettings {
-                defaults: self.leg_defaults(),
+                defaults: LegDefaults::configured(self.config),
                 silent_after_ms: self.config.leg.silent_after.as_millis() as u64,
             },
             clock: self.clock,
@@ -389,19 +407,6 @@ impl Builder<'_> {
         Ok(shard)
     }
 
-    fn leg_defaults(&self) -> LegDefaults {
-        let playback = &self.config.playback;
-        let pacing = |lead_ms, chunk_ms| Pacing { lead_ms: lead_ms as u16, chunk_ms: chunk_ms as u16 };
-        LegDefaults {
-            rate: self.config.leg.rate,
-            mix: self.config.leg.mix,
-            playback: self.config.leg.playback,
-            stream: pacing(playback.lead_ms, playback.chunk_ms),
-            file: pacing(playback.file_lead_ms, playback.file_chunk_ms),
-            chan_websocket_lead_ms: playback.chan_websocket_lead_ms as u16,
-        }
-    }
-
     fn terms(&self) -> CallTerms {
         CallTerms {
             dial_timeout: self.config.gemini.connect_timeout,
@@ -412,6 +417,8 @@ impl Builder<'_> {
                 event_socket: self.config.esl.host.is_some(),
                 variables: self.config.control.variables.clone(),
                 tell_keys: self.config.agent.tell_keys,
+                model_may_end: self.config.agent.end_call,
+                model_destinations: self.config.agent.transfer_destinations.clone(),
             },
         }
     }

@@ -5,6 +5,7 @@
 //! Invariant: everything that is going to be written is worked out and checked before the first byte is written, so a
 //! problem found on the way leaves the installation as it was.
 
+use argh::FromArgs;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -53,16 +54,24 @@ const LINES: [(&str, &str, &str, &str); 5] = [
 
 const BACKUPS_MAX: usize = 100;
 
-/// What the operator asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Put the dialplan, settings and scripts into a FreeSWITCH. Shows what changes, then asks; keeps what it replaces.
+#[derive(FromArgs, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "install", help_triggers("-h", "--help"))]
 pub struct Options {
-    /// The folder of FreeSWITCH, or its configuration folder.
+    /// folder of FreeSWITCH or of its configuration, as in --to /etc/freeswitch
+    #[argh(option, arg_name = "folder")]
     pub to: PathBuf,
-    /// The folder of its scripts, when it is not where it usually is.
+
+    /// folder of FreeSWITCH's scripts, when it is not beside its configuration
+    #[argh(option, arg_name = "folder")]
     pub scripts: Option<PathBuf>,
-    /// Write without asking.
+
+    /// write without asking
+    #[argh(switch)]
     pub yes: bool,
-    /// Show, write nothing.
+
+    /// show what would change and write nothing
+    #[argh(switch)]
     pub dry_run: bool,
 }
 

@@ -20,7 +20,7 @@ use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
 use crate::threads::telephony::wire::Protocol;
 
-/// A leg whose upgrade is answered.
+/// A leg whose handshake is complete.
 pub struct NewLeg {
     /// Which call.
     pub id: CallId,
@@ -30,9 +30,9 @@ pub struct NewLeg {
     pub rings: TelephonyRings,
     /// The socket.
     pub stream: Stream,
-    /// Bytes that came behind the upgrade request.
-    pub behind_upgrade: Vec<u8>,
-    /// What URL and headers said.
+    /// Bytes that came behind the upgrade request, or behind the UUID.
+    pub behind: Vec<u8>,
+    /// What URL and headers said, or was announced.
     pub fields: CallFields,
     /// What is on the line.
     pub protocol: Protocol,
@@ -77,6 +77,8 @@ pub enum GeminiOrder {
     },
     /// Say this to the model as text.
     Prompt(CallId, LinkNumber, String),
+    /// Send this answer to a call of a tool.
+    AnswerTool(CallId, LinkNumber, String),
     /// Close a link.
     CloseLink(CallId, LinkNumber),
     /// Let go of the call.

@@ -8,9 +8,12 @@
 //! One binary, so that the harness is compiled once and the tests that measure can ask the others to wait
 //! ([`harness::alone`]).
 
+mod audiosocket;
 mod barge_in;
 mod calls;
 mod captures;
+mod chan_websocket;
+mod control;
 mod doctor;
 mod file_playback;
 mod harness;
