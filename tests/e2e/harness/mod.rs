@@ -3,6 +3,7 @@
 //! Runs in: the tests' threads. Owns the turn-taking of tests ([`alone`]). Never judges: the tests do.
 //! Invariant: whatever is started here is ended when its value is dropped, also after a failed assertion.
 
+pub mod audio_line;
 pub mod leg;
 pub mod model;
 pub mod process;
@@ -25,6 +26,7 @@ use tandem::dsp::resample::Resampler;
 use tandem_loadtest::callgen::{Options, Report};
 use tandem_loadtest::sim::TlsPem;
 
+pub use audio_line::AudioLine;
 pub use leg::{Leg, Told};
 pub use model::Model;
 pub use relay::Relay;
