@@ -5,6 +5,7 @@
 
 pub mod audiosocket;
 pub mod base64;
+pub mod chan_websocket;
 pub mod excerpt;
 pub mod gemini;
 pub mod mod_audio_stream;

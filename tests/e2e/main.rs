@@ -12,6 +12,7 @@ mod audiosocket;
 mod barge_in;
 mod calls;
 mod captures;
+mod chan_websocket;
 mod file_playback;
 mod harness;
 mod identical;

@@ -248,7 +248,7 @@ impl Control {
             machine.fields(),
             call.peer,
             now.since_ms(machine.offered_at()) as f64 / 1000.0,
-            summary(machine, &tally)
+            summary(machine, &tally, call.shared.format())
         );
         if outcome.is_failure() { warn!("{line}") } else { info!("{line}") }
     }
@@ -312,14 +312,19 @@ impl Control {
 }
 
 /// What an operator wants to know of a call at a glance.
-fn summary(machine: &Machine, tally: &TallySnapshot) -> String {
+fn summary(machine: &Machine, tally: &TallySnapshot, leg: LegFormat) -> String {
+    let seconds = |samples: u64| samples as f64 / f64::from(leg.rate.hz());
     let events = machine.events();
     let ready_ms = machine.answered_at().map(|at| at.since_ms(machine.offered_at()));
+    let heard = match tally.heard_samples {
+        0 => String::new(),
+        samples => format!(", heard {:.1} s of {:.1} s", seconds(samples), seconds(tally.played_samples)),
+    };
     let ready =
         ready_ms.map_or("the model never ready".into(), |ms| format!("the model ready after {ms} ms"));
     format!(
         "{ready}, turns {}, barge-ins {} (residual at most {} ms), underruns {} ({} ms), slips {}, caller's audio \
-         {:.1} s (silence filled {:.1} s, dropped {:.1} s), model's {:.1} s, tokens {}+{}",
+         {:.1} s (silence filled {:.1} s, dropped {:.1} s), model's {:.1} s{heard}, tokens {}+{}",
         events.turns,
         events.interruptions,
         tally.residual_us_max / 1000,
