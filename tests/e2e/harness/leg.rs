@@ -342,7 +342,7 @@ fn understand(opcode: Opcode, payload: &[u8]) -> Told {
         Opcode::Text => {
             let mut audio = Vec::new();
             match read_text(payload, &mut audio) {
-                ServerText::StreamAudio { rate_hz } => match numbers_of_file(payload) {
+                ServerText::StreamAudio { rate_hz, .. } => match numbers_of_file(payload) {
                     Some((turn, chunk)) => Told::File(turn, chunk, samples(&audio)),
                     None => Told::Json(rate_hz, samples(&audio)),
                 },
