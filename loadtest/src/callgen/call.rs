@@ -215,7 +215,7 @@ impl Call {
             self.fail_io(context, &e);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.readable(context);
+            self.readable(event.is_read_closed(), context);
         }
         self.set_alarm();
     }
@@ -237,13 +237,14 @@ impl Call {
         self.greet(context)
     }
 
-    fn readable(&mut self, context: &mut Context) {
+    /// Reads what there is; an end that came with the last bytes brings no edge of its own.
+    fn readable(&mut self, has_ended: bool, context: &mut Context) {
         let mut read = std::mem::take(&mut context.read);
         while let Some(socket) = &mut self.socket {
             match socket.read(&mut read) {
                 Ok(Got::Bytes(n, more)) => {
                     self.bytes(read.get(..n).unwrap_or(&[]), context);
-                    if !more {
+                    if !more && !has_ended {
                         break;
                     }
                 }

@@ -8,6 +8,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::leg::Leg;
+use super::options::Playback;
 
 /// Longest head of an answer that is read.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -70,8 +71,13 @@ impl Target {
     }
 }
 
+/// The request of mod_audio_stream; as [`request_of`].
+pub fn request(target: &Target, key: &str, extra: &[(String, String)]) -> Vec<u8> {
+    request_of(Leg::ModAudioStream(Playback::Binary), target, key, extra)
+}
+
 /// The request of `leg`'s module; `extra` headers come last, sorted by name, as STREAM_EXTRA_HEADERS are.
-pub fn request(leg: Leg, target: &Target, key: &str, extra: &[(String, String)]) -> Vec<u8> {
+pub fn request_of(leg: Leg, target: &Target, key: &str, extra: &[(String, String)]) -> Vec<u8> {
     let Target { authority, path, .. } = target;
     let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
     let mut text = match leg {
@@ -161,17 +167,16 @@ pub fn answer(bytes: &[u8], key: &str) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::callgen::options::Playback;
 
     #[test]
     fn the_other_legs_requests_are_the_captured_ones() {
         let target = Target::parse("ws://127.0.0.1:9097/media?call=x").expect("a URL");
-        let media = request(Leg::ChanWebSocket, &target, "9OYcNgAAAACqYbN/AAAAAA==", &[]);
+        let media = request_of(Leg::ChanWebSocket, &target, "9OYcNgAAAACqYbN/AAAAAA==", &[]);
         let captured = "GET /media?call=x HTTP/1.1\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n\
                         Connection: Upgrade\r\nHost: 127.0.0.1:9097\r\nSec-WebSocket-Protocol: media\r\n\
                         Sec-WebSocket-Key: 9OYcNgAAAACqYbN/AAAAAA==\r\n\r\n";
         assert_eq!(String::from_utf8(media).expect("ASCII"), captured);
-        let fork = request(Leg::AudioFork, &target, "z1/fGIhy1kmOACXviM9DkA==", &[]);
+        let fork = request_of(Leg::AudioFork, &target, "z1/fGIhy1kmOACXviM9DkA==", &[]);
         let captured = "GET /media?call=x HTTP/1.1\r\nPragma: no-cache\r\nCache-Control: no-cache\r\n\
                         Host: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\nUpgrade: websocket\r\n\
                         Connection: Upgrade\r\nSec-WebSocket-Key: z1/fGIhy1kmOACXviM9DkA==\r\n\
@@ -200,8 +205,7 @@ mod tests {
         let target = Target::parse("ws://127.0.0.1:9094").expect("a URL");
         let extra =
             [("X-Alpha".to_owned(), "one".to_owned()), ("Authorization".to_owned(), "Bearer t0k".to_owned())];
-        let bytes =
-            request(Leg::ModAudioStream(Playback::Binary), &target, "qZeamZnNe7hWTwEl2j/Phg==", &extra);
+        let bytes = request(&target, "qZeamZnNe7hWTwEl2j/Phg==", &extra);
         let captured = "GET / HTTP/1.1\r\nHost:127.0.0.1:9094\r\nUpgrade:websocket\r\nConnection:upgrade\r\n\
                         Sec-WebSocket-Key:qZeamZnNe7hWTwEl2j/Phg==\r\nSec-WebSocket-Version:13\r\n\
                         Origin:http://127.0.0.1:9094\r\nAuthorization:Bearer t0k\r\nX-Alpha:one\r\n\r\n";

@@ -15,7 +15,6 @@ use tandem_loadtest::callgen::clock::Random;
 use tandem_loadtest::callgen::frame::{FrameReader, Opcode, append_frame};
 use tandem_loadtest::callgen::handshake::{Answer, Target, answer, request};
 use tandem_loadtest::callgen::message::{ServerText, read_text};
-use tandem_loadtest::callgen::{Leg as Module, Playback};
 
 use super::{PATIENCE, Relay};
 
@@ -119,10 +118,7 @@ impl Leg {
         let to = Target { authority: address.to_string(), path: target.to_owned(), addr: address };
         let headers: Vec<_> =
             headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let module = Module::ModAudioStream(Playback::Binary);
-        (&stream)
-            .write_all(&request(module, &to, WEBSOCKET_KEY, &headers))
-            .map_err(|error| error.to_string())?;
+        (&stream).write_all(&request(&to, WEBSOCKET_KEY, &headers)).map_err(|error| error.to_string())?;
         upgrade(&stream, WEBSOCKET_KEY).map(|(_, behind)| Self::upgraded(stream, behind))
     }
 

@@ -49,7 +49,7 @@ impl Call {
         target.path = self.filled_in(&target.path);
         let headers: Vec<(String, String)> =
             plan.options.headers.iter().map(|(name, value)| (name.clone(), self.filled_in(value))).collect();
-        let request = handshake::request(self.leg, &target, &self.key, &headers);
+        let request = handshake::request_of(self.leg, &target, &self.key, &headers);
         self.state = State::Upgrading(Vec::new());
         match &mut self.socket {
             Some(socket) => socket.send(&request),
