@@ -76,7 +76,7 @@ fn encode_stream_audio() -> Pair {
         samples: count,
         ours: Box::new(move || {
             out.clear();
-            playback::write_stream_audio(&mut out, black_box(&samples), SampleRate::Hz16000, 7);
+            playback::write_stream_audio(&mut out, black_box(&samples), SampleRate::Hz16000, 7, None);
             black_box(&out).len() as u64
         }),
         plain: Box::new(move || {

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use log::{error, info};
+use log::info;
 use mio::Poll;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::call::Registry;
-use crate::call::machine::CallTerms;
+use crate::call::expected::Expected;
+use crate::call::machine::{CallTerms, ControlTerms};
 use crate::call::registry::Rate;
 use crate::config::Config;
 use crate::net::dial::{Dialer, Target};
@@ -26,16 +27,22 @@ use crate::sync::rings::ring;
 use crate::sync::{Clock, Doorbell, Outbox, mailbox};
 use crate::telemetry::Counters;
 use crate::threads::accept::{self, AcceptOrder, AcceptParts, Acceptor, ShardDoor};
+use crate::threads::admin::AdminShared;
 use crate::threads::control::{Control, ControlParts};
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
+use crate::threads::telephony::defaults::Pacing;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
+use begin::{Waiting, start};
+use outside::{admin_shared, start_admin};
 use prerequisites::{cannot_listen, check_file_limit, gemini_target, setup_message};
 
+mod begin;
+mod outside;
 mod prerequisites;
 
 /// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
@@ -50,6 +57,7 @@ pub struct Server {
     accept: Outbox<AcceptOrder>,
     control: Outbox<ControlInput>,
     control_thread: JoinHandle<()>,
+    admin: Option<Arc<AdminShared>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -144,7 +152,17 @@ impl Server {
                 burst: config.listen.max_calls_burst_per_address,
             },
         ));
-        let builder = Builder { config, clock, counters: &counters, max_calls: config.listen.max_calls };
+        let expected = Arc::new(Expected::default());
+        let admin = admin_shared(config, &registry, &expected, clock)?;
+        let max_calls = config.listen.max_calls;
+        let builder = Builder {
+            config,
+            clock,
+            counters: &counters,
+            max_calls,
+            expected: &expected,
+            admin: admin.as_ref(),
+        };
         builder
             .build(
                 listener,
@@ -159,6 +177,9 @@ impl Server {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
                 // Operators of today's systems look for exactly these words.
                 info!("FreeSWITCH mod_audio_stream WebSocket server: {scheme}://{address}");
+                if let Some(admin) = &admin {
+                    info!("admin server: http://{}", admin.address());
+                }
                 Self {
                     address,
                     clock,
@@ -167,6 +188,7 @@ impl Server {
                     accept,
                     control,
                     control_thread,
+                    admin,
                     threads,
                 }
             })
@@ -197,6 +219,9 @@ impl Server {
         // A thread that panicked has said so; there is nothing to add.
         _ = self.control_thread.join();
         self.accept.send(AcceptOrder::Stop);
+        if let Some(admin) = &self.admin {
+            admin.stop();
+        }
         for thread in self.threads {
             _ = thread.join();
         }
@@ -210,6 +235,8 @@ struct Builder<'a> {
     clock: Clock,
     counters: &'a Arc<Counters>,
     max_calls: usize,
+    expected: &'a Arc<Expected>,
+    admin: Option<&'a Arc<AdminShared>>,
 }
 
 impl Builder<'_> {
@@ -247,15 +274,21 @@ impl Builder<'_> {
             control.clone(),
             Arc::clone(self.counters),
         );
+        let esl = self.esl(&control, &mut threads)?;
+        if let Some(admin) = self.admin {
+            start_admin(admin, &control, esl.as_ref(), &mut threads)?;
+        }
         let controller = Control::new(ControlParts {
             inbox: control_inbox,
             own: control_bell,
             telephony: shards.iter().map(|shard| shard.telephony.clone()).collect(),
             gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
             workers: shards.iter().flat_map(|shard| shard.door.workers.clone()).collect(),
+            esl,
             retired,
             dial,
             registry: Arc::clone(registry),
+            expected: Arc::clone(self.expected),
             counters: Arc::clone(self.counters),
             clock: self.clock,
             terms: self.terms(),
@@ -365,12 +398,15 @@ impl Builder<'_> {
     }
 
     fn leg_defaults(&self) -> LegDefaults {
+        let playback = &self.config.playback;
+        let pacing = |lead_ms, chunk_ms| Pacing { lead_ms: lead_ms as u16, chunk_ms: chunk_ms as u16 };
         LegDefaults {
             rate: self.config.leg.rate,
             mix: self.config.leg.mix,
             playback: self.config.leg.playback,
-            lead_ms: self.config.playback.lead_ms as u16,
-            chunk_ms: self.config.playback.chunk_ms as u16,
+            stream: pacing(playback.lead_ms, playback.chunk_ms),
+            file: pacing(playback.file_lead_ms, playback.file_chunk_ms),
+            chan_websocket_lead_ms: playback.chan_websocket_lead_ms as u16,
         }
     }
 
@@ -380,6 +416,11 @@ impl Builder<'_> {
             setup_timeout: self.config.gemini.setup_timeout,
             max_call: self.config.leg.max_call,
             greeting: self.config.agent.greeting.clone(),
+            control: ControlTerms {
+                event_socket: self.config.esl.host.is_some(),
+                variables: self.config.control.variables.clone(),
+                tell_keys: self.config.agent.tell_keys,
+            },
         }
     }
 
@@ -391,42 +432,4 @@ impl Builder<'_> {
             n => n,
         }
     }
-}
-
-/// A thread that waits for its work, so that its doorbell can be made before.
-struct Waiting {
-    work: crossbeam_channel::Sender<Box<dyn FnOnce() + Send>>,
-    handle: JoinHandle<()>,
-}
-
-impl Waiting {
-    fn start(name: &str) -> io::Result<Self> {
-        let (work, begin) = crossbeam_channel::bounded::<Box<dyn FnOnce() + Send>>(1);
-        let handle = thread::Builder::new().name(name.into()).spawn(move || {
-            if let Ok(work) = begin.recv() {
-                work();
-            }
-        })?;
-        Ok(Self { work, handle })
-    }
-
-    fn thread(&self) -> thread::Thread {
-        self.handle.thread().clone()
-    }
-
-    fn begin(self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-        // The thread waits for exactly this, so sending cannot fail.
-        _ = self.work.send(Box::new(work));
-        self.handle
-    }
-}
-
-fn start(name: &str, run: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<JoinHandle<()>> {
-    let name = name.to_owned();
-    thread::Builder::new().name(name.clone()).spawn(move || {
-        if let Err(problem) = run() {
-            error!("the {name} thread cannot go on: {problem}; ending, so that a supervisor starts the relay anew");
-            std::process::exit(1);
-        }
-    })
 }

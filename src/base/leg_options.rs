@@ -49,17 +49,21 @@ pub enum PlaybackFormat {
     Binary,
     /// `streamAudio` text messages with base64 raw audio.
     Json,
+    /// The same for a build that only writes a file and raises an event: larger messages with turn and chunk ids, which a
+    /// script plays.
+    File,
 }
 
 impl PlaybackFormat {
     /// Every format, in the order of its key's choices.
-    pub const ALL: [PlaybackFormat; 2] = [Self::Binary, Self::Json];
+    pub const ALL: [PlaybackFormat; 3] = [Self::Binary, Self::Json, Self::File];
 
     /// The spelling in configuration, URLs and metadata.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Binary => "binary",
             Self::Json => "json",
+            Self::File => "file",
         }
     }
 

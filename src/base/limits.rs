@@ -61,6 +61,9 @@ pub const LEG_TEXTS_PER_SECOND: u32 = 50;
 /// Text messages and pings that a leg may send at once before the average counts.
 pub const LEG_TEXT_BURST: u32 = 200;
 
+/// Messages beside the audio that wait for a leg whose switch takes nothing: more than the commands of any agent at once.
+pub const LEG_SAID_MESSAGES: usize = 32;
+
 /// Milliseconds of audio that a leg may send at once: what a switch has piled up behind a connection that just survived
 /// [`TCP_USER_TIMEOUT_MS`].
 pub const CALLER_AHEAD_MS_MAX: u64 = TCP_USER_TIMEOUT_MS as u64;

@@ -2,11 +2,13 @@
 //!
 //! Runs in: anywhere: pure. Imports nothing of this crate.
 
+pub mod command;
 pub mod frame;
 pub mod id;
 pub mod instant;
 pub mod leg_format;
 pub mod leg_options;
+pub mod leg_report;
 pub mod limits;
 pub mod units;
 
@@ -15,4 +17,5 @@ pub use id::{CallId, LinkNumber};
 pub use instant::Instant;
 pub use leg_format::LegFormat;
 pub use leg_options::{Mix, PlaybackFormat};
+pub use leg_report::LegReport;
 pub use units::SampleRate;

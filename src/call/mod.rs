@@ -3,12 +3,15 @@
 //! Runs in: the control thread (registry: also the accept thread), and tests in virtual time. Opens no socket, reads
 //! no clock, never blocks.
 
+pub mod commands;
 pub mod events;
+pub mod expected;
 pub mod machine;
 pub mod outcome;
 pub mod registry;
 pub mod session;
 
+pub use commands::{CommandError, CommandResult, LegKind, Requester};
 pub use events::{Fact, Order, Part};
 pub use machine::Machine;
 pub use outcome::{Cause, Outcome, Party};

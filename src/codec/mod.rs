@@ -4,6 +4,7 @@
 //! Invariant: bytes from a peer never panic here, and never size an allocation unchecked.
 
 pub mod base64;
+pub mod esl;
 pub mod excerpt;
 pub mod gemini;
 pub mod mod_audio_stream;

@@ -3,6 +3,7 @@
 //! Runs in: the accept, telephony, gemini and dial threads. Knows nothing of calls.
 
 pub mod dial;
+pub mod http;
 pub mod listener;
 pub mod options;
 pub mod stream;

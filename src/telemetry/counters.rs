@@ -125,6 +125,7 @@ counters! {
     leg_messages_too_big: "tandem_leg_faults_total" {fault = "message_too_big"}, "Faults of switches, by kind.";
     leg_text_floods: "tandem_leg_faults_total" {fault = "text_flood"}, "Faults of switches, by kind.";
     leg_audio_floods: "tandem_leg_faults_total" {fault = "audio_flood"}, "Faults of switches, by kind.";
+    leg_unheard: "tandem_leg_faults_total" {fault = "unheard"}, "Faults of switches, by kind.";
     leg_timeouts: "tandem_leg_faults_total" {fault = "timeout"}, "Faults of switches, by kind.";
 
     links_opened: "tandem_links_opened_total", "Connections to Gemini that were upgraded to WebSocket.";

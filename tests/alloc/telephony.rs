@@ -14,7 +14,9 @@ use tandem::net::stream::Stream;
 use tandem::net::websocket::{self, Connection, Incoming};
 use tandem::sync::CallShared;
 use tandem::sync::rings::{DspRings, call_rings};
+use tandem::threads::telephony::defaults::Pacing;
 use tandem::threads::telephony::leg::{Leg, LegDefaults, Received};
+use tandem::threads::telephony::wire::Protocol;
 use tungstenite::protocol::Role;
 use tungstenite::{Bytes, Message, WebSocket};
 
@@ -28,16 +30,20 @@ fn at(round: u64) -> Instant {
 }
 
 fn leg(rate: SampleRate, playback: PlaybackFormat, chunk_ms: u16) -> (Leg, DspRings, Arc<CallShared>) {
-    let defaults = LegDefaults { rate, mix: Mix::Mono, playback, lead_ms: 60, chunk_ms };
+    let pacing = Pacing { lead_ms: 60, chunk_ms };
+    let (stream, file) = (pacing, pacing);
+    let defaults = LegDefaults { rate, mix: Mix::Mono, playback, stream, file, chan_websocket_lead_ms: 40 };
+    let protocol = Protocol::WebSocket(Flavour::Unknown);
     let fields = CallFields { rate: Some(rate), ..CallFields::default() };
-    let shared = Arc::new(CallShared::new(CallId { slot: 0, generation: 1 }, defaults.format(&fields)));
+    let shared =
+        Arc::new(CallShared::new(CallId { slot: 0, generation: 1 }, defaults.format(protocol, &fields)));
     let (rings, dsp, _) = call_rings();
     let leg = Leg::new(
         CallId { slot: 0, generation: 1 },
         Arc::clone(&shared),
         rings,
         defaults,
-        Flavour::Unknown,
+        protocol,
         fields,
         Instant::default(),
     );

@@ -11,6 +11,8 @@
 mod barge_in;
 mod calls;
 mod captures;
+mod control;
+mod file_playback;
 mod harness;
 mod identical;
 mod lifecycle;

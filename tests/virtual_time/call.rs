@@ -15,7 +15,9 @@ use tandem::sync::shared::TallySnapshot;
 use tandem::threads::dsp::{DspCall, DspOrder};
 use tandem::threads::gemini::model_side::ModelSide;
 use tandem::threads::messages::{GeminiOrder, NewModelSide};
-use tandem::threads::telephony::leg::{Leg, LegDefaults};
+use tandem::threads::telephony::defaults::Pacing;
+use tandem::threads::telephony::leg::Leg;
+use tandem::threads::telephony::wire::Protocol;
 
 use super::ear::Ear;
 use super::hearing::Hearing;
@@ -124,7 +126,7 @@ impl Call {
         assert_eq!(tally.played_samples, ear.samples);
         assert_eq!(tally.sent_frames * 320, hearing.heard as u64);
         assert_eq!(tally.caller_messages_dropped, 0, "the worker takes everything in time");
-        let LegDefaults { lead_ms, chunk_ms, .. } = self.plan.defaults;
+        let Pacing { lead_ms, chunk_ms } = self.plan.defaults.stream;
         assert!(tally.residual_us_max <= u64::from(lead_ms) * 1000);
         if lead_ms > chunk_ms {
             assert_eq!(tally.slips, 0, "the worker is never later than the lead here");
@@ -207,7 +209,8 @@ impl World {
             // The switch has not told its rate; its first message will.
             defaults.rate = tandem::base::SampleRate::Hz8000;
         }
-        let format = defaults.format(&plan.fields);
+        let protocol = Protocol::WebSocket(plan.flavour);
+        let format = defaults.format(protocol, &plan.fields);
         let shared = Arc::new(CallShared::new(id, format));
         let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
         let dsp_call = DspCall::new(now, dsp_rings, Arc::clone(&shared), plan.stream_end_after_ms);
@@ -222,7 +225,7 @@ impl World {
             shared: Arc::clone(&shared),
         });
         call.machine = Some(Machine::new(now, plan.terms.clone(), plan.fields.clone()));
-        let leg = Leg::new(id, shared, telephony_rings, defaults, plan.flavour, plan.fields.clone(), now);
+        let leg = Leg::new(id, shared, telephony_rings, defaults, protocol, plan.fields.clone(), now);
         call.leg = Some(LegSocket {
             leg,
             incoming: VecDeque::new(),

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tandem::base::{Instant, Mix, PlaybackFormat};
-use tandem::call::machine::CallTerms;
+use tandem::call::machine::{CallTerms, ControlTerms};
 use tandem::codec::gemini::LinkEnd;
 use tandem::codec::mod_audio_stream::{CallFields, Flavour};
 use tandem::threads::gemini::model_side::ModelSideLimits;
-use tandem::threads::telephony::leg::LegDefaults;
+use tandem::threads::telephony::defaults::{LegDefaults, Pacing};
 
 use super::caller::{self, Cut};
 use super::model;
@@ -151,8 +151,15 @@ impl Plan {
         let rate = scenario.rates[rng.usize(0..scenario.rates.len())];
         let (lead_ms, chunk_ms) = scenario.playback_ms[rng.usize(0..scenario.playback_ms.len())];
         let mix = [Mix::Mono, Mix::Mono, Mix::Mixed, Mix::Stereo][rng.usize(0..4)];
-        let defaults =
-            LegDefaults { rate, mix: Mix::Mono, playback: PlaybackFormat::Binary, lead_ms, chunk_ms };
+        let pacing = Pacing { lead_ms, chunk_ms };
+        let defaults = LegDefaults {
+            rate,
+            mix: Mix::Mono,
+            playback: PlaybackFormat::Binary,
+            stream: pacing,
+            file: pacing,
+            chan_websocket_lead_ms: 40,
+        };
         let told = percent(rng, 70);
         let fields = CallFields {
             uuid: told.then(|| format!("call-{seed}-{number}")),
@@ -183,6 +190,7 @@ impl Plan {
                 Duration::from_secs(3600)
             },
             greeting: percent(rng, 50).then(|| "Greet the caller.".into()),
+            control: ControlTerms::default(),
         };
         let dialling = match fault {
             Fault::DialRefused => {

@@ -107,6 +107,10 @@ impl World {
                     let id = call.id;
                     self.tell(id, Fact::Identified(fields));
                 }
+                Received::Reported(report) => {
+                    let id = call.id;
+                    self.tell(id, Fact::Reported(report));
+                }
                 Received::Flood => self.start_close(number, LegEnd::Protocol("a flood".into())),
             }
         }

@@ -39,6 +39,8 @@ pub struct CallFields {
     pub mix: Option<Mix>,
     /// The agent to answer with.
     pub agent: Option<String>,
+    /// Whether our script is in the switch: it carries out commands, plays files and reports.
+    pub script: Option<bool>,
 }
 
 impl fmt::Display for CallFields {
@@ -140,10 +142,11 @@ enum Field {
     Rate,
     Mix,
     Agent,
+    Script,
 }
 
 /// Every field with its name in notes and its spellings, the best first. Case, `-` and `_` do not matter.
-const NAMES: [(Field, &str, &[&str]); 7] = [
+const NAMES: [(Field, &str, &[&str]); 8] = [
     (Field::Uuid, "uuid", &["uuid", "calluuid", "callid", "channeluuid", "uniqueid"]),
     (Field::Did, "did", &["did", "destinationnumber", "called", "callednumber", "destination", "dnis", "to"]),
     (Field::Caller, "caller", &["caller", "calleridnumber", "callernumber", "callerid", "ani", "from"]),
@@ -151,6 +154,7 @@ const NAMES: [(Field, &str, &[&str]); 7] = [
     (Field::Rate, "rate", &["rate", "samplerate"]),
     (Field::Mix, "mix", &["mix", "mixtype"]),
     (Field::Agent, "agent", &["agent"]),
+    (Field::Script, "script", &["script"]),
 ];
 
 const RATES: &str = "8000, 16000, 24000, 32000, 48000";
@@ -166,6 +170,7 @@ impl CallFields {
             rate: self.rate.or(other.rate),
             mix: self.mix.or(other.mix),
             agent: self.agent.or(other.agent),
+            script: self.script.or(other.script),
         }
     }
 
@@ -210,7 +215,8 @@ impl CallFields {
             Field::Did => self.did = Some(checked(value, DID_BYTES_MAX, is_dialled)?),
             Field::Caller => self.caller = Some(checked(value, CALLER_BYTES_MAX, is_caller)?),
             Field::Playback => {
-                let format = PlaybackFormat::from_name(value).ok_or(Problem::NotOneOf("binary, json"))?;
+                let format =
+                    PlaybackFormat::from_name(value).ok_or(Problem::NotOneOf("binary, json, file"))?;
                 self.playback = Some(format);
             }
             Field::Rate => self.rate = Some(parse_rate(value).ok_or(Problem::NotOneOf(RATES))?),
@@ -218,6 +224,13 @@ impl CallFields {
                 self.mix = Some(Mix::from_name(value).ok_or(Problem::NotOneOf("mono, mixed, stereo"))?);
             }
             Field::Agent => self.agent = Some(checked(value, AGENT_BYTES_MAX, is_identifier)?),
+            Field::Script => {
+                self.script = Some(match value {
+                    "1" | "true" => true,
+                    "0" | "false" => false,
+                    _ => return Err(Problem::NotOneOf("1, 0")),
+                });
+            }
         }
         Ok(())
     }
@@ -322,7 +335,10 @@ mod tests {
         let (fields, notes) = from(&[("playback", "JSON"), ("mix", "Stereo")]);
         assert_eq!((fields.playback, fields.mix), (Some(PlaybackFormat::Json), Some(Mix::Stereo)));
         assert!(notes.is_empty());
-        let (fields, notes) = from(&[("playback", "file"), ("mix", "both")]);
+        let (fields, notes) = from(&[("playback", "file"), ("script", "1")]);
+        assert_eq!((fields.playback, fields.script), (Some(PlaybackFormat::File), Some(true)));
+        assert!(notes.is_empty());
+        let (fields, notes) = from(&[("playback", "fifo"), ("mix", "both")]);
         assert_eq!((fields, notes.len()), (CallFields::default(), 2));
     }
 

@@ -1,9 +1,10 @@
-//! Text messages of the switch: metadata, reports of marks, and whatever else scripts send.
+//! Text messages of the switch: metadata, reports of our script, reports of marks, and whatever else scripts send.
 //!
 //! Runs in: the telephony thread, rarely; pure. Owns nothing. Never fails, whatever the text is.
-//! Invariant: a report of a mark is never taken for metadata.
+//! Invariant: a report is never taken for metadata.
 
 use super::metadata::{Metadata, json_object, text_note};
+use crate::base::LegReport;
 use serde_json::{Map, Value};
 
 /// Longest name of a mark that is kept, in bytes; a longer one is not ours.
@@ -14,6 +15,8 @@ pub const MARK_BYTES_MAX: usize = 64;
 pub enum LegText {
     /// Metadata of the call, with at least one field or note. It may come late, several times, or never.
     Metadata(Box<Metadata>),
+    /// Our script reports something: `{"type":"tandem","event":…}`.
+    Report(LegReport),
     /// mod_audio_fork reports a mark that we had sent.
     Mark {
         /// The name that we gave it.
@@ -45,12 +48,31 @@ impl LegText {
                 return Self::Metadata(Box::new(Metadata { notes, ..Metadata::default() }));
             }
         };
-        if object.get("type").and_then(Value::as_str) == Some("mark") {
-            return mark(&object).unwrap_or(Self::Other);
+        match object.get("type").and_then(Value::as_str) {
+            Some("mark") => return mark(&object).unwrap_or(Self::Other),
+            Some("tandem") => return report(&object).map_or(Self::Other, Self::Report),
+            _ => {}
         }
         let mut metadata = Metadata::default();
         metadata.read(&object);
         if metadata == Metadata::default() { Self::Other } else { Self::Metadata(Box::new(metadata)) }
+    }
+}
+
+/// What `deploy/freeswitch/scripts` says with `uuid_audio_stream UUID send_text`: fields that it does not know are ignored.
+fn report(object: &Map<String, Value>) -> Option<LegReport> {
+    let number = |name| object.get(name)?.as_u64()?.try_into().ok();
+    let text = |name| object.get(name)?.as_str();
+    match text("event")? {
+        "hello" => Some(LegReport::Hello { version: number("version").unwrap_or(1) }),
+        "playing" => Some(LegReport::Playing(number("turn")?)),
+        "dtmf" => {
+            let mut digits = text("digit")?.chars();
+            LegReport::dtmf(digits.next()?).filter(|_| digits.next().is_none())
+        }
+        "done" => Some(LegReport::Done(number("id")?)),
+        "failed" => Some(LegReport::failed(number("id")?, text("why").unwrap_or("unknown"))),
+        _ => None,
     }
 }
 
@@ -96,6 +118,32 @@ mod tests {
     }
 
     #[test]
+    fn our_script_reports_what_it_did_and_what_the_caller_pressed() {
+        for (text, expected) in [
+            (r#"{"type":"tandem","event":"hello","version":1,"new":true}"#, LegReport::Hello { version: 1 }),
+            (r#"{"type":"tandem","event":"playing","turn":7}"#, LegReport::Playing(7)),
+            (r##"{"type":"tandem","event":"dtmf","digit":"#"}"##, LegReport::Dtmf('#')),
+            (r#"{"type":"tandem","event":"done","id":4}"#, LegReport::Done(4)),
+            (
+                r#"{"type":"tandem","event":"failed","id":4,"why":"no_such_extension"}"#,
+                LegReport::Failed { id: 4, why: "no_such_extension".to_owned() },
+            ),
+        ] {
+            assert_eq!(LegText::parse(text), LegText::Report(expected), "{text}");
+        }
+        for text in [
+            r#"{"type":"tandem"}"#,
+            r#"{"type":"tandem","event":"hello there","uuid":"u"}"#,
+            r#"{"type":"tandem","event":"playing","turn":-1}"#,
+            r#"{"type":"tandem","event":"dtmf","digit":"12"}"#,
+            r#"{"type":"tandem","event":"dtmf","digit":5}"#,
+            r#"{"type":"tandem","event":"done","id":4294967296}"#,
+        ] {
+            assert_eq!(LegText::parse(text), LegText::Other, "{text}");
+        }
+    }
+
+    #[test]
     fn everything_else_is_just_text() {
         for text in ["", "ping", "bye", r#"{"m":1}"#, r#"{"type":"dtmf","digit":"5"}"#, "[]", "null"] {
             assert_eq!(LegText::parse(text), LegText::Other, "{text}");
@@ -104,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_something(text in "(\\{\"type\":\"mark\",\"data\":)?.{0,100}") {
+        fn any_text_is_something(text in "(\\{\"type\":\"(mark\",\"data\":|tandem\",\"event\":))?.{0,100}") {
             let _ = LegText::parse(&text);
         }
     }

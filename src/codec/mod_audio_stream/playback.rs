@@ -16,6 +16,7 @@ pub const KILL_AUDIO: &str = r#"{"type":"killAudio"}"#;
 
 const STREAM_AUDIO_START: &[u8] = br#"{"type":"streamAudio","data":{"audioDataType":"raw","sampleRate":"#;
 const STREAM_AUDIO_TURN: &[u8] = br#","turn":"#;
+const STREAM_AUDIO_CHUNK: &[u8] = br#","chunk":"#;
 const STREAM_AUDIO_BASE64: &[u8] = br#","audioData":""#;
 const STREAM_AUDIO_END: &[u8] = br#""}}"#;
 
@@ -25,6 +26,15 @@ pub const fn clear_message(flavour: Flavour) -> &'static str {
         Flavour::AudioFork => KILL_AUDIO,
         Flavour::Ixwebsocket | Flavour::Unknown => CLEAR_AUDIO,
     }
+}
+
+/// The message that empties the queue of file playback: our script breaks what plays, and drops what it still gets of
+/// turns before `turn`, the new one.
+pub fn clear_files(turn: u32) -> String {
+    let mut text = br#"{"type":"clearAudio","turn":"#.to_vec();
+    push_decimal(&mut text, turn);
+    text.push(b'}');
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// Length in bytes of the binary message of `samples` samples.
@@ -43,11 +53,16 @@ pub fn write_binary(out: &mut Vec<u8>, samples: &[i16]) {
 }
 
 /// Length in bytes of the text message that [`write_stream_audio`] makes.
-pub const fn stream_audio_len(samples: usize, rate: SampleRate, turn: u32) -> usize {
+pub const fn stream_audio_len(samples: usize, rate: SampleRate, turn: u32, chunk: Option<u32>) -> usize {
+    let chunk_len = match chunk {
+        Some(chunk) => STREAM_AUDIO_CHUNK.len() + decimal_len(chunk),
+        None => 0,
+    };
     STREAM_AUDIO_START.len()
         + decimal_len(rate.hz())
         + STREAM_AUDIO_TURN.len()
         + decimal_len(turn)
+        + chunk_len
         + STREAM_AUDIO_BASE64.len()
         + base64::encoded_len(samples)
         + STREAM_AUDIO_END.len()
@@ -56,14 +71,25 @@ pub const fn stream_audio_len(samples: usize, rate: SampleRate, turn: u32) -> us
 /// Appends a `streamAudio` text message with `samples` (mono, at `rate`) to `out`: exactly [`stream_audio_len`] bytes
 /// of ASCII.
 ///
-/// `sampleRate` is a number, since the module refuses a string. `turn` travels in `data`, whose extra fields the
-/// module hands on with its `play` event, so that a script can drop what belongs to a cancelled turn.
-pub fn write_stream_audio(out: &mut Vec<u8>, samples: &[i16], rate: SampleRate, turn: u32) {
-    out.reserve(stream_audio_len(samples.len(), rate, turn));
+/// `sampleRate` is a number, since the module refuses a string. `turn` and, for file playback, `chunk` (counted from 1
+/// in each turn) travel in `data`, whose extra fields the module hands on with its `play` event, so that a script can
+/// drop what belongs to a cancelled turn and tell what is missing.
+pub fn write_stream_audio(
+    out: &mut Vec<u8>,
+    samples: &[i16],
+    rate: SampleRate,
+    turn: u32,
+    chunk: Option<u32>,
+) {
+    out.reserve(stream_audio_len(samples.len(), rate, turn, chunk));
     out.extend_from_slice(STREAM_AUDIO_START);
     push_decimal(out, rate.hz());
     out.extend_from_slice(STREAM_AUDIO_TURN);
     push_decimal(out, turn);
+    if let Some(chunk) = chunk {
+        out.extend_from_slice(STREAM_AUDIO_CHUNK);
+        push_decimal(out, chunk);
+    }
     out.extend_from_slice(STREAM_AUDIO_BASE64);
     base64::encode_samples(out, samples);
     out.extend_from_slice(STREAM_AUDIO_END);
@@ -102,10 +128,16 @@ mod tests {
     #[test]
     fn stream_audio_is_what_the_module_reads() {
         let mut out = Vec::new();
-        write_stream_audio(&mut out, &[1, 2], SampleRate::Hz16000, 7);
+        write_stream_audio(&mut out, &[1, 2], SampleRate::Hz16000, 7, None);
         assert_eq!(
             std::str::from_utf8(&out).unwrap(),
             r#"{"type":"streamAudio","data":{"audioDataType":"raw","sampleRate":16000,"turn":7,"audioData":"AQACAA=="}}"#
+        );
+        out.clear();
+        write_stream_audio(&mut out, &[1, 2], SampleRate::Hz8000, 7, Some(12));
+        assert_eq!(
+            std::str::from_utf8(&out).unwrap(),
+            r#"{"type":"streamAudio","data":{"audioDataType":"raw","sampleRate":8000,"turn":7,"chunk":12,"audioData":"AQACAA=="}}"#
         );
     }
 
@@ -114,13 +146,14 @@ mod tests {
         assert_eq!(clear_message(Flavour::AudioFork), r#"{"type":"killAudio"}"#);
         assert_eq!(clear_message(Flavour::Unknown), r#"{"type":"clearAudio"}"#);
         assert_eq!(clear_message(Flavour::Ixwebsocket), r#"{"type":"clearAudio"}"#);
+        assert_eq!(clear_files(8), r#"{"type":"clearAudio","turn":8}"#);
     }
 
     #[test]
     fn a_buffer_with_room_is_not_reallocated() {
-        let mut out = Vec::with_capacity(stream_audio_len(160, SampleRate::Hz8000, u32::MAX));
+        let mut out = Vec::with_capacity(stream_audio_len(160, SampleRate::Hz8000, u32::MAX, Some(9)));
         let before = out.as_ptr();
-        write_stream_audio(&mut out, &[1; 160], SampleRate::Hz8000, u32::MAX);
+        write_stream_audio(&mut out, &[1; 160], SampleRate::Hz8000, u32::MAX, Some(9));
         assert_eq!((out.as_ptr(), out.len()), (before, out.capacity()));
     }
 
@@ -130,17 +163,22 @@ mod tests {
             samples in prop::collection::vec(any::<i16>(), 0..1500),
             rate in prop::sample::select(SampleRate::ALL.to_vec()),
             turn in prop_oneof![any::<u32>(), 0_u32..1100],
+            chunk in any::<Option<u32>>(),
         ) {
             let mut out = Vec::new();
-            write_stream_audio(&mut out, &samples, rate, turn);
-            prop_assert_eq!(out.len(), stream_audio_len(samples.len(), rate, turn));
+            write_stream_audio(&mut out, &samples, rate, turn, chunk);
+            prop_assert_eq!(out.len(), stream_audio_len(samples.len(), rate, turn, chunk));
             let mut value: Value = serde_json::from_slice(&out).expect("JSON");
             let text = value["data"]["audioData"].take();
             let mut decoded = Vec::new();
             base64::decode_samples(text.as_str().unwrap().as_bytes(), |block| decoded.extend_from_slice(block)).unwrap();
             prop_assert_eq!(decoded, samples);
-            prop_assert_eq!(value, json!({"type": "streamAudio", "data": {
-                "audioDataType": "raw", "sampleRate": rate.hz(), "turn": turn, "audioData": null}}));
+            let mut expected = json!({"type": "streamAudio", "data": {
+                "audioDataType": "raw", "sampleRate": rate.hz(), "turn": turn, "audioData": null}});
+            if let Some(chunk) = chunk {
+                expected["data"]["chunk"] = json!(chunk);
+            }
+            prop_assert_eq!(value, expected);
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::telemetry::{Counters, RefusalReason};
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, GeminiOrder, NewLeg, NewModelSide, Offer};
 use crate::threads::telephony::leg::LegDefaults;
+use crate::threads::telephony::wire::Protocol;
 use handshake::{Handshake, Step, Upgrade, refusal};
 
 const BELL: Token = Token(usize::MAX);
@@ -314,7 +315,8 @@ impl Acceptor {
             warn!("call {id} from {peer}: {note}");
         }
         let fields = facts.url.clone().or(facts.headers.clone());
-        let format = self.parts.defaults.format(&fields);
+        let protocol = Protocol::WebSocket(facts.flavour);
+        let format = self.parts.defaults.format(protocol, &fields);
         let shared = Arc::new(CallShared::new(id, format));
         let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
         let shard_number = id.slot as usize % self.parts.shards.len();
@@ -343,7 +345,7 @@ impl Acceptor {
                 stream,
                 behind_upgrade: behind,
                 fields,
-                flavour: facts.flavour,
+                protocol,
             }),
         };
         self.parts.control.send(ControlInput::Offered(Box::new(offer)));

@@ -4,13 +4,16 @@
 //! Never blocks but in its park; opens no socket.
 //! Invariant: a slot is given free only after telephony, dsp and gemini have let go of the call.
 
+mod requests;
+
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use log::{debug, info, warn};
 
-use crate::base::{CallId, Instant, LegFormat};
+use crate::base::{CallId, Instant, LegFormat, LegReport};
+use crate::call::expected::Expected;
 use crate::call::machine::CallTerms;
 use crate::call::{Fact, Machine, Order, Outcome, Part, Registry};
 use crate::net::dial::Target;
@@ -19,7 +22,8 @@ use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
-use crate::threads::messages::{ControlInput, DialRequest, GeminiOrder, Offer, TelephonyOrder};
+use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};
+use requests::Requests;
 
 /// What the thread is built from.
 pub struct ControlParts {
@@ -31,6 +35,8 @@ pub struct ControlParts {
     pub telephony: Vec<Outbox<TelephonyOrder>>,
     /// The gemini thread of each shard.
     pub gemini: Vec<Outbox<GeminiOrder>>,
+    /// The esl thread, if there is an event socket.
+    pub esl: Option<Outbox<EslOrder>>,
     /// Every dsp worker.
     pub workers: Vec<Outbox<DspOrder>>,
     /// Removed calls come back here, from each worker.
@@ -39,6 +45,8 @@ pub struct ControlParts {
     pub dial: DialPool,
     /// Whose slots are given free.
     pub registry: Arc<Registry>,
+    /// Calls that were announced.
+    pub expected: Arc<Expected>,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -71,13 +79,14 @@ pub struct Control {
     live: usize,
     drain_by: Option<Instant>,
     next_stats: Option<Instant>,
+    requests: Requests,
 }
 
 impl Control {
     /// The thread's state before its first pass.
     pub fn new(parts: ControlParts) -> Self {
         let calls = (0..parts.max_calls).map(|_| None).collect();
-        Self { parts, calls, live: 0, drain_by: None, next_stats: None }
+        Self { parts, calls, live: 0, drain_by: None, next_stats: None, requests: Requests::default() }
     }
 
     /// Serves until drained, then stops the media threads.
@@ -108,6 +117,8 @@ impl Control {
         match input {
             ControlInput::Offered(offer) => self.offered(now, *offer),
             ControlInput::Fact(id, fact) => self.tell(now, id, fact),
+            ControlInput::OnChannel(channel, what) => self.on_channel(now, &channel, what),
+            ControlInput::Commanded(channel, command, reply) => self.commanded(now, &channel, command, reply),
             ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),
             ControlInput::LogCounters => self.log_counters(),
             ControlInput::Drain(by) => {
@@ -118,7 +129,10 @@ impl Control {
     }
 
     fn offered(&mut self, now: Instant, offer: Offer) {
-        let Offer { id, shared, fields, peer, shard, worker, leg } = offer;
+        let Offer { id, shared, mut fields, peer, shard, worker, leg } = offer;
+        // What an outbound call is about was announced when it was placed.
+        let announced = fields.uuid.as_deref().and_then(|uuid| self.parts.expected.take(now, uuid));
+        fields = fields.or(announced.unwrap_or_default());
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
         let machine = Machine::new(now, self.parts.terms.clone(), fields);
@@ -137,16 +151,28 @@ impl Control {
     fn tell(&mut self, now: Instant, id: CallId, fact: Fact) {
         let Some(call) = self.call(id) else { return };
         let first_turn = matches!(fact, Fact::TurnStarted(_)) && call.machine.events().turns == 0;
+        let unheard = fact == Fact::Reported(LegReport::Unheard);
         let offered_at = call.machine.offered_at();
         match &fact {
             Fact::Identified(fields) => debug!("call {id}: {fields}"),
             Fact::GoAway(_, left) => info!("call {id}: Gemini will end the link in {left:?}"),
+            Fact::Reported(LegReport::Unheard) => {
+                warn!(
+                    "call {id}: {} cannot be hearing anything: file playback was sent audio and the script in the switch \
+                     reports nothing as playing; is tandem_events.lua started (startup-script in lua.conf.xml) and \
+                     FreeSWITCH's temp_dir writable?",
+                    call.machine.fields()
+                );
+            }
             Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
             _ => {}
         }
         call.machine.tell(now, fact);
         if first_turn {
             self.parts.counters.first_audio.observe(now.since(offered_at));
+        }
+        if unheard {
+            self.parts.counters.leg_unheard.increment();
         }
         self.carry_out(now, id);
     }
@@ -201,6 +227,16 @@ impl Control {
                 Order::Prompt(link, text) => {
                     self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
                 }
+                Order::Command(number, command) => {
+                    self.parts.telephony[shard].send(TelephonyOrder::Command(id, number, command));
+                }
+                Order::EventSocket { number, channel, command, send_by } => {
+                    // The machine orders this only where there is an event socket.
+                    if let Some(esl) = &mut self.parts.esl {
+                        esl.send(EslOrder::Command { id, number, channel, command, send_by });
+                    }
+                }
+                Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
                 Order::CloseLink(link) => self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link)),
                 Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
                 Order::Retire(Part::Dsp) => self.parts.workers[worker].send(DspOrder::Remove(id)),
@@ -230,9 +266,10 @@ impl Control {
         let machine = &call.machine;
         self.count(outcome, &tally, machine, call.shared.format());
         let line = format!(
-            "call {id}: ended by {} ({}): {outcome}; {}, from {}, {:.1} s, {}",
+            "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}",
             outcome.by.label(),
             outcome.label(),
+            machine.hang_up_cause().map_or(String::new(), |cause| format!(" [{cause}]")),
             machine.fields(),
             call.peer,
             now.since_ms(machine.offered_at()) as f64 / 1000.0,
@@ -279,6 +316,7 @@ impl Control {
         for outbox in &mut self.parts.workers {
             sent &= outbox.flush();
         }
+        sent &= self.parts.esl.as_mut().is_none_or(Outbox::flush);
         sent
     }
 
@@ -295,6 +333,9 @@ impl Control {
         }
         for outbox in &mut self.parts.workers {
             outbox.send(DspOrder::Stop);
+        }
+        if let Some(esl) = &mut self.parts.esl {
+            esl.send(EslOrder::Stop);
         }
     }
 }

@@ -1,19 +1,23 @@
 //! One leg without its socket: messages of the switch become frames, paced frames become messages to the switch.
 //!
-//! Runs in: the telephony thread, and tests. Owns the telephony ends of the call's rings. Never reads a clock or a socket.
+//! Runs in: the telephony thread, and tests. Owns the telephony ends of the call's rings. Never reads a clock or a socket,
+//! and knows no wire format: that is [`super::wire`]'s.
 //! Invariant: once the turn has changed, no message with audio of an older one is made; and a frame leaves the ring only
 //! to be put into an output that is empty.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tungstenite::{Bytes, Message};
 
-use crate::base::limits::{CALLER_AHEAD_MS_MAX, CALLER_SPEED_MAX, LEG_TEXT_BURST, LEG_TEXTS_PER_SECOND};
-use crate::base::{
-    CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, Mix, PlaybackFormat, SampleRate,
-    Turn,
-};
-use crate::codec::mod_audio_stream::{CallFields, Flavour, UplinkDecoder, metadata, playback};
+use super::allowance::{AudioAllowance, TextAllowance};
+pub use super::defaults::LegDefaults;
+use super::unheard::Unheard;
+use super::wire::{Protocol, Said, Wire};
+use crate::base::command::Command;
+use crate::base::limits::LEG_SAID_MESSAGES;
+use crate::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegReport, SampleRate, Turn};
+use crate::codec::mod_audio_stream::{CallFields, OrderNumber, UplinkDecoder};
 use crate::sync::CallShared;
 use crate::sync::rings::TelephonyRings;
 use crate::sync::shared::add;
@@ -25,28 +29,6 @@ const MESSAGE_PART_US_MAX: u64 = 40_000;
 /// Metadata comes once or, from versions that reconnect, with each connection; later text is something else.
 const METADATA_TEXTS_MAX: u32 = 8;
 
-/// What a leg is taken to be where the switch does not say.
-#[derive(Debug, Clone, Copy)]
-pub struct LegDefaults {
-    /// Samples a second.
-    pub rate: SampleRate,
-    /// Channels.
-    pub mix: Mix,
-    /// How audio goes back.
-    pub playback: PlaybackFormat,
-    /// Milliseconds handed to the switch ahead of real time.
-    pub lead_ms: u16,
-    /// Milliseconds in a message.
-    pub chunk_ms: u16,
-}
-
-impl LegDefaults {
-    /// The downlink of a leg of which only these fields are known.
-    pub fn format(&self, fields: &CallFields) -> LegFormat {
-        LegFormat::new(fields.rate.unwrap_or(self.rate), self.lead_ms, self.chunk_ms)
-    }
-}
-
 /// What became of a message of the switch.
 #[derive(Debug, PartialEq)]
 pub enum Received {
@@ -56,6 +38,8 @@ pub enum Received {
     Stalled,
     /// It said more about the call.
     Identified(Box<CallFields>),
+    /// It said something that control has to know.
+    Reported(LegReport),
     /// More text or pings than any switch sends: the leg is to be closed.
     Flood,
 }
@@ -72,7 +56,11 @@ pub struct Leg {
     shared: Arc<CallShared>,
     rings: TelephonyRings,
     defaults: LegDefaults,
-    flavour: Flavour,
+    protocol: Protocol,
+    wire: Wire,
+    /// Our script is in the switch.
+    script: bool,
+    unheard: Unheard,
     fields: CallFields,
     decoder: UplinkDecoder,
     rate: SampleRate,
@@ -82,13 +70,12 @@ pub struct Leg {
     handed_over: bool,
     chunk: Vec<i16>,
     chunk_rate: SampleRate,
-    /// How much audio may come at once, and when that was reckoned.
-    audio_allowance_us: u64,
-    audio_at: Instant,
+    /// What is to be said beside the audio, the oldest first.
+    said: VecDeque<Message>,
+    audio_allowance: AudioAllowance,
     ahead: bool,
     texts: u32,
-    text_allowance_milli: u64,
-    text_at: Instant,
+    text_allowance: TextAllowance,
 }
 
 impl Leg {
@@ -98,7 +85,7 @@ impl Leg {
         shared: Arc<CallShared>,
         rings: TelephonyRings,
         defaults: LegDefaults,
-        flavour: Flavour,
+        protocol: Protocol,
         fields: CallFields,
         now: Instant,
     ) -> Self {
@@ -108,7 +95,10 @@ impl Leg {
             shared,
             rings,
             defaults,
-            flavour,
+            wire: Wire::new(protocol, fields.playback.unwrap_or(defaults.playback)),
+            protocol,
+            script: fields.script == Some(true),
+            unheard: Unheard::default(),
             decoder: UplinkDecoder::new(fields.mix.unwrap_or(defaults.mix)),
             rate: fields.rate.unwrap_or(defaults.rate),
             chunk: Vec::new(),
@@ -118,12 +108,11 @@ impl Leg {
             waiting: None,
             turn,
             handed_over: false,
-            audio_allowance_us: CALLER_AHEAD_MS_MAX * 1000,
-            audio_at: now,
+            said: VecDeque::new(),
+            audio_allowance: AudioAllowance::new(now),
             ahead: false,
             texts: 0,
-            text_allowance_milli: u64::from(LEG_TEXT_BURST) * 1000,
-            text_at: now,
+            text_allowance: TextAllowance::new(now),
         }
     }
 
@@ -159,39 +148,58 @@ impl Leg {
 
     /// Takes a text message: metadata, or a report of the switch.
     pub fn receive_text(&mut self, text: &str, now: Instant) -> Received {
-        if !self.allow_control(now) {
+        if !self.text_allowance.take_one(now) {
             return Received::Flood;
         }
-        self.texts = self.texts.saturating_add(1);
-        if self.texts > METADATA_TEXTS_MAX {
-            return Received::Done;
+        match self.wire.read(text) {
+            Said::Nothing => Received::Done,
+            Said::Report(report) => {
+                match report {
+                    LegReport::Hello { .. } => self.script = true,
+                    LegReport::Playing(_) => self.unheard.playing(),
+                    _ => {}
+                }
+                Received::Reported(report)
+            }
+            Said::Fields(more) => self.identify(more),
         }
-        let more = metadata::parse(text).fields;
-        let merged = self.fields.clone().or(more);
-        if merged == self.fields {
-            return Received::Done;
-        }
-        self.adopt(merged);
-        Received::Identified(Box::new(self.fields.clone()))
     }
 
     /// Takes a ping or a pong, which count as texts do: each costs an answer or a look.
     pub fn receive_ping(&mut self, now: Instant) -> Received {
-        if self.allow_control(now) { Received::Done } else { Received::Flood }
+        if self.text_allowance.take_one(now) { Received::Done } else { Received::Flood }
     }
 
-    fn allow_control(&mut self, now: Instant) -> bool {
-        let refill = now.since_us(self.text_at).saturating_mul(u64::from(LEG_TEXTS_PER_SECOND)) / 1000;
-        self.text_allowance_milli =
-            (self.text_allowance_milli + refill).min(u64::from(LEG_TEXT_BURST) * 1000);
-        self.text_at = now;
-        let allowed = self.text_allowance_milli >= 1000;
-        self.text_allowance_milli -= if allowed { 1000 } else { 0 };
-        allowed
+    /// Tells the switch to carry out a command. Returns whether that is all there is to know of it: otherwise the switch
+    /// reports what became of it.
+    ///
+    /// # Errors
+    /// Why nothing was said.
+    pub fn command(&mut self, number: OrderNumber, command: &Command) -> Result<bool, &'static str> {
+        let told = self.wire.command(number, command).ok_or("the leg's protocol has no such command")?;
+        self.say(told.message)
+            .map_err(|_| "the switch takes nothing, so that too many messages wait for it")?;
+        Ok(!told.reported)
+    }
+
+    /// Says something to the switch beside the audio: a command. It leaves before the audio that leaves next, behind
+    /// what was said before it, and independent of whether there is any audio.
+    ///
+    /// # Errors
+    /// The message, when [`LEG_SAID_MESSAGES`] wait already: the switch takes nothing.
+    pub fn say(&mut self, message: Message) -> Result<(), Message> {
+        if self.said.len() >= LEG_SAID_MESSAGES {
+            return Err(message);
+        }
+        self.said.push_back(message);
+        Ok(())
     }
 
     /// The next message for the switch, if there is one. To be called only while the socket's output is empty.
     pub fn next_message(&mut self) -> Option<Message> {
+        if let Some(message) = self.said.pop_front() {
+            return Some(message);
+        }
         loop {
             // First whether there is a frame, then the turn: whoever put the frame there had seen its turn, so that no
             // frame is newer than the turn, and none of an older one slips through between the two.
@@ -203,7 +211,10 @@ impl Leg {
                 self.chunk.clear();
                 if self.handed_over {
                     self.handed_over = false;
-                    return Some(Message::text(playback::clear_message(self.flavour)));
+                    self.unheard.cancelled();
+                    if let Some(clear) = self.wire.clear(turn) {
+                        return Some(clear);
+                    }
                 }
             }
             if next_rate? != self.chunk_rate && !self.chunk.is_empty() {
@@ -225,19 +236,11 @@ impl Leg {
 
     fn encode(&mut self) -> Message {
         self.handed_over = true;
+        if self.script && self.wire.plays_files() {
+            self.unheard.sent(self.turn);
+        }
         add(&self.shared.tally.played_samples, self.chunk.len() as u64);
-        let message = match self.fields.playback.unwrap_or(self.defaults.playback) {
-            PlaybackFormat::Binary => {
-                let mut bytes = Vec::with_capacity(self.chunk.len() * 2);
-                playback::write_binary(&mut bytes, &self.chunk);
-                Message::binary(bytes)
-            }
-            PlaybackFormat::Json => {
-                let mut json = Vec::new();
-                playback::write_stream_audio(&mut json, &self.chunk, self.chunk_rate, self.turn);
-                Message::text(String::from_utf8(json).unwrap_or_default())
-            }
-        };
+        let message = self.wire.audio(&self.chunk, self.chunk_rate, self.turn);
         self.chunk.clear();
         message
     }
@@ -251,20 +254,37 @@ impl Leg {
         let told = SampleRate::ALL.into_iter().find(|rate| rate.samples_per_frame() * 2 * channels == bytes);
         if let Some(rate) = told {
             self.rate = rate;
-            self.shared.set_format(LegFormat::new(rate, self.defaults.lead_ms, self.defaults.chunk_ms));
+            self.shared.set_format(self.defaults.format_at(rate, self.protocol, &self.fields));
         }
     }
 
+    /// Looks at the time, a few times a second. Returns what the switch would report if it knew.
+    pub fn look(&mut self, now: Instant) -> Option<LegReport> {
+        self.unheard.look(now).then_some(LegReport::Unheard)
+    }
+
+    /// Adds what became known of the call.
+    fn identify(&mut self, more: CallFields) -> Received {
+        self.texts = self.texts.saturating_add(1);
+        let merged = self.fields.clone().or(more);
+        if self.texts > METADATA_TEXTS_MAX || merged == self.fields {
+            return Received::Done;
+        }
+        self.adopt(merged);
+        Received::Identified(Box::new(self.fields.clone()))
+    }
+
     fn adopt(&mut self, fields: CallFields) {
+        self.wire.adopt(&fields);
         let mix = fields.mix.unwrap_or(self.defaults.mix);
         if mix != self.fields.mix.unwrap_or(self.defaults.mix) {
             self.decoder = UplinkDecoder::new(mix);
         }
-        if let Some(rate) = fields.rate
-            && rate != self.rate
-        {
-            self.rate = rate;
-            self.shared.set_format(self.defaults.format(&fields));
+        self.rate = fields.rate.unwrap_or(self.rate);
+        self.script |= fields.script == Some(true);
+        let downlink = self.defaults.format_at(self.rate, self.protocol, &fields);
+        if self.shared.format() != downlink {
+            self.shared.set_format(downlink);
         }
         self.fields = fields;
     }
@@ -272,11 +292,9 @@ impl Leg {
     /// Moves the waiting message into the ring as far as it has room.
     fn move_on(&mut self, now: Instant) -> bool {
         let Some(mut waiting) = self.waiting.take() else { return true };
-        let refill_us = now.since_us(self.audio_at).saturating_mul(CALLER_SPEED_MAX);
-        self.audio_allowance_us = (self.audio_allowance_us + refill_us).min(CALLER_AHEAD_MS_MAX * 1000);
-        self.audio_at = now;
+        self.audio_allowance.refill(now);
         while waiting.taken < waiting.message.len() {
-            if self.audio_allowance_us < MESSAGE_PART_US_MAX {
+            if !self.audio_allowance.has(MESSAGE_PART_US_MAX) {
                 // Back-pressure without end and without loss: no switch is that fast, and a file that is sent as fast
                 // as the network takes it would cost as much as hundreds of calls.
                 self.ahead = true;
@@ -303,7 +321,7 @@ impl Leg {
             waiting.taken += consumed;
             if !frame.samples().is_empty() {
                 add(&self.shared.tally.caller_samples, frame.samples().len() as u64);
-                self.audio_allowance_us = self.audio_allowance_us.saturating_sub(frame.duration_us());
+                self.audio_allowance.take(frame.duration_us());
                 self.rings.caller_in.put(frame);
             } else if consumed == 0 {
                 break;
@@ -316,30 +334,33 @@ impl Leg {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::{CALLER_AHEAD_MS_MAX, CALLER_SPEED_MAX, LEG_TEXT_BURST};
+    use crate::base::{Mix, PlaybackFormat};
+    use crate::codec::mod_audio_stream::Flavour;
     use crate::sync::rings::{DspRings, call_rings};
+    use crate::threads::telephony::defaults::Pacing;
 
     const ID: CallId = CallId { slot: 0, generation: 1 };
+    const STREAM: Protocol = Protocol::WebSocket(Flavour::Unknown);
 
     fn leg() -> (Leg, DspRings) {
+        let pacing = Pacing { lead_ms: 60, chunk_ms: 20 };
+        leg_playing(SampleRate::Hz16000, PlaybackFormat::Binary, pacing)
+    }
+
+    fn leg_playing(rate: SampleRate, playback: PlaybackFormat, pacing: Pacing) -> (Leg, DspRings) {
         let defaults = LegDefaults {
-            rate: SampleRate::Hz16000,
+            rate,
             mix: Mix::Mono,
-            playback: PlaybackFormat::Binary,
-            lead_ms: 60,
-            chunk_ms: 20,
+            playback,
+            stream: pacing,
+            file: pacing,
+            chan_websocket_lead_ms: 40,
         };
-        let (rings, dsp, _) = call_rings();
-        let shared = Arc::new(CallShared::new(ID, defaults.format(&CallFields::default())));
-        let leg = Leg::new(
-            ID,
-            shared,
-            rings,
-            defaults,
-            Flavour::default(),
-            CallFields::default(),
-            Instant::from_micros(0),
-        );
-        (leg, dsp)
+        let fields = CallFields::default();
+        let shared = Arc::new(CallShared::new(ID, defaults.format(STREAM, &fields)));
+        let (rings, dsp, _gemini) = call_rings();
+        (Leg::new(ID, shared, rings, defaults, STREAM, fields, Instant::default()), dsp)
     }
 
     #[test]
@@ -379,18 +400,33 @@ mod tests {
         assert_eq!(leg.receive_text("{}", now.plus_ms(1_000)), Received::Done);
     }
 
-    fn leg_playing(playback: PlaybackFormat, chunk_ms: u16) -> (Leg, DspRings) {
-        let defaults =
-            LegDefaults { rate: SampleRate::Hz8000, mix: Mix::Mono, playback, lead_ms: 200, chunk_ms };
-        let (id, fields) = (CallId { slot: 0, generation: 1 }, CallFields::default());
-        let shared = Arc::new(CallShared::new(id, defaults.format(&fields)));
-        let (rings, dsp, _gemini) = call_rings();
-        (Leg::new(id, shared, rings, defaults, Flavour::Unknown, fields, Instant::default()), dsp)
+    #[test]
+    fn commands_leave_in_order_before_the_next_audio_and_are_bounded() {
+        let (mut leg, mut dsp) = leg();
+        dsp.caller_out.put(Frame::audio(1, SampleRate::Hz16000, &[7; 320]));
+        let command = |n: usize| Message::text(n.to_string());
+        for n in 0..LEG_SAID_MESSAGES {
+            assert_eq!(leg.say(command(n)), Ok(()));
+        }
+        assert_eq!(leg.say(command(99)), Err(command(99)), "a switch that takes nothing is not flooded");
+        for n in 0..LEG_SAID_MESSAGES {
+            assert_eq!(leg.next_message(), Some(command(n)));
+        }
+        assert!(leg.next_message().is_some_and(|message| message.is_binary()));
+    }
+
+    #[test]
+    fn a_report_reaches_control_and_is_no_metadata() {
+        let (mut leg, _dsp) = leg();
+        let received =
+            leg.receive_text(r#"{"type":"tandem","event":"dtmf","digit":"5"}"#, Instant::default());
+        assert_eq!(received, Received::Reported(LegReport::Dtmf('5')));
     }
 
     #[test]
     fn a_rate_that_changes_within_a_chunk_begins_another_message() {
-        let (mut leg, mut dsp) = leg_playing(PlaybackFormat::Json, 40);
+        let (mut leg, mut dsp) =
+            leg_playing(SampleRate::Hz8000, PlaybackFormat::Json, Pacing { lead_ms: 200, chunk_ms: 40 });
         for (rate, kind) in
             [(SampleRate::Hz8000, FrameKind::AudioContinued), (SampleRate::Hz16000, FrameKind::Audio)]
         {
@@ -403,5 +439,43 @@ mod tests {
             assert!(message.contains(&format!(r#""sampleRate":{rate},"#)), "{message}");
         }
         assert_eq!(leg.next_message(), None);
+    }
+
+    #[test]
+    fn file_playback_counts_the_chunks_of_a_turn_and_clears_with_the_new_turn() {
+        let (mut leg, mut dsp) =
+            leg_playing(SampleRate::Hz8000, PlaybackFormat::File, Pacing { lead_ms: 200, chunk_ms: 20 });
+        let shared = Arc::clone(&leg.shared);
+        let mut say = |leg: &mut Leg| {
+            dsp.caller_out.put(Frame::audio(shared.turn(), SampleRate::Hz8000, &[1; 160]));
+            leg.next_message().expect("a message").into_text().expect("JSON")
+        };
+        for expected in [r#""turn":1,"chunk":1,"#, r#""turn":1,"chunk":2,"#] {
+            let message = say(&mut leg);
+            assert!(message.contains(expected), "{message}");
+        }
+        leg.shared.cancel_turn();
+        assert_eq!(say(&mut leg).as_str(), r#"{"type":"clearAudio","turn":2}"#);
+        let message = leg.next_message().expect("a message").into_text().expect("JSON");
+        assert!(message.contains(r#""turn":2,"chunk":1,"#), "{message}");
+    }
+
+    #[test]
+    fn a_script_that_plays_nothing_is_noticed_and_one_that_reports_is_not() {
+        let (mut leg, mut dsp) =
+            leg_playing(SampleRate::Hz8000, PlaybackFormat::File, Pacing { lead_ms: 200, chunk_ms: 20 });
+        let mut hear_nothing = |leg: &mut Leg, from_ms: u64, report: &str| {
+            let turn = leg.shared.cancel_turn();
+            dsp.caller_out.put(Frame::audio(turn, SampleRate::Hz8000, &[1; 160]));
+            while leg.next_message().is_some() {}
+            leg.receive_text(report, Instant::default());
+            let looks = (from_ms..from_ms + 10_000).step_by(250);
+            looks.filter(|ms| leg.look(Instant::from_micros(ms * 1000)).is_some()).count()
+        };
+        assert_eq!(hear_nothing(&mut leg, 0, r#"{"type":"tandem","event":"hello","version":1}"#), 0);
+        let playing = r#"{"type":"tandem","event":"playing","turn":3}"#;
+        assert_eq!(hear_nothing(&mut leg, 20_000, playing), 0, "it acknowledges");
+        assert_eq!(hear_nothing(&mut leg, 40_000, "{}"), 1, "said once");
+        assert_eq!(hear_nothing(&mut leg, 60_000, "{}"), 0, "said once");
     }
 }

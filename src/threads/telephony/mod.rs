@@ -4,7 +4,11 @@
 //! Never blocks but in its poll; per frame it takes no lock and logs nothing.
 //! Invariant: what a leg does, floods, stalls or breaks included, costs the other legs at most its share of one pass.
 
+mod allowance;
+pub mod defaults;
 pub mod leg;
+mod unheard;
+pub mod wire;
 
 use std::io;
 use std::sync::Arc;
@@ -15,11 +19,12 @@ use mio::{Events, Poll, Token};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Bytes, Message};
 
+use crate::base::command::Command;
 use crate::base::limits::{CLOSE_TIMEOUT_MS, LEG_MESSAGE_BYTES, LEG_READ_BYTES, LEG_SHARE_BYTES, SHARE_MS};
 use crate::base::{CallId, Instant};
-use crate::call::Fact;
 use crate::call::events::LegEnd;
-use crate::codec::mod_audio_stream::{LegClose, LegCloseCode};
+use crate::call::{CommandError, Fact};
+use crate::codec::mod_audio_stream::{LegClose, LegCloseCode, OrderNumber};
 use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
@@ -161,6 +166,7 @@ impl Telephony {
         while let Some(order) = self.parts.inbox.take() {
             match order {
                 TelephonyOrder::Add(new) => self.add(*new, now),
+                TelephonyOrder::Command(id, number, command) => self.command(id, number, &command),
                 TelephonyOrder::Close(id, close) => {
                     if let Some(socket) = self.socket(id.slot as usize)
                         && socket.leg.id() == id
@@ -174,6 +180,23 @@ impl Telephony {
         true
     }
 
+    /// Tells a switch what to do. Of a leg that is gone nothing is said: control is told of its end.
+    fn command(&mut self, id: CallId, number: OrderNumber, command: &Command) {
+        let Some(socket) = self.socket(id.slot as usize).filter(|socket| socket.leg.id() == id) else {
+            return;
+        };
+        let told = if socket.closing.is_some() || socket.closed_with.is_some() {
+            Err("the leg is being closed")
+        } else {
+            socket.leg.command(number, command)
+        };
+        match told {
+            Ok(true) => self.tell(id, Fact::CommandDone(number)),
+            Ok(false) => {}
+            Err(why) => self.tell(id, Fact::CommandFailed(number, CommandError::NotSent(why))),
+        }
+    }
+
     fn add(&mut self, mut new: NewLeg, now: Instant) {
         let slot = new.id.slot as usize;
         let registered = new.stream.register(self.parts.poll.registry(), Token(slot));
@@ -184,7 +207,7 @@ impl Telephony {
         let config = websocket::limits(LEG_READ_BYTES, LEG_MESSAGE_BYTES);
         let defaults = self.parts.settings.defaults;
         let socket = Socket {
-            leg: Leg::new(new.id, new.shared, new.rings, defaults, new.flavour, new.fields, now),
+            leg: Leg::new(new.id, new.shared, new.rings, defaults, new.protocol, new.fields, now),
             connection: Connection::server(new.stream, new.behind_upgrade, config),
             heard_at: now,
             pinged: false,
@@ -265,6 +288,10 @@ impl Telephony {
                     let id = socket.leg.id();
                     self.parts.control.send(ControlInput::Fact(id, Fact::Identified(fields)));
                 }
+                Received::Reported(report) => {
+                    let id = socket.leg.id();
+                    self.parts.control.send(ControlInput::Fact(id, Fact::Reported(report)));
+                }
                 Received::Flood if socket.closing.is_none() => {
                     counters.leg_text_floods.increment();
                     let end = LegEnd::Protocol("a flood of texts or pings".into());
@@ -286,7 +313,13 @@ impl Telephony {
                     let end = end.clone();
                     self.give_up(slot, end);
                 }
-            } else if now.since_ms(socket.heard_at) >= silent_after_ms {
+                continue;
+            }
+            if let Some(report) = socket.leg.look(now) {
+                let id = socket.leg.id();
+                self.parts.control.send(ControlInput::Fact(id, Fact::Reported(report)));
+            }
+            if now.since_ms(socket.heard_at) >= silent_after_ms {
                 if socket.pinged {
                     self.parts.counters.leg_timeouts.increment();
                     self.give_up(slot, LegEnd::Silent);

@@ -30,6 +30,8 @@ pub enum Told {
     Binary(Vec<i16>),
     /// Audio in a `streamAudio` text at this rate.
     Json(u32, Vec<i16>),
+    /// Audio of file playback: turn, chunk, samples.
+    File(u64, u64, Vec<i16>),
     /// Any other text.
     Text(String),
     /// A ping.
@@ -46,7 +48,7 @@ impl Told {
     /// The samples in it.
     pub fn samples(&self) -> &[i16] {
         match self {
-            Self::Binary(samples) | Self::Json(_, samples) => samples,
+            Self::Binary(samples) | Self::Json(_, samples) | Self::File(_, _, samples) => samples,
             _ => &[],
         }
     }
@@ -340,7 +342,10 @@ fn understand(opcode: Opcode, payload: &[u8]) -> Told {
         Opcode::Text => {
             let mut audio = Vec::new();
             match read_text(payload, &mut audio) {
-                ServerText::StreamAudio { rate_hz } => Told::Json(rate_hz, samples(&audio)),
+                ServerText::StreamAudio { rate_hz } => match numbers_of_file(payload) {
+                    Some((turn, chunk)) => Told::File(turn, chunk, samples(&audio)),
+                    None => Told::Json(rate_hz, samples(&audio)),
+                },
                 _ => Told::Text(String::from_utf8_lossy(payload).into_owned()),
             }
         }
@@ -355,10 +360,18 @@ fn understand(opcode: Opcode, payload: &[u8]) -> Told {
     }
 }
 
+/// Turn and chunk of a message of file playback.
+fn numbers_of_file(payload: &[u8]) -> Option<(u64, u64)> {
+    let message: serde_json::Value = serde_json::from_slice(payload).ok()?;
+    let number = |name: &str| message["data"][name].as_u64();
+    Some((number("turn")?, number("chunk")?))
+}
+
 fn last_words(told: &[(Instant, Told)]) -> Vec<String> {
     let brief = |told: &Told| match told {
         Told::Binary(samples) => format!("{} samples", samples.len()),
         Told::Json(rate_hz, samples) => format!("{} samples in JSON at {rate_hz} Hz", samples.len()),
+        Told::File(turn, chunk, samples) => format!("turn {turn} chunk {chunk}: {} samples", samples.len()),
         other => format!("{other:?}"),
     };
     told.iter().rev().take(12).map(|(_, told)| brief(told)).collect()

@@ -1,0 +1,51 @@
+//! What a leg is taken to be where its switch does not say, and how its playback is paced.
+//!
+//! Runs in: the accept and telephony threads, and tests: pure. Owns nothing.
+//! Invariant: the downlink's format follows from the wire format and the fields alone.
+
+use super::wire::Protocol;
+use crate::base::{LegFormat, Mix, PlaybackFormat, SampleRate};
+use crate::codec::mod_audio_stream::CallFields;
+
+/// How audio is cut into messages, and how far ahead of real time they are handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pacing {
+    /// Milliseconds handed to the switch ahead of real time, the message that plays included.
+    pub lead_ms: u16,
+    /// Milliseconds in a message.
+    pub chunk_ms: u16,
+}
+
+/// See the head of this file.
+#[derive(Debug, Clone, Copy)]
+pub struct LegDefaults {
+    /// Samples a second.
+    pub rate: SampleRate,
+    /// Channels.
+    pub mix: Mix,
+    /// How audio goes back to mod_audio_stream.
+    pub playback: PlaybackFormat,
+    /// Of binary and json playback.
+    pub stream: Pacing,
+    /// Of file playback.
+    pub file: Pacing,
+    /// Of chan_websocket, milliseconds; its messages are frames of 20 ms.
+    pub chan_websocket_lead_ms: u16,
+}
+
+impl LegDefaults {
+    /// The downlink of a leg of which only these fields are known.
+    pub fn format(&self, protocol: Protocol, fields: &CallFields) -> LegFormat {
+        self.format_at(fields.rate.unwrap_or(self.rate), protocol, fields)
+    }
+
+    /// The downlink of a leg whose rate is known.
+    pub fn format_at(&self, rate: SampleRate, protocol: Protocol, fields: &CallFields) -> LegFormat {
+        let Protocol::WebSocket(_) = protocol;
+        let pacing = match fields.playback.unwrap_or(self.playback) {
+            PlaybackFormat::File => self.file,
+            PlaybackFormat::Binary | PlaybackFormat::Json => self.stream,
+        };
+        LegFormat::new(rate, pacing.lead_ms, pacing.chunk_ms)
+    }
+}

@@ -1,0 +1,128 @@
+//! The wire format of a leg: what its switch speaks. Audio, commands and reports to and from messages.
+//!
+//! Runs in: the telephony thread, and tests: pure. Owns what a format has to remember between messages.
+//! Never sees a ring, a socket or a clock: flow and turns are [`super::leg`]'s.
+//! Invariant: audio costs one allocation a message, the message's own bytes.
+//!
+//! A command for the switch is made into a message here and leaves through [`super::leg::Leg::say`]; a report of the
+//! switch comes out of [`Wire::read`] as [`Said::Report`] and goes to control as it is.
+
+use tungstenite::Message;
+
+use crate::base::command::Command;
+use crate::base::{LegReport, PlaybackFormat, SampleRate, Turn};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, LegText, OrderNumber, orders, playback};
+
+/// What is on the line, as its first bytes and its upgrade request tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// A WebSocket of this module.
+    WebSocket(Flavour),
+}
+
+/// What a text of the switch says.
+#[derive(Debug, PartialEq)]
+pub enum Said {
+    /// Nothing that concerns the relay.
+    Nothing,
+    /// More about the call.
+    Fields(CallFields),
+    /// Something that control has to know.
+    Report(LegReport),
+}
+
+/// A command as this switch is told it.
+#[derive(Debug, PartialEq)]
+pub struct Told {
+    /// The message.
+    pub message: Message,
+    /// The switch reports what became of it; otherwise saying it is all there is.
+    pub reported: bool,
+}
+
+/// See the head of this file.
+pub enum Wire {
+    /// FreeSWITCH's mod_audio_stream and its relatives.
+    ModAudioStream {
+        /// Which module is on the line.
+        flavour: Flavour,
+        /// How audio goes back.
+        playback: PlaybackFormat,
+        /// Messages of the turn so far, in file playback.
+        chunk: u32,
+        /// The turn that they belong to.
+        chunk_turn: Turn,
+    },
+}
+
+impl Wire {
+    /// The format of a leg that plays as `playback` says, where it has a choice.
+    pub fn new(protocol: Protocol, playback: PlaybackFormat) -> Self {
+        let Protocol::WebSocket(flavour) = protocol;
+        Self::ModAudioStream { flavour, playback, chunk: 0, chunk_turn: 0 }
+    }
+
+    /// The message with audio of `turn`: mono `samples` at `rate`.
+    pub fn audio(&mut self, samples: &[i16], rate: SampleRate, turn: Turn) -> Message {
+        match self {
+            Self::ModAudioStream { playback: PlaybackFormat::Binary, .. } => {
+                let mut bytes = Vec::with_capacity(playback::binary_len(samples.len()));
+                playback::write_binary(&mut bytes, samples);
+                Message::binary(bytes)
+            }
+            Self::ModAudioStream { playback, chunk, chunk_turn, .. } => {
+                let number = (*playback == PlaybackFormat::File).then(|| {
+                    *chunk = if *chunk_turn == turn { chunk.wrapping_add(1) } else { 1 };
+                    *chunk_turn = turn;
+                    *chunk
+                });
+                let mut json = Vec::new();
+                playback::write_stream_audio(&mut json, samples, rate, turn, number);
+                Message::text(String::from_utf8(json).unwrap_or_default())
+            }
+        }
+    }
+
+    /// The message that takes back what was handed over of older turns than `turn`, where the switch can.
+    pub fn clear(&mut self, turn: Turn) -> Option<Message> {
+        match self {
+            Self::ModAudioStream { playback: PlaybackFormat::File, .. } => {
+                Some(Message::text(playback::clear_files(turn)))
+            }
+            Self::ModAudioStream { flavour, .. } => Some(Message::text(playback::clear_message(*flavour))),
+        }
+    }
+
+    /// The message that tells the switch to carry out `command`, or `None` where its protocol has none.
+    pub fn command(&mut self, number: OrderNumber, command: &Command) -> Option<Told> {
+        match self {
+            Self::ModAudioStream { .. } => {
+                let message = Message::text(orders::order_message(number, command));
+                Some(Told { message, reported: true })
+            }
+        }
+    }
+
+    /// Reads a text message of the switch.
+    pub fn read(&mut self, text: &str) -> Said {
+        match self {
+            Self::ModAudioStream { .. } => match LegText::parse(text) {
+                LegText::Metadata(metadata) => Said::Fields(metadata.fields),
+                LegText::Report(report) => Said::Report(report),
+                LegText::Mark { .. } | LegText::Other => Said::Nothing,
+            },
+        }
+    }
+
+    /// Whether a script gets the audio as files, and is to report that it plays them.
+    pub fn plays_files(&self) -> bool {
+        matches!(self, Self::ModAudioStream { playback: PlaybackFormat::File, .. })
+    }
+
+    /// Takes over what became known of the call.
+    pub fn adopt(&mut self, fields: &CallFields) {
+        match self {
+            Self::ModAudioStream { playback, .. } => *playback = fields.playback.unwrap_or(*playback),
+        }
+    }
+}
