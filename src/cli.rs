@@ -296,6 +296,27 @@ mod tests {
     }
 
     #[test]
+    fn freeswitchs_files_are_installed_where_the_arguments_say() {
+        let texts =
+            ["freeswitch", "install", "--to=/etc/freeswitch", "--scripts", "/s", "--yes", "--dry-run"];
+        let Ok(Command::InstallFreeswitch(options)) = parse(&arguments(&texts), Vec::new()) else {
+            panic!("not an installation")
+        };
+        let expected = install::Options {
+            to: "/etc/freeswitch".into(),
+            scripts: Some("/s".into()),
+            yes: true,
+            dry_run: true,
+        };
+        assert_eq!(options, expected);
+        let help = exit(&["freeswitch", "install", "--help"]);
+        assert!(help.status == 0 && help.output.contains("--dry-run"), "{}", help.output);
+        assert!(!help.output.contains("GEMINI_API_KEY"), "{}", help.output);
+        let missing = exit(&["freeswitch", "install"]);
+        assert!(missing.status == STATUS_WRONG_USE && missing.errors.contains("--to"), "{}", missing.errors);
+    }
+
+    #[test]
     fn the_version_is_printed_on_standard_output() {
         let expected = format!("tandem {}\n", env!("CARGO_PKG_VERSION"));
         assert_eq!(exit(&["--version"]), Exit::success(expected));

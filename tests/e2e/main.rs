@@ -16,3 +16,4 @@ mod file_playback;
 mod harness;
 mod identical;
 mod lifecycle;
+mod scripts;

@@ -248,6 +248,18 @@ local function test_started_by_a_call()
   equal(channel.variables.tandem_stream, "connected", "state")
 end
 
+local function test_a_call_in_its_first_moment()
+  -- The connection is there before the thread is sure that it is the only one.
+  local switch = Switch.new({ scripts = help.SCRIPTS, connect_us = 1000, event_us = 500 })
+  switch.globals.tandem_playback = "file"
+  switch:start_script("tandem_events.lua")
+  switch:run(1)
+  local channel = help.another_call(switch, {})
+  switch:run(1000)
+  equal(channel.variables.tandem_stream, "connected", "state")
+  equal(#channel.streams, 1, "streams")
+end
+
 local function test_a_dead_thread_is_replaced()
   local switch = Switch.new({ scripts = help.SCRIPTS })
   switch.globals.tandem_playback = "file"
@@ -356,6 +368,7 @@ return {
   { "of several started in one moment one stays", test_started_twice_at_once },
   { "it can be stopped and started during calls", test_stop_and_start },
   { "a call starts it when it is missing", test_started_by_a_call },
+  { "a call that comes as it starts is not lost", test_a_call_in_its_first_moment },
   { "a life sign that is old does not count", test_a_dead_thread_is_replaced },
   { "reloadxml does not disturb it", test_reloadxml },
   { "it ends with FreeSWITCH", test_shutdown },

@@ -24,6 +24,9 @@ local NEWS_MS_MAX = 5000
 -- A connection that lasted this long makes earlier restarts forgotten.
 local STEADY_MS = 30000
 
+-- Given to a report of tandem_events.lua before the stream is stopped behind it.
+local REPORT_MS = 50
+
 local MIXES = { mono = true, mixed = true, stereo = true }
 local RATES = {
   ["8k"] = true, ["16k"] = true, ["8000"] = true, ["16000"] = true, ["24000"] = true, ["32000"] = true, ["48000"] = true,
@@ -131,7 +134,6 @@ local function start_events_thread()
     if tandem.events_run(api) or not session:ready() then break end
     session:sleep(50)
   end
-  session:sleep(300) -- it makes sure that it is alone before it listens
 end
 
 -- The stream's state: starting, connected, closed_CODE or error_CODE, written by tandem_events.lua.
@@ -237,7 +239,9 @@ local function run()
     if session:ready() then verdict = look(whole_url, give_up_ms, restarts_max) end
   end
 
-  -- Here the caller has hung up, an order has transferred the call, or the stream is over.
+  -- Here the caller has hung up, an order has transferred the call, or the stream is over. After a transfer the report of
+  -- tandem_events.lua is still on its way into the stream.
+  if not verdict then freeswitch.msleep(REPORT_MS) end
   if tostring(api:executeString("uuid_exists " .. uuid)) == "true" then stop() end
   session:unsetInputCallback()
   session:setVariable("tandem_script", "")

@@ -200,19 +200,14 @@ local function give_life_sign(now_ms)
   freeswitch.setGlobalVariable(tandem.LIFE_SIGN, string.format("%s %.0f", own_id, now_ms))
 end
 
--- Whether this thread is the one. Two that start in the same moment both write their id; the later one stays.
+-- The queue of events, when this thread is the one; nil when another one is. Two that start in the same moment both write
+-- their id; the later one stays. The queue fills from before the first life sign: whoever sees that sign is heard.
 local function take_place()
   local other, age_ms = tandem.life_sign(api)
   if other and age_ms < tandem.LIFE_SIGN_MS_MAX then
     tandem.log("NOTICE", "tandem_events.lua runs already (" .. other .. "); luarun tandem_events.lua stop ends it")
-    return false
+    return nil
   end
-  give_life_sign(tandem.now_ms(api))
-  freeswitch.msleep(200)
-  return tandem.life_sign(api) == own_id
-end
-
-local function run()
   local consumer = freeswitch.EventConsumer()
   for _, kind in ipairs({ "connect", "disconnect", "error", "json", "play" }) do
     consumer:bind("CUSTOM", PREFIX .. kind)
@@ -220,6 +215,12 @@ local function run()
   consumer:bind("DTMF")
   consumer:bind("CHANNEL_HANGUP_COMPLETE")
   consumer:bind("SHUTDOWN")
+  give_life_sign(tandem.now_ms(api))
+  freeswitch.msleep(200)
+  return tandem.life_sign(api) == own_id and consumer or nil
+end
+
+local function run(consumer)
   tandem.log("NOTICE", "tandem_events.lua runs (" .. own_id .. ")")
   local life_sign_ms = tandem.now_ms(api)
   while true do
@@ -245,8 +246,11 @@ end
 
 if argv and argv[1] == "stop" then
   freeswitch.setGlobalVariable(tandem.LIFE_SIGN, "stop")
-elseif take_place() then
-  local reason = run()
-  tandem.log("NOTICE", "tandem_events.lua ends: " .. reason)
-  if tandem.life_sign(api) == own_id then freeswitch.setGlobalVariable(tandem.LIFE_SIGN, "ended") end
+else
+  local consumer = take_place()
+  if consumer then
+    local reason = run(consumer)
+    tandem.log("NOTICE", "tandem_events.lua ends: " .. reason)
+    if tandem.life_sign(api) == own_id then freeswitch.setGlobalVariable(tandem.LIFE_SIGN, "ended") end
+  end
 end
