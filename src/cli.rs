@@ -14,6 +14,7 @@ use argh::{EarlyExit, FromArgs};
 use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
 use crate::telemetry::redact;
 
+mod call;
 mod install;
 
 /// Exit status for arguments or configuration that cannot work. Trying again does not help, which
@@ -31,6 +32,8 @@ pub enum Command {
     Version,
     /// Put the files for FreeSWITCH in their places and end.
     InstallFreeswitch(install::Options),
+    /// Have the running relay place a call and end.
+    Call(Sources, call::Options),
 }
 
 /// What to print before ending, and the exit status.
@@ -88,6 +91,7 @@ struct Arguments {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Subcommand {
+    Call(call::Options),
     Freeswitch(Freeswitch),
 }
 
@@ -127,7 +131,7 @@ struct Install {
 }
 
 /// Options that are followed by a value.
-const OPTIONS_WITH_VALUE: [&str; 4] = ["--config", "--set", "--to", "--scripts"];
+const OPTIONS_WITH_VALUE: [&str; 6] = ["--config", "--set", "--to", "--agent", "--from", "--scripts"];
 
 /// Reads the arguments (without the program's name).
 ///
@@ -143,8 +147,10 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
     }
     let split = split_values(&texts);
     let arguments = Arguments::from_args(&["tandem"], &split).map_err(|exit| match exit {
-        // The settings are the relay's, so a subcommand's help ends without them.
-        EarlyExit { output, status: Ok(()) } if split.contains(&"freeswitch") => {
+        // The settings are the relay's, so the help of a subcommand ends without them.
+        EarlyExit { output, status: Ok(()) }
+            if split.iter().any(|word| ["call", "freeswitch"].contains(word)) =>
+        {
             Exit::success(format!("{}\n", output.trim_end()))
         }
         EarlyExit { output, status: Ok(()) } => {
@@ -152,14 +158,16 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
         }
         EarlyExit { output, status: Err(()) } => usage_error(output.trim_end()),
     })?;
-    if let Some(Subcommand::Freeswitch(Freeswitch { command: FreeswitchCommand::Install(install) })) =
-        arguments.command
-    {
-        let Install { to, scripts, yes, dry_run } = install;
-        return Ok(Command::InstallFreeswitch(install::Options { to, scripts, yes, dry_run }));
-    }
     let file = arguments.config.map_or(FileChoice::Usual, FileChoice::Named);
     let sources = Sources { file, environment, sets: arguments.set };
+    match arguments.command {
+        Some(Subcommand::Call(options)) => return Ok(Command::Call(sources, options)),
+        Some(Subcommand::Freeswitch(Freeswitch { command: FreeswitchCommand::Install(install) })) => {
+            let Install { to, scripts, yes, dry_run } = install;
+            return Ok(Command::InstallFreeswitch(install::Options { to, scripts, yes, dry_run }));
+        }
+        None => {}
+    }
     Ok(match (arguments.version, arguments.check) {
         (true, _) => Command::Version,
         (false, true) => Command::Check(sources),
@@ -184,6 +192,10 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
                 }
             })
         }
+        Command::Call(sources, options) => Err(match config::load(&sources) {
+            Ok(loaded) => call::run(&options, &loaded.config),
+            Err(problems) => configuration_error(&problems),
+        }),
         Command::Run(sources) => config::load(&sources).map_err(|problems| configuration_error(&problems)),
         Command::Check(sources) => Err(match config::load(&sources) {
             Ok(loaded) => Exit {

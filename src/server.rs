@@ -15,10 +15,9 @@ use mio::Poll;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use crate::call::Registry;
-use crate::call::expected::Expected;
 use crate::call::machine::{CallTerms, ControlTerms};
 use crate::call::registry::Rate;
+use crate::call::{Expected, Registry};
 use crate::config::Config;
 use crate::net::dial::{Dialer, Target};
 use crate::net::listener::Listener;
@@ -34,7 +33,6 @@ use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
-use crate::threads::telephony::defaults::Pacing;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use begin::{Waiting, start};
@@ -53,6 +51,7 @@ pub struct Server {
     address: SocketAddr,
     clock: Clock,
     registry: Arc<Registry>,
+    expected: Arc<Expected>,
     counters: Arc<Counters>,
     accept: Outbox<AcceptOrder>,
     control: Outbox<ControlInput>,
@@ -154,13 +153,12 @@ impl Server {
         ));
         let expected = Arc::new(Expected::default());
         let admin = admin_shared(config, &registry, &expected, clock)?;
-        let max_calls = config.listen.max_calls;
         let builder = Builder {
             config,
             clock,
             counters: &counters,
-            max_calls,
             expected: &expected,
+            max_calls: config.listen.max_calls,
             admin: admin.as_ref(),
         };
         builder
@@ -184,6 +182,7 @@ impl Server {
                     address,
                     clock,
                     registry: Arc::clone(&registry),
+                    expected: Arc::clone(&expected),
                     counters: Arc::clone(&counters),
                     accept,
                     control,
@@ -202,6 +201,16 @@ impl Server {
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Where calls are announced before their leg connects.
+    pub fn expected(&self) -> Arc<Expected> {
+        Arc::clone(&self.expected)
+    }
+
+    /// The clock that all of its threads read.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Calls that have a slot.
@@ -288,7 +297,6 @@ impl Builder<'_> {
             retired,
             dial,
             registry: Arc::clone(registry),
-            expected: Arc::clone(self.expected),
             counters: Arc::clone(self.counters),
             clock: self.clock,
             terms: self.terms(),
@@ -311,10 +319,11 @@ impl Builder<'_> {
             shards: shards.into_iter().map(|shard| shard.door).collect(),
             control: control.clone(),
             registry: Arc::clone(registry),
+            expected: Arc::clone(self.expected),
             counters: Arc::clone(self.counters),
             clock: self.clock,
             listen: self.config.listen.clone(),
-            defaults: self.leg_defaults(),
+            defaults: LegDefaults::configured(self.config),
             stream_end_after_ms: self.config.uplink.stream_end_after.map_or(0, |d| d.as_millis() as u64),
         });
         threads.push(start("accept", move || acceptor.run())?);
@@ -369,7 +378,7 @@ impl Builder<'_> {
             workers: shard.worker_bells.clone(),
             counters: Arc::clone(self.counters),
             settings: TelephonySettings {
-                defaults: self.leg_defaults(),
+                defaults: LegDefaults::configured(self.config),
                 silent_after_ms: self.config.leg.silent_after.as_millis() as u64,
             },
             clock: self.clock,
@@ -395,19 +404,6 @@ impl Builder<'_> {
         });
         threads.push(start(&format!("gemini-{number}"), move || gemini.run())?);
         Ok(shard)
-    }
-
-    fn leg_defaults(&self) -> LegDefaults {
-        let playback = &self.config.playback;
-        let pacing = |lead_ms, chunk_ms| Pacing { lead_ms: lead_ms as u16, chunk_ms: chunk_ms as u16 };
-        LegDefaults {
-            rate: self.config.leg.rate,
-            mix: self.config.leg.mix,
-            playback: self.config.leg.playback,
-            stream: pacing(playback.lead_ms, playback.chunk_ms),
-            file: pacing(playback.file_lead_ms, playback.file_chunk_ms),
-            chan_websocket_lead_ms: playback.chan_websocket_lead_ms as u16,
-        }
     }
 
     fn terms(&self) -> CallTerms {

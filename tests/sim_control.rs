@@ -39,7 +39,7 @@ fn start() -> Instant {
 fn live(leg: LegKind, event_socket: bool, uuid: Option<&str>) -> Machine {
     let fields = CallFields { uuid: uuid.map(str::to_owned), ..CallFields::default() };
     let mut machine = Machine::new(start(), terms(event_socket), fields);
-    machine.set_leg(leg);
+    machine.set_leg(leg, 0);
     machine.tell(start(), Fact::LinkConnected(1));
     machine.tell(start(), Fact::SetupComplete(1));
     assert_eq!(orders(&mut machine), [Order::Dial(1)]);

@@ -11,7 +11,8 @@ use crate::base::units::PTIME_MS;
 pub struct LegFormat {
     /// Samples a second that the leg plays.
     pub rate: SampleRate,
-    /// Milliseconds of audio that may be handed to the switch ahead of real time.
+    /// Milliseconds of audio that may be handed to the switch ahead of real time; 0 where the switch queues nothing, so
+    /// that each frame has to leave when it is to be heard.
     pub lead_ms: u16,
     /// Milliseconds of audio in one message to the switch: a multiple of 20.
     pub chunk_ms: u16,
@@ -26,6 +27,11 @@ impl LegFormat {
         let ptime = PTIME_MS as u16;
         let chunk_ms = chunk_ms.clamp(ptime, Self::LIMIT - ptime).next_multiple_of(ptime);
         Self { rate, lead_ms: lead_ms.clamp(chunk_ms, Self::LIMIT), chunk_ms }
+    }
+
+    /// The format of a switch that queues nothing: each frame of 20 ms leaves when it is to be heard.
+    pub const fn unqueued(rate: SampleRate) -> Self {
+        Self { rate, lead_ms: 0, chunk_ms: PTIME_MS as u16 }
     }
 
     /// The format in 32 bits: rate, lead and chunk from the lowest bit on, with 8, 12 and 12 bits.
@@ -43,6 +49,13 @@ impl LegFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_lead_at_all_survives_too() {
+        let format = LegFormat::unqueued(SampleRate::Hz24000);
+        assert_eq!(LegFormat::from_bits(format.to_bits()), format);
+        assert_eq!((format.lead_ms, format.chunk_ms), (0, 20));
+    }
 
     #[test]
     fn a_format_survives_its_32_bits() {

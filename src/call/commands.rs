@@ -133,6 +133,11 @@ pub(super) struct Commands {
 }
 
 impl Commands {
+    /// Numbers commands from behind this one.
+    pub(super) fn number_from(&mut self, last: OrderNumber) {
+        self.last = last;
+    }
+
     /// Takes a command on its way. Returns its number, and until when it may still be sent.
     pub(super) fn begin(
         &mut self,
@@ -144,7 +149,7 @@ impl Commands {
         if self.under_way.len() >= UNDER_WAY_MAX {
             return None;
         }
-        self.last += 1;
+        self.last = self.last.wrapping_add(1);
         let deadline = now.plus_us(ANSWER_WITHIN.as_micros() as u64);
         let number = self.last;
         let (requester, kind) = (requester.clone(), command.kind());

@@ -1,6 +1,6 @@
 //! Floor 2: a call as a machine without I/O: it takes facts and a time, and gives orders and a next deadline.
 //!
-//! Runs in: the control thread (registry: also the accept thread), and tests in virtual time. Opens no socket, reads
+//! Runs in: the control thread (registry and expected: also the accept thread), and tests in virtual time. Opens no socket, reads
 //! no clock, never blocks.
 
 pub mod commands;
@@ -13,6 +13,7 @@ pub mod session;
 
 pub use commands::{CommandError, CommandResult, LegKind, Requester};
 pub use events::{Fact, Order, Part};
+pub use expected::Expected;
 pub use machine::Machine;
 pub use outcome::{Cause, Outcome, Party};
 pub use registry::Registry;

@@ -3,6 +3,7 @@
 //! Runs in: anywhere: pure. Imports only `base`. Never opens a socket, reads a clock, locks or logs.
 //! Invariant: bytes from a peer never panic here, and never size an allocation unchecked.
 
+pub mod audiosocket;
 pub mod base64;
 pub mod esl;
 pub mod excerpt;

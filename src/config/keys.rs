@@ -93,7 +93,7 @@ const MAIN_KEYS: &[Key] = &[
         "listen.port",
         "9094",
         integer_or_zero(0, 65_535, "any free port", |c, v| c.listen.port = v as u16),
-        "TCP port for mod_audio_stream, plain WebSocket and TLS alike.",
+        "TCP port for mod_audio_stream, AudioSocket and chan_websocket, plain and TLS alike.",
     )
     .environment(&["FREESWITCH_AUDIO_SOCKET_PORT"]),
     Key::new(
@@ -116,6 +116,19 @@ const MAIN_KEYS: &[Key] = &[
     )
     .environment(&["TANDEM_TOKEN"])
     .example(r#""a-long-random-text""#),
+    Key::new(
+        "listen.require_expected",
+        "false",
+        Kind::Switch { set: |c, v| c.listen.require_expected = v },
+        "Refuse AudioSocket calls whose UUID was not announced by POST /api/expect. AudioSocket has no place for a \
+         token, so with listen.token set they have to be announced in any case.",
+    ),
+    Key::new(
+        "listen.expect_seconds",
+        "60",
+        integer(1, 3_600, |c, v| c.listen.expect = seconds(v)),
+        "How long an announced call is waited for.",
+    ),
     Key::new(
         "listen.tls_certificate",
         "",

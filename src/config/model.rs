@@ -58,6 +58,10 @@ pub struct ListenConfig {
     pub allow: Vec<IpNet>,
     /// What a switch must present, if anything.
     pub token: Option<Secret>,
+    /// Whether an AudioSocket has to be announced.
+    pub require_expected: bool,
+    /// How long an announcement waits for its call.
+    pub expect: Duration,
     /// PEM file with the certificate chain; set if and only if `tls_key` is.
     pub tls_certificate: Option<PathBuf>,
     /// PEM file with the private key (PKCS #8).
@@ -252,6 +256,8 @@ impl Config {
                 port: 0,
                 allow: Vec::new(),
                 token: None,
+                require_expected: false,
+                expect: Duration::ZERO,
                 tls_certificate: None,
                 tls_key: None,
                 handshake_timeout: Duration::ZERO,

@@ -125,7 +125,7 @@ impl Playout {
             self.staged_len = 0;
         }
         let frame_samples = format.rate.samples_per_frame();
-        self.count_waiting(now, frame_samples, sink);
+        self.count_waiting(now, format, sink);
         loop {
             let due = self.due(format);
             if now < due {
@@ -157,7 +157,12 @@ impl Playout {
 
     /// The switch cannot have begun to play what still waits in the sink. While it is stalled, the sink so fills up to
     /// the lead and no further: all of it is handed over at once when the stall is over, and more would come on top.
-    fn count_waiting(&mut self, now: Instant, frame_samples: usize, sink: &impl FrameSink) {
+    /// Where the switch queues nothing, the last frame may be on its way until the next is due.
+    fn count_waiting(&mut self, now: Instant, format: LegFormat, sink: &impl FrameSink) {
+        if format.lead_ms == 0 && now < self.dry_at {
+            return;
+        }
+        let frame_samples = format.rate.samples_per_frame();
         // What waits of a cancelled turn stands in front and is discarded.
         let waiting = sink.waiting().min(self.put) as u64;
         if waiting > 0 {
@@ -168,7 +173,7 @@ impl Playout {
 
     /// When the next frame may be handed over without the switch getting further ahead than the lead.
     fn due(&self, format: LegFormat) -> Instant {
-        let ahead_us = u64::from(format.lead_ms) * 1000 - FRAME_US;
+        let ahead_us = (u64::from(format.lead_ms) * 1000).saturating_sub(FRAME_US);
         Instant::from_micros(self.dry_at.as_micros().saturating_sub(ahead_us))
     }
 
@@ -314,7 +319,13 @@ impl Playout {
         sink: &mut impl FrameSink,
         report: &mut PlayoutReport,
     ) {
-        if now > self.dry_at {
+        // A switch that queues nothing sends each frame on when it comes, and the telephone's own queue takes up a frame's
+        // worth of lateness. Starting the grid again for every moment of it would make the speech slower than it is.
+        let on_grid = format.lead_ms == 0
+            && self.speaking
+            && self.waits_for == WaitsFor::Worker
+            && now < self.dry_at.plus_us(FRAME_US);
+        if now > self.dry_at && !on_grid {
             match self.waits_for {
                 WaitsFor::Model if self.speaking => {
                     report.underruns += 1;
@@ -338,8 +349,10 @@ impl Playout {
             sink.put(frame);
             self.put = self.put.saturating_add(1);
         }
-        if chunk_ends {
+        if chunk_ends && !on_grid {
             self.chunk_leaves(now);
+        } else if chunk_ends {
+            self.chunk_frames = 0;
         }
         self.staged_len = 0;
         self.speaking = ready != Ready::LastFrame;
@@ -445,6 +458,52 @@ pub(crate) mod tests {
             let report = playout.pass(at(n * 20), 1, binary(SampleRate::Hz16000), &mut source, &mut sink);
             assert_eq!((report.frames, report.underruns, report.slips), (1, 0, 0), "frame {n}");
         }
+    }
+
+    #[test]
+    fn a_switch_that_queues_nothing_gets_each_frame_at_its_time_and_lateness_does_not_add_up() {
+        let format = LegFormat::unqueued(SampleRate::Hz8000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 2000, 9));
+        let mut sink = Queue::with_room(ROOM);
+        let (mut now, mut frames, mut slips) = (at(0), 0, 0);
+        for n in 0..100 {
+            let report = playout.pass(now, 1, format, &mut source, &mut sink);
+            assert_eq!(report.frames, 1, "frame {n}");
+            (frames, slips) = (frames + report.frames, slips + report.slips);
+            // Every wake-up comes late, by up to 15 ms.
+            let due = report.deadline.expect("there is more");
+            assert_eq!(due, at(0).plus_us((n + 1) * FRAME_US));
+            now = due.plus_us(n * 7_919 % 15_000);
+        }
+        assert_eq!((frames, slips), (100, 0));
+    }
+
+    #[test]
+    fn a_stalled_switch_that_queues_nothing_is_owed_one_frame() {
+        let format = LegFormat::unqueued(SampleRate::Hz8000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 2000, 9));
+        let mut sink = Queue { stalled: true, ..Queue::with_room(ROOM) };
+        let first = playout.pass(at(0), 1, format, &mut source, &mut sink);
+        // Passes for other calls, while telephony has not woken up yet, do not move the grid.
+        let report = playout.pass(at(7), 1, format, &mut source, &mut sink);
+        assert_eq!((first.deadline, report.deadline), (Some(at(20)), Some(at(20))));
+        for ms in (20..500).step_by(20) {
+            playout.pass(at(ms), 1, format, &mut source, &mut sink);
+        }
+        assert_eq!(samples(&sink), 160);
+    }
+
+    #[test]
+    fn a_switch_that_queues_nothing_gets_no_burst_after_a_slip() {
+        let format = LegFormat::unqueued(SampleRate::Hz8000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 2000, 9));
+        let mut sink = Queue::with_room(ROOM);
+        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        let report = playout.pass(at(500), 1, format, &mut source, &mut sink);
+        assert_eq!((report.frames, report.slips, report.deadline), (1, 1, Some(at(520))));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Runs in: the accept, telephony, gemini and dial threads. Knows nothing of calls.
 
+pub mod audiosocket;
 pub mod dial;
 pub mod http;
 pub mod listener;

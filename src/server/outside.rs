@@ -6,14 +6,12 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use mio::Poll;
 
 use super::Builder;
 use super::begin::start;
-use crate::call::Registry;
-use crate::call::expected::Expected;
+use crate::call::{Expected, Registry};
 use crate::config::Config;
 use crate::sync::{Clock, Outbox, mailbox};
 use crate::threads::admin::{ADMIN_THREADS, Admin, AdminParts, AdminShared};
@@ -41,9 +39,6 @@ impl Builder<'_> {
     }
 }
 
-/// How long an announced call is waited for.
-const EXPECT: Duration = Duration::from_secs(60);
-
 /// The admin server, which listens and does not serve yet.
 ///
 /// # Errors
@@ -60,7 +55,7 @@ pub(super) fn admin_shared(
         token: config.admin.token.clone(),
         registry: Arc::clone(registry),
         expected: Arc::clone(expected),
-        expect: EXPECT,
+        expect: config.listen.expect,
         outbound: can_place.then_some(config.esl.answer_timeout),
         clock,
     };

@@ -31,11 +31,13 @@ pub enum RefusalReason {
     NotWebSocket = 10,
     /// The peer left before its handshake was complete.
     Abandoned = 11,
+    /// An AudioSocket whose UUID nobody announced.
+    NotExpected = 12,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 12] = [
+    pub const ALL: [RefusalReason; 13] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -48,6 +50,7 @@ impl RefusalReason {
         Self::Draining,
         Self::NotWebSocket,
         Self::Abandoned,
+        Self::NotExpected,
     ];
 
     /// The value of the label `reason` of `tandem_refusals_total`.
@@ -65,6 +68,7 @@ impl RefusalReason {
             Self::Draining => "draining",
             Self::NotWebSocket => "not_websocket",
             Self::Abandoned => "abandoned",
+            Self::NotExpected => "not_expected",
         }
     }
 
@@ -72,7 +76,7 @@ impl RefusalReason {
     /// no HTTP to answer in: after a failed TLS handshake, or nobody.
     pub const fn http_status(self) -> Option<(u16, &'static str)> {
         Some(match self {
-            Self::AddressNotAllowed => (403, "Forbidden"),
+            Self::AddressNotAllowed | Self::NotExpected => (403, "Forbidden"),
             Self::Token => (401, "Unauthorized"),
             Self::TooManyHandshakes | Self::TooManyCalls | Self::Descriptors | Self::Draining => {
                 (503, "Service Unavailable")
@@ -102,6 +106,7 @@ impl RefusalReason {
             Self::Descriptors => "out of file descriptors (raise the limit with ulimit -n or LimitNOFILE=)",
             Self::Draining => "the relay is shutting down",
             Self::Abandoned => "the peer left before its handshake was complete",
+            Self::NotExpected => "nobody announced this UUID (POST /api/expect; listen.require_expected)",
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }
     }

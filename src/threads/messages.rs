@@ -20,7 +20,7 @@ use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
 use crate::threads::telephony::wire::Protocol;
 
-/// A leg whose upgrade is answered.
+/// A leg whose handshake is complete.
 pub struct NewLeg {
     /// Which call.
     pub id: CallId,
@@ -30,9 +30,9 @@ pub struct NewLeg {
     pub rings: TelephonyRings,
     /// The socket.
     pub stream: Stream,
-    /// Bytes that came behind the upgrade request.
-    pub behind_upgrade: Vec<u8>,
-    /// What URL and headers said.
+    /// Bytes that came behind the upgrade request, or behind the UUID.
+    pub behind: Vec<u8>,
+    /// What URL and headers said, or was announced.
     pub fields: CallFields,
     /// What is on the line.
     pub protocol: Protocol,

@@ -4,15 +4,17 @@
 //! Runs in: the test's threads beside relay and simulator.
 //! Invariant: each order is carried out once or reported as failed; what a switch was told is counted, not assumed.
 
+use std::process::Stdio;
 use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tandem_loadtest::sim::{Voice, What};
 
-use crate::harness::admin::{ask, ask_while, ask_with};
+use crate::harness::admin::{address, ask, ask_while, ask_with};
 use crate::harness::event_socket::{EventSocket, Fate};
 use crate::harness::model::speaking;
+use crate::harness::process::command;
 use crate::harness::{Leg, Model, Relay, Told, in_company};
 
 fn model() -> Model {
@@ -77,7 +79,7 @@ fn our_script_is_told_in_band_and_its_report_is_the_answer() {
         let (answer, ()) = ask_while(&relay, &line, request, || {
             let order = order(&leg, n);
             expected["type"] = json!("tandem");
-            expected["id"] = json!(n);
+            expected["id"] = order["id"].clone();
             assert_eq!(order, expected);
             report(&leg, "done", &order["id"], "");
         });
@@ -127,9 +129,10 @@ fn an_order_under_way_when_the_leg_is_lost_is_reported_as_failed_and_not_repeate
     let model = model();
     let relay = Relay::start(&model, &[]);
     let leg = scripted(&relay, "band-3");
-    let (answer, ()) = ask_while(&relay, "POST /api/calls/band-3/transfer", r#"{"to":"2000"}"#, || {
-        order(&leg, 1);
+    let (answer, lost) = ask_while(&relay, "POST /api/calls/band-3/transfer", r#"{"to":"2000"}"#, || {
+        let order = order(&leg, 1);
         leg.drop_connection();
+        order
     });
     assert_eq!(answer.0, 504);
     assert!(answer.1.contains("may or may not have been carried out"), "{}", answer.1);
@@ -140,6 +143,7 @@ fn an_order_under_way_when_the_leg_is_lost_is_reported_as_failed_and_not_repeate
     let (answer, ()) = ask_while(&relay, "POST /api/calls/band-3/break", "", || {
         let order = order(&again, 1);
         assert_eq!(order["order"], "break");
+        assert_ne!(order["id"], lost["id"], "the script remembers what it was told on the same channel");
         report(&again, "done", &order["id"], "");
     });
     assert_eq!(answer.0, 200, "{}", answer.1);
@@ -292,6 +296,16 @@ fn an_outbound_call_is_placed_with_checked_values_and_known_when_it_connects() {
              &lua(start_audio_stream.lua ws://127.0.0.1:9094 mono 16k)"
         )]
     );
+    let listen = format!("admin.listen={}", address(&relay));
+    let arguments = ["--set", &listen, "call", "--to=100", "--agent", "sales"];
+    let called = command(&arguments, &[]).stdout(Stdio::piped()).output().expect("it runs");
+    let second = String::from_utf8_lossy(&called.stdout).trim().to_owned();
+    assert!(called.status.success() && switch.jobs()[1].contains(&second), "{called:?}");
+    let arguments = ["--set", &listen, "call", "--to", "1,2"];
+    let called = command(&arguments, &[]).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&called.stderr);
+    assert!(called.status.code() == Some(1) && errors.contains("the destination holds ','"), "{called:?}");
+
     let _leg = Leg::call(&relay, &format!("/?rate=16000&uuid={uuid}"));
     let line = relay.line(&["offered", &uuid]);
     assert!(line.contains("did=+420123") && line.contains("agent=sales"), "{line}");

@@ -111,6 +111,8 @@ impl World {
                     let id = call.id;
                     self.tell(id, Fact::Reported(report));
                 }
+                Received::HungUp => return Read::Over(LegEnd::Closed(1000)),
+                Received::Refused(why) => self.start_close(number, LegEnd::Protocol(why.into())),
                 Received::Flood => self.start_close(number, LegEnd::Protocol("a flood".into())),
             }
         }

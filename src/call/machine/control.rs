@@ -41,9 +41,12 @@ pub(super) struct Heard {
 }
 
 impl Machine {
-    /// Says what is on the line; without it, a relative of mod_audio_stream.
-    pub fn set_leg(&mut self, kind: LegKind) {
+    /// Says what is on the line; without it, a relative of mod_audio_stream. Commands are numbered from behind
+    /// `numbers_from`, which is another for each call: a script remembers the numbers that it carried out for as long as
+    /// its channel lives, and the channel's stream may end and begin again, which is another call here.
+    pub fn set_leg(&mut self, kind: LegKind, numbers_from: OrderNumber) {
         self.leg = kind;
+        self.commands.number_from(numbers_from);
     }
 
     /// Takes a command.

@@ -7,7 +7,7 @@
 
 use crate::base::command::{Command, Transfer};
 
-/// The number of an order within its call, counted from 1. A script carries a number out at most once.
+/// The number of an order. A script carries a number out at most once for one channel.
 pub type OrderNumber = u32;
 
 /// The text message that orders `command`.

@@ -1,4 +1,4 @@
-//! One connection before it is a call: first byte, TLS, HTTP upgrade request, answer.
+//! One connection before it is a call: first byte, TLS, HTTP upgrade request or AudioSocket's UUID, answer.
 //!
 //! Runs in: the accept thread. Owns the socket and at most 16 KiB of its request.
 //! Never blocks; never sizes anything by what the peer says.
@@ -11,12 +11,18 @@ use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsAcceptor};
 
 use crate::base::Instant;
 use crate::base::limits::{UPGRADE_REQUEST_BYTES, UPGRADE_REQUEST_HEADERS};
-use crate::codec::mod_audio_stream::RequestFacts;
+use crate::codec::audiosocket::{
+    Frame, FrameReader, HANGUP, HEAD_BYTES, KIND_UUID, Meaning, UUID_BYTES, uuid_text,
+};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, RequestFacts};
 use crate::net::stream::Stream;
 use crate::telemetry::RefusalReason;
+use crate::threads::telephony::wire::Protocol;
 
 /// The first byte of a TLS handshake record, RFC 8446 section 5.1.
 const TLS_HANDSHAKE: u8 = 0x16;
+/// What a peer that has not said more is answered in.
+const HTTP: Protocol = Protocol::WebSocket(Flavour::Unknown);
 /// How long a refused peer may take to read why, before the socket is dropped.
 const LINGER_MS: u64 = 500;
 
@@ -24,6 +30,8 @@ enum Stage {
     FirstByte(TcpStream),
     Tls(MidHandshakeTlsStream<TcpStream>),
     Request(Stream, Vec<u8>),
+    /// AudioSocket: the first frame says which call it is.
+    Uuid(Stream, FrameReader),
     /// The answer is on its way; afterwards the peer may read it in peace.
     Refusing(Stream, Vec<u8>),
     Lingering(Stream),
@@ -45,7 +53,9 @@ pub struct Upgrade {
     pub peer: SocketAddr,
     /// What the request says of the call.
     pub facts: RequestFacts,
-    /// The answer that upgrades the connection, complete.
+    /// What is on the line.
+    pub protocol: Protocol,
+    /// The answer that upgrades the connection, complete; empty where none is expected.
     pub answer: Vec<u8>,
     /// The socket, to be written the answer to.
     pub stream: Stream,
@@ -81,13 +91,16 @@ impl Handshake {
         self.stage.is_none()
     }
 
-    /// Says why it is given up, to a peer that has begun to speak HTTP.
+    /// Says that it is given up, and why to a peer that has begun to speak HTTP.
     pub fn time_out(self, why: &str) {
-        if let Some(Stage::Request(mut stream, _)) = self.stage {
-            // The last word: whether the peer hears it is its own affair.
-            _ = stream.write(&refusal(RefusalReason::HandshakeTimeout, why));
-            _ = stream.socket().shutdown(Shutdown::Write);
-        }
+        let (mut stream, last_word) = match self.stage {
+            Some(Stage::Request(stream, _)) => (stream, refusal(RefusalReason::HandshakeTimeout, why)),
+            Some(Stage::Uuid(stream, _)) => (stream, HANGUP.to_vec()),
+            _ => return,
+        };
+        // Whether the peer hears it is its own affair.
+        _ = stream.write(&last_word);
+        _ = stream.socket().shutdown(Shutdown::Write);
     }
 
     /// Goes on as far as the socket allows.
@@ -98,6 +111,7 @@ impl Handshake {
                 Stage::FirstByte(socket) => self.first_byte(now, socket, tls),
                 Stage::Tls(middle) => self.after_tls(now, middle.handshake()),
                 Stage::Request(stream, head) => self.request(now, stream, head),
+                Stage::Uuid(stream, reader) => self.uuid(now, stream, reader),
                 Stage::Refusing(stream, answer) => return self.refusing(stream, answer),
                 Stage::Lingering(stream) => return self.linger(stream),
             };
@@ -114,10 +128,22 @@ impl Handshake {
     }
 
     /// Answers with a refusal; to be stepped on until it is over.
-    pub fn refuse(&mut self, now: Instant, stream: Stream, reason: RefusalReason, why: &str) -> Step {
+    pub fn refuse(
+        &mut self,
+        now: Instant,
+        stream: Stream,
+        protocol: Protocol,
+        reason: RefusalReason,
+        why: &str,
+    ) -> Step {
         self.refused = true;
         self.deadline = now.plus_ms(LINGER_MS);
-        self.refusing(stream, refusal(reason, why))
+        let answer = match protocol {
+            Protocol::WebSocket(_) => refusal(reason, why),
+            // There is no word for why; the dialplan goes on, or the channel hangs up.
+            Protocol::AudioSocket => HANGUP.to_vec(),
+        };
+        self.refusing(stream, answer)
     }
 
     fn first_byte(&mut self, now: Instant, socket: TcpStream, tls: Option<&TlsAcceptor>) -> io::Result<Next> {
@@ -134,8 +160,12 @@ impl Handshake {
                     )))
                 }
             },
+            Ok(_) if first[0] == KIND_UUID => {
+                Ok(Next::Go(Stage::Uuid(Stream::plain(socket), FrameReader::default())))
+            }
             Ok(_) if !first[0].is_ascii_alphabetic() => {
-                Ok(self.refuse_as(now, Stream::plain(socket), RefusalReason::NotWebSocket, "not HTTP"))
+                let why = "neither HTTP nor TLS nor AudioSocket";
+                Ok(self.refuse_as(now, Stream::plain(socket), HTTP, RefusalReason::NotWebSocket, why))
             }
             Ok(_) => Ok(Next::Go(Stage::Request(Stream::plain(socket), Vec::new()))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -160,6 +190,37 @@ impl Handshake {
         }
     }
 
+    fn uuid(&mut self, now: Instant, mut stream: Stream, mut reader: FrameReader) -> io::Result<Next> {
+        loop {
+            // A reader asks for no more bytes than this, so that a peer which sends on and on is not listened to here.
+            if reader.pending_bytes() >= HEAD_BYTES + UUID_BYTES {
+                break;
+            }
+            match reader.fill(512, |room| stream.read(room)) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Next::Wait(Stage::Uuid(stream, reader)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let protocol = Protocol::AudioSocket;
+        let Some(Meaning::Uuid(uuid)) = reader.next_frame().map(Frame::meaning) else {
+            let why = "AudioSocket's first frame is not a UUID of 16 bytes";
+            return Ok(self.refuse_as(now, stream, protocol, RefusalReason::BadRequest, why));
+        };
+        let url = CallFields { uuid: Some(uuid_text(&uuid)), ..CallFields::default() };
+        Ok(Next::Done(Step::Upgrade(Box::new(Upgrade {
+            peer: self.peer,
+            facts: RequestFacts { url, ..RequestFacts::default() },
+            protocol,
+            answer: Vec::new(),
+            stream,
+            behind: reader.into_pending(),
+        }))))
+    }
+
     fn request(&mut self, now: Instant, mut stream: Stream, mut head: Vec<u8>) -> io::Result<Next> {
         let mut piece = [0; 2048];
         let mut seen;
@@ -181,23 +242,31 @@ impl Handshake {
                 return Ok(match parse(&head) {
                     Ok((facts, answer)) => Next::Done(Step::Upgrade(Box::new(Upgrade {
                         peer: self.peer,
+                        protocol: Protocol::WebSocket(facts.flavour),
                         facts,
                         answer,
                         stream,
                         behind,
                     }))),
-                    Err((reason, why)) => self.refuse_as(now, stream, reason, why),
+                    Err((reason, why)) => self.refuse_as(now, stream, HTTP, reason, why),
                 });
             }
             if head.len() > UPGRADE_REQUEST_BYTES {
                 let why = "the request's head is longer than 16 KiB";
-                return Ok(self.refuse_as(now, stream, RefusalReason::BadRequest, why));
+                return Ok(self.refuse_as(now, stream, HTTP, RefusalReason::BadRequest, why));
             }
         }
     }
 
-    fn refuse_as(&mut self, now: Instant, stream: Stream, reason: RefusalReason, why: &'static str) -> Next {
-        match self.refuse(now, stream, reason, why) {
+    fn refuse_as(
+        &mut self,
+        now: Instant,
+        stream: Stream,
+        protocol: Protocol,
+        reason: RefusalReason,
+        why: &'static str,
+    ) -> Next {
+        match self.refuse(now, stream, protocol, reason, why) {
             Step::Wait | Step::Over => Next::Done(Step::Refused(reason, why)),
             step => Next::Done(step),
         }

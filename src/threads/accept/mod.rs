@@ -21,7 +21,8 @@ use native_tls::TlsAcceptor;
 use slab::Slab;
 
 use crate::base::{CallId, Instant};
-use crate::call::Registry;
+use crate::call::{Expected, Registry};
+use crate::codec::mod_audio_stream::CallFields;
 use crate::config::{ListenConfig, Secret};
 use crate::net::listener::{Accepted, Listener};
 use crate::net::options;
@@ -77,6 +78,8 @@ pub struct AcceptParts {
     pub control: Outbox<ControlInput>,
     /// Who may have a slot.
     pub registry: Arc<Registry>,
+    /// Calls that were announced.
+    pub expected: Arc<Expected>,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -265,6 +268,7 @@ impl Acceptor {
 
     fn upgrade(&mut self, now: Instant, key: usize, upgrade: Upgrade) {
         if let Some(expected) = &self.parts.listen.token
+            && upgrade.protocol != Protocol::AudioSocket
             && !token_matches(&upgrade, expected)
         {
             let why = "the token is missing or wrong (listen.token)";
@@ -272,8 +276,16 @@ impl Acceptor {
         }
         match self.parts.registry.admit(now, upgrade.peer.ip()) {
             Ok(id) => {
+                let expected = upgrade.facts.url.uuid.as_deref();
+                let expected = expected.and_then(|uuid| self.parts.expected.take(now, uuid));
+                if expected.is_none() && self.must_be_expected(upgrade.protocol) {
+                    self.parts.registry.release(id);
+                    let why = "this UUID was not announced (POST /api/expect), and listen.require_expected or \
+                               listen.token is set";
+                    return self.refuse(now, key, upgrade, RefusalReason::NotExpected, why);
+                }
                 self.handshakes.remove(key);
-                self.hand_over(now, id, upgrade);
+                self.hand_over(now, id, upgrade, expected.unwrap_or_default());
             }
             Err(reason) => {
                 let why = match reason {
@@ -288,22 +300,24 @@ impl Acceptor {
         }
     }
 
+    /// AudioSocket has no place for a token: where one is asked for, an announcement stands for it.
+    fn must_be_expected(&self, protocol: Protocol) -> bool {
+        let listen = &self.parts.listen;
+        protocol == Protocol::AudioSocket && (listen.require_expected || listen.token.is_some())
+    }
+
     fn refuse(&mut self, now: Instant, key: usize, upgrade: Upgrade, reason: RefusalReason, why: &str) {
         self.refuse_counted(Some(upgrade.peer), reason, why);
         let Some(handshake) = self.handshakes.get_mut(key) else { return };
-        if matches!(handshake.refuse(now, upgrade.stream, reason, why), Step::Over) {
+        if matches!(handshake.refuse(now, upgrade.stream, upgrade.protocol, reason, why), Step::Over) {
             self.handshakes.remove(key);
         }
     }
 
     /// Answers the upgrade and gives the call to its threads.
-    fn hand_over(&mut self, now: Instant, id: CallId, upgrade: Upgrade) {
-        let Upgrade { peer, facts, answer, mut stream, behind } = upgrade;
-        // An empty socket takes 200 bytes or is broken.
-        let answered = stream.write(&answer).and_then(|n| {
-            stream.flush()?;
-            if n == answer.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
-        });
+    fn hand_over(&mut self, now: Instant, id: CallId, upgrade: Upgrade, expected: CallFields) {
+        let Upgrade { peer, facts, protocol, answer, mut stream, behind } = upgrade;
+        let answered = send_at_once(&mut stream, &answer);
         if let Err(error) = answered.and_then(|()| self.deregister(&stream)) {
             debug!("{peer}: the upgrade could not be answered: {error}");
             let reason = RefusalReason::Abandoned;
@@ -314,8 +328,7 @@ impl Acceptor {
         for note in &facts.notes {
             warn!("call {id} from {peer}: {note}");
         }
-        let fields = facts.url.clone().or(facts.headers.clone());
-        let protocol = Protocol::WebSocket(facts.flavour);
+        let fields = facts.url.or(facts.headers).or(expected);
         let format = self.parts.defaults.format(protocol, &fields);
         let shared = Arc::new(CallShared::new(id, format));
         let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
@@ -338,15 +351,7 @@ impl Acceptor {
             peer,
             shard: shard_number,
             worker: shard.first_worker + worker,
-            leg: Box::new(NewLeg {
-                id,
-                shared,
-                rings: telephony_rings,
-                stream,
-                behind_upgrade: behind,
-                fields,
-                protocol,
-            }),
+            leg: Box::new(NewLeg { id, shared, rings: telephony_rings, stream, behind, fields, protocol }),
         };
         self.parts.control.send(ControlInput::Offered(Box::new(offer)));
     }
@@ -384,6 +389,16 @@ fn settle<T>(outbox: &mut Outbox<T>) {
     while !outbox.flush() {
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Sends an answer of 200 bytes, which an empty socket takes or is broken.
+fn send_at_once(stream: &mut Stream, answer: &[u8]) -> io::Result<()> {
+    if answer.is_empty() {
+        return Ok(());
+    }
+    let n = stream.write(answer)?;
+    stream.flush()?;
+    if n == answer.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 fn token_matches(upgrade: &Upgrade, expected: &Secret) -> bool {

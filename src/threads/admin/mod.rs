@@ -15,8 +15,7 @@ use std::time::Duration;
 use log::{debug, warn};
 use socket2::SockRef;
 
-use crate::call::Registry;
-use crate::call::expected::Expected;
+use crate::call::{Expected, Registry};
 use crate::config::Secret;
 use crate::net::http;
 use crate::sync::{Clock, Outbox};

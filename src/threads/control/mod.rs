@@ -6,6 +6,7 @@
 
 mod requests;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -13,9 +14,8 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use crate::base::{CallId, Instant, LegFormat, LegReport};
-use crate::call::expected::Expected;
 use crate::call::machine::CallTerms;
-use crate::call::{Fact, Machine, Order, Outcome, Part, Registry};
+use crate::call::{Fact, LegKind, Machine, Order, Outcome, Part, Registry};
 use crate::net::dial::Target;
 use crate::sync::shared::TallySnapshot;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
@@ -23,6 +23,7 @@ use crate::telemetry::counters::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};
+use crate::threads::telephony::wire::Protocol;
 use requests::Requests;
 
 /// What the thread is built from.
@@ -45,8 +46,6 @@ pub struct ControlParts {
     pub dial: DialPool,
     /// Whose slots are given free.
     pub registry: Arc<Registry>,
-    /// Calls that were announced.
-    pub expected: Arc<Expected>,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -129,13 +128,15 @@ impl Control {
     }
 
     fn offered(&mut self, now: Instant, offer: Offer) {
-        let Offer { id, shared, mut fields, peer, shard, worker, leg } = offer;
-        // What an outbound call is about was announced when it was placed.
-        let announced = fields.uuid.as_deref().and_then(|uuid| self.parts.expected.take(now, uuid));
-        fields = fields.or(announced.unwrap_or_default());
+        let Offer { id, shared, fields, peer, shard, worker, leg } = offer;
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
-        let machine = Machine::new(now, self.parts.terms.clone(), fields);
+        let mut machine = Machine::new(now, self.parts.terms.clone(), fields);
+        let kind = match leg.protocol {
+            Protocol::WebSocket(_) => LegKind::ModAudioStream,
+            Protocol::AudioSocket => LegKind::AudioSocket,
+        };
+        machine.set_leg(kind, RandomState::new().hash_one(id) as u32);
         if let Some(place) = self.calls.get_mut(id.slot as usize) {
             *place = Some(Box::new(Call { id, machine, shared, shard, worker, peer }));
             self.live += 1;

@@ -6,6 +6,7 @@
 use super::wire::Protocol;
 use crate::base::{LegFormat, Mix, PlaybackFormat, SampleRate};
 use crate::codec::mod_audio_stream::CallFields;
+use crate::config::Config;
 
 /// How audio is cut into messages, and how far ahead of real time they are handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +35,47 @@ pub struct LegDefaults {
 }
 
 impl LegDefaults {
+    /// Those of a configuration, whose ranges fit.
+    pub fn configured(config: &Config) -> Self {
+        let playback = &config.playback;
+        let pacing = |lead_ms, chunk_ms| Pacing { lead_ms: lead_ms as u16, chunk_ms: chunk_ms as u16 };
+        Self {
+            rate: config.leg.rate,
+            mix: config.leg.mix,
+            playback: config.leg.playback,
+            stream: pacing(playback.lead_ms, playback.chunk_ms),
+            file: pacing(playback.file_lead_ms, playback.file_chunk_ms),
+            chan_websocket_lead_ms: playback.chan_websocket_lead_ms as u16,
+        }
+    }
+
     /// The downlink of a leg of which only these fields are known.
     pub fn format(&self, protocol: Protocol, fields: &CallFields) -> LegFormat {
-        self.format_at(fields.rate.unwrap_or(self.rate), protocol, fields)
+        self.format_at(self.rate(protocol, fields), protocol, fields)
+    }
+
+    /// The rate of a leg that has not sent anything.
+    pub fn rate(&self, protocol: Protocol, fields: &CallFields) -> SampleRate {
+        fields.rate.unwrap_or(match protocol {
+            Protocol::WebSocket(_) => self.rate,
+            // What every version of Asterisk takes. Its first frame says what the call has.
+            Protocol::AudioSocket => SampleRate::Hz8000,
+        })
+    }
+
+    /// The channels of what a leg sends.
+    pub fn mix(&self, protocol: Protocol, fields: &CallFields) -> Mix {
+        match protocol {
+            Protocol::WebSocket(_) => fields.mix.unwrap_or(self.mix),
+            Protocol::AudioSocket => Mix::Mono,
+        }
     }
 
     /// The downlink of a leg whose rate is known.
     pub fn format_at(&self, rate: SampleRate, protocol: Protocol, fields: &CallFields) -> LegFormat {
-        let Protocol::WebSocket(_) = protocol;
+        if protocol == Protocol::AudioSocket {
+            return LegFormat::unqueued(rate);
+        }
         let pacing = match fields.playback.unwrap_or(self.playback) {
             PlaybackFormat::File => self.file,
             PlaybackFormat::Binary | PlaybackFormat::Json => self.stream,

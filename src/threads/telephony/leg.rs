@@ -17,6 +17,7 @@ use super::wire::{Protocol, Said, Wire};
 use crate::base::command::Command;
 use crate::base::limits::LEG_SAID_MESSAGES;
 use crate::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegReport, SampleRate, Turn};
+use crate::codec::audiosocket;
 use crate::codec::mod_audio_stream::{CallFields, OrderNumber, UplinkDecoder};
 use crate::sync::CallShared;
 use crate::sync::rings::TelephonyRings;
@@ -40,6 +41,10 @@ pub enum Received {
     Identified(Box<CallFields>),
     /// It said something that control has to know.
     Reported(LegReport),
+    /// The switch hangs up.
+    HungUp,
+    /// It cannot work, and what to do about it: the leg is to be closed.
+    Refused(&'static str),
     /// More text or pings than any switch sends: the leg is to be closed.
     Flood,
 }
@@ -99,10 +104,10 @@ impl Leg {
             protocol,
             script: fields.script == Some(true),
             unheard: Unheard::default(),
-            decoder: UplinkDecoder::new(fields.mix.unwrap_or(defaults.mix)),
-            rate: fields.rate.unwrap_or(defaults.rate),
+            decoder: UplinkDecoder::new(defaults.mix(protocol, &fields)),
+            rate: defaults.rate(protocol, &fields),
             chunk: Vec::new(),
-            chunk_rate: fields.rate.unwrap_or(defaults.rate),
+            chunk_rate: defaults.rate(protocol, &fields),
             fields,
             audio_seen: false,
             waiting: None,
@@ -151,8 +156,30 @@ impl Leg {
         if !self.text_allowance.take_one(now) {
             return Received::Flood;
         }
-        match self.wire.read(text) {
+        let said = self.wire.read(text);
+        self.hear(said, now)
+    }
+
+    /// Takes a frame of an AudioSocket.
+    pub fn receive_frame(&mut self, frame: audiosocket::Frame, now: Instant) -> Received {
+        let said = self.wire.read_frame(frame, now);
+        // Whatever is not audio costs as much as a text does.
+        if !matches!(said, Said::Audio(..)) && !self.text_allowance.take_one(now) {
+            return Received::Flood;
+        }
+        self.hear(said, now)
+    }
+
+    fn hear(&mut self, said: Said, now: Instant) -> Received {
+        match said {
             Said::Nothing => Received::Done,
+            Said::HungUp => Received::HungUp,
+            Said::Refused(why) => Received::Refused(why),
+            Said::Audio(rate, audio) => {
+                self.audio_seen = true;
+                self.set_rate(rate);
+                self.receive_audio(audio, now)
+            }
             Said::Report(report) => {
                 match report {
                     LegReport::Hello { .. } => self.script = true,
@@ -250,17 +277,28 @@ impl Leg {
         if self.fields.rate.is_some() {
             return;
         }
-        let channels = self.fields.mix.unwrap_or(self.defaults.mix).channels();
+        let channels = self.defaults.mix(self.protocol, &self.fields).channels();
         let told = SampleRate::ALL.into_iter().find(|rate| rate.samples_per_frame() * 2 * channels == bytes);
         if let Some(rate) = told {
-            self.rate = rate;
-            self.shared.set_format(self.defaults.format_at(rate, self.protocol, &self.fields));
+            self.set_rate(rate);
         }
     }
 
     /// Looks at the time, a few times a second. Returns what the switch would report if it knew.
     pub fn look(&mut self, now: Instant) -> Option<LegReport> {
         self.unheard.look(now).then_some(LegReport::Unheard)
+    }
+
+    /// What keeps the call alive when nothing was sent for a second, where the switch needs that.
+    pub fn keepalive(&mut self) -> Option<Message> {
+        self.wire.keepalive(self.rate)
+    }
+
+    fn set_rate(&mut self, rate: SampleRate) {
+        if rate != self.rate {
+            self.rate = rate;
+            self.shared.set_format(self.defaults.format_at(rate, self.protocol, &self.fields));
+        }
     }
 
     /// Adds what became known of the call.
@@ -276,8 +314,8 @@ impl Leg {
 
     fn adopt(&mut self, fields: CallFields) {
         self.wire.adopt(&fields);
-        let mix = fields.mix.unwrap_or(self.defaults.mix);
-        if mix != self.fields.mix.unwrap_or(self.defaults.mix) {
+        let mix = self.defaults.mix(self.protocol, &fields);
+        if mix != self.defaults.mix(self.protocol, &self.fields) {
             self.decoder = UplinkDecoder::new(mix);
         }
         self.rate = fields.rate.unwrap_or(self.rate);

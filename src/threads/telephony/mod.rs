@@ -5,8 +5,10 @@
 //! Invariant: what a leg does, floods, stalls or breaks included, costs the other legs at most its share of one pass.
 
 mod allowance;
+mod connection;
 pub mod defaults;
 pub mod leg;
+mod socket;
 mod unheard;
 pub mod wire;
 
@@ -16,20 +18,21 @@ use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use tungstenite::protocol::CloseFrame;
-use tungstenite::{Bytes, Message};
+use tungstenite::Message;
 
 use crate::base::command::Command;
-use crate::base::limits::{CLOSE_TIMEOUT_MS, LEG_MESSAGE_BYTES, LEG_READ_BYTES, LEG_SHARE_BYTES, SHARE_MS};
+use crate::base::limits::{LEG_SHARE_BYTES, SHARE_MS};
 use crate::base::{CallId, Instant};
 use crate::call::events::LegEnd;
 use crate::call::{CommandError, Fact};
 use crate::codec::mod_audio_stream::{LegClose, LegCloseCode, OrderNumber};
-use crate::net::websocket::{self, Connection, End, Incoming};
+use crate::net::websocket::End;
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::messages::{ControlInput, NewLeg, TelephonyOrder};
+use connection::{Incoming, LegConnection};
 use leg::{Leg, LegDefaults, Received};
+use socket::Socket;
 
 const BELL: Token = Token(usize::MAX);
 /// How often legs with a full ring are tried again (the dsp worker empties a ring in far less), and those that had more
@@ -67,21 +70,6 @@ pub struct TelephonyParts {
     pub clock: Clock,
     /// Calls in the process at most: slots are below it.
     pub max_calls: usize,
-}
-
-struct Socket {
-    leg: Leg,
-    connection: Connection,
-    heard_at: Instant,
-    pinged: bool,
-    /// Why the leg is being closed by us, and until when the switch may take to agree.
-    closing: Option<(LegEnd, Instant)>,
-    /// The code with which the switch closed.
-    closed_with: Option<u16>,
-    /// Still to be read although no edge will come.
-    remembered: bool,
-    /// When its next share is due.
-    next_share: Instant,
 }
 
 /// The thread's state.
@@ -204,19 +192,10 @@ impl Telephony {
             self.tell(new.id, Fact::LegGone(LegEnd::Dropped(error.to_string())));
             return;
         }
-        let config = websocket::limits(LEG_READ_BYTES, LEG_MESSAGE_BYTES);
         let defaults = self.parts.settings.defaults;
-        let socket = Socket {
-            leg: Leg::new(new.id, new.shared, new.rings, defaults, new.protocol, new.fields, now),
-            connection: Connection::server(new.stream, new.behind_upgrade, config),
-            heard_at: now,
-            pinged: false,
-            closing: None,
-            closed_with: None,
-            // Bytes behind the upgrade, or inside TLS, come without an edge.
-            remembered: true,
-            next_share: now,
-        };
+        let connection = LegConnection::new(new.protocol, new.stream, new.behind);
+        let leg = Leg::new(new.id, new.shared, new.rings, defaults, new.protocol, new.fields, now);
+        let socket = Socket::new(leg, connection, now);
         if let Some(place) = self.sockets.get_mut(slot) {
             *place = Some(Box::new(socket));
             self.live += 1;
@@ -243,7 +222,7 @@ impl Telephony {
             }
             let Some(socket) = self.sockets[slot].as_mut() else { continue };
             again |= socket.remembered;
-            let written = socket.write();
+            let written = socket.write(now);
             self.give_up_on_error(slot, written);
         }
         again
@@ -255,8 +234,7 @@ impl Telephony {
         let socket = self.sockets[slot].as_mut()?;
         socket.connection.allow(LEG_SHARE_BYTES);
         loop {
-            let message = match socket.connection.read() {
-                Incoming::Message(message) => message,
+            let incoming = match socket.connection.read() {
                 Incoming::Drained => {
                     socket.remembered = false;
                     return None;
@@ -266,16 +244,21 @@ impl Telephony {
                     return None;
                 }
                 Incoming::Over(end) => return Some(socket.ended(end, &counters)),
+                message_or_frame => message_or_frame,
             };
             socket.heard_at = now;
             socket.pinged = false;
-            let received = match message {
-                Message::Binary(audio) => {
+            let received = match incoming {
+                Incoming::Frame(frame) => {
+                    *heard = true;
+                    socket.leg.receive_frame(frame, now)
+                }
+                Incoming::Message(Message::Binary(audio)) => {
                     *heard = true;
                     socket.leg.receive_audio(audio, now)
                 }
-                Message::Text(text) => socket.leg.receive_text(&text, now),
-                Message::Close(frame) => {
+                Incoming::Message(Message::Text(text)) => socket.leg.receive_text(&text, now),
+                Incoming::Message(Message::Close(frame)) => {
                     socket.closed_with = Some(frame.map_or(1005, |frame| frame.code.into()));
                     Received::Done
                 }
@@ -291,6 +274,12 @@ impl Telephony {
                 Received::Reported(report) => {
                     let id = socket.leg.id();
                     self.parts.control.send(ControlInput::Fact(id, Fact::Reported(report)));
+                }
+                Received::HungUp => return Some(socket.ended(End::Closed, &counters)),
+                Received::Refused(why) => {
+                    counters.leg_protocol_errors.increment();
+                    let close = LegClose::new(LegCloseCode::UnsupportedData, why);
+                    socket.start_close(&close, LegEnd::Protocol(why.to_owned()), now);
                 }
                 Received::Flood if socket.closing.is_none() => {
                     counters.leg_text_floods.increment();
@@ -319,20 +308,17 @@ impl Telephony {
                 let id = socket.leg.id();
                 self.parts.control.send(ControlInput::Fact(id, Fact::Reported(report)));
             }
-            if now.since_ms(socket.heard_at) >= silent_after_ms {
-                if socket.pinged {
-                    self.parts.counters.leg_timeouts.increment();
-                    self.give_up(slot, LegEnd::Silent);
-                    continue;
-                }
-                socket.pinged = true;
+            let kept = if now.since_ms(socket.heard_at) < silent_after_ms {
+                socket.keep_alive(now)
+            } else if socket.pinged {
+                self.parts.counters.leg_timeouts.increment();
+                self.give_up(slot, LegEnd::Silent);
+                continue;
+            } else {
                 socket.heard_at = now;
-                let pinged = socket
-                    .connection
-                    .queue(Message::Ping(Bytes::new()))
-                    .and_then(|()| socket.connection.flush());
-                self.give_up_on_error(slot, pinged);
-            }
+                socket.connection.ping().map(|pinged| socket.pinged = pinged)
+            };
+            self.give_up_on_error(slot, kept);
         }
     }
 
@@ -358,55 +344,5 @@ impl Telephony {
 
     fn tell(&mut self, id: CallId, fact: Fact) {
         self.parts.control.send(ControlInput::Fact(id, fact));
-    }
-}
-
-impl Socket {
-    /// Hands over what is due, one message at a time, so that a stalled switch leaves the rest where flushing reaches
-    /// it.
-    fn write(&mut self) -> Result<(), End> {
-        while self.connection.is_idle() && self.closing.is_none() && self.closed_with.is_none() {
-            let Some(message) = self.leg.next_message() else { break };
-            self.connection.queue(message)?;
-            self.connection.flush()?;
-        }
-        Ok(())
-    }
-
-    fn start_close(&mut self, close: &LegClose, end: LegEnd, now: Instant) {
-        if self.closing.is_none() {
-            let frame = CloseFrame { code: close.code().code().into(), reason: close.reason().into() };
-            self.connection.close(frame);
-            self.closing = Some((end, now.plus_ms(CLOSE_TIMEOUT_MS)));
-        }
-    }
-
-    /// The last word to a peer with which there is nothing more to agree on: it is not waited for.
-    fn say_close(&mut self, code: LegCloseCode, why: &str) {
-        let close = LegClose::new(code, why);
-        let frame = CloseFrame { code: close.code().code().into(), reason: close.reason().into() };
-        self.connection.close(frame);
-    }
-
-    /// How the leg ended, given how its connection did.
-    fn ended(&mut self, end: End, counters: &Counters) -> LegEnd {
-        if let Some((end, _)) = &self.closing {
-            return end.clone();
-        }
-        match end {
-            _ if self.closed_with.is_some() => LegEnd::Closed(self.closed_with.unwrap_or(1005)),
-            End::Closed => LegEnd::Closed(1005),
-            End::Dropped(what) => LegEnd::Dropped(what),
-            End::TooBig(what) => {
-                counters.leg_messages_too_big.increment();
-                self.say_close(LegCloseCode::MessageTooBig, "the message is longer than 64 KiB");
-                LegEnd::Protocol(what)
-            }
-            End::Protocol(what) => {
-                counters.leg_protocol_errors.increment();
-                self.say_close(LegCloseCode::ProtocolError, &what);
-                LegEnd::Protocol(what)
-            }
-        }
     }
 }

@@ -7,10 +7,11 @@
 //! A command for the switch is made into a message here and leaves through [`super::leg::Leg::say`]; a report of the
 //! switch comes out of [`Wire::read`] as [`Said::Report`] and goes to control as it is.
 
-use tungstenite::Message;
+use tungstenite::{Bytes, Message};
 
 use crate::base::command::Command;
-use crate::base::{LegReport, PlaybackFormat, SampleRate, Turn};
+use crate::base::{Instant, LegReport, PlaybackFormat, SampleRate, Turn};
+use crate::codec::audiosocket::{self, Frame, LabelCheck, Meaning};
 use crate::codec::mod_audio_stream::{CallFields, Flavour, LegText, OrderNumber, orders, playback};
 
 /// What is on the line, as its first bytes and its upgrade request tell.
@@ -18,9 +19,17 @@ use crate::codec::mod_audio_stream::{CallFields, Flavour, LegText, OrderNumber, 
 pub enum Protocol {
     /// A WebSocket of this module.
     WebSocket(Flavour),
+    /// An AudioSocket of Asterisk.
+    AudioSocket,
 }
 
-/// What a text of the switch says.
+/// A rate of AudioSocket that the relay has no filter for.
+const UNSUPPORTED_RATE: &str = "Asterisk sends audio at 12, 44.1, 96 or 192 kHz (kinds 0x11, 0x15, 0x17, 0x18): write \
+                                c(slin16), or c(slin), c(slin24), c(slin32), c(slin48), in Dial(AudioSocket/...)";
+/// An error that the other end reports.
+const REPORTED_ERROR: &str = "Asterisk reports an error (kind 0xff): its log says which";
+
+/// What a text or a frame of the switch says.
 #[derive(Debug, PartialEq)]
 pub enum Said {
     /// Nothing that concerns the relay.
@@ -29,6 +38,12 @@ pub enum Said {
     Fields(CallFields),
     /// Something that control has to know.
     Report(LegReport),
+    /// The caller's audio, mono s16le at this rate.
+    Audio(SampleRate, Bytes),
+    /// The switch hangs up.
+    HungUp,
+    /// Something that cannot work, and what to do about it.
+    Refused(&'static str),
 }
 
 /// A command as this switch is told it.
@@ -53,13 +68,19 @@ pub enum Wire {
         /// The turn that they belong to.
         chunk_turn: Turn,
     },
+    /// Asterisk's AudioSocket. It knows no command but to hang up, which closing the connection says.
+    AudioSocket(LabelCheck),
 }
 
 impl Wire {
     /// The format of a leg that plays as `playback` says, where it has a choice.
     pub fn new(protocol: Protocol, playback: PlaybackFormat) -> Self {
-        let Protocol::WebSocket(flavour) = protocol;
-        Self::ModAudioStream { flavour, playback, chunk: 0, chunk_turn: 0 }
+        match protocol {
+            Protocol::WebSocket(flavour) => {
+                Self::ModAudioStream { flavour, playback, chunk: 0, chunk_turn: 0 }
+            }
+            Protocol::AudioSocket => Self::AudioSocket(LabelCheck::default()),
+        }
     }
 
     /// The message with audio of `turn`: mono `samples` at `rate`.
@@ -80,6 +101,24 @@ impl Wire {
                 playback::write_stream_audio(&mut json, samples, rate, turn, number);
                 Message::text(String::from_utf8(json).unwrap_or_default())
             }
+            Self::AudioSocket(_) => {
+                let mut frame = Vec::new();
+                audiosocket::write_audio(&mut frame, samples, rate);
+                Message::binary(frame)
+            }
+        }
+    }
+
+    /// What keeps a call alive in which nothing was sent for a second, where it needs that: Asterisk ends one without
+    /// traffic for 2 s.
+    pub fn keepalive(&mut self, rate: SampleRate) -> Option<Message> {
+        match self {
+            Self::ModAudioStream { .. } => None,
+            Self::AudioSocket(_) => {
+                let silence = [0; SampleRate::Hz48000.samples_per_frame()];
+                let frame = silence.get(..rate.samples_per_frame()).unwrap_or_default();
+                Some(self.audio(frame, rate, 0))
+            }
         }
     }
 
@@ -90,6 +129,8 @@ impl Wire {
                 Some(Message::text(playback::clear_files(turn)))
             }
             Self::ModAudioStream { flavour, .. } => Some(Message::text(playback::clear_message(*flavour))),
+            // There is nothing to take back: what comes is sent on at once.
+            Self::AudioSocket(_) => None,
         }
     }
 
@@ -100,6 +141,8 @@ impl Wire {
                 let message = Message::text(orders::order_message(number, command));
                 Some(Told { message, reported: true })
             }
+            // Its only command is the end of the call, which is the close of the leg.
+            Self::AudioSocket(_) => None,
         }
     }
 
@@ -111,6 +154,27 @@ impl Wire {
                 LegText::Report(report) => Said::Report(report),
                 LegText::Mark { .. } | LegText::Other => Said::Nothing,
             },
+            Self::AudioSocket(_) => Said::Nothing,
+        }
+    }
+
+    /// Reads a frame of an AudioSocket.
+    pub fn read_frame(&mut self, frame: Frame, now: Instant) -> Said {
+        let Self::AudioSocket(label) = self else { return Said::Nothing };
+        match frame.meaning() {
+            Meaning::Audio(_, audio) if audio.is_empty() => Said::Nothing,
+            Meaning::Audio(hz, audio) => match SampleRate::from_hz(hz) {
+                Some(SampleRate::Hz8000) => match label.look(audio.len(), now) {
+                    Some(wrong) => Said::Refused(wrong.explanation()),
+                    None => Said::Audio(SampleRate::Hz8000, audio),
+                },
+                Some(rate) => Said::Audio(rate, audio),
+                None => Said::Refused(UNSUPPORTED_RATE),
+            },
+            Meaning::Dtmf(digit) => LegReport::dtmf(digit).map_or(Said::Nothing, Said::Report),
+            Meaning::Hangup => Said::HungUp,
+            Meaning::Error => Said::Refused(REPORTED_ERROR),
+            Meaning::Uuid(_) | Meaning::Unknown => Said::Nothing,
         }
     }
 
@@ -123,6 +187,7 @@ impl Wire {
     pub fn adopt(&mut self, fields: &CallFields) {
         match self {
             Self::ModAudioStream { playback, .. } => *playback = fields.playback.unwrap_or(*playback),
+            Self::AudioSocket(_) => {}
         }
     }
 }

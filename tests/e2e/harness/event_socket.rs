@@ -65,12 +65,7 @@ impl EventSocket {
     /// Listens on this socket.
     pub fn on(listener: TcpListener) -> Self {
         let port = listener.local_addr().expect("bound").port();
-        let state = State {
-            fate: Fate::Done,
-            subscriptions: Vec::new(),
-            jobs: Vec::new(),
-            connection: None,
-        };
+        let state = State { fate: Fate::Done, subscriptions: Vec::new(), jobs: Vec::new(), connection: None };
         let stopped = AtomicBool::new(false);
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), stopped });
         let acceptor = std::thread::spawn({

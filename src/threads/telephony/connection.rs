@@ -1,0 +1,145 @@
+//! The connection of a leg: a WebSocket or an AudioSocket, behind one face.
+//!
+//! Runs in: the telephony thread. Owns the connection. Never blocks.
+//! Invariant: a message of an AudioSocket leg is one complete frame, head included, in a binary message.
+
+use tungstenite::protocol::CloseFrame;
+use tungstenite::{Bytes, Message};
+
+use super::wire::Protocol;
+use crate::base::limits::{LEG_MESSAGE_BYTES, LEG_READ_BYTES};
+use crate::codec::audiosocket::Frame;
+use crate::codec::mod_audio_stream::LegClose;
+use crate::net::audiosocket::{self, AudioSocketConnection};
+use crate::net::stream::Stream;
+use crate::net::websocket::{self, Connection, End};
+
+/// What a read brought.
+pub(super) enum Incoming {
+    /// A message of a WebSocket.
+    Message(Message),
+    /// A frame of an AudioSocket.
+    Frame(Frame),
+    /// Nothing more until the poll reports the socket again.
+    Drained,
+    /// The bytes allowed for this pass are read. There may be more, of which no edge will tell.
+    Paused,
+    /// The connection is over and its socket can be dropped.
+    Over(End),
+}
+
+/// See the head of this file.
+pub(super) enum LegConnection {
+    WebSocket(Connection),
+    AudioSocket(AudioSocketConnection),
+}
+
+impl LegConnection {
+    /// A connection whose handshake is complete, with the bytes that came behind it.
+    pub(super) fn new(protocol: Protocol, stream: Stream, behind: Vec<u8>) -> Self {
+        match protocol {
+            Protocol::WebSocket(_) => {
+                let config = websocket::limits(LEG_READ_BYTES, LEG_MESSAGE_BYTES);
+                Self::WebSocket(Connection::server(stream, behind, config))
+            }
+            Protocol::AudioSocket => Self::AudioSocket(AudioSocketConnection::new(stream, &behind)),
+        }
+    }
+
+    fn stream(&mut self) -> &mut Stream {
+        match self {
+            Self::WebSocket(connection) => connection.stream(),
+            Self::AudioSocket(connection) => connection.stream(),
+        }
+    }
+
+    /// See [`Stream::allow`].
+    pub(super) fn allow(&mut self, bytes: usize) {
+        self.stream().allow(bytes);
+    }
+
+    /// See [`Stream::rearm`].
+    pub(super) fn rearm(&mut self, ending: bool) {
+        self.stream().rearm(ending);
+    }
+
+    /// The next message or frame.
+    pub(super) fn read(&mut self) -> Incoming {
+        match self {
+            Self::WebSocket(connection) => match connection.read() {
+                websocket::Incoming::Message(message) => Incoming::Message(message),
+                websocket::Incoming::Drained => Incoming::Drained,
+                websocket::Incoming::Paused => Incoming::Paused,
+                websocket::Incoming::Over(end) => Incoming::Over(end),
+            },
+            Self::AudioSocket(connection) => match connection.read() {
+                audiosocket::Incoming::Frame(frame) => Incoming::Frame(frame),
+                audiosocket::Incoming::Drained => Incoming::Drained,
+                audiosocket::Incoming::Paused => Incoming::Paused,
+                audiosocket::Incoming::Over(end) => Incoming::Over(end),
+            },
+        }
+    }
+
+    /// Sends a message, as far as the kernel takes it now.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub(super) fn send(&mut self, message: Message) -> Result<(), End> {
+        match self {
+            Self::WebSocket(connection) => {
+                connection.queue(message)?;
+                connection.flush()
+            }
+            Self::AudioSocket(connection) => connection.send(message.into_data()),
+        }
+    }
+
+    /// Asks for a sign of life, where the protocol has a question for it. Returns whether it was asked.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub(super) fn ping(&mut self) -> Result<bool, End> {
+        match self {
+            Self::WebSocket(_) => self.send(Message::Ping(Bytes::new())).map(|()| true),
+            // A caller on hold sends nothing for as long as it likes; a dead switch is found by what it does not
+            // acknowledge of the frames that keep the call alive.
+            Self::AudioSocket(_) => Ok(false),
+        }
+    }
+
+    /// Goes on with what the kernel did not take.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub(super) fn flush(&mut self) -> Result<(), End> {
+        match self {
+            Self::WebSocket(connection) => connection.flush(),
+            Self::AudioSocket(connection) => connection.flush(),
+        }
+    }
+
+    /// Whether everything sent has left for the kernel.
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Self::WebSocket(connection) => connection.is_idle(),
+            Self::AudioSocket(connection) => connection.is_idle(),
+        }
+    }
+
+    /// Says goodbye; reading goes on until [`Incoming::Over`].
+    pub(super) fn close(&mut self, close: &LegClose) {
+        match self {
+            Self::WebSocket(connection) => {
+                let frame = CloseFrame { code: close.code().code().into(), reason: close.reason().into() };
+                connection.close(frame);
+            }
+            Self::AudioSocket(connection) => connection.hang_up(),
+        }
+    }
+
+    /// Whether the end of the connection is the switch's way to hang up.
+    pub(super) fn ends_by_hanging_up(&self) -> bool {
+        matches!(self, Self::AudioSocket(_))
+    }
+}
