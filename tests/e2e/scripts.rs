@@ -20,6 +20,21 @@ const CALL: &str = "live-call";
 const HELLO: &str = r#"uuid_audio_stream live-call send_text {"type":"tandem","event":"hello","#;
 const PLAYING: &str = r#"uuid_audio_stream live-call send_text {"type":"tandem","event":"playing","#;
 
+/// A Lua with LuaSocket; `None` when there is none, which is said.
+fn lua_with_sockets() -> Option<&'static str> {
+    let with_sockets = |lua: &&str| {
+        let probe = Command::new(lua).args(["-e", "require 'socket'"]).output();
+        probe.is_ok_and(|output| output.status.success())
+    };
+    let found = ["lua5.4", "lua5.3", "lua5.2"].into_iter().find(with_sockets);
+    if found.is_none() {
+        let hint = "no Lua with LuaSocket: tests/prerequisites.sh test installs it";
+        assert!(std::env::var_os("CI").is_none(), "{hint}");
+        eprintln!("left out: {hint}");
+    }
+    found
+}
+
 /// A FreeSWITCH with one call, as far as the scripts can see.
 struct Switch {
     child: Child,
@@ -29,18 +44,9 @@ struct Switch {
 }
 
 impl Switch {
-    /// Places a call to the relay; `None` when there is no Lua with sockets, which is said.
+    /// Places a call to the relay; `None` without Lua.
     fn call(relay: &Relay, playback: &str) -> Option<Self> {
-        let with_sockets = |lua: &&str| {
-            let probe = Command::new(lua).args(["-e", "require 'socket'"]).output();
-            probe.is_ok_and(|output| output.status.success())
-        };
-        let Some(lua) = ["lua5.4", "lua5.3", "lua5.2"].into_iter().find(with_sockets) else {
-            let hint = "no Lua with LuaSocket: tests/prerequisites.sh test installs it";
-            assert!(std::env::var_os("CI").is_none(), "{hint}");
-            eprintln!("left out: {hint}");
-            return None;
-        };
+        let lua = lua_with_sockets()?;
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port().to_string();
         let child = Command::new(lua)
@@ -212,4 +218,23 @@ fn the_scripts_send_the_caller_to_the_ivr_when_the_relay_is_gone() {
     relay.signal(Signal::KILL);
     assert_eq!(switch.end(), "routing tandem_ivr XML public");
     assert!(switch.count("uuid_audio_stream live-call start ") >= 3, "it has tried again");
+}
+
+#[test]
+fn the_hand_test_hears_the_real_relay() {
+    let _turn = in_company();
+    let model = model();
+    let relay = Relay::start(&model, &["agent.greeting=Hello."]);
+    let Some(lua) = lua_with_sockets() else { return };
+    let output = Command::new(lua)
+        .args(["deploy/freeswitch/scripts/audio_socket_client.lua", "0a1b2c3d-1111-4222-8333-444455556666"])
+        .args(["127.0.0.1", &relay.address().port().to_string()])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("Lua starts");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    println!("{printed}");
+    assert!(printed.contains("Audio came back:") && printed.contains(" at 8000 Hz, loudest -"), "{printed}");
+    assert!(printed.contains("the relay can be heard from here"), "{printed}");
+    relay.end_of("0a1b2c3d-1111-4222-8333-444455556666");
 }

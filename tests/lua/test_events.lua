@@ -28,11 +28,11 @@ local function test_many_calls()
     channels[number] = help.another_call(switch, { uuid = string.format("call-%d", number) })
   end
   switch:run(1000)
-  for _, channel in ipairs(channels) do help.speak(switch, channel, 1, 10000, 100, 1) end
-  switch:run(11000)
+  for _, channel in ipairs(channels) do help.speak(switch, channel, 1, 60000, 100, 1) end
+  switch:run(61000)
   for number, channel in ipairs(channels) do
     local packets, holes = help.speech(channel)
-    equal(packets, 500, "packets of call " .. number)
+    equal(packets, 3000, "packets of call " .. number)
     equal(holes, 0, "holes of call " .. number)
   end
   equal(switch:logged("is behind"), 0, "complaints about lag")
@@ -350,7 +350,7 @@ end
 
 return {
   { "speech in chunks is heard without a hole, soon", test_gapless },
-  { "fifty calls play at once without a hole", test_many_calls },
+  { "fifty calls play for a minute without a hole or a lost chunk", test_many_calls },
   { "the first chunk of a turn is acknowledged, once", test_acknowledged_once },
   { "a barge-in silences the old turn at once, and the new one is heard", test_barge_in },
   { "clearAudio is left to the module where it plays itself", test_clear_leaves_other_playbacks_alone },
