@@ -19,3 +19,4 @@ mod file_playback;
 mod harness;
 mod identical;
 mod lifecycle;
+mod scripts;

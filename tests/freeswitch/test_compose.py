@@ -76,11 +76,11 @@ def test_the_images_files_are_there():
 
 
 def tool():
-    for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]):
-            probe = subprocess.run([*command, "version"], capture_output=True, timeout=60, check=False)
-            if probe.returncode == 0:
-                return command
+    """`docker compose`, version 2; the old docker-compose does not know the format."""
+    if shutil.which("docker"):
+        probe = subprocess.run(["docker", "compose", "version"], capture_output=True, timeout=60, check=False)
+        if probe.returncode == 0:
+            return ["docker", "compose"]
     return None
 
 

@@ -84,8 +84,9 @@ function Switch:pause(us)
 end
 
 -- Lets `ms` of virtual time pass.
-function Switch:run(ms)
-  local until_us = self.now_us + ms * 1000
+function Switch:run(ms) self:run_until(self.now_us + ms * 1000) end
+
+function Switch:run_until(until_us)
   while self.timers[1] and self.timers[1].at_us <= until_us do
     local timer = take_next(self.timers)
     self.now_us = timer.at_us
@@ -259,7 +260,13 @@ local function run_private_events(switch, channel)
     local event = table.remove(channel.private_events, 1)
     if not event then return end
     channel.executed[#channel.executed + 1] = event
-    if event.app == "playback" then play(switch, channel, event.arg) end
+    if event.app == "playback" then
+      play(switch, channel, event.arg)
+    elseif event.app == "hangup" then
+      switch:hang_up(channel, event.arg)
+    elseif event.app == "transfer" then
+      switch:transfer(channel, event.arg:match("^(%S+) (%S+) (%S+)$"))
+    end
   end
 end
 
@@ -316,6 +323,7 @@ function Switch:close_stream(channel)
   if not stream then return false end
   channel.stream = nil
   stream.state = "closed"
+  if stream.close then stream.close() end
   stream.closed_ms = self:elapsed_ms()
   for _, file in ipairs(stream.files) do self.files[file] = nil end
   return true
@@ -339,6 +347,10 @@ local function start_stream(switch, channel, url, mix, rate, metadata)
   for name, value in pairs(channel.variables) do stream.variables[name] = value end
   channel.stream = stream
   channel.streams[#channel.streams + 1] = stream
+  if switch.connect then -- a real connection: tests/lua/live.lua
+    switch.connect(channel, stream)
+    return "+OK Success\n"
+  end
   local outcome = channel.relay(#channel.streams)
   switch:after(outcome == "hang" and 1000000 or switch.connect_us, function()
     if stream.state ~= "connecting" then return end
@@ -495,7 +507,7 @@ function COMMANDS.uuid_audio_stream(switch, line)
     if not channel.stream then return "-ERR Operation Failed\n" end
     if channel.stream.state == "open" then -- after a disconnect it is lost, with +OK all the same
       table.insert(channel.stream.texts, (separate(line, 7))[3])
-      if channel.on_text then channel.on_text((separate(line, 7))[3]) end
+      if channel.stream.send_text then channel.stream.send_text((separate(line, 7))[3]) end
     end
     return "+OK Success\n"
   end

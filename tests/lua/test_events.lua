@@ -28,11 +28,11 @@ local function test_many_calls()
     channels[number] = help.another_call(switch, { uuid = string.format("call-%d", number) })
   end
   switch:run(1000)
-  for _, channel in ipairs(channels) do help.speak(switch, channel, 1, 10000, 100, 1) end
-  switch:run(11000)
+  for _, channel in ipairs(channels) do help.speak(switch, channel, 1, 60000, 100, 1) end
+  switch:run(61000)
   for number, channel in ipairs(channels) do
     local packets, holes = help.speech(channel)
-    equal(packets, 500, "packets of call " .. number)
+    equal(packets, 3000, "packets of call " .. number)
     equal(holes, 0, "holes of call " .. number)
   end
   equal(switch:logged("is behind"), 0, "complaints about lag")
@@ -248,6 +248,18 @@ local function test_started_by_a_call()
   equal(channel.variables.tandem_stream, "connected", "state")
 end
 
+local function test_a_call_in_its_first_moment()
+  -- The connection is there before the thread is sure that it is the only one.
+  local switch = Switch.new({ scripts = help.SCRIPTS, connect_us = 1000, event_us = 500 })
+  switch.globals.tandem_playback = "file"
+  switch:start_script("tandem_events.lua")
+  switch:run(1)
+  local channel = help.another_call(switch, {})
+  switch:run(1000)
+  equal(channel.variables.tandem_stream, "connected", "state")
+  equal(#channel.streams, 1, "streams")
+end
+
 local function test_a_dead_thread_is_replaced()
   local switch = Switch.new({ scripts = help.SCRIPTS })
   switch.globals.tandem_playback = "file"
@@ -338,7 +350,7 @@ end
 
 return {
   { "speech in chunks is heard without a hole, soon", test_gapless },
-  { "fifty calls play at once without a hole", test_many_calls },
+  { "fifty calls play for a minute without a hole or a lost chunk", test_many_calls },
   { "the first chunk of a turn is acknowledged, once", test_acknowledged_once },
   { "a barge-in silences the old turn at once, and the new one is heard", test_barge_in },
   { "clearAudio is left to the module where it plays itself", test_clear_leaves_other_playbacks_alone },
@@ -356,6 +368,7 @@ return {
   { "of several started in one moment one stays", test_started_twice_at_once },
   { "it can be stopped and started during calls", test_stop_and_start },
   { "a call starts it when it is missing", test_started_by_a_call },
+  { "a call that comes as it starts is not lost", test_a_call_in_its_first_moment },
   { "a life sign that is old does not count", test_a_dead_thread_is_replaced },
   { "reloadxml does not disturb it", test_reloadxml },
   { "it ends with FreeSWITCH", test_shutdown },

@@ -24,6 +24,11 @@ local NEWS_MS_MAX = 5000
 -- A connection that lasted this long makes earlier restarts forgotten.
 local STEADY_MS = 30000
 
+-- Long enough for sleep to take up what is queued; it goes on until that is done.
+local LAST_WORDS_MS = 60
+-- Given to a report of tandem_events.lua before the stream is stopped behind it.
+local REPORT_MS = 50
+
 local MIXES = { mono = true, mixed = true, stereo = true }
 local RATES = {
   ["8k"] = true, ["16k"] = true, ["8000"] = true, ["16000"] = true, ["24000"] = true, ["32000"] = true, ["48000"] = true,
@@ -131,7 +136,6 @@ local function start_events_thread()
     if tandem.events_run(api) or not session:ready() then break end
     session:sleep(50)
   end
-  session:sleep(300) -- it makes sure that it is alone before it listens
 end
 
 -- The stream's state: starting, connected, closed_CODE or error_CODE, written by tandem_events.lua.
@@ -164,6 +168,8 @@ local function look(whole_url, give_up_ms, restarts_max)
     if now_ms - stream.connected_ms >= STEADY_MS then stream.restarts = 0 end
     return nil
   elseif state == "closed_1000" then
+    session:sleep(LAST_WORDS_MS) -- what is queued is played to its end, and a transfer behind it carried out
+    if not session:ready() then return nil end
     log("INFO", "the relay has ended the conversation")
     return "end"
   elseif state == "closed_1008" then
@@ -237,7 +243,9 @@ local function run()
     if session:ready() then verdict = look(whole_url, give_up_ms, restarts_max) end
   end
 
-  -- Here the caller has hung up, an order has transferred the call, or the stream is over.
+  -- Here the caller has hung up, an order has transferred the call, or the stream is over. After a transfer the report of
+  -- tandem_events.lua is still on its way into the stream.
+  if not verdict then freeswitch.msleep(REPORT_MS) end
   if tostring(api:executeString("uuid_exists " .. uuid)) == "true" then stop() end
   session:unsetInputCallback()
   session:setVariable("tandem_script", "")

@@ -25,7 +25,7 @@ local POP_MS = 100
 -- Orders remembered of one call.
 local ORDERS_MAX = 1000
 
-local calls = {} -- UUID -> { turn, chunk, acknowledged, orders, order_count }
+local calls = {} -- UUID -> { turn, chunk, acknowledged, orders, order_count, leaves }
 local due = {} -- file -> time at which it is deleted
 local deletions = { first = 1, last = 0 } -- { file, due_ms } in order of time
 local lag = { worst_ms = 0, events = 0, logged_ms = 0 }
@@ -111,7 +111,7 @@ local function on_play(uuid, event, now_ms)
   delete_later(file, now_ms)
   local call = call_of(uuid)
   local turn, chunk = tandem.whole(play.turn) or call.turn, tandem.whole(play.chunk)
-  if turn < call.turn then return end -- a chunk that a barge-in has overtaken
+  if turn < call.turn or call.leaves then return end -- overtaken by a barge-in, or by a hang-up or transfer
   if turn > call.turn then call.turn, call.chunk = turn, -1 end
   if chunk then
     if chunk <= call.chunk then
@@ -120,8 +120,7 @@ local function on_play(uuid, event, now_ms)
     end
     call.chunk = chunk
   end
-  api:executeString('json {"command":"execute","data":{"uuid":"' .. uuid .. '","app":"playback","arg":"' .. file
-    .. '"}}')
+  tandem.queue(api, uuid, "playback", file)
   if call.acknowledged ~= turn then
     call.acknowledged = turn
     tandem.send(api, uuid, string.format('{"type":"tandem","event":"playing","turn":%.0f}', turn))
@@ -135,7 +134,8 @@ local function on_message(uuid, event, plays_files)
     local call = call_of(uuid)
     local turn = tandem.whole(message.turn) or call.turn + 1
     if turn > call.turn then call.turn, call.chunk = turn, -1 end
-    tandem.command(api, "uuid_break", uuid, "all")
+    -- The break would throw out a hang-up or transfer that waits behind the last chunk.
+    if not call.leaves then tandem.command(api, "uuid_break", uuid, "all") end
   elseif message.type == "tandem" and message.order ~= nil then
     local call = call_of(uuid)
     call.order_count = call.order_count + 1
@@ -143,7 +143,7 @@ local function on_message(uuid, event, plays_files)
       tandem.log("ERR", uuid .. ": more than " .. ORDERS_MAX .. " orders for one call: this one is left out")
       return
     end
-    tandem.carry_out(api, uuid, message, call.orders)
+    if tandem.carry_out(api, uuid, message, call.orders, plays_files) then call.leaves = true end
   end
 end
 
@@ -200,19 +200,14 @@ local function give_life_sign(now_ms)
   freeswitch.setGlobalVariable(tandem.LIFE_SIGN, string.format("%s %.0f", own_id, now_ms))
 end
 
--- Whether this thread is the one. Two that start in the same moment both write their id; the later one stays.
+-- The queue of events, when this thread is the one; nil when another one is. Two that start in the same moment both write
+-- their id; the later one stays. The queue fills from before the first life sign: whoever sees that sign is heard.
 local function take_place()
   local other, age_ms = tandem.life_sign(api)
   if other and age_ms < tandem.LIFE_SIGN_MS_MAX then
     tandem.log("NOTICE", "tandem_events.lua runs already (" .. other .. "); luarun tandem_events.lua stop ends it")
-    return false
+    return nil
   end
-  give_life_sign(tandem.now_ms(api))
-  freeswitch.msleep(200)
-  return tandem.life_sign(api) == own_id
-end
-
-local function run()
   local consumer = freeswitch.EventConsumer()
   for _, kind in ipairs({ "connect", "disconnect", "error", "json", "play" }) do
     consumer:bind("CUSTOM", PREFIX .. kind)
@@ -220,6 +215,12 @@ local function run()
   consumer:bind("DTMF")
   consumer:bind("CHANNEL_HANGUP_COMPLETE")
   consumer:bind("SHUTDOWN")
+  give_life_sign(tandem.now_ms(api))
+  freeswitch.msleep(200)
+  return tandem.life_sign(api) == own_id and consumer or nil
+end
+
+local function run(consumer)
   tandem.log("NOTICE", "tandem_events.lua runs (" .. own_id .. ")")
   local life_sign_ms = tandem.now_ms(api)
   while true do
@@ -245,8 +246,11 @@ end
 
 if argv and argv[1] == "stop" then
   freeswitch.setGlobalVariable(tandem.LIFE_SIGN, "stop")
-elseif take_place() then
-  local reason = run()
-  tandem.log("NOTICE", "tandem_events.lua ends: " .. reason)
-  if tandem.life_sign(api) == own_id then freeswitch.setGlobalVariable(tandem.LIFE_SIGN, "ended") end
+else
+  local consumer = take_place()
+  if consumer then
+    local reason = run(consumer)
+    tandem.log("NOTICE", "tandem_events.lua ends: " .. reason)
+    if tandem.life_sign(api) == own_id then freeswitch.setGlobalVariable(tandem.LIFE_SIGN, "ended") end
+  end
 end
