@@ -30,7 +30,8 @@ test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, Google's 
 	$(MAKE) --no-print-directory sdk
 
 sdk: $(VENV)/installed $(SDK_NODE)/installed
-	$(CARGO) build --locked --workspace --bins
+	# As the Rust tests are built, features included, so that nothing is built a second time.
+	$(CARGO) test --locked --workspace --no-run
 	$(VENV)/bin/python -m pytest -q tests/sdk
 	SDK_NODE=$(SDK_NODE) node --test tests/sdk/
 
