@@ -104,6 +104,7 @@ fn our_script_is_told_in_band_and_its_report_is_the_answer() {
     assert_eq!(leg.closed(), (1000, "transferred".to_owned()), "the stream comes off a transferred channel");
     let end = relay.end_of("uuid=band-1");
     assert!(end.contains("ended by us (transferred)"), "{end}");
+    assert!(end.ends_with("orders done 4, orders failed 1"), "{end}");
 }
 
 #[test]
