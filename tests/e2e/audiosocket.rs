@@ -220,6 +220,24 @@ fn kinds_of_another_time_are_passed_over_and_a_hang_up_is_one_however_it_comes()
     assert!(relay.end_of("uuid=07070707-").contains("ended by network (leg_dropped)"));
 }
 
+#[test]
+fn a_flood_of_frames_that_are_no_audio_ends_its_call_and_no_other() {
+    let _turn = in_company();
+    let model = Model::start(speaking(Voice::Echo));
+    let relay = Relay::start(&model, &[]);
+    let quiet = AudioLine::call(relay.address(), UUID);
+    model.ready(1);
+    let flood = AudioLine::call(relay.address(), [8; 16]);
+    flood.wire(&frame(0x03, b"1").repeat(2_000));
+    assert_eq!(flood.ended().last().map(|frame| frame.kind), Some(0x00));
+    let end = relay.end_of("uuid=08080808-");
+    assert!(end.contains("(leg_protocol)") && end.contains("flood"), "{end}");
+    let spoken = noise(3, 3_200);
+    quiet.speak(0x12, &spoken, 320, Instant::now() - Duration::from_secs(1));
+    model.heard(1, spoken.len());
+    assert!(!quiet.is_over());
+}
+
 /// A relay within this process, whose announcements the test makes itself.
 fn relay_in_process(model: &Model, change: impl FnOnce(&mut Config)) -> Server {
     let mut config = Config::default();
