@@ -104,6 +104,7 @@ fn our_script_is_told_in_band_and_its_report_is_the_answer() {
     assert_eq!(leg.closed(), (1000, "transferred".to_owned()), "the stream comes off a transferred channel");
     let end = relay.end_of("uuid=band-1");
     assert!(end.contains("ended by us (transferred)"), "{end}");
+    assert!(end.ends_with("orders done 4, orders failed 1"), "{end}");
 }
 
 #[test]
@@ -429,9 +430,12 @@ fn asterisks_legs_do_what_their_protocols_have_and_say_what_they_have_not() {
     let model = model();
     let relay = Relay::start(&model, &[]);
 
-    let line = AudioLine::call(relay.address(), [0x5a; 16]);
     let uuid = "5a5a5a5a-5a5a-5a5a-5a5a-5a5a5a5a5a5a";
-    relay.line(&["offered", uuid]);
+    let announced = json!({"uuid": uuid, "did": "5000", "caller": "200", "agent": "sales"}).to_string();
+    assert_eq!(ask(&relay, "POST /api/expect", &announced), (204, String::new()));
+    let line = AudioLine::call(relay.address(), [0x5a; 16]);
+    let offered = relay.line(&["offered", uuid]);
+    assert!(offered.contains("did=5000 caller=200 agent=sales"), "{offered}");
     let (status, answer) = ask(&relay, &format!("POST /api/calls/{uuid}/transfer"), r#"{"to":"2000"}"#);
     assert_eq!(status, 422);
     assert!(answer.contains("an AudioSocket leg cannot do transfer; it can: hangup"), "{answer}");
