@@ -11,6 +11,7 @@ use crate::harness::model::speaking;
 use crate::harness::recording::Recording;
 use crate::harness::{Leg, Model, Relay, Told, in_company, noise, without_silence};
 
+const START: &str = r#"{"command":"START_MEDIA_BUFFERING"}"#;
 const MEDIA: [(&str, &str); 1] = [("Sec-WebSocket-Protocol", "media")];
 
 #[test]
@@ -48,20 +49,22 @@ fn an_answer_is_buffered_marked_and_flushed_at_a_barge_in() {
     let model = Model::start(SimConfig { answer, hangover_ms: 100, ..speaking(Voice::Answer) });
     let relay = Relay::start(&model, &[]);
     let leg = Leg::call_with(&relay, "/?uuid=asterisk&did=5000", &MEDIA);
-    leg.text("MEDIA_START connection_id:c channel:WebSocket/c/0x1 channel_id:1.2 format:slin optimal_frame_size:320 ptime:20");
+    leg.text(
+        r#"{"event":"MEDIA_START","channel_id":"1.2","format":"slin","optimal_frame_size":320,"ptime":20}"#,
+    );
     model.ready(1);
     let mut due = Instant::now();
     for answers in 1..=2 {
         due = leg.speak(&noise(2, 160 * 5), 160, due);
         due = leg.speak(&vec![0; 160 * 40], 160, due);
         leg.until("an answer", |told| {
-            let starts = told.iter().filter(|(_, told)| *told == Told::Text("START_MEDIA_BUFFERING".into()));
+            let starts = told.iter().filter(|(_, told)| *told == Told::Text(START.into()));
             let audio = told.iter().filter(|(_, told)| !told.samples().is_empty());
             (starts.count() == answers && audio.count() > 20 * answers).then_some(())
         });
     }
-    leg.text("MEDIA_MARK_PROCESSED t1-10");
-    leg.text("DTMF_END digit:5 channel_id:1.2");
+    leg.text(r#"{"event":"MEDIA_MARK_PROCESSED","channel_id":"1.2","correlation_id":"t1-10"}"#);
+    leg.text(r#"{"event":"DTMF_END","channel_id":"1.2","digit":"5"}"#);
     leg.hang_up();
     let told: Vec<Told> = leg.told().into_iter().map(|(_, told)| told).collect();
     let texts: Vec<&str> = told
@@ -71,11 +74,12 @@ fn an_answer_is_buffered_marked_and_flushed_at_a_barge_in() {
             _ => None,
         })
         .collect();
-    assert_eq!(texts[..2], ["START_MEDIA_BUFFERING", "MARK_MEDIA t0-10"], "{texts:?}");
-    let flush = texts.iter().position(|text| *text == "FLUSH_MEDIA").expect("a barge-in");
-    assert_eq!(texts[flush + 1..flush + 3], ["START_MEDIA_BUFFERING", "MARK_MEDIA t1-10"], "{texts:?}");
+    assert_eq!(texts[..2], [START, r#"{"command":"MARK_MEDIA","correlation_id":"t0-10"}"#], "{texts:?}");
+    let flush = texts.iter().position(|text| *text == r#"{"command":"FLUSH_MEDIA"}"#).expect("a barge-in");
+    let mark = r#"{"command":"MARK_MEDIA","correlation_id":"t1-10"}"#;
+    assert_eq!(texts[flush + 1..flush + 3], [START, mark], "{texts:?}");
     let first_audio = told.iter().position(|told| !told.samples().is_empty()).expect("an answer");
-    assert_eq!(told[first_audio - 1], Told::Text("START_MEDIA_BUFFERING".into()));
+    assert_eq!(told[first_audio - 1], Told::Text(START.into()));
     // Its frames are 20 ms at 8 kHz.
     assert!(told.iter().all(|told| matches!(told.samples().len(), 0 | 160)));
     let end = relay.end_of("uuid=asterisk did=5000");

@@ -75,7 +75,8 @@ impl ChanWebSocket {
             self.buffers = true;
             return Some(Command::StartBuffering.text(control));
         }
-        if self.frames - self.marked >= MARK_EVERY_FRAMES {
+        // Marks came to Asterisk together with JSON (20.18, 22.8, 23.2); an older one would log a warning for each.
+        if control == Control::Json && self.frames - self.marked >= MARK_EVERY_FRAMES {
             self.marked = self.frames;
             return Some(Command::Mark(Mark { flushes: self.flushes, frames: self.frames }).text(control));
         }

@@ -598,18 +598,29 @@ mod tests {
     #[test]
     fn what_chan_websocket_says_was_played_is_counted_as_far_as_it_was_sent() {
         let (mut leg, mut dsp) = asterisk();
-        leg.receive_text("MEDIA_START format:slin16", Instant::default());
+        leg.receive_text(r#"{"event":"MEDIA_START","format":"slin16"}"#, Instant::default());
         speak(&mut dsp, 1, 6);
         assert_eq!(said(&mut leg).len(), 7, "the command to buffer, and audio");
         speak(&mut dsp, 1, 6);
-        assert_eq!(said(&mut leg)[4..6], ["MARK_MEDIA t0-10", "audio"]);
-        for _ in 0..2 {
-            leg.receive_text("MEDIA_MARK_PROCESSED t0-10", Instant::default());
-        }
-        for invented in ["t0-900", "t1-12", "t0-3", "x"] {
-            leg.receive_text(&format!("MEDIA_MARK_PROCESSED {invented}"), Instant::default());
+        assert_eq!(said(&mut leg)[4..6], [r#"{"command":"MARK_MEDIA","correlation_id":"t0-10"}"#, "audio"]);
+        let played = |leg: &mut Leg, id: &str| {
+            let event = format!(r#"{{"event":"MEDIA_MARK_PROCESSED","correlation_id":"{id}"}}"#);
+            leg.receive_text(&event, Instant::default());
+        };
+        for id in ["t0-10", "t0-10", "t0-900", "t1-12", "t0-3", "x"] {
+            played(&mut leg, id);
         }
         assert_eq!(leg.shared.tally.snapshot().heard_samples, 10 * 320);
+    }
+
+    #[test]
+    fn an_asterisk_that_writes_words_is_sent_no_marks_because_it_may_be_too_old_for_them() {
+        let (mut leg, mut dsp) = asterisk();
+        leg.receive_text("MEDIA_START format:slin16", Instant::default());
+        for _ in 0..4 {
+            speak(&mut dsp, 1, 8);
+            assert!(said(&mut leg).iter().all(|said| said == "audio" || said == "START_MEDIA_BUFFERING"));
+        }
     }
 
     #[test]
