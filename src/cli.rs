@@ -14,11 +14,13 @@ use argh::{EarlyExit, FromArgs};
 use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
 use crate::telemetry::redact;
 
+mod call;
+
 /// Exit status for arguments or configuration that cannot work. Trying again does not help, which
 /// `RestartPreventExitStatus=2` tells systemd.
 pub const STATUS_WRONG_USE: u8 = 2;
 
-/// What the arguments ask for. Subcommands will be variants.
+/// What the arguments ask for.
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Run the relay.
@@ -27,6 +29,8 @@ pub enum Command {
     Check(Sources),
     /// Print the version and end.
     Version,
+    /// Have the running relay place a call and end.
+    Call(Sources, call::Options),
 }
 
 /// What to print before ending, and the exit status.
@@ -76,10 +80,19 @@ struct Arguments {
     /// print the version and end
     #[argh(switch)]
     version: bool,
+
+    #[argh(subcommand)]
+    command: Option<Subcommand>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Subcommand {
+    Call(call::Options),
 }
 
 /// Options that are followed by a value.
-const OPTIONS_WITH_VALUE: [&str; 2] = ["--config", "--set"];
+const OPTIONS_WITH_VALUE: [&str; 5] = ["--config", "--set", "--to", "--agent", "--from"];
 
 /// Reads the arguments (without the program's name).
 ///
@@ -95,6 +108,10 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
     }
     let split = split_values(&texts);
     let arguments = Arguments::from_args(&["tandem"], &split).map_err(|exit| match exit {
+        // The settings are the relay's, so the help of a subcommand ends without them.
+        EarlyExit { output, status: Ok(()) } if split.contains(&"call") => {
+            Exit::success(format!("{}\n", output.trim_end()))
+        }
         EarlyExit { output, status: Ok(()) } => {
             Exit::success(format!("{}\n\n{}", output.trim_end(), help_of_settings()))
         }
@@ -102,6 +119,9 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
     })?;
     let file = arguments.config.map_or(FileChoice::Usual, FileChoice::Named);
     let sources = Sources { file, environment, sets: arguments.set };
+    if let Some(Subcommand::Call(options)) = arguments.command {
+        return Ok(Command::Call(sources, options));
+    }
     Ok(match (arguments.version, arguments.check) {
         (true, _) => Command::Version,
         (false, true) => Command::Check(sources),
@@ -117,6 +137,10 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
 pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Loaded, Exit> {
     match parse(arguments, environment)? {
         Command::Version => Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION")))),
+        Command::Call(sources, options) => Err(match config::load(&sources) {
+            Ok(loaded) => call::run(&options, &loaded.config),
+            Err(problems) => configuration_error(&problems),
+        }),
         Command::Run(sources) => config::load(&sources).map_err(|problems| configuration_error(&problems)),
         Command::Check(sources) => Err(match config::load(&sources) {
             Ok(loaded) => Exit {

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use log::{error, info};
+use log::info;
 use mio::Poll;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use crate::call::machine::CallTerms;
+use crate::call::machine::{CallTerms, ControlTerms};
 use crate::call::registry::Rate;
 use crate::call::{Expected, Registry};
 use crate::config::Config;
@@ -26,6 +26,7 @@ use crate::sync::rings::ring;
 use crate::sync::{Clock, Doorbell, Outbox, mailbox};
 use crate::telemetry::Counters;
 use crate::threads::accept::{self, AcceptOrder, AcceptParts, Acceptor, ShardDoor};
+use crate::threads::admin::AdminShared;
 use crate::threads::control::{Control, ControlParts};
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
@@ -34,8 +35,12 @@ use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
+use begin::{Waiting, start};
+use outside::{admin_shared, start_admin};
 use prerequisites::{cannot_listen, check_file_limit, gemini_target, setup_message};
 
+mod begin;
+mod outside;
 mod prerequisites;
 
 /// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
@@ -51,6 +56,7 @@ pub struct Server {
     accept: Outbox<AcceptOrder>,
     control: Outbox<ControlInput>,
     control_thread: JoinHandle<()>,
+    admin: Option<Arc<AdminShared>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -146,12 +152,14 @@ impl Server {
             },
         ));
         let expected = Arc::new(Expected::default());
+        let admin = admin_shared(config, &registry, &expected, clock)?;
         let builder = Builder {
             config,
             clock,
             counters: &counters,
             expected: &expected,
             max_calls: config.listen.max_calls,
+            admin: admin.as_ref(),
         };
         builder
             .build(
@@ -167,6 +175,9 @@ impl Server {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
                 // Operators of today's systems look for exactly these words.
                 info!("FreeSWITCH mod_audio_stream WebSocket server: {scheme}://{address}");
+                if let Some(admin) = &admin {
+                    info!("admin server: http://{}", admin.address());
+                }
                 Self {
                     address,
                     clock,
@@ -176,6 +187,7 @@ impl Server {
                     accept,
                     control,
                     control_thread,
+                    admin,
                     threads,
                 }
             })
@@ -216,6 +228,9 @@ impl Server {
         // A thread that panicked has said so; there is nothing to add.
         _ = self.control_thread.join();
         self.accept.send(AcceptOrder::Stop);
+        if let Some(admin) = &self.admin {
+            admin.stop();
+        }
         for thread in self.threads {
             _ = thread.join();
         }
@@ -228,8 +243,9 @@ struct Builder<'a> {
     config: &'a Config,
     clock: Clock,
     counters: &'a Arc<Counters>,
-    expected: &'a Arc<Expected>,
     max_calls: usize,
+    expected: &'a Arc<Expected>,
+    admin: Option<&'a Arc<AdminShared>>,
 }
 
 impl Builder<'_> {
@@ -267,12 +283,17 @@ impl Builder<'_> {
             control.clone(),
             Arc::clone(self.counters),
         );
+        let esl = self.esl(&control, &mut threads)?;
+        if let Some(admin) = self.admin {
+            start_admin(admin, &control, esl.as_ref(), &mut threads)?;
+        }
         let controller = Control::new(ControlParts {
             inbox: control_inbox,
             own: control_bell,
             telephony: shards.iter().map(|shard| shard.telephony.clone()).collect(),
             gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
             workers: shards.iter().flat_map(|shard| shard.door.workers.clone()).collect(),
+            esl,
             retired,
             dial,
             registry: Arc::clone(registry),
@@ -391,6 +412,11 @@ impl Builder<'_> {
             setup_timeout: self.config.gemini.setup_timeout,
             max_call: self.config.leg.max_call,
             greeting: self.config.agent.greeting.clone(),
+            control: ControlTerms {
+                event_socket: self.config.esl.host.is_some(),
+                variables: self.config.control.variables.clone(),
+                tell_keys: self.config.agent.tell_keys,
+            },
         }
     }
 
@@ -402,42 +428,4 @@ impl Builder<'_> {
             n => n,
         }
     }
-}
-
-/// A thread that waits for its work, so that its doorbell can be made before.
-struct Waiting {
-    work: crossbeam_channel::Sender<Box<dyn FnOnce() + Send>>,
-    handle: JoinHandle<()>,
-}
-
-impl Waiting {
-    fn start(name: &str) -> io::Result<Self> {
-        let (work, begin) = crossbeam_channel::bounded::<Box<dyn FnOnce() + Send>>(1);
-        let handle = thread::Builder::new().name(name.into()).spawn(move || {
-            if let Ok(work) = begin.recv() {
-                work();
-            }
-        })?;
-        Ok(Self { work, handle })
-    }
-
-    fn thread(&self) -> thread::Thread {
-        self.handle.thread().clone()
-    }
-
-    fn begin(self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-        // The thread waits for exactly this, so sending cannot fail.
-        _ = self.work.send(Box::new(work));
-        self.handle
-    }
-}
-
-fn start(name: &str, run: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<JoinHandle<()>> {
-    let name = name.to_owned();
-    thread::Builder::new().name(name.clone()).spawn(move || {
-        if let Err(problem) = run() {
-            error!("the {name} thread cannot go on: {problem}; ending, so that a supervisor starts the relay anew");
-            std::process::exit(1);
-        }
-    })
 }

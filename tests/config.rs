@@ -458,6 +458,30 @@ fn what_was_probably_not_meant_is_warned_of() {
 }
 
 #[test]
+fn an_admin_server_that_other_machines_reach_needs_a_token() {
+    let problem = error_of(from_sets(&["admin.listen=0.0.0.0:9095"]));
+    assert!(problem.contains("admin.token is not set: set admin.token"), "{problem}");
+    let both = ["admin.listen=0.0.0.0:9095", "admin.token=sixteen-letters-and-more"];
+    assert!(from_sets(&both).is_ok());
+    assert_eq!(from_sets(&["admin.listen="]).unwrap().config.admin.listen, None);
+}
+
+#[test]
+fn what_would_reach_a_switch_is_checked_at_the_start() {
+    for (set, expected) in [
+        ("agent.transfer_destinations=2000,${evil}", "the destination holds '$'"),
+        ("control.variables=hold music", "the variable name holds ' '"),
+        ("esl.dial_string=user/2000", "does not hold {to} once"),
+        ("esl.dial_string=user/{to} &park", "holds white space"),
+        ("esl.answered_application=park", "is not of the form NAME(ARGUMENTS)"),
+        ("esl.answered_application=lua(a.lua 'x')", "holds a quote"),
+    ] {
+        let problem = error_of(from_sets(&[set]));
+        assert!(problem.contains(expected), "{set}: {problem}");
+    }
+}
+
+#[test]
 fn a_secret_in_a_file_that_everyone_can_read_is_warned_of() {
     let directory = Directory::new();
     let path = directory.write("tandem.toml", "gemini.api_key = \"abc\"");
@@ -531,15 +555,19 @@ fn another_value(key: &config::Key) -> String {
     match key.kind {
         Kind::Integer { min, max, .. } => if key.default == max.to_string() { min } else { max }.to_string(),
         Kind::Number { max, .. } => max.to_string(),
-        Kind::Switch { .. } => "true".into(),
+        Kind::Switch { .. } => if key.default == "true" { "false" } else { "true" }.into(),
         Kind::Choice { choices, .. } => {
             let other = choices.iter().find(|choice| !key.default.contains(**choice));
             (*other.expect("a choice has two words")).to_owned()
         }
+        Kind::List { .. } if key.name != "listen.allow" => "other".into(),
         Kind::List { .. } => "192.0.2.0/24".into(),
         Kind::Secret { .. } => "a-secret-of-some-length".into(),
         Kind::Text { .. } if key.name == "listen.host" => "192.0.2.1".into(),
         Kind::Text { .. } if key.name == "gemini.base_url" => "ws://127.0.0.1:1".into(),
+        Kind::Text { .. } if key.name == "admin.listen" => "127.0.0.1:1".into(),
+        Kind::Text { .. } if key.name == "esl.dial_string" => "user/{to}".into(),
+        Kind::Text { .. } if key.name == "esl.answered_application" => "park()".into(),
         Kind::Text { .. } => "other".into(),
     }
 }

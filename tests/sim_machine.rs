@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tandem::base::Instant;
 use tandem::call::events::LegEnd;
-use tandem::call::machine::{CallTerms, Phase};
+use tandem::call::machine::{CallTerms, ControlTerms, Phase};
 use tandem::call::{Fact, Machine, Order, Part};
 use tandem::codec::gemini::LinkEnd;
 use tandem::codec::mod_audio_stream::CallFields;
@@ -20,6 +20,7 @@ fn terms() -> CallTerms {
         setup_timeout: Duration::from_secs(5),
         max_call: Duration::from_secs(600),
         greeting: Some("Greet the caller.".into()),
+        control: ControlTerms::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Runs in: anywhere: pure. Imports nothing of this crate.
 
+pub mod command;
 pub mod frame;
 pub mod id;
 pub mod instant;

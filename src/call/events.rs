@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use crate::base::{LegReport, LinkNumber};
+use crate::base::command::{ChannelName, Command};
+use crate::base::{Instant, LegReport, LinkNumber};
 use crate::call::Outcome;
+use crate::call::commands::{CommandError, CommandResult, Requester};
 use crate::codec::gemini::close::LinkEnd;
-use crate::codec::mod_audio_stream::{CallFields, LegClose};
+use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 
 /// Something that happened to a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,18 @@ pub enum Fact {
     Identified(Box<CallFields>),
     /// The switch, or our script in it, reports something.
     Reported(LegReport),
+    /// Somebody asks for something to be done to the call.
+    Commanded(Requester, Command),
+    /// A command was carried out, by a way on which nothing more is reported.
+    CommandDone(OrderNumber),
+    /// A command was not carried out, or nobody knows.
+    CommandFailed(OrderNumber, CommandError),
+    /// The caller pressed this key, as the event socket says.
+    KeyOnEventSocket(char),
+    /// An answering machine was recognised.
+    AnsweringMachine,
+    /// The switch hung the channel up with this cause, as the event socket says.
+    HungUp(String),
     /// The leg's socket is closed and its thread has let go of the call.
     LegGone(LegEnd),
     /// A link is connected and its setup has been sent.
@@ -76,6 +90,21 @@ pub enum Order {
     Dial(LinkNumber),
     /// Say this to the model as text, so that it speaks.
     Prompt(LinkNumber, String),
+    /// Tell the switch over the leg's own socket.
+    Command(OrderNumber, Command),
+    /// Tell the switch over the event socket.
+    EventSocket {
+        /// The command's number within the call.
+        number: OrderNumber,
+        /// The call's channel.
+        channel: ChannelName,
+        /// What to do.
+        command: Command,
+        /// Until when it may be sent: later it would be carried out after it was reported as failed.
+        send_by: Instant,
+    },
+    /// Tell whoever asked what became of their command.
+    Answer(Requester, CommandResult),
     /// Close a link.
     CloseLink(LinkNumber),
     /// Close the leg with this code and reason.

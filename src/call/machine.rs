@@ -9,10 +9,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::base::Instant;
+use crate::call::commands::{Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
+
+mod control;
+
+pub use control::ControlTerms;
+use control::Heard;
 
 /// The time limits of a call, and what the model is told first.
 #[derive(Debug, Clone)]
@@ -25,6 +31,8 @@ pub struct CallTerms {
     pub max_call: Duration,
     /// Text with which the model is asked to speak first.
     pub greeting: Option<String>,
+    /// Call control.
+    pub control: ControlTerms,
 }
 
 /// What happened in a call, counted for its record.
@@ -38,6 +46,12 @@ pub struct CallEvents {
     pub prompt_tokens: u64,
     /// Tokens of the answer side as the server last reported.
     pub response_tokens: u64,
+    /// Keys that the caller pressed.
+    pub keys: u64,
+    /// Commands that the switch carried out.
+    pub commands_done: u64,
+    /// Commands that were refused, failed or were never confirmed.
+    pub commands_failed: u64,
 }
 
 /// A phase of a call's life, as in the design's section 5.
@@ -67,6 +81,12 @@ pub struct Machine {
     leg_gone: bool,
     dsp_retired: bool,
     gemini_retired: bool,
+    leg: LegKind,
+    /// Our script said that it is there.
+    script: bool,
+    commands: Commands,
+    heard: Heard,
+    hang_up_cause: Option<String>,
     events: CallEvents,
     orders: VecDeque<Order>,
 }
@@ -86,6 +106,11 @@ impl Machine {
             leg_gone: false,
             dsp_retired: false,
             gemini_retired: false,
+            leg: LegKind::default(),
+            script: false,
+            commands: Commands::default(),
+            heard: Heard::default(),
+            hang_up_cause: None,
             events: CallEvents::default(),
             orders: VecDeque::new(),
         };
@@ -120,7 +145,14 @@ impl Machine {
             }
             Fact::TurnStarted(_) => self.events.turns += 1,
             Fact::Interrupted(_) => self.events.interruptions += 1,
-            Fact::TurnComplete(_) | Fact::GoAway(..) | Fact::Reported(_) => {}
+            Fact::TurnComplete(_) | Fact::GoAway(..) => {}
+            Fact::Reported(report) => self.reported(now, report),
+            Fact::Commanded(requester, command) => self.command(now, requester, command),
+            Fact::CommandDone(number) => self.done(number),
+            Fact::CommandFailed(number, error) => self.failed(number, error),
+            Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
+            Fact::HungUp(cause) => self.hang_up_cause = Some(cause),
+            Fact::AnsweringMachine => self.answering_machine(now),
             Fact::TokensUsed(_, prompt, response) => {
                 self.events.prompt_tokens = prompt;
                 self.events.response_tokens = response;
@@ -134,6 +166,7 @@ impl Machine {
             Fact::LegGone(end) => {
                 if !self.leg_gone {
                     self.leg_gone = true;
+                    self.leg_gone_under_commands(&end);
                     self.close(Cause::Leg(end));
                     self.retire();
                     self.finish();
@@ -153,7 +186,8 @@ impl Machine {
 
     /// Notices that time has passed.
     pub fn tick(&mut self, now: Instant) {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
+        self.tick_control(now);
+        if self.own_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
         if self.link_deadline.is_some_and(|deadline| now >= deadline) {
@@ -169,6 +203,10 @@ impl Machine {
 
     /// When [`Machine::tick`] wants to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
+        self.own_deadline().into_iter().chain(self.control_deadline()).min()
+    }
+
+    fn own_deadline(&self) -> Option<Instant> {
         if self.outcome.is_some() {
             return None;
         }
@@ -206,6 +244,11 @@ impl Machine {
         self.answered_at
     }
 
+    /// With which cause the switch hung up, where the event socket said so.
+    pub fn hang_up_cause(&self) -> Option<&str> {
+        self.hang_up_cause.as_deref()
+    }
+
     fn dial(&mut self, now: Instant) {
         let link = self.session.dial();
         self.link_deadline = Some(now.plus_us(self.terms.dial_timeout.as_micros() as u64));
@@ -236,7 +279,8 @@ impl Machine {
     }
 
     fn finish(&mut self) {
-        if self.leg_gone && self.dsp_retired && self.gemini_retired {
+        let let_go = self.leg_gone && self.dsp_retired && self.gemini_retired;
+        if let_go && self.commands.is_empty() && self.phase != Phase::Ended {
             self.phase = Phase::Ended;
             let outcome = self.outcome.clone().unwrap_or(Outcome::of(Cause::Leg(LegEnd::ByUs)));
             self.orders.push_back(Order::Finish(outcome));

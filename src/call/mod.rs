@@ -3,6 +3,7 @@
 //! Runs in: the control thread (registry and expected: also the accept thread), and tests in virtual time. Opens no socket, reads
 //! no clock, never blocks.
 
+pub mod commands;
 pub mod events;
 pub mod expected;
 pub mod machine;
@@ -10,6 +11,7 @@ pub mod outcome;
 pub mod registry;
 pub mod session;
 
+pub use commands::{CommandError, CommandResult, LegKind, Requester};
 pub use events::{Fact, Order, Part};
 pub use expected::Expected;
 pub use machine::Machine;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::base::command::CommandKind;
 use crate::call::events::LegEnd;
 use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
 
@@ -15,7 +16,7 @@ pub enum Party {
     Caller,
     /// Gemini.
     Model,
-    /// This relay, by a limit or a shutdown.
+    /// This relay, by a limit, a shutdown or an order.
     Us,
     /// Nobody: a connection was lost.
     Network,
@@ -50,6 +51,8 @@ pub enum Cause {
     SpeechOverflow,
     /// The relay shut down.
     ShutDown,
+    /// The call was hung up or transferred by order of this party.
+    Ordered(CommandKind, Party),
 }
 
 /// How a call ended.
@@ -72,6 +75,7 @@ impl Outcome {
             Cause::SetupTimeout => Party::Model,
             Cause::Link(end) if end.kind == LinkEndKind::Dropped => Party::Network,
             Cause::Link(_) => Party::Model,
+            Cause::Ordered(_, by) => *by,
         };
         Self { by, cause }
     }
@@ -91,12 +95,20 @@ impl Outcome {
             Cause::MaxCall => "max_call",
             Cause::SpeechOverflow => "speech_overflow",
             Cause::ShutDown => "shutdown",
+            Cause::Ordered(CommandKind::Transfer, _) => "transferred",
+            Cause::Ordered(..) => "ordered_hangup",
         }
     }
 
-    /// Whether an operator should look at it: everything but hang-ups, limits and shutdowns.
+    /// Whether an operator should look at it: everything but hang-ups, orders, limits and shutdowns.
     pub fn is_failure(&self) -> bool {
-        !matches!(self.cause, Cause::Leg(LegEnd::Closed(_) | LegEnd::ByUs) | Cause::MaxCall | Cause::ShutDown)
+        !matches!(
+            self.cause,
+            Cause::Leg(LegEnd::Closed(_) | LegEnd::ByUs)
+                | Cause::MaxCall
+                | Cause::ShutDown
+                | Cause::Ordered(..)
+        )
     }
 }
 
@@ -122,6 +134,8 @@ impl fmt::Display for Outcome {
                 write!(f, "the model sent more speech than limits.model_speech_seconds allows to wait")
             }
             Cause::ShutDown => write!(f, "the relay is shutting down"),
+            Cause::Ordered(CommandKind::Transfer, _) => write!(f, "transferred by order"),
+            Cause::Ordered(..) => write!(f, "hung up by order"),
         }
     }
 }

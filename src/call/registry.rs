@@ -66,6 +66,19 @@ impl Registry {
         slots.free.pop().ok_or(RefusalReason::TooManyCalls)
     }
 
+    /// Whether a call would get a slot now, whoever it comes from.
+    ///
+    /// # Errors
+    /// The reason to refuse it.
+    pub fn would_admit(&self) -> Result<(), RefusalReason> {
+        let slots = self.slots.lock();
+        match (slots.draining, slots.free.is_empty()) {
+            (true, _) => Err(RefusalReason::Draining),
+            (false, true) => Err(RefusalReason::TooManyCalls),
+            (false, false) => Ok(()),
+        }
+    }
+
     /// Takes the slot of a call back that has ended everywhere.
     pub fn release(&self, id: CallId) {
         let generation = id.generation.wrapping_add(1).max(1);
@@ -123,6 +136,7 @@ mod tests {
         registry.admit(at(0), address(1)).expect("room");
         assert_eq!(registry.admit(at(0), address(1)), Err(RefusalReason::TooManyCalls));
         assert_eq!(registry.live_calls(), 2);
+        assert_eq!(registry.would_admit(), Err(RefusalReason::TooManyCalls));
         registry.release(first);
         let again = registry.admit(at(0), address(1)).expect("room again");
         assert_eq!((again.slot, again.generation), (first.slot, first.generation + 1));
@@ -152,7 +166,9 @@ mod tests {
     #[test]
     fn nothing_is_admitted_while_draining() {
         let registry = Registry::new(1, Rate { per_second: 1, burst: 1 });
+        assert_eq!(registry.would_admit(), Ok(()));
         registry.drain();
+        assert_eq!(registry.would_admit(), Err(RefusalReason::Draining));
         assert_eq!(registry.admit(at(0), address(1)), Err(RefusalReason::Draining));
     }
 }

@@ -5,6 +5,7 @@
 //! list and a test keeps them equal to it.
 
 use super::base_url::BaseUrl;
+use super::control_keys::CONTROL_KEYS;
 use super::model::Config;
 use super::registry::{Key, Kind};
 use super::setters::{
@@ -34,12 +35,15 @@ pub static SECTIONS: &[(&str, &str)] = &[
         "agent",
         "Who answers the telephone. What is not set is not sent: models refuse fields they do not know.",
     ),
+    ("control", "What may be asked of the switch about a call."),
+    ("esl", "FreeSWITCH's event socket (mod_event_socket)."),
+    ("admin", "The admin server: HTTP for the operator, the dial plan and other programs."),
     ("threads", "How many threads do the work."),
     ("drain", "How the process ends."),
     ("log", "What is logged. TZ sets the time zone of the log."),
 ];
 
-const fn integer(min: u64, max: u64, set: fn(&mut Config, u64)) -> Kind {
+pub(super) const fn integer(min: u64, max: u64, set: fn(&mut Config, u64)) -> Kind {
     Kind::Integer { min, max, multiple_of: 1, zero: None, set }
 }
 
@@ -47,16 +51,37 @@ const fn stepped(min: u64, max: u64, multiple_of: u64, set: fn(&mut Config, u64)
     Kind::Integer { min, max, multiple_of, zero: None, set }
 }
 
-const fn integer_or_zero(min: u64, max: u64, zero: &'static str, set: fn(&mut Config, u64)) -> Kind {
+pub(super) const fn integer_or_zero(
+    min: u64,
+    max: u64,
+    zero: &'static str,
+    set: fn(&mut Config, u64),
+) -> Kind {
     Kind::Integer { min, max, multiple_of: 1, zero: Some(zero), set }
 }
 
-const fn text(form: &'static str, set: fn(&mut Config, Option<&str>) -> Result<(), String>) -> Kind {
+pub(super) const fn text(
+    form: &'static str,
+    set: fn(&mut Config, Option<&str>) -> Result<(), String>,
+) -> Kind {
     Kind::Text { form, set }
 }
 
-/// Every key. The casts in the setters cannot cut anything off: the ranges beside them fit the fields.
-pub static KEYS: &[Key] = &[
+/// Every key: those below, and those of call control.
+pub static KEYS: &[Key] = &joined::<{ MAIN_KEYS.len() + CONTROL_KEYS.len() }>(MAIN_KEYS, CONTROL_KEYS);
+
+const fn joined<const N: usize>(first: &[Key], second: &[Key]) -> [Key; N] {
+    let mut keys = [first[0]; N];
+    let mut at = 0;
+    while at < N {
+        keys[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    keys
+}
+
+/// The keys but those of call control. The casts in the setters cannot cut anything off: the ranges beside them fit the fields.
+const MAIN_KEYS: &[Key] = &[
     Key::new(
         "listen.host",
         r#""0.0.0.0""#,

@@ -7,6 +7,7 @@
 //! never runs after start. Invariant: a [`Config`] in hand has passed every check.
 
 mod base_url;
+mod control_keys;
 mod file;
 mod keys;
 mod listing;
@@ -25,8 +26,8 @@ pub use keys::{KEYS, SECTIONS};
 pub use listing::{Loaded, Setting};
 pub use load::{FileChoice, Sources, load};
 pub use model::{
-    AgentConfig, Config, DrainConfig, GeminiConfig, LegConfig, LimitsConfig, ListenConfig, LogConfig,
-    PlaybackConfig, ThreadsConfig, UplinkConfig,
+    AdminConfig, AgentConfig, Config, ControlConfig, DrainConfig, EslConfig, GeminiConfig, LegConfig,
+    LimitsConfig, ListenConfig, LogConfig, PlaybackConfig, ThreadsConfig, UplinkConfig,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{markdown_tables, sample_file};

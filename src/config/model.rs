@@ -4,7 +4,7 @@
 //! parses a file or reads the environment: `keys.rs` says which key fills which field.
 //! Invariant: every field is within the range its key documents.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use log::LevelFilter;
 
 use super::base_url::BaseUrl;
 use super::secret::Secret;
+use crate::base::command::{Destination, VariableName};
 use crate::base::{Mix, PlaybackFormat, SampleRate};
 
 /// Every setting of the relay. [`Config::default`] is what runs without a file, environment or arguments.
@@ -32,6 +33,12 @@ pub struct Config {
     pub gemini: GeminiConfig,
     /// Who answers the telephone.
     pub agent: AgentConfig,
+    /// What may be asked of the switch.
+    pub control: ControlConfig,
+    /// FreeSWITCH's event socket.
+    pub esl: EslConfig,
+    /// The admin server.
+    pub admin: AdminConfig,
     /// How many threads do the work.
     pub threads: ThreadsConfig,
     /// How the process ends.
@@ -174,6 +181,45 @@ pub struct AgentConfig {
     pub input_transcription: bool,
     /// Ask for a transcript of the model.
     pub output_transcription: bool,
+    /// Tell the model which keys the caller presses.
+    pub tell_keys: bool,
+    /// Where the model may transfer a call to.
+    pub transfer_destinations: Vec<Destination>,
+    /// The model may hang up.
+    pub end_call: bool,
+}
+
+/// Section `[control]`.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    /// Channel variables that may be set beside our own.
+    pub variables: Vec<VariableName>,
+}
+
+/// Section `[esl]`.
+#[derive(Debug, Clone)]
+pub struct EslConfig {
+    /// Where the event socket is; `None` switches the client off.
+    pub host: Option<String>,
+    /// Its TCP port.
+    pub port: u16,
+    /// Its password; FreeSWITCH's default if `None`.
+    pub password: Option<Secret>,
+    /// How outbound calls are dialled, with `{to}` once; `None` switches them off.
+    pub dial_string: Option<String>,
+    /// The application that an answered outbound call runs, `name(arguments)`.
+    pub answered_application: String,
+    /// How long an outbound call may ring.
+    pub answer_timeout: Duration,
+}
+
+/// Section `[admin]`.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// Where to listen; `None` switches the server off.
+    pub listen: Option<SocketAddr>,
+    /// What a request must present, if anything.
+    pub token: Option<Secret>,
 }
 
 /// Section `[threads]`.
@@ -258,7 +304,20 @@ impl Config {
                 temperature: None,
                 input_transcription: false,
                 output_transcription: false,
+                tell_keys: false,
+                transfer_destinations: Vec::new(),
+                end_call: false,
             },
+            control: ControlConfig { variables: Vec::new() },
+            esl: EslConfig {
+                host: None,
+                port: 0,
+                password: None,
+                dial_string: None,
+                answered_application: String::new(),
+                answer_timeout: Duration::ZERO,
+            },
+            admin: AdminConfig { listen: None, token: None },
             threads: ThreadsConfig { dsp: 0, shards: 0 },
             drain: DrainConfig { timeout: Duration::ZERO },
             log: LogConfig { level: LevelFilter::Off, stats_interval: None },

@@ -10,6 +10,7 @@ use log::LevelFilter;
 
 use super::model::Config;
 use super::secret::Secret;
+use crate::base::command::{Destination, VariableName};
 
 pub(super) fn millis(value: u64) -> Duration {
     Duration::from_millis(value)
@@ -75,6 +76,57 @@ pub(super) fn set_allow(config: &mut Config, networks: &[String]) -> Result<(), 
         .collect();
     config.listen.allow = parsed?;
     Ok(())
+}
+
+pub(super) fn set_admin_listen(config: &mut Config, address: Option<&str>) -> Result<(), String> {
+    config.admin.listen =
+        address.map(|text| text.parse().map_err(|_| "is not an address and port")).transpose()?;
+    Ok(())
+}
+
+pub(super) fn set_destinations(config: &mut Config, texts: &[String]) -> Result<(), String> {
+    let destinations: Result<_, _> = texts.iter().map(|text| Destination::new(text)).collect();
+    config.agent.transfer_destinations = destinations.map_err(|unfit| format!("cannot be used: {unfit}"))?;
+    Ok(())
+}
+
+pub(super) fn set_variables(config: &mut Config, texts: &[String]) -> Result<(), String> {
+    let names: Result<_, _> = texts.iter().map(|text| VariableName::new(text)).collect();
+    config.control.variables = names.map_err(|unfit| format!("cannot be used: {unfit}"))?;
+    Ok(())
+}
+
+/// What stands for the number in a dial string.
+const TO: &str = "{to}";
+
+pub(super) fn set_dial_string(config: &mut Config, template: Option<&str>) -> Result<(), String> {
+    if let Some(template) = template {
+        if template.matches(TO).count() != 1 {
+            return Err("does not hold {to} once".into());
+        }
+        // A space would begin the next argument of originate.
+        if template.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err("holds white space or a control character".into());
+        }
+    }
+    config.esl.dial_string = template.map(str::to_owned);
+    Ok(())
+}
+
+/// `name(arguments)`, as originate runs it.
+pub(super) fn application(text: Option<&str>) -> Result<String, String> {
+    let text = text.ok_or("is empty")?;
+    if text.chars().any(|c| c.is_control() || c == '\'') {
+        return Err("holds a quote or a control character".into());
+    }
+    match text.strip_suffix(')').and_then(|rest| rest.split_once('(')) {
+        Some((name, _))
+            if !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("is not of the form NAME(ARGUMENTS)".into()),
+    }
 }
 
 pub(super) fn set_log_level(config: &mut Config, position: usize) {

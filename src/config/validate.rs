@@ -25,6 +25,7 @@ pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     check_files(loaded, problems);
     read_instructions(loaded, problems);
     check_media(loaded, problems);
+    check_control(loaded, problems);
     if loaded.config.gemini.api_key.is_none() && !loaded.config.gemini.base_url.is_loopback() {
         loaded.warnings.push(
             "gemini.api_key is not set, so Gemini will refuse every call: set the environment variable GEMINI_API_KEY"
@@ -131,6 +132,34 @@ fn read_instructions(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
                 "agent.instructions_file = {shown:?} cannot be read ({error}): correct the path or the file"
             ),
         )),
+    }
+}
+
+fn check_control(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
+    let (admin, esl) = (&loaded.config.admin, &loaded.config.esl);
+    if let Some(address) = admin.listen.filter(|address| !address.ip().is_loopback())
+        && admin.token.is_none()
+    {
+        problems.push(Problem::at(
+            loaded.origin("admin.listen"),
+            format!(
+                "admin.listen = \"{address}\" is reachable from other machines and admin.token is not set: set \
+                 admin.token, for example to the output of `openssl rand -hex 16`, or listen on 127.0.0.1"
+            ),
+        ));
+    }
+    let token_characters = admin.token.as_ref().map(|token| token.expose().len());
+    if token_characters.is_some_and(|characters| characters < TOKEN_CHARACTERS_WANTED) {
+        loaded.warnings.push(format!(
+            "admin.token is shorter than {TOKEN_CHARACTERS_WANTED} characters and could be guessed: use for example \
+             the output of `openssl rand -hex 16`"
+        ));
+    }
+    if esl.dial_string.is_some() && esl.host.is_none() {
+        loaded.warnings.push(
+            "esl.dial_string is set and esl.host is not: outbound calls need the event socket, set esl.host"
+                .into(),
+        );
     }
 }
 

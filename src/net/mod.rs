@@ -4,6 +4,7 @@
 
 pub mod audiosocket;
 pub mod dial;
+pub mod http;
 pub mod listener;
 pub mod options;
 pub mod stream;

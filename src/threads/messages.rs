@@ -6,9 +6,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+
+use crate::base::command::{ChannelName, Command};
 use crate::base::{CallId, Instant, LinkNumber};
-use crate::call::{Fact, Part};
-use crate::codec::mod_audio_stream::{CallFields, LegClose};
+use crate::call::{CommandResult, Fact, Part};
+use crate::codec::esl::Outbound;
+use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 use crate::net::dial::Target;
 use crate::net::stream::Stream;
 use crate::net::websocket::Connection;
@@ -38,6 +42,8 @@ pub struct NewLeg {
 pub enum TelephonyOrder {
     /// Serve this leg.
     Add(Box<NewLeg>),
+    /// Tell its switch this.
+    Command(CallId, OrderNumber, Command),
     /// Close it.
     Close(CallId, LegClose),
     /// End the thread.
@@ -114,12 +120,51 @@ pub struct Offer {
     pub leg: Box<NewLeg>,
 }
 
+/// What the esl thread is told.
+pub enum EslOrder {
+    /// Carry out a command.
+    Command {
+        /// For which call.
+        id: CallId,
+        /// Its number within the call.
+        number: OrderNumber,
+        /// The call's channel.
+        channel: ChannelName,
+        /// What to do.
+        command: Command,
+        /// Until when it may be sent.
+        send_by: Instant,
+    },
+    /// Place a call, and say there whether the switch has begun with it.
+    Place(Outbound, Sender<CommandResult>),
+    /// End the thread.
+    Stop,
+}
+
+/// What the event socket says of a channel, which may or may not be one of our calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnChannel {
+    /// A key was pressed.
+    Key(char),
+    /// An answering machine's tone was heard.
+    AnsweringMachine,
+    /// It was hung up, with this cause.
+    HungUp(String),
+}
+
+/// What became of a request to the API: `None` if there is no such call.
+pub type CommandReply = Option<CommandResult>;
+
 /// What the control thread is told.
 pub enum ControlInput {
     /// A new call.
     Offered(Box<Offer>),
     /// A fact about a call.
     Fact(CallId, Fact),
+    /// The event socket says something of a channel, by its UUID.
+    OnChannel(String, OnChannel),
+    /// Somebody asks for something to be done to the call with this UUID, and waits for the reply.
+    Commanded(String, Command, Sender<CommandReply>),
     /// A thread has let go of a call.
     Retired(CallId, Part),
     /// Let calls finish until then, then end them, then end the thread.

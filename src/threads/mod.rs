@@ -3,9 +3,11 @@
 //! Runs in: one folder or file a thread, named after it. Only `server.rs` (and the dial pool) starts them.
 
 pub mod accept;
+pub mod admin;
 pub mod control;
 pub mod dial;
 pub mod dsp;
+pub mod esl;
 pub mod gemini;
 pub mod messages;
 pub mod telephony;

@@ -13,6 +13,7 @@ mod barge_in;
 mod calls;
 mod captures;
 mod chan_websocket;
+mod control;
 mod file_playback;
 mod harness;
 mod identical;

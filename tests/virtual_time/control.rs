@@ -79,6 +79,8 @@ impl World {
                 Order::CloseLeg(close) => self.telephony.send(TelephonyOrder::Close(id, close)),
                 Order::Retire(CallPart::Dsp) => self.dsp.send(DspOrder::Remove(id)),
                 Order::Retire(CallPart::Gemini) => self.gemini.send(GeminiOrder::Retire(id)),
+                // The log of orders has refused these.
+                Order::Command(..) | Order::EventSocket { .. } | Order::Answer(..) => {}
                 Order::Finish(outcome) => {
                     call.orders.finished(&outcome);
                     call.outcome = Some(outcome);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tandem::base::{Instant, Mix, PlaybackFormat};
-use tandem::call::machine::CallTerms;
+use tandem::call::machine::{CallTerms, ControlTerms};
 use tandem::codec::gemini::LinkEnd;
 use tandem::codec::mod_audio_stream::{CallFields, Flavour};
 use tandem::threads::gemini::model_side::ModelSideLimits;
@@ -190,6 +190,7 @@ impl Plan {
                 Duration::from_secs(3600)
             },
             greeting: percent(rng, 50).then(|| "Greet the caller.".into()),
+            control: ControlTerms::default(),
         };
         let dialling = match fault {
             Fault::DialRefused => {

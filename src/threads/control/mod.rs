@@ -4,6 +4,9 @@
 //! Never blocks but in its park; opens no socket.
 //! Invariant: a slot is given free only after telephony, dsp and gemini have let go of the call.
 
+mod requests;
+
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -12,14 +15,17 @@ use log::{debug, info, warn};
 
 use crate::base::{CallId, Instant, LegFormat, LegReport};
 use crate::call::machine::CallTerms;
-use crate::call::{Fact, Machine, Order, Outcome, Part, Registry};
+use crate::call::{Fact, LegKind, Machine, Order, Outcome, Part, Registry};
+use crate::codec::mod_audio_stream::Flavour;
 use crate::net::dial::Target;
 use crate::sync::shared::TallySnapshot;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
-use crate::threads::messages::{ControlInput, DialRequest, GeminiOrder, Offer, TelephonyOrder};
+use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};
+use crate::threads::telephony::wire::Protocol;
+use requests::Requests;
 
 /// What the thread is built from.
 pub struct ControlParts {
@@ -31,6 +37,8 @@ pub struct ControlParts {
     pub telephony: Vec<Outbox<TelephonyOrder>>,
     /// The gemini thread of each shard.
     pub gemini: Vec<Outbox<GeminiOrder>>,
+    /// The esl thread, if there is an event socket.
+    pub esl: Option<Outbox<EslOrder>>,
     /// Every dsp worker.
     pub workers: Vec<Outbox<DspOrder>>,
     /// Removed calls come back here, from each worker.
@@ -71,13 +79,14 @@ pub struct Control {
     live: usize,
     drain_by: Option<Instant>,
     next_stats: Option<Instant>,
+    requests: Requests,
 }
 
 impl Control {
     /// The thread's state before its first pass.
     pub fn new(parts: ControlParts) -> Self {
         let calls = (0..parts.max_calls).map(|_| None).collect();
-        Self { parts, calls, live: 0, drain_by: None, next_stats: None }
+        Self { parts, calls, live: 0, drain_by: None, next_stats: None, requests: Requests::default() }
     }
 
     /// Serves until drained, then stops the media threads.
@@ -108,6 +117,8 @@ impl Control {
         match input {
             ControlInput::Offered(offer) => self.offered(now, *offer),
             ControlInput::Fact(id, fact) => self.tell(now, id, fact),
+            ControlInput::OnChannel(channel, what) => self.on_channel(now, &channel, what),
+            ControlInput::Commanded(channel, command, reply) => self.commanded(now, &channel, command, reply),
             ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),
             ControlInput::LogCounters => self.log_counters(),
             ControlInput::Drain(by) => {
@@ -121,7 +132,13 @@ impl Control {
         let Offer { id, shared, fields, peer, shard, worker, leg } = offer;
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
-        let machine = Machine::new(now, self.parts.terms.clone(), fields);
+        let mut machine = Machine::new(now, self.parts.terms.clone(), fields);
+        let kind = match leg.protocol {
+            Protocol::WebSocket(Flavour::ChanWebSocket) => LegKind::ChanWebsocket,
+            Protocol::WebSocket(_) => LegKind::ModAudioStream,
+            Protocol::AudioSocket => LegKind::AudioSocket,
+        };
+        machine.set_leg(kind, RandomState::new().hash_one(id) as u32);
         if let Some(place) = self.calls.get_mut(id.slot as usize) {
             *place = Some(Box::new(Call { id, machine, shared, shard, worker, peer }));
             self.live += 1;
@@ -213,6 +230,16 @@ impl Control {
                 Order::Prompt(link, text) => {
                     self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
                 }
+                Order::Command(number, command) => {
+                    self.parts.telephony[shard].send(TelephonyOrder::Command(id, number, command));
+                }
+                Order::EventSocket { number, channel, command, send_by } => {
+                    // The machine orders this only where there is an event socket.
+                    if let Some(esl) = &mut self.parts.esl {
+                        esl.send(EslOrder::Command { id, number, channel, command, send_by });
+                    }
+                }
+                Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
                 Order::CloseLink(link) => self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link)),
                 Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
                 Order::Retire(Part::Dsp) => self.parts.workers[worker].send(DspOrder::Remove(id)),
@@ -242,9 +269,10 @@ impl Control {
         let machine = &call.machine;
         self.count(outcome, &tally, machine, call.shared.format());
         let line = format!(
-            "call {id}: ended by {} ({}): {outcome}; {}, from {}, {:.1} s, {}",
+            "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}",
             outcome.by.label(),
             outcome.label(),
+            machine.hang_up_cause().map_or(String::new(), |cause| format!(" [{cause}]")),
             machine.fields(),
             call.peer,
             now.since_ms(machine.offered_at()) as f64 / 1000.0,
@@ -291,6 +319,7 @@ impl Control {
         for outbox in &mut self.parts.workers {
             sent &= outbox.flush();
         }
+        sent &= self.parts.esl.as_mut().is_none_or(Outbox::flush);
         sent
     }
 
@@ -307,6 +336,9 @@ impl Control {
         }
         for outbox in &mut self.parts.workers {
             outbox.send(DspOrder::Stop);
+        }
+        if let Some(esl) = &mut self.parts.esl {
+            esl.send(EslOrder::Stop);
         }
     }
 }

@@ -14,10 +14,11 @@ use super::allowance::{AudioAllowance, TextAllowance};
 pub use super::defaults::LegDefaults;
 use super::unheard::Unheard;
 use super::wire::{Protocol, Said, Wire};
+use crate::base::command::Command;
 use crate::base::limits::LEG_SAID_MESSAGES;
 use crate::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegReport, SampleRate, Turn};
 use crate::codec::audiosocket;
-use crate::codec::mod_audio_stream::{CallFields, UplinkDecoder};
+use crate::codec::mod_audio_stream::{CallFields, OrderNumber, UplinkDecoder};
 use crate::sync::CallShared;
 use crate::sync::rings::TelephonyRings;
 use crate::sync::shared::add;
@@ -205,6 +206,18 @@ impl Leg {
     /// Takes a ping or a pong, which count as texts do: each costs an answer or a look.
     pub fn receive_ping(&mut self, now: Instant) -> Received {
         if self.text_allowance.take_one(now) { Received::Done } else { Received::Flood }
+    }
+
+    /// Tells the switch to carry out a command. Returns whether that is all there is to know of it: otherwise the switch
+    /// reports what became of it.
+    ///
+    /// # Errors
+    /// Why nothing was said.
+    pub fn command(&mut self, number: OrderNumber, command: &Command) -> Result<bool, &'static str> {
+        let told = self.wire.command(number, command).ok_or("the leg's protocol has no such command")?;
+        self.say(told.message)
+            .map_err(|_| "the switch takes nothing, so that too many messages wait for it")?;
+        Ok(!told.reported)
     }
 
     /// Says something to the switch beside the audio: a command. It leaves before the audio that leaves next, behind
@@ -596,6 +609,19 @@ mod tests {
             leg.receive_text(&format!("MEDIA_MARK_PROCESSED {invented}"), Instant::default());
         }
         assert_eq!(leg.shared.tally.snapshot().heard_samples, 10 * 320);
+    }
+
+    #[test]
+    fn a_break_flushes_chan_websocket_and_nothing_else_can_be_asked_of_it() {
+        let (mut leg, mut dsp) = asterisk();
+        leg.receive_text("MEDIA_START format:slin16", Instant::default());
+        speak(&mut dsp, 1, 1);
+        said(&mut leg);
+        assert_eq!(leg.command(1, &Command::Break), Ok(true));
+        speak(&mut dsp, 1, 1);
+        assert_eq!(said(&mut leg), ["FLUSH_MEDIA", "START_MEDIA_BUFFERING", "audio"]);
+        let digits = crate::base::command::Digits::new("1").expect("digits");
+        assert!(leg.command(2, &Command::Dtmf(digits)).is_err());
     }
 
     #[test]

@@ -21,11 +21,12 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 use tungstenite::Message;
 
+use crate::base::command::Command;
 use crate::base::limits::{LEG_SHARE_BYTES, SHARE_MS};
 use crate::base::{CallId, Instant};
-use crate::call::Fact;
 use crate::call::events::LegEnd;
-use crate::codec::mod_audio_stream::{LegClose, LegCloseCode};
+use crate::call::{CommandError, Fact};
+use crate::codec::mod_audio_stream::{LegClose, LegCloseCode, OrderNumber};
 use crate::net::websocket::End;
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
@@ -154,6 +155,7 @@ impl Telephony {
         while let Some(order) = self.parts.inbox.take() {
             match order {
                 TelephonyOrder::Add(new) => self.add(*new, now),
+                TelephonyOrder::Command(id, number, command) => self.command(id, number, &command),
                 TelephonyOrder::Close(id, close) => {
                     if let Some(socket) = self.socket(id.slot as usize)
                         && socket.leg.id() == id
@@ -165,6 +167,23 @@ impl Telephony {
             }
         }
         true
+    }
+
+    /// Tells a switch what to do. Of a leg that is gone nothing is said: control is told of its end.
+    fn command(&mut self, id: CallId, number: OrderNumber, command: &Command) {
+        let Some(socket) = self.socket(id.slot as usize).filter(|socket| socket.leg.id() == id) else {
+            return;
+        };
+        let told = if socket.closing.is_some() || socket.closed_with.is_some() {
+            Err("the leg is being closed")
+        } else {
+            socket.leg.command(number, command)
+        };
+        match told {
+            Ok(true) => self.tell(id, Fact::CommandDone(number)),
+            Ok(false) => {}
+            Err(why) => self.tell(id, Fact::CommandFailed(number, CommandError::NotSent(why))),
+        }
     }
 
     fn add(&mut self, mut new: NewLeg, now: Instant) {

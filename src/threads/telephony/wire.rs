@@ -9,10 +9,11 @@
 
 use tungstenite::{Bytes, Message};
 
-use super::chan_websocket::{ChanWebSocket, Told};
+use super::chan_websocket::{ChanWebSocket, Reported};
+use crate::base::command::Command;
 use crate::base::{Instant, LegReport, PlaybackFormat, SampleRate, Turn};
 use crate::codec::audiosocket::{self, Frame, LabelCheck, Meaning};
-use crate::codec::mod_audio_stream::{CallFields, Flavour, LegText, playback};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, LegText, OrderNumber, orders, playback};
 
 /// What is on the line, as its first bytes and its upgrade request tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,15 @@ pub enum Said {
     HungUp,
     /// Something that cannot work, and what to do about it.
     Refused(&'static str),
+}
+
+/// A command as this switch is told it.
+#[derive(Debug, PartialEq)]
+pub struct Told {
+    /// The message.
+    pub message: Message,
+    /// The switch reports what became of it; otherwise saying it is all there is.
+    pub reported: bool,
 }
 
 /// See the head of this file.
@@ -155,6 +165,23 @@ impl Wire {
         matches!(self, Self::ChanWebSocket(channel) if channel.holds_audio())
     }
 
+    /// The message that tells the switch to carry out `command`, or `None` where its protocol has none.
+    pub fn command(&mut self, number: OrderNumber, command: &Command) -> Option<Told> {
+        match self {
+            Self::ModAudioStream { .. } => {
+                let message = Message::text(orders::order_message(number, command));
+                Some(Told { message, reported: true })
+            }
+            // Its only command is the end of the call, which is the close of the leg.
+            Self::AudioSocket(_) => None,
+            // Of the others only this; the end of the call is the close of the leg here too.
+            Self::ChanWebSocket(channel) if *command == Command::Break => {
+                Some(Told { message: Message::text(channel.flush()?), reported: false })
+            }
+            Self::ChanWebSocket(_) => None,
+        }
+    }
+
     /// Reads a text message of the switch.
     pub fn read(&mut self, text: &str) -> Said {
         match self {
@@ -165,13 +192,13 @@ impl Wire {
             },
             Self::AudioSocket(_) => Said::Nothing,
             Self::ChanWebSocket(channel) => match channel.read(text) {
-                Told::Nothing => Said::Nothing,
-                Told::Started(start) => match start.rate {
+                Reported::Nothing => Said::Nothing,
+                Reported::Started(start) => match start.rate {
                     Some(rate) => Said::Started(rate, start.fields),
                     None => Said::Refused(UNSUPPORTED_FORMAT),
                 },
-                Told::Heard(frames) => Said::Heard(frames),
-                Told::Dtmf(digit) => LegReport::dtmf(digit).map_or(Said::Nothing, Said::Report),
+                Reported::Heard(frames) => Said::Heard(frames),
+                Reported::Dtmf(digit) => LegReport::dtmf(digit).map_or(Said::Nothing, Said::Report),
             },
         }
     }

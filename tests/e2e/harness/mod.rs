@@ -3,7 +3,9 @@
 //! Runs in: the tests' threads. Owns the turn-taking of tests ([`alone`]). Never judges: the tests do.
 //! Invariant: whatever is started here is ended when its value is dropped, also after a failed assertion.
 
+pub mod admin;
 pub mod audio_line;
+pub mod event_socket;
 pub mod leg;
 pub mod model;
 pub mod process;

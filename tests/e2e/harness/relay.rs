@@ -38,6 +38,7 @@ impl Relay {
         let mut environment = vec![
             ("AUDIO_SOCKET_HOST", "127.0.0.1"),
             ("FREESWITCH_AUDIO_SOCKET_PORT", "0"),
+            ("TANDEM_ADMIN_LISTEN", "127.0.0.1:0"),
             ("GEMINI_BASE_URL", model_url),
             ("GEMINI_API_KEY", KEY),
             ("RUST_LOG", "tandem=debug"),

@@ -1,0 +1,520 @@
+//! Call control: what may be asked of a switch, in one vocabulary for every way out, and only with checked values.
+//!
+//! Runs in: anywhere: pure. Owns the character sets. Never speaks a wire format: codecs and threads write what is here.
+//! Invariant: a value in hand holds only characters of its set, none of which Lua, JSON, the event socket, a dial plan or
+//! a dial string interprets: no `$`, brace, quote, backslash, line end, NUL, and no comma but in a variable's value.
+
+use std::fmt;
+
+/// Longest cause of a hang-up, in bytes; FreeSWITCH's longest has 31.
+pub const CAUSE_BYTES_MAX: usize = 40;
+/// Longest destination, in bytes: E.164 has 16, SIP users and addresses are longer.
+pub const DESTINATION_BYTES_MAX: usize = 64;
+/// Longest name of a dialplan, a context or a variable, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Longest value of a variable, in bytes.
+pub const VALUE_BYTES_MAX: usize = 256;
+/// Most digits of one order.
+pub const DIGITS_MAX: usize = 32;
+/// Longest name of a channel at the switch, in bytes. A UUID has 36.
+pub const CHANNEL_BYTES_MAX: usize = 64;
+/// Names of variables that begin so may be set without being on the allow-list.
+pub const OWN_VARIABLE_PREFIX: &str = "tandem_";
+
+/// Why a text cannot be the value it was meant to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfit {
+    /// Nothing is there.
+    Empty {
+        /// What it was meant to be.
+        what: &'static str,
+    },
+    /// More bytes than allowed.
+    TooLong {
+        /// What it was meant to be.
+        what: &'static str,
+        /// How many are allowed.
+        bytes_max: usize,
+    },
+    /// A character outside the set.
+    Character {
+        /// What it was meant to be.
+        what: &'static str,
+        /// The first such character.
+        found: char,
+        /// The set, in words.
+        allowed: &'static str,
+    },
+    /// Right characters, and yet something that a switch would take for more than a value.
+    Meaning {
+        /// What it was meant to be.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty { what } => write!(f, "the {what} may not be empty"),
+            Self::TooLong { what, bytes_max } => write!(f, "the {what} is longer than {bytes_max} bytes"),
+            // Debug escapes what a log line must not hold.
+            Self::Character { what, found, allowed } => {
+                write!(f, "the {what} holds {found:?}; allowed are {allowed}")
+            }
+            Self::Meaning { what, problem } => write!(f, "the {what} {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+/// The character set of one kind of value.
+struct Set {
+    what: &'static str,
+    bytes_min: usize,
+    bytes_max: usize,
+    allowed: &'static str,
+    fits: fn(u8) -> bool,
+}
+
+impl Set {
+    fn check(&self, text: &str) -> Result<Box<str>, Unfit> {
+        let what = self.what;
+        if text.len() < self.bytes_min {
+            return Err(Unfit::Empty { what });
+        }
+        if text.len() > self.bytes_max {
+            return Err(Unfit::TooLong { what, bytes_max: self.bytes_max });
+        }
+        let fits = |character: char| u8::try_from(character).is_ok_and(self.fits);
+        match text.chars().find(|&character| !fits(character)) {
+            Some(found) => Err(Unfit::Character { what, found, allowed: self.allowed }),
+            None => Ok(text.into()),
+        }
+    }
+}
+
+/// A type around a text that only its constructor makes.
+macro_rules! checked {
+    ($(#[$doc:meta])* $name:ident, $set:expr $(, $also:expr)?) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The value, if `text` is one.
+            ///
+            /// # Errors
+            /// What is wrong with it, in a sentence for an operator.
+            pub fn new(text: &str) -> Result<Self, Unfit> {
+                let checked = $set.check(text)?;
+                $($also(text)?;)?
+                Ok(Self(checked))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+checked!(
+    /// Why a call is hung up, by the name that FreeSWITCH gives the Q.850 cause: `NORMAL_CLEARING`, `USER_BUSY`.
+    HangUpCause,
+    Set {
+        what: "cause",
+        bytes_min: 1,
+        bytes_max: CAUSE_BYTES_MAX,
+        allowed: "A-Z and _, as in NORMAL_CLEARING",
+        fits: |byte| byte.is_ascii_uppercase() || byte == b'_',
+    }
+);
+
+impl HangUpCause {
+    /// What is said where nobody said more.
+    pub fn normal_clearing() -> Self {
+        Self("NORMAL_CLEARING".into())
+    }
+}
+
+checked!(
+    /// Where a call is transferred to, or which number is called: an extension, a number, a SIP user or address.
+    Destination,
+    Set {
+        what: "destination",
+        bytes_min: 1,
+        bytes_max: DESTINATION_BYTES_MAX,
+        allowed: "A-Z a-z 0-9 + * # _ . @ -",
+        fits: |byte| byte.is_ascii_alphanumeric() || b"+*#_.@-".contains(&byte),
+    },
+    |text: &str| match text.starts_with('-') {
+        // uuid_transfer would read -bleg and -both as options.
+        true => Err(Unfit::Meaning { what: "destination", problem: "begins with - and could be taken for an option" }),
+        false => Ok(()),
+    }
+);
+
+checked!(
+    /// The name of a dialplan.
+    Dialplan,
+    name_set("dialplan"),
+    |text: &str| match text.eq_ignore_ascii_case("inline") {
+        // The destination would be executed as an application.
+        true => Err(Unfit::Meaning { what: "dialplan", problem: "inline executes applications and is not allowed" }),
+        false => Ok(()),
+    }
+);
+
+checked!(
+    /// The name of a context of the dialplan.
+    Context,
+    name_set("context")
+);
+
+checked!(
+    /// The name of an agent where it goes to a switch, as for an outbound call.
+    AgentName,
+    name_set("agent")
+);
+
+checked!(
+    /// The name of a channel variable. Whether it may be set is for [`VariableName::is_allowed_by`] to say.
+    VariableName,
+    name_set("variable name")
+);
+
+impl VariableName {
+    /// Whether it is one of ours (`tandem_…`) or on the operator's list.
+    pub fn is_allowed_by(&self, list: &[VariableName]) -> bool {
+        self.0.starts_with(OWN_VARIABLE_PREFIX) || list.contains(self)
+    }
+}
+
+checked!(
+    /// The value of a channel variable; empty unsets it. It may hold commas, so that it must not stand in a dial string.
+    VariableValue,
+    Set {
+        what: "value",
+        bytes_min: 0,
+        bytes_max: VALUE_BYTES_MAX,
+        allowed: "A-Z a-z 0-9, space and _ . , : ; + @ / -",
+        fits: |byte| byte.is_ascii_alphanumeric() || b" _.,:;+@/-".contains(&byte),
+    }
+);
+
+checked!(
+    /// Tones to be sent to the other side: digits, `A` to `D`, `*`, `#`, and `w` and `W` for a pause.
+    Digits,
+    Set {
+        what: "digits",
+        bytes_min: 1,
+        bytes_max: DIGITS_MAX,
+        allowed: "0-9 A-D * # and w W for a pause",
+        fits: |byte| byte.is_ascii_digit() || b"ABCD*#wW".contains(&byte),
+    }
+);
+
+checked!(
+    /// The switch's own name for a call's channel, its UUID, as event socket commands name it.
+    ChannelName,
+    Set {
+        what: "call's UUID",
+        bytes_min: 1,
+        bytes_max: CHANNEL_BYTES_MAX,
+        allowed: "A-Z a-z 0-9 - _ . @ : + ~ =",
+        fits: |byte| byte.is_ascii_alphanumeric() || b"-_.@:+~=".contains(&byte),
+    },
+    |text: &str| match text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        true => Ok(()),
+        false => Err(Unfit::Meaning { what: "call's UUID", problem: "does not begin with a letter or digit" }),
+    }
+);
+
+impl ChannelName {
+    /// A UUID of version 4 out of 128 random bits (RFC 9562 section 5.4).
+    pub fn random(high: u64, low: u64) -> Self {
+        let (high, low) = (high & 0xffff_ffff_ffff_0fff | 0x4000, low & 0x3fff_ffff_ffff_ffff | 1 << 63);
+        let (first, second, third) = (high >> 32, high >> 16 & 0xffff, high & 0xffff);
+        let (fourth, fifth) = (low >> 48, low & 0xffff_ffff_ffff);
+        Self(format!("{first:08x}-{second:04x}-{third:04x}-{fourth:04x}-{fifth:012x}").into())
+    }
+}
+
+const fn name_set(what: &'static str) -> Set {
+    Set {
+        what,
+        bytes_min: 1,
+        bytes_max: NAME_BYTES_MAX,
+        allowed: "A-Z a-z 0-9 _ -",
+        fits: |byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte),
+    }
+}
+
+/// Where a call is transferred to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// The extension or number.
+    pub to: Destination,
+    /// The dialplan, if not the channel's own.
+    pub dialplan: Option<Dialplan>,
+    /// The context, if not the channel's own.
+    pub context: Option<Context>,
+}
+
+/// Something that is asked of the switch about a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// End the call.
+    HangUp(HangUpCause),
+    /// Send the caller elsewhere and let go (a blind transfer).
+    Transfer(Transfer),
+    /// Send tones to the other side.
+    Dtmf(Digits),
+    /// Stop what the switch is playing.
+    Break,
+    /// Set a variable of the channel.
+    SetVariable(VariableName, VariableValue),
+}
+
+/// A command without its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CommandKind {
+    /// [`Command::HangUp`].
+    HangUp,
+    /// [`Command::Transfer`].
+    Transfer,
+    /// [`Command::Dtmf`].
+    Dtmf,
+    /// [`Command::Break`].
+    Break,
+    /// [`Command::SetVariable`].
+    SetVariable,
+}
+
+impl CommandKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::HangUp, Self::Transfer, Self::Dtmf, Self::Break, Self::SetVariable];
+
+    /// The word in logs and errors, which is also the last part of the path in the API.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::HangUp => "hangup",
+            Self::Transfer => "transfer",
+            Self::Dtmf => "dtmf",
+            Self::Break => "break",
+            Self::SetVariable => "variable",
+        }
+    }
+
+    /// Whether the call is over for us once it is carried out.
+    pub const fn ends_the_call(self) -> bool {
+        matches!(self, Self::HangUp | Self::Transfer)
+    }
+}
+
+impl Command {
+    /// Which command it is.
+    pub fn kind(&self) -> CommandKind {
+        match self {
+            Self::HangUp(_) => CommandKind::HangUp,
+            Self::Transfer(_) => CommandKind::Transfer,
+            Self::Dtmf(_) => CommandKind::Dtmf,
+            Self::Break => CommandKind::Break,
+            Self::SetVariable(..) => CommandKind::SetVariable,
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    /// For the log. Digits are only counted: they may be somebody's secret number; so may a variable's value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind().label())?;
+        match self {
+            Self::HangUp(cause) => write!(f, " {cause}"),
+            Self::Transfer(transfer) => write!(f, " to {}", transfer.to),
+            Self::Dtmf(digits) => write!(f, " of {} digits", digits.as_str().len()),
+            Self::Break => Ok(()),
+            Self::SetVariable(name, _) => write!(f, " {name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Check = fn(&str) -> Result<String, Unfit>;
+
+    /// Every kind of value with its constructor.
+    const CHECKS: [(&str, Check); 8] = [
+        ("cause", |text| HangUpCause::new(text).map(|value| value.to_string())),
+        ("destination", |text| Destination::new(text).map(|value| value.to_string())),
+        ("dialplan", |text| Dialplan::new(text).map(|value| value.to_string())),
+        ("context", |text| Context::new(text).map(|value| value.to_string())),
+        ("variable", |text| VariableName::new(text).map(|value| value.to_string())),
+        ("value", |text| VariableValue::new(text).map(|value| value.to_string())),
+        ("digits", |text| Digits::new(text).map(|value| value.to_string())),
+        ("channel", |text| ChannelName::new(text).map(|value| value.to_string())),
+    ];
+
+    /// What one of Lua, JSON, the event socket, a shell, a dial plan or a dial string reads as more than itself.
+    const INTERPRETED: &str = "${}\"'\\`|&<>()[]^%!?";
+
+    /// What somebody who wants to be more than a value would send. `%` begins an escape in URLs, `^^` another separator in
+    /// dial strings, `|` and `&` a second one; the rest ends a string, a line or a command somewhere on the way.
+    const HOSTILE: &[&str] = &[
+        "${system(reboot)}",
+        "$${password}",
+        "$1",
+        "a}b",
+        "{origination_caller_id_number=1}2000",
+        "[leg_timeout=1]2000",
+        "<a=b>2000",
+        "2000\nbgapi system reboot",
+        "2000\r\n\r\napi shutdown",
+        "2000\0",
+        "\"",
+        "'2000'",
+        "a\\nb",
+        "`reboot`",
+        "2000|3000",
+        "2000&hangup",
+        "2000^^;x",
+        "a%0Ab",
+        "a=b\tc",
+        "2000!",
+        "(reboot)",
+        "a?b",
+        "２０００",
+        "2000\u{202E}",
+        "2000\u{2028}",
+        "ž",
+        "\u{7f}",
+        "\u{1b}[31m",
+        "😀",
+    ];
+
+    #[test]
+    fn hostile_texts_are_refused_everywhere() {
+        for (what, check) in CHECKS {
+            for text in HOSTILE {
+                assert!(check(text).is_err(), "{what}: {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_destinations_and_causes_take_neither_comma_nor_space() {
+        for (what, check) in CHECKS.iter().filter(|(what, _)| *what != "value") {
+            for text in ["2000,3000", "2000 XML default", " ", "a/b", "a;b"] {
+                assert!(check(text).is_err(), "{what}: {text:?}");
+            }
+        }
+        assert!(VariableValue::new("Tue 9:30, room 4; see a/b").is_ok());
+    }
+
+    #[test]
+    fn what_operators_use_is_taken() {
+        for (position, texts) in [
+            (0, &["NORMAL_CLEARING", "USER_BUSY", "NORMAL_TEMPORARY_FAILURE"][..]),
+            (1, &["2000", "+420123456789", "*97", "#1", "support", "sales@example.com", "a.b-c_d"]),
+            (2, &["XML", "lua_dialplan"]),
+            (3, &["default", "public", "ivr-main"]),
+            (4, &["tandem_result", "sip_h_X-Result"]),
+            (5, &["", "booked", "2026-11-22 18:00, +420 123"]),
+            (6, &["1", "123#", "*0#", "1w2W3", "ABCD"]),
+            (7, &["8c1d9a52-6a1c-4a7f-9d7d-2f4f4f4f4f4f", "a84b4c76e66710@pc33.example.com"]),
+        ] {
+            for text in texts {
+                assert_eq!(CHECKS[position].1(text).as_deref(), Ok(*text), "{}", CHECKS[position].0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_has_a_length() {
+        for (what, check) in CHECKS {
+            let (letter, bytes_max) = match what {
+                "cause" => ("A", CAUSE_BYTES_MAX),
+                "value" => ("A", VALUE_BYTES_MAX),
+                "digits" => ("1", DIGITS_MAX),
+                _ => ("a", 64),
+            };
+            assert!(check(&letter.repeat(bytes_max)).is_ok(), "{what}");
+            assert!(matches!(check(&letter.repeat(bytes_max + 1)), Err(Unfit::TooLong { .. })), "{what}");
+            assert_eq!(check("").is_ok(), what == "value", "{what}");
+        }
+    }
+
+    #[test]
+    fn options_and_the_dialplan_that_executes_are_refused() {
+        assert!(Destination::new("-both").is_err());
+        assert!(Dialplan::new("inline").is_err());
+        assert!(Dialplan::new("INLINE").is_err());
+        assert!(ChannelName::new("-a").is_err());
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_and_what_would_be_right() {
+        let message = Destination::new("20\n00").unwrap_err().to_string();
+        assert_eq!(message, r"the destination holds '\n'; allowed are A-Z a-z 0-9 + * # _ . @ -");
+        assert_eq!(Digits::new("").unwrap_err().to_string(), "the digits may not be empty");
+    }
+
+    #[test]
+    fn only_own_and_listed_variables_are_allowed() {
+        let name = |text| VariableName::new(text).expect("a name");
+        let list = [name("hold_music")];
+        assert!(name("tandem_result").is_allowed_by(&list));
+        assert!(name("hold_music").is_allowed_by(&list));
+        for other in ["Tandem_result", "hold_musi", "hold_music2", "api_hangup_hook", "xtandem_a"] {
+            assert!(!name(other).is_allowed_by(&list), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_random_channel_is_a_uuid_of_version_4() {
+        for (high, low, text) in [
+            (0, 0, "00000000-0000-4000-8000-000000000000"),
+            (u64::MAX, u64::MAX, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
+            (0x0123_4567_89ab_cdef, 0x0123_4567_89ab_cdef, "01234567-89ab-4def-8123-456789abcdef"),
+        ] {
+            assert_eq!(ChannelName::random(high, low).as_str(), text);
+            assert!(ChannelName::new(text).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_log_shows_neither_digits_nor_values() {
+        let digits = Command::Dtmf(Digits::new("4711").expect("digits"));
+        assert_eq!(digits.to_string(), "dtmf of 4 digits");
+        let value = VariableValue::new("secret").expect("a value");
+        let name = VariableName::new("tandem_pin").expect("a name");
+        assert_eq!(Command::SetVariable(name, value).to_string(), "variable tandem_pin");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_holds_nothing_that_anything_interprets(text in "\\PC{0,40}|[ -~\\x00-\\x1f]{0,40}") {
+            for (what, check) in CHECKS {
+                if let Ok(taken) = check(&text) {
+                    prop_assert_eq!(&taken, &text);
+                    prop_assert!(taken.is_ascii());
+                    prop_assert!(!taken.contains(|c: char| c.is_ascii_control() || INTERPRETED.contains(c)));
+                    prop_assert!(what == "value" || !taken.contains([',', ' ', ';', '/']));
+                }
+            }
+        }
+    }
+}

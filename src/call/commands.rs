@@ -1,0 +1,193 @@
+//! Commands of a call on their way to its switch: who asked, which way they went, until when an answer may come.
+//!
+//! Runs in: the control thread, inside a call's machine: pure. Owns the commands that are not answered yet.
+//! Invariant: a command is answered exactly once, and what is answered is forgotten, so that a late or second report of the
+//! switch finds nothing.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::base::Instant;
+use crate::base::command::{Command, CommandKind, VariableName};
+use crate::codec::mod_audio_stream::OrderNumber;
+
+/// Commands of one call that may be under way at one time: more than anybody means at once.
+const UNDER_WAY_MAX: usize = 8;
+/// How long a command may take until it counts as failed.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How much earlier than that a command must have left for the event socket, so that there is time for its answer.
+const SEND_AHEAD: Duration = Duration::from_secs(1);
+
+/// Who asked for a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requester {
+    /// The API of the admin server, with the number of the request.
+    Api(u64),
+    /// The model, with the id of its tool call.
+    Model(String),
+}
+
+/// What speaks to the relay on the telephone's side of a call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LegKind {
+    /// FreeSWITCH's mod_audio_stream or a relative.
+    #[default]
+    ModAudioStream,
+    /// Asterisk's AudioSocket.
+    AudioSocket,
+    /// Asterisk's chan_websocket.
+    ChanWebsocket,
+}
+
+/// Which way a command takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Over the leg's own socket.
+    InBand,
+    /// Over the event socket.
+    EventSocket,
+    /// By closing the leg, which is all that its protocol has.
+    CloseLeg,
+}
+
+/// Why a command was not carried out, or is not known to have been.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandError {
+    /// The leg has no means for it.
+    Unable {
+        /// What was asked.
+        kind: CommandKind,
+        /// What the leg is, in words.
+        leg: &'static str,
+        /// What it can do.
+        can: Vec<CommandKind>,
+    },
+    /// The variable is neither one of ours nor on the list.
+    VariableNotAllowed(VariableName),
+    /// The agent may not transfer there.
+    DestinationNotAllowed,
+    /// Too many commands of this call are under way.
+    TooMany,
+    /// The switch refused, with this reason.
+    Refused(String),
+    /// The command was never sent: there was no connection to the event socket in time, or the leg takes nothing.
+    NotSent(&'static str),
+    /// It was sent and no answer came: it may or may not have been carried out, and it is not tried again.
+    Unconfirmed(&'static str),
+    /// The call was over before.
+    Ended,
+}
+
+/// What became of a command.
+pub type CommandResult = Result<(), CommandError>;
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unable { kind, leg, can } => {
+                write!(f, "{leg} cannot do {}; ", kind.label())?;
+                match can.as_slice() {
+                    [] => write!(f, "it can be told nothing: install our scripts or set esl.host"),
+                    can => {
+                        let labels: Vec<_> = can.iter().map(|kind| kind.label()).collect();
+                        write!(f, "it can: {}", labels.join(", "))
+                    }
+                }
+            }
+            Self::VariableNotAllowed(name) => {
+                write!(
+                    f,
+                    "the variable {name} may not be set: it neither begins with tandem_ nor is in control.variables"
+                )
+            }
+            Self::DestinationNotAllowed => {
+                write!(f, "this destination is not in agent.transfer_destinations")
+            }
+            Self::TooMany => write!(f, "{UNDER_WAY_MAX} commands of this call are under way already"),
+            Self::Refused(why) if why.is_empty() => write!(f, "the switch refused without a reason"),
+            Self::Refused(why) => write!(f, "the switch refused: {why}"),
+            Self::NotSent(why) => write!(f, "not sent, and will not be: {why}"),
+            Self::Unconfirmed(why) => {
+                write!(f, "{why}; it may or may not have been carried out, and is not tried again")
+            }
+            Self::Ended => write!(f, "the call was over before"),
+        }
+    }
+}
+
+/// A command that is not answered yet.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) number: OrderNumber,
+    pub(super) requester: Requester,
+    pub(super) kind: CommandKind,
+    pub(super) way: Way,
+    deadline: Instant,
+}
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub(super) struct Commands {
+    last: OrderNumber,
+    under_way: Vec<UnderWay>,
+}
+
+impl Commands {
+    /// Numbers commands from behind this one.
+    pub(super) fn number_from(&mut self, last: OrderNumber) {
+        self.last = last;
+    }
+
+    /// Takes a command on its way. Returns its number, and until when it may still be sent.
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        requester: &Requester,
+        command: &Command,
+        way: Way,
+    ) -> Option<(OrderNumber, Instant)> {
+        if self.under_way.len() >= UNDER_WAY_MAX {
+            return None;
+        }
+        self.last = self.last.wrapping_add(1);
+        let deadline = now.plus_us(ANSWER_WITHIN.as_micros() as u64);
+        let number = self.last;
+        let (requester, kind) = (requester.clone(), command.kind());
+        self.under_way.push(UnderWay { number, requester, kind, way, deadline });
+        Some((number, now.plus_us((ANSWER_WITHIN - SEND_AHEAD).as_micros() as u64)))
+    }
+
+    /// Takes out the command with this number, if it is under way.
+    pub(super) fn answered(&mut self, number: OrderNumber) -> Option<UnderWay> {
+        let at = self.under_way.iter().position(|command| command.number == number)?;
+        Some(self.under_way.remove(at))
+    }
+
+    /// Takes out one command that went `way`.
+    pub(super) fn take(&mut self, way: Way) -> Option<UnderWay> {
+        let at = self.under_way.iter().position(|command| command.way == way)?;
+        Some(self.under_way.remove(at))
+    }
+
+    /// Takes out one command whose time is over.
+    pub(super) fn overdue(&mut self, now: Instant) -> Option<UnderWay> {
+        let at = self.under_way.iter().position(|command| now >= command.deadline)?;
+        Some(self.under_way.remove(at))
+    }
+
+    /// Takes out a hang-up, if one is under way.
+    pub(super) fn hang_up(&mut self) -> Option<UnderWay> {
+        let at = self.under_way.iter().position(|command| command.kind == CommandKind::HangUp)?;
+        Some(self.under_way.remove(at))
+    }
+
+    /// When the first of them counts as failed.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.under_way.iter().map(|command| command.deadline).min()
+    }
+
+    /// Whether all are answered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+}

@@ -1,0 +1,257 @@
+//! The machine's part in call control: which way a command takes, what its answer means, what the model is told.
+//!
+//! Runs in: the control thread, inside a call's machine: pure. Owns the keys that the caller pressed and that the model was
+//! not told of yet.
+//! Invariant: each command is answered once, before the call is finished at the latest.
+
+use std::time::Duration;
+
+use super::{Machine, Phase};
+use crate::base::command::{ChannelName, Command, CommandKind, VariableName};
+use crate::base::{Instant, LegReport};
+use crate::call::commands::{CommandError, CommandResult, LegKind, Requester, UnderWay, Way};
+use crate::call::events::{LegEnd, Order};
+use crate::call::outcome::{Cause, Party};
+use crate::call::session::LinkState;
+use crate::codec::mod_audio_stream::OrderNumber;
+
+/// Without another key for this long, what the caller typed is complete.
+const KEYS_PAUSE: Duration = Duration::from_millis(1_500);
+/// Keys of which the model is told at once; what is typed beyond them before the pause is ignored.
+const KEYS_MAX: usize = 32;
+
+/// What of the configuration call control needs.
+#[derive(Debug, Clone, Default)]
+pub struct ControlTerms {
+    /// There is an event socket.
+    pub event_socket: bool,
+    /// Variables that may be set beside those beginning with `tandem_`.
+    pub variables: Vec<VariableName>,
+    /// The model is told which keys the caller presses.
+    pub tell_keys: bool,
+}
+
+/// What was heard besides the caller's audio and waits to be told to the model.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    keys: String,
+    machine: bool,
+    machine_told: bool,
+    due: Option<Instant>,
+}
+
+impl Machine {
+    /// Says what is on the line; without it, a relative of mod_audio_stream. Commands are numbered from behind
+    /// `numbers_from`, which is another for each call: a script remembers the numbers that it carried out for as long as
+    /// its channel lives, and the channel's stream may end and begin again, which is another call here.
+    pub fn set_leg(&mut self, kind: LegKind, numbers_from: OrderNumber) {
+        self.leg = kind;
+        self.commands.number_from(numbers_from);
+    }
+
+    /// Takes a command.
+    pub(super) fn command(&mut self, now: Instant, requester: Requester, command: Command) {
+        match self.send(now, &requester, command) {
+            Ok(()) => {}
+            Err(error) => self.answer(requester, Err(error)),
+        }
+    }
+
+    fn send(&mut self, now: Instant, requester: &Requester, command: Command) -> CommandResult {
+        if self.outcome.is_some() {
+            return Err(CommandError::Ended);
+        }
+        if let Command::SetVariable(name, _) = &command
+            && !name.is_allowed_by(&self.terms.control.variables)
+        {
+            return Err(CommandError::VariableNotAllowed(name.clone()));
+        }
+        let way = self.way_of(command.kind())?;
+        let (number, send_by) =
+            self.commands.begin(now, requester, &command, way).ok_or(CommandError::TooMany)?;
+        match (way, self.channel()) {
+            (Way::InBand, _) => self.orders.push_back(Order::Command(number, command)),
+            (Way::EventSocket, Some(channel)) => {
+                self.orders.push_back(Order::EventSocket { number, channel, command, send_by });
+            }
+            (Way::CloseLeg, _) => self.close(Cause::Ordered(CommandKind::HangUp, asked_by(requester))),
+            // The way was chosen because there is a channel.
+            (Way::EventSocket, None) => {}
+        }
+        Ok(())
+    }
+
+    /// The way that a command of this kind can take.
+    fn way_of(&self, kind: CommandKind) -> Result<Way, CommandError> {
+        let (leg, ways): (_, &[(CommandKind, Way)]) = match self.leg {
+            LegKind::ModAudioStream if self.is_scripted() => return Ok(Way::InBand),
+            LegKind::ModAudioStream if self.terms.control.event_socket && self.channel().is_some() => {
+                return Ok(Way::EventSocket);
+            }
+            LegKind::ModAudioStream if self.terms.control.event_socket => {
+                ("a mod_audio_stream leg that did not say its UUID, without our script,", &[])
+            }
+            LegKind::ModAudioStream => {
+                ("a mod_audio_stream leg without our script, and without an event socket,", &[])
+            }
+            LegKind::AudioSocket => ("an AudioSocket leg", &[(CommandKind::HangUp, Way::CloseLeg)]),
+            LegKind::ChanWebsocket => (
+                "a chan_websocket leg",
+                &[(CommandKind::HangUp, Way::CloseLeg), (CommandKind::Break, Way::InBand)],
+            ),
+        };
+        match ways.iter().find(|(able, _)| *able == kind) {
+            Some((_, way)) => Ok(*way),
+            None => {
+                let can = ways.iter().map(|(able, _)| *able).collect();
+                Err(CommandError::Unable { kind, leg, can })
+            }
+        }
+    }
+
+    /// Whether our script is there: it said so itself, or in the URL that it made.
+    fn is_scripted(&self) -> bool {
+        self.script || self.fields.script == Some(true)
+    }
+
+    fn channel(&self) -> Option<ChannelName> {
+        ChannelName::new(self.fields.uuid.as_deref()?).ok()
+    }
+
+    /// Takes what the switch, or our script in it, reports.
+    pub(super) fn reported(&mut self, now: Instant, report: LegReport) {
+        match report {
+            LegReport::Hello { .. } => self.script = true,
+            LegReport::Playing(_) | LegReport::Unheard => {}
+            LegReport::Dtmf(key) => self.key(now, key),
+            LegReport::Done(number) => self.done(number),
+            LegReport::Failed { id, why } => self.failed(id, CommandError::Refused(why)),
+        }
+    }
+
+    /// A command was carried out.
+    pub(super) fn done(&mut self, number: OrderNumber) {
+        if let Some(command) = self.commands.answered(number) {
+            self.carried_out(command);
+            self.finish();
+        }
+    }
+
+    /// A command was not carried out.
+    pub(super) fn failed(&mut self, number: OrderNumber, error: CommandError) {
+        if let Some(command) = self.commands.answered(number) {
+            self.answer(command.requester, Err(error));
+            self.finish();
+        }
+    }
+
+    fn carried_out(&mut self, command: UnderWay) {
+        if command.kind.ends_the_call() {
+            // A bug of mod_audio_stream stays on a channel that is transferred: closing the leg takes it off.
+            self.close(Cause::Ordered(command.kind, asked_by(&command.requester)));
+        }
+        self.answer(command.requester, Ok(()));
+    }
+
+    fn answer(&mut self, requester: Requester, result: CommandResult) {
+        match result {
+            Ok(()) => self.events.commands_done += 1,
+            Err(_) => self.events.commands_failed += 1,
+        }
+        self.orders.push_back(Order::Answer(requester, result));
+    }
+
+    /// The leg is gone, and with it whatever would be said over its socket. What went over the event socket is still
+    /// answered there, or has its deadline.
+    pub(super) fn leg_gone_under_commands(&mut self, end: &LegEnd) {
+        // A connection that was lost is no hang-up: the caller may still be there, and our script come back.
+        if matches!(end, LegEnd::Closed(_) | LegEnd::ByUs) {
+            while let Some(command) = self.commands.hang_up() {
+                self.carried_out(command);
+            }
+        }
+        while let Some(command) = self.commands.take(Way::CloseLeg) {
+            self.carried_out(command);
+        }
+        while let Some(command) = self.commands.take(Way::InBand) {
+            self.answer(
+                command.requester,
+                Err(CommandError::Unconfirmed("the leg ended before it was reported")),
+            );
+        }
+    }
+
+    /// Gives up commands whose time is over, and tells the model what was heard.
+    pub(super) fn tick_control(&mut self, now: Instant) {
+        while let Some(command) = self.commands.overdue(now) {
+            let error = CommandError::Unconfirmed("the switch did not answer within 5 seconds");
+            self.answer(command.requester, Err(error));
+            self.finish();
+        }
+        self.tell_heard(now);
+    }
+
+    /// When control wants to be ticked.
+    pub(super) fn control_deadline(&self) -> Option<Instant> {
+        let heard = self.heard.due.filter(|_| self.outcome.is_none());
+        self.commands.deadline().into_iter().chain(heard).min()
+    }
+
+    /// The caller pressed a key, as the leg or the event socket says. Where our script is, it reports keys, and the event
+    /// socket would repeat them.
+    pub(super) fn key_on_event_socket(&mut self, now: Instant, key: char) {
+        if !self.is_scripted() {
+            self.key(now, key);
+        }
+    }
+
+    fn key(&mut self, now: Instant, key: char) {
+        self.events.keys += 1;
+        if self.terms.control.tell_keys && self.outcome.is_none() {
+            if self.heard.keys.len() < KEYS_MAX {
+                self.heard.keys.push(key);
+            }
+            self.heard.due = Some(now.plus_us(KEYS_PAUSE.as_micros() as u64));
+        }
+    }
+
+    /// An answering machine was recognised.
+    pub(super) fn answering_machine(&mut self, now: Instant) {
+        if !self.heard.machine_told {
+            self.heard.machine = true;
+            self.heard.machine_told = true;
+            self.heard.due.get_or_insert(now);
+            self.tell_heard(now);
+        }
+    }
+
+    fn tell_heard(&mut self, now: Instant) {
+        if self.outcome.is_some() || self.heard.due.is_none_or(|due| now < due) {
+            return;
+        }
+        let live = self.phase == Phase::Live && self.session.state() == LinkState::Live;
+        let Some(link) = self.session.link().filter(|_| live) else {
+            // Nobody to be told yet.
+            self.heard.due = Some(now.plus_us(KEYS_PAUSE.as_micros() as u64));
+            return;
+        };
+        self.heard.due = None;
+        if std::mem::take(&mut self.heard.machine) {
+            let text = "An answering machine has taken this call: its tone was just heard.";
+            self.orders.push_back(Order::Prompt(link, text.into()));
+        }
+        if !self.heard.keys.is_empty() {
+            let keys = std::mem::take(&mut self.heard.keys);
+            let text = format!("The caller has pressed these keys of the telephone: {keys}");
+            self.orders.push_back(Order::Prompt(link, text));
+        }
+    }
+}
+
+/// Who is said to have ended the call.
+fn asked_by(requester: &Requester) -> Party {
+    match requester {
+        Requester::Api(_) => Party::Us,
+        Requester::Model(_) => Party::Model,
+    }
+}

@@ -1,0 +1,110 @@
+//! The keys of call control: the event socket, the admin server, and what an agent may ask for.
+//!
+//! Runs in: anywhere: pure. Owns its part of the registry; [`super::keys`] has the rest and joins both. Never reads anything.
+//! Invariant: as in [`super::keys`].
+
+use super::keys::{integer, text};
+use super::registry::{Key, Kind};
+use super::setters::{
+    application, header_secret, name_of, seconds, set_admin_listen, set_destinations, set_dial_string,
+    set_variables,
+};
+
+/// See the head of this file.
+pub(super) const CONTROL_KEYS: &[Key] = &[
+    Key::new(
+        "agent.tell_keys",
+        "true",
+        Kind::Switch { set: |c, v| c.agent.tell_keys = v },
+        "Tell the model which keys the caller presses, as text, once no other has followed for 1.5 s.",
+    ),
+    Key::new(
+        "agent.transfer_destinations",
+        "[]",
+        Kind::List {
+            form: "extensions or numbers such as \"2000\" (separated by commas outside the file)",
+            set: set_destinations,
+        },
+        "Where the model may transfer a call to, and nowhere else: a caller can talk a model round. With none it gets no \
+         transfer_call tool.",
+    ),
+    Key::new(
+        "agent.end_call",
+        "false",
+        Kind::Switch { set: |c, v| c.agent.end_call = v },
+        "Give the model the end_call tool, with which it hangs up once what it said was played.",
+    ),
+    Key::new(
+        "control.variables",
+        "[]",
+        Kind::List {
+            form: "names of channel variables such as \"hold_music\" (separated by commas outside the file)",
+            set: set_variables,
+        },
+        "Channel variables that may be set beside those whose names begin with tandem_.",
+    ),
+    Key::new(
+        "esl.host",
+        "",
+        text("a host name or IP address such as \"127.0.0.1\"", |c, v| {
+            c.esl.host = v.map(|v| name_of(Some(v), "-.:_")).transpose()?;
+            Ok(())
+        }),
+        "FreeSWITCH's event socket, for call control where our script is not on the line, and for outbound calls. Off \
+         when not set.",
+    )
+    .environment(&["FREESWITCH_ESL_HOST"])
+    .example(r#""127.0.0.1""#),
+    Key::new("esl.port", "8021", integer(1, 65_535, |c, v| c.esl.port = v as u16), "Its TCP port.")
+        .environment(&["FREESWITCH_ESL_PORT"]),
+    Key::new(
+        "esl.password",
+        "",
+        Kind::Secret {
+            form: "the password of event_socket.conf.xml, without white space",
+            set: |c, v| header_secret(v).map(|password| c.esl.password = password),
+        },
+        "Its password. FreeSWITCH's own default, ClueCon, when not set.",
+    )
+    .environment(&["FREESWITCH_ESL_PASSWORD"])
+    .example(r#""your-password""#),
+    Key::new(
+        "esl.dial_string",
+        "",
+        text("a dial string with {to} once, such as \"sofia/gateway/provider/{to}\"", set_dial_string),
+        "How outbound calls are dialled; {to} is the number asked for. Outbound calls are off when not set.",
+    )
+    .example(r#""sofia/gateway/provider/{to}""#),
+    Key::new(
+        "esl.answered_application",
+        r#""lua(start_audio_stream.lua ws://127.0.0.1:9094 mono 16k)""#,
+        text("an application with its arguments, as in \"lua(script.lua arguments)\"", |c, v| {
+            c.esl.answered_application = application(v)?;
+            Ok(())
+        }),
+        "What FreeSWITCH runs on an outbound call that was answered: what connects it to this relay.",
+    ),
+    Key::new(
+        "esl.answer_seconds",
+        "60",
+        integer(5, 600, |c, v| c.esl.answer_timeout = seconds(v)),
+        "How long an outbound call may ring.",
+    ),
+    Key::new(
+        "admin.listen",
+        r#""127.0.0.1:9095""#,
+        text("an address and port such as \"127.0.0.1:9095\", or nothing to switch it off", set_admin_listen),
+        "Address of the admin server: health, admission, expected calls, call control. On any address but loopback \
+         admin.token is required.",
+    ),
+    Key::new(
+        "admin.token",
+        "",
+        Kind::Secret {
+            form: "16 or more letters, digits or marks without white space",
+            set: |c, v| header_secret(v).map(|token| c.admin.token = token),
+        },
+        "A secret that requests to the admin server must present: Authorization: Bearer TOKEN, or X-Tandem-Token.",
+    )
+    .example(r#""a-long-random-text""#),
+];

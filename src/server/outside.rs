@@ -1,0 +1,86 @@
+//! What faces the operator and the switch beside the calls: the event socket and the admin server.
+//!
+//! Runs in: the main thread, at start. Owns nothing once the threads run.
+//! Invariant: either is started only where the configuration asks for it.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use mio::Poll;
+
+use super::Builder;
+use super::begin::start;
+use crate::call::{Expected, Registry};
+use crate::config::Config;
+use crate::sync::{Clock, Outbox, mailbox};
+use crate::threads::admin::{ADMIN_THREADS, Admin, AdminParts, AdminShared};
+use crate::threads::esl::{self, Esl, EslParts};
+use crate::threads::messages::{ControlInput, EslOrder};
+
+impl Builder<'_> {
+    /// The thread of the event socket, if there is one.
+    pub(super) fn esl(
+        &self,
+        control: &Outbox<ControlInput>,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> io::Result<Option<Outbox<EslOrder>>> {
+        if self.config.esl.host.is_none() {
+            return Ok(None);
+        }
+        let poll = Poll::new()?;
+        let own = esl::doorbell(&poll)?;
+        let (outbox, inbox) = mailbox(own.clone());
+        let config = self.config.esl.clone();
+        let esl =
+            Esl::new(EslParts { poll, inbox, own, control: control.clone(), config, clock: self.clock });
+        threads.push(start("esl", move || esl.run())?);
+        Ok(Some(outbox))
+    }
+}
+
+/// The admin server, which listens and does not serve yet.
+///
+/// # Errors
+/// Why it cannot listen, with the remedy.
+pub(super) fn admin_shared(
+    config: &Config,
+    registry: &Arc<Registry>,
+    expected: &Arc<Expected>,
+    clock: Clock,
+) -> Result<Option<Arc<AdminShared>>, String> {
+    let Some(wanted) = config.admin.listen else { return Ok(None) };
+    let can_place = config.esl.host.is_some() && config.esl.dial_string.is_some();
+    let parts = AdminParts {
+        token: config.admin.token.clone(),
+        registry: Arc::clone(registry),
+        expected: Arc::clone(expected),
+        expect: config.listen.expect,
+        outbound: can_place.then_some(config.esl.answer_timeout),
+        clock,
+    };
+    match AdminShared::listen(wanted, parts) {
+        Ok(shared) => Ok(Some(Arc::new(shared))),
+        Err(problem) => Err(format!(
+            "the admin server cannot listen on {wanted}: {problem}; set admin.listen to a free address and port, or \
+             to nothing to do without it"
+        )),
+    }
+}
+
+/// Starts the admin threads.
+///
+/// # Errors
+/// Those of starting a thread.
+pub(super) fn start_admin(
+    shared: &Arc<AdminShared>,
+    control: &Outbox<ControlInput>,
+    esl: Option<&Outbox<EslOrder>>,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> io::Result<()> {
+    for n in 0..ADMIN_THREADS {
+        let admin = Admin::new(Arc::clone(shared), control.clone(), esl.cloned());
+        threads.push(start(&format!("admin-{n}"), move || admin.run())?);
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! What outsiders ask of calls: commands of the API, and what the event socket says of a channel.
+//!
+//! Runs in: the control thread. Owns the requests of the API that are not answered yet.
+//! Invariant: a request is answered at most once, and forgotten with its answer; whoever asked does not wait for ever.
+
+use std::collections::HashMap;
+
+use crossbeam_channel::Sender;
+use log::{info, warn};
+
+use super::Control;
+use crate::base::command::Command;
+use crate::base::{CallId, Instant};
+use crate::call::machine::Phase;
+use crate::call::{CommandResult, Fact, Requester};
+use crate::threads::messages::{CommandReply, OnChannel};
+
+/// See the head of this file.
+#[derive(Default)]
+pub(super) struct Requests {
+    last: u64,
+    waiting: HashMap<u64, Sender<CommandReply>>,
+}
+
+impl Requests {
+    /// Passes the answer on, and logs it.
+    pub(super) fn answer(&mut self, id: CallId, requester: &Requester, result: CommandResult) {
+        let who = match requester {
+            Requester::Api(number) => format!("request {number} of the API"),
+            Requester::Model(_) => "the model's wish".to_owned(),
+        };
+        match &result {
+            Ok(()) => info!("call {id}: {who}: done"),
+            Err(error) => warn!("call {id}: {who}: {error}"),
+        }
+        if let Requester::Api(number) = requester
+            && let Some(reply) = self.waiting.remove(number)
+        {
+            // Whoever asked may have given up.
+            _ = reply.try_send(Some(result));
+        }
+    }
+}
+
+impl Control {
+    /// A command of the API for the call with this UUID.
+    pub(super) fn commanded(
+        &mut self,
+        now: Instant,
+        channel: &str,
+        command: Command,
+        reply: Sender<CommandReply>,
+    ) {
+        let Some(id) = self.call_on(channel) else {
+            _ = reply.try_send(None);
+            return;
+        };
+        self.requests.last += 1;
+        let number = self.requests.last;
+        info!("call {id}: request {number} of the API: {command}");
+        self.requests.waiting.insert(number, reply);
+        self.tell(now, id, Fact::Commanded(Requester::Api(number), command));
+    }
+
+    /// News of a channel, which may or may not be one of our calls.
+    pub(super) fn on_channel(&mut self, now: Instant, channel: &str, what: OnChannel) {
+        let Some(id) = self.call_on(channel) else { return };
+        let fact = match what {
+            OnChannel::Key(key) => Fact::KeyOnEventSocket(key),
+            OnChannel::AnsweringMachine => {
+                info!("call {id}: an answering machine's tone");
+                Fact::AnsweringMachine
+            }
+            OnChannel::HungUp(cause) => Fact::HungUp(cause),
+        };
+        self.tell(now, id, fact);
+    }
+
+    /// The newest call with this UUID that has not ended: a script that starts the stream anew may be ahead of the end of
+    /// the older one.
+    fn call_on(&self, channel: &str) -> Option<CallId> {
+        let calls = self.calls.iter().flatten();
+        let named = calls.filter(|call| call.machine.fields().uuid.as_deref() == Some(channel));
+        named
+            .max_by_key(|call| (call.machine.phase() != Phase::Closing, call.machine.offered_at()))
+            .map(|call| call.id)
+    }
+}
