@@ -69,8 +69,8 @@ pub struct Line {
     pub barge_ins: u64,
     /// The caller's first word to the end of the last old sample at his ear.
     pub barge_in_ms_p99: f64,
-    /// The clear message to the end of the last old sample at his ear.
-    pub clear_to_silence_ms_p99: f64,
+    /// The clear message to the end of the last old sample at his ear; AudioSocket has none.
+    pub clear_to_silence_ms_p99: Option<f64>,
     /// End of a talkspurt to the answer at the ear, median; the simulator waits 500 ms of it.
     pub response_ms_p50: f64,
     /// The generator itself was too late in one of the runs: the line says nothing about the relay.
@@ -222,7 +222,9 @@ impl Line {
             lost: echo.lost_frames,
             barge_ins: barge_in.barge_ins,
             barge_in_ms_p99: barge_in.barge_in_ms.p99,
-            clear_to_silence_ms_p99: barge_in.clear_to_silence_ms.p99,
+            clear_to_silence_ms_p99: Some(barge_in.clear_to_silence_ms)
+                .filter(|spread| spread.count > 0)
+                .map(|spread| spread.p99),
             response_ms_p50: barge_in.response_ms.p50,
             void,
         }
@@ -275,7 +277,7 @@ impl Legs {
             // Writing to a String cannot fail.
             _ = writeln!(
                 text,
-                "| {} | {} | {} of {} | {:.1} / {:.1} | {:.1} / {:.1} | {:.1} | {} | {} | {:.0} | {:.0} |",
+                "| {} | {} | {} of {} | {:.1} / {:.1} | {:.1} / {:.1} | {:.1} | {} | {} | {:.0} | {} |",
                 line.leg,
                 line.playback,
                 line.calls_good,
@@ -288,7 +290,7 @@ impl Legs {
                 line.underruns,
                 line.lost,
                 line.barge_in_ms_p99,
-                line.clear_to_silence_ms_p99
+                line.clear_to_silence_ms_p99.map_or("–".to_owned(), |ms| format!("{ms:.0}"))
             );
         }
         if let Some(run) = &self.file_run {
