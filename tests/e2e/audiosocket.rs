@@ -70,15 +70,19 @@ fn what_asterisk_recorded_reaches_the_model_bit_for_bit_however_it_is_cut() {
             session += 1;
             let line = AudioLine::open(relay.address(), &[]);
             wire.chunks(piece).for_each(|piece| line.wire(piece));
-            model.heard(session, expected.len() - 320);
+            // A starved machine lets silence be filled in, whole frames of it, which do not count as heard.
+            let common = expected.len() / 320 * 320;
+            let words = without_silence(&expected[..common]);
+            model.until("every word", |_| {
+                (without_silence(&model.audio_so_far(session)).len() >= words.len()).then_some(())
+            });
             line.hang_up();
             let heard = model.audio(session);
             let at = first_sound(&heard) - first_sound(&expected);
             assert_eq!(at % 320, 0, "{name} in {piece}: only whole frames of silence come before the caller");
-            let heard = &heard[at..];
-            let common = expected.len() / 320 * 320;
+            let heard = without_silence(&heard[at..]);
             assert!(
-                without_silence(&heard[..common.min(heard.len())]) == without_silence(&expected[..common]),
+                heard.get(..words.len()) == Some(&words[..]),
                 "{name} in {piece}: the model heard something else"
             );
             relay.nth_line(&[": ended by caller (hangup)", &format!("uuid={uuid},")], n + 1);
