@@ -37,7 +37,7 @@ struct Args {
     /// what they expect: echo, parrot or answer (echo; parrot if --audio is given)
     #[argh(option, from_str_fn(expect))]
     expect: Option<Expect>,
-    /// the calls' legs, in turns: mod_audio_stream[:PLAYBACK], audio_fork, audiosocket, chan_websocket, with commas
+    /// the calls' legs, in turns: mod_audio_stream or mod_audio_stream:PLAYBACK, audio_fork, audiosocket, chan_websocket, with commas
     /// between several (mod_audio_stream)
     #[argh(option)]
     leg: Option<String>,
