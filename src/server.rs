@@ -416,6 +416,8 @@ impl Builder<'_> {
                 event_socket: self.config.esl.host.is_some(),
                 variables: self.config.control.variables.clone(),
                 tell_keys: self.config.agent.tell_keys,
+                model_may_end: self.config.agent.end_call,
+                model_destinations: self.config.agent.transfer_destinations.clone(),
             },
         }
     }

@@ -15,6 +15,7 @@ use tandem::base::{Instant, LegReport};
 use tandem::call::events::LegEnd;
 use tandem::call::machine::{CallTerms, ControlTerms, Phase};
 use tandem::call::{Cause, CommandError, Fact, LegKind, Machine, Order, Outcome, Part, Party, Requester};
+use tandem::codec::gemini::tools::ToolCall;
 use tandem::codec::mod_audio_stream::CallFields;
 
 fn terms(event_socket: bool) -> CallTerms {
@@ -27,6 +28,8 @@ fn terms(event_socket: bool) -> CallTerms {
             event_socket,
             variables: vec![VariableName::new("hold_music").unwrap()],
             tell_keys: true,
+            model_may_end: true,
+            model_destinations: vec![Destination::new("2000").unwrap()],
         },
     }
 }
@@ -170,10 +173,11 @@ fn the_outcome_of_a_call_that_an_order_ended_says_so() {
         (transfer(), CommandKind::Transfer, "transferred"),
     ] {
         let mut machine = with_script();
-        machine.tell(start(), Fact::Commanded(Requester::Model("c-1".into()), command));
+        let requester = Requester::Model(1, Box::new(tool(Ok(command.clone()))));
+        machine.tell(start(), Fact::Commanded(requester.clone(), command));
         machine.tell(start(), Fact::Reported(LegReport::Done(1)));
         let given = orders(&mut machine);
-        assert!(given.contains(&Order::Answer(Requester::Model("c-1".into()), Ok(()))), "{given:?}");
+        assert!(given.contains(&Order::Answer(requester, Ok(()))), "{given:?}");
         assert!(given.iter().any(|order| matches!(order, Order::CloseLeg(_))), "{given:?}");
         let given = end(&mut machine, LegEnd::ByUs);
         let outcome = outcome(&given).expect("an outcome");
@@ -280,6 +284,91 @@ fn an_answering_machine_is_told_to_the_model_once_even_if_it_came_first() {
     assert!(matches!(given[..], [Order::Prompt(1, _)]), "{given:?}");
 }
 
+fn tool(command: Result<Command, String>) -> ToolCall {
+    ToolCall { id: "c-1".into(), name: "a_tool".into(), command }
+}
+
+/// What the model is answered.
+fn tool_answers(orders: &[Order]) -> Vec<Result<(), String>> {
+    let answer = |order: &Order| match order {
+        Order::AnswerTool(1, _, result) => Some(result.clone()),
+        _ => None,
+    };
+    orders.iter().filter_map(answer).collect()
+}
+
+#[test]
+fn the_model_ends_the_call_once_what_it_said_was_heard() {
+    let mut machine = with_script();
+    machine.tell(start(), Fact::ToolCalled(1, Box::new(tool(Ok(hang_up())))));
+    assert_eq!(orders(&mut machine), []);
+    let (mut now, mut samples) = (start(), 0);
+    while orders(&mut machine).is_empty() {
+        now = now.max(machine.deadline().expect("it looks again"));
+        assert!(machine.wants_played(now));
+        // Speech is handed over for two seconds more.
+        samples += if now.since_ms(start()) < 2_000 { 800 } else { 0 };
+        machine.played(now, samples);
+        if now.since_ms(start()) < 2_700 {
+            assert_eq!(orders(&mut machine), [], "at {} ms", now.since_ms(start()));
+        }
+        assert!(now.since_ms(start()) < 3_500);
+    }
+    machine.tell(now, Fact::Reported(LegReport::Done(1)));
+    let given = end(&mut machine, LegEnd::ByUs);
+    assert_eq!(
+        outcome(&given).map(|outcome| (outcome.by, outcome.label())),
+        Some((Party::Model, "ordered_hangup"))
+    );
+    assert_eq!(tool_answers(&given), [], "nobody is left to be told");
+}
+
+/// Lets the model's wish wait until nothing is played any more; returns what is ordered then.
+fn heard(machine: &mut Machine) -> Vec<Order> {
+    for ms in [100, 1_000] {
+        machine.played(start().plus_ms(ms), 1);
+    }
+    orders(machine)
+}
+
+#[test]
+fn the_model_chooses_only_what_its_agent_may() {
+    let elsewhere =
+        Command::Transfer(Transfer { to: Destination::new("3000").unwrap(), dialplan: None, context: None });
+    for (command, allowed) in [
+        (Ok(transfer()), true),
+        (Ok(elsewhere), false),
+        (Ok(set("tandem_a")), false),
+        (Err("no".into()), false),
+    ] {
+        let mut machine = with_script();
+        machine.tell(start(), Fact::ToolCalled(1, Box::new(tool(command))));
+        let given = orders(&mut machine);
+        assert_eq!(tool_answers(&given).iter().any(Result::is_err), !allowed, "{given:?}");
+        assert_eq!(heard(&mut machine).len(), usize::from(allowed));
+    }
+    let mut unable = live(LegKind::ModAudioStream, false, None);
+    unable.tell(start(), Fact::ToolCalled(1, Box::new(tool(Ok(hang_up())))));
+    assert!(tool_answers(&orders(&mut unable))[0].is_err(), "the leg cannot");
+}
+
+#[test]
+fn a_wish_that_fails_is_answered_and_one_taken_back_is_forgotten() {
+    let mut machine = with_script();
+    machine.tell(start(), Fact::ToolCalled(1, Box::new(tool(Ok(transfer())))));
+    machine.tell(start(), Fact::ToolCalled(1, Box::new(tool(Ok(hang_up())))));
+    assert_eq!(tool_answers(&orders(&mut machine)).len(), 1, "one at a time");
+    assert!(matches!(heard(&mut machine)[..], [Order::Command(1, Command::Transfer(_))]));
+    let failed = LegReport::Failed { id: 1, why: "no_such_extension".into() };
+    machine.tell(start(), Fact::Reported(failed));
+    let told = tool_answers(&orders(&mut machine));
+    assert!(matches!(&told[..], [Err(why)] if why.contains("no_such_extension")), "{told:?}");
+
+    machine.tell(start(), Fact::ToolCalled(1, Box::new(tool(Ok(hang_up())))));
+    machine.tell(start(), Fact::ToolsCancelled(1, vec!["c-1".into()]));
+    assert_eq!(heard(&mut machine), []);
+}
+
 fn any_fact() -> impl Strategy<Value = Fact> {
     let number = 0_u32..12;
     prop_oneof![
@@ -291,6 +380,8 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         Just(Fact::Reported(LegReport::Dtmf('1'))),
         Just(Fact::KeyOnEventSocket('2')),
         Just(Fact::AnsweringMachine),
+        Just(Fact::ToolCalled(1, Box::new(tool(Ok(hang_up()))))),
+        Just(Fact::ToolsCancelled(1, vec!["c-1".into()])),
         Just(Fact::SetupComplete(1)),
         Just(Fact::ShutDown),
         Just(Fact::LegGone(LegEnd::Closed(1000))),
@@ -325,7 +416,10 @@ proptest! {
                 }
                 Some(Ok(_)) => {}
                 Some(Err(fact)) => machine.tell(now, fact),
-                None => machine.tick(now),
+                None => {
+                    machine.played(now, now.since_ms(start()) / 2_000);
+                    machine.tick(now);
+                }
             }
             given.extend(orders(&mut machine));
         }

@@ -191,6 +191,7 @@ const PER_FRAME: &[&str] = &[
     "src/base/frame.rs",
     "src/codec/mod_audio_stream/playback.rs",
     "src/codec/mod_audio_stream/uplink.rs",
+    "src/codec/audiosocket.rs",
     "src/codec/base64.rs",
     "src/codec/gemini/client.rs",
     "src/codec/gemini/parse.rs",

@@ -7,8 +7,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::base::Instant;
 use crate::base::command::{Command, CommandKind, VariableName};
+use crate::base::{Instant, LinkNumber};
+use crate::codec::gemini::tools::ToolCall;
 use crate::codec::mod_audio_stream::OrderNumber;
 
 /// Commands of one call that may be under way at one time: more than anybody means at once.
@@ -23,8 +24,8 @@ const SEND_AHEAD: Duration = Duration::from_secs(1);
 pub enum Requester {
     /// The API of the admin server, with the number of the request.
     Api(u64),
-    /// The model, with the id of its tool call.
-    Model(String),
+    /// The model, by this call of a tool on this link.
+    Model(LinkNumber, Box<ToolCall>),
 }
 
 /// What speaks to the relay on the telephone's side of a call.
@@ -64,8 +65,8 @@ pub enum CommandError {
     },
     /// The variable is neither one of ours nor on the list.
     VariableNotAllowed(VariableName),
-    /// The agent may not transfer there.
-    DestinationNotAllowed,
+    /// The agent may not ask for this.
+    NotAllowed,
     /// Too many commands of this call are under way.
     TooMany,
     /// The switch refused, with this reason.
@@ -100,8 +101,8 @@ impl fmt::Display for CommandError {
                     "the variable {name} may not be set: it neither begins with tandem_ nor is in control.variables"
                 )
             }
-            Self::DestinationNotAllowed => {
-                write!(f, "this destination is not in agent.transfer_destinations")
+            Self::NotAllowed => {
+                write!(f, "the agent may not: see agent.end_call and agent.transfer_destinations")
             }
             Self::TooMany => write!(f, "{UNDER_WAY_MAX} commands of this call are under way already"),
             Self::Refused(why) if why.is_empty() => write!(f, "the switch refused without a reason"),

@@ -10,6 +10,7 @@ use crate::base::{Instant, LegReport, LinkNumber};
 use crate::call::Outcome;
 use crate::call::commands::{CommandError, CommandResult, Requester};
 use crate::codec::gemini::close::LinkEnd;
+use crate::codec::gemini::tools::ToolCall;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 
 /// Something that happened to a call.
@@ -27,6 +28,10 @@ pub enum Fact {
     CommandFailed(OrderNumber, CommandError),
     /// The caller pressed this key, as the event socket says.
     KeyOnEventSocket(char),
+    /// The model calls a tool.
+    ToolCalled(LinkNumber, Box<ToolCall>),
+    /// The model takes calls of tools back, by their ids.
+    ToolsCancelled(LinkNumber, Vec<String>),
     /// An answering machine was recognised.
     AnsweringMachine,
     /// The switch hung the channel up with this cause, as the event socket says.
@@ -103,6 +108,8 @@ pub enum Order {
         /// Until when it may be sent: later it would be carried out after it was reported as failed.
         send_by: Instant,
     },
+    /// Answer the model's call of a tool.
+    AnswerTool(LinkNumber, Box<ToolCall>, Result<(), String>),
     /// Tell whoever asked what became of their command.
     Answer(Requester, CommandResult),
     /// Close a link.

@@ -16,9 +16,11 @@ use crate::call::session::{LinkState, Session};
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 
 mod control;
+mod tools;
 
 pub use control::ControlTerms;
 use control::Heard;
+use tools::Wish;
 
 /// The time limits of a call, and what the model is told first.
 #[derive(Debug, Clone)]
@@ -86,6 +88,7 @@ pub struct Machine {
     script: bool,
     commands: Commands,
     heard: Heard,
+    wish: Option<Wish>,
     hang_up_cause: Option<String>,
     events: CallEvents,
     orders: VecDeque<Order>,
@@ -110,6 +113,7 @@ impl Machine {
             script: false,
             commands: Commands::default(),
             heard: Heard::default(),
+            wish: None,
             hang_up_cause: None,
             events: CallEvents::default(),
             orders: VecDeque::new(),
@@ -152,6 +156,11 @@ impl Machine {
             Fact::CommandFailed(number, error) => self.failed(number, error),
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
             Fact::HungUp(cause) => self.hang_up_cause = Some(cause),
+            Fact::ToolCalled(link, call) => self.tool_called(now, link, *call),
+            Fact::ToolsCancelled(link, ids) if self.session.link() == Some(link) => {
+                self.tools_cancelled(&ids)
+            }
+            Fact::ToolsCancelled(..) => {}
             Fact::AnsweringMachine => self.answering_machine(now),
             Fact::TokensUsed(_, prompt, response) => {
                 self.events.prompt_tokens = prompt;
@@ -261,6 +270,7 @@ impl Machine {
             return;
         }
         self.phase = Phase::Closing;
+        self.wish = None;
         self.link_deadline = None;
         let outcome = Outcome::of(cause);
         if let Some(link) = self.session.link() {

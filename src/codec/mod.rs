@@ -5,6 +5,7 @@
 
 pub mod audiosocket;
 pub mod base64;
+pub mod chan_websocket;
 pub mod esl;
 pub mod excerpt;
 pub mod gemini;

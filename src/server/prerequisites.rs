@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue};
 use log::warn;
 
 use crate::codec::gemini::setup::SetupRequest;
+use crate::codec::gemini::tools;
 use crate::config::{AgentConfig, GeminiConfig};
 use crate::net::dial::Target;
 use crate::net::options;
@@ -100,6 +101,7 @@ pub(super) fn setup_message(agent: &AgentConfig) -> String {
         temperature: agent.temperature.map(|value| value as f32),
         input_transcription: agent.input_transcription,
         output_transcription: agent.output_transcription,
+        functions: tools::declarations(agent.end_call, &agent.transfer_destinations),
         ..SetupRequest::default()
     }
     .to_json()

@@ -41,6 +41,8 @@ tally! {
     caller_messages_dropped,
     /// telephony: samples handed to the switch, at the leg's rate.
     played_samples,
+    /// telephony: samples that the switch reports as played to the caller, where it can (marks of chan_websocket).
+    heard_samples,
     /// telephony: samples of a flushed turn that were discarded before they reached the switch.
     flushed_samples,
     /// dsp: frames of 20 ms at 16 kHz made for the model, filled silence included.

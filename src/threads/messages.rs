@@ -77,6 +77,8 @@ pub enum GeminiOrder {
     },
     /// Say this to the model as text.
     Prompt(CallId, LinkNumber, String),
+    /// Send this answer to a call of a tool.
+    AnswerTool(CallId, LinkNumber, String),
     /// Close a link.
     CloseLink(CallId, LinkNumber),
     /// Let go of the call.

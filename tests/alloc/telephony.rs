@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tandem::base::limits::{LEG_MESSAGE_BYTES, LEG_READ_BYTES};
 use tandem::base::{CallId, Frame, FrameSink, FrameSource, Instant, Mix, PlaybackFormat, SampleRate};
+use tandem::codec::audiosocket::FrameReader;
 use tandem::codec::mod_audio_stream::{CallFields, Flavour};
 use tandem::net::stream::Stream;
 use tandem::net::websocket::{self, Connection, Incoming};
@@ -29,11 +30,23 @@ fn at(round: u64) -> Instant {
     Instant::default().plus_ms(20 * round)
 }
 
+fn audiosocket_leg() -> (Leg, DspRings, Arc<CallShared>) {
+    leg_of(Protocol::AudioSocket, SampleRate::Hz16000, PlaybackFormat::Binary, 20)
+}
+
 fn leg(rate: SampleRate, playback: PlaybackFormat, chunk_ms: u16) -> (Leg, DspRings, Arc<CallShared>) {
+    leg_of(Protocol::WebSocket(Flavour::Unknown), rate, playback, chunk_ms)
+}
+
+fn leg_of(
+    protocol: Protocol,
+    rate: SampleRate,
+    playback: PlaybackFormat,
+    chunk_ms: u16,
+) -> (Leg, DspRings, Arc<CallShared>) {
     let pacing = Pacing { lead_ms: 60, chunk_ms };
     let (stream, file) = (pacing, pacing);
     let defaults = LegDefaults { rate, mix: Mix::Mono, playback, stream, file, chan_websocket_lead_ms: 40 };
-    let protocol = Protocol::WebSocket(Flavour::Unknown);
     let fields = CallFields { rate: Some(rate), ..CallFields::default() };
     let shared =
         Arc::new(CallShared::new(CallId { slot: 0, generation: 1 }, defaults.format(protocol, &fields)));
@@ -104,6 +117,38 @@ fn a_message_to_the_switch_allocates_its_own_bytes_and_nothing_else() {
             assert_eq!(asked, budget, "{playback:?} at {rate}, {chunk_ms} ms");
         }
     }
+}
+
+#[test]
+fn frames_of_an_audiosocket_stay_within_the_same_budget_both_ways() {
+    let (mut leg, mut dsp, shared) = audiosocket_leg();
+    let mut reader = FrameReader::default();
+    let wire: Vec<u8> = [&[0x12, 2, 128][..], &[7; 640]].concat();
+    let speak = |leg: &mut Leg, dsp: &mut DspRings| {
+        dsp.caller_out.put(Frame::audio(shared.turn(), SampleRate::Hz16000, &[3; 320]));
+        leg.next_message()
+    };
+    let (mut read, mut written) = (Asked::default(), Asked::default());
+    for round in 0..MESSAGES + 10 {
+        if round == 10 {
+            (read, written) = (Asked::default(), Asked::default());
+        }
+        let received = read.count(|| {
+            let filled = reader.fill::<()>(LEG_READ_BYTES, |room| {
+                room[..wire.len()].copy_from_slice(&wire);
+                Ok(wire.len())
+            });
+            assert_eq!(filled, Ok(wire.len()));
+            let frame = reader.next_frame().expect("a whole frame");
+            leg.receive_frame(frame, at(round))
+        });
+        assert_eq!(received, Received::Done);
+        assert!(dsp.caller_in.take().is_some());
+        let message = written.count(|| speak(&mut leg, &mut dsp)).expect("a frame waits");
+        assert_eq!(message.len(), 643, "head and payload in one piece");
+    }
+    // The reader's memory is used again once the frame is dropped; the frame to be sent is its own bytes.
+    assert_eq!((read, written), (Asked::NOTHING, Asked { allocations: MESSAGES, frees: 0 }));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tandem_loadtest::sim::{Voice, What};
+use tandem_loadtest::sim::{SimConfig, Voice, What};
 
 use crate::harness::admin::{address, ask, ask_while, ask_with};
 use crate::harness::event_socket::{EventSocket, Fate};
@@ -394,4 +394,31 @@ fn the_admin_server_wants_its_token_and_no_web_pages() {
         assert_eq!(found, status, "{line} {body}: {answer}");
     }
     assert!(!relay.log().contains("sixteen-letters"), "the token is not logged");
+}
+
+#[test]
+fn the_model_transfers_where_its_agent_may_and_is_told_where_not() {
+    let _turn = in_company();
+    for (destination, allowed) in [("2000", true), ("3000", false)] {
+        let fault = format!(r#"tool:transfer_call:{{"destination":"{destination}"}}@turn1"#);
+        let faults = vec![fault.parse().expect("a fault")];
+        let model = Model::start(SimConfig { faults, ..speaking(Voice::Parrot) });
+        let relay =
+            Relay::start(&model, &["agent.transfer_destinations=2000", "agent.greeting=Transfer me."]);
+        let uuid = format!("tool-{destination}");
+        let leg = scripted(&relay, &uuid);
+        if allowed {
+            let order = order(&leg, 1);
+            assert_eq!((&order["order"], &order["to"]), (&json!("transfer"), &json!("2000")));
+            report(&leg, "done", &order["id"], "");
+            assert_eq!(leg.closed(), (1000, "transferred".to_owned()));
+            let end = relay.end_of(&format!("uuid={uuid}"));
+            assert!(end.contains("ended by model (transferred)"), "{end}");
+        } else {
+            model.event(1, "an answer", |what| matches!(what, What::ToolResponse { .. }).then_some(()));
+            relay.line(&["the model's transfer_call", "agent.transfer_destinations"]);
+            leg.hang_up();
+            assert_eq!(orders(&leg.told()), Vec::<Value>::new());
+        }
+    }
 }

@@ -80,7 +80,10 @@ impl World {
                 Order::Retire(CallPart::Dsp) => self.dsp.send(DspOrder::Remove(id)),
                 Order::Retire(CallPart::Gemini) => self.gemini.send(GeminiOrder::Retire(id)),
                 // The log of orders has refused these.
-                Order::Command(..) | Order::EventSocket { .. } | Order::Answer(..) => {}
+                Order::Command(..)
+                | Order::EventSocket { .. }
+                | Order::Answer(..)
+                | Order::AnswerTool(..) => {}
                 Order::Finish(outcome) => {
                     call.orders.finished(&outcome);
                     call.outcome = Some(outcome);

@@ -85,7 +85,9 @@ impl World {
                 GeminiOrder::Prompt(id, _, text) => {
                     self.note(id.slot as usize, format_args!("prompt: {text}"));
                 }
-                GeminiOrder::Connected { .. } | GeminiOrder::Stop => unreachable!("never sent here"),
+                GeminiOrder::Connected { .. } | GeminiOrder::AnswerTool(..) | GeminiOrder::Stop => {
+                    unreachable!("never sent here")
+                }
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{Machine, Phase};
-use crate::base::command::{ChannelName, Command, CommandKind, VariableName};
+use crate::base::command::{ChannelName, Command, CommandKind, Destination, VariableName};
 use crate::base::{Instant, LegReport};
 use crate::call::commands::{CommandError, CommandResult, LegKind, Requester, UnderWay, Way};
 use crate::call::events::{LegEnd, Order};
@@ -29,6 +29,10 @@ pub struct ControlTerms {
     pub variables: Vec<VariableName>,
     /// The model is told which keys the caller presses.
     pub tell_keys: bool,
+    /// The model may end the call.
+    pub model_may_end: bool,
+    /// Where the model may transfer the call to.
+    pub model_destinations: Vec<Destination>,
 }
 
 /// What was heard besides the caller's audio and waits to be told to the model.
@@ -82,7 +86,7 @@ impl Machine {
     }
 
     /// The way that a command of this kind can take.
-    fn way_of(&self, kind: CommandKind) -> Result<Way, CommandError> {
+    pub(super) fn way_of(&self, kind: CommandKind) -> Result<Way, CommandError> {
         let (leg, ways): (_, &[(CommandKind, Way)]) = match self.leg {
             LegKind::ModAudioStream if self.is_scripted() => return Ok(Way::InBand),
             LegKind::ModAudioStream if self.terms.control.event_socket && self.channel().is_some() => {
@@ -158,6 +162,12 @@ impl Machine {
             Ok(()) => self.events.commands_done += 1,
             Err(_) => self.events.commands_failed += 1,
         }
+        if let Requester::Model(link, call) = &requester
+            && self.session.link() == Some(*link)
+        {
+            let said = result.as_ref().map_err(ToString::to_string).copied();
+            self.orders.push_back(Order::AnswerTool(*link, call.clone(), said));
+        }
         self.orders.push_back(Order::Answer(requester, result));
     }
 
@@ -194,7 +204,7 @@ impl Machine {
     /// When control wants to be ticked.
     pub(super) fn control_deadline(&self) -> Option<Instant> {
         let heard = self.heard.due.filter(|_| self.outcome.is_none());
-        self.commands.deadline().into_iter().chain(heard).min()
+        self.commands.deadline().into_iter().chain(heard).chain(self.wish_deadline()).min()
     }
 
     /// The caller pressed a key, as the leg or the event socket says. Where our script is, it reports keys, and the event
@@ -252,6 +262,6 @@ impl Machine {
 fn asked_by(requester: &Requester) -> Party {
     match requester {
         Requester::Api(_) => Party::Us,
-        Requester::Model(_) => Party::Model,
+        Requester::Model(..) => Party::Model,
     }
 }

@@ -9,6 +9,7 @@ pub mod close;
 mod parse;
 pub mod server;
 pub mod setup;
+pub mod tools;
 mod wire;
 
 pub use close::{LinkEnd, LinkEndKind};

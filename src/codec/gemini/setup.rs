@@ -5,8 +5,9 @@
 //! optional fields it does not know.
 
 use serde::Serialize;
+use serde_json::Value;
 
-/// What the setup message asks for. Later needs (tools, activity detection, context compression) become further
+/// What the setup message asks for. Later needs (activity detection, context compression) become further
 /// optional fields here and in the wire types below.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SetupRequest {
@@ -28,6 +29,8 @@ pub struct SetupRequest {
     pub input_transcription: bool,
     /// Ask for the text of what the model said.
     pub output_transcription: bool,
+    /// `functionDeclarations` of the tools that the model may call ([`super::tools`]).
+    pub functions: Vec<Value>,
     /// `None`: the session cannot be resumed. `Some`: ask for handles, and resume where one is given.
     pub resumption: Option<SessionResumption>,
 }
@@ -59,6 +62,8 @@ impl SetupRequest {
                     .map(|text| Content { parts: [Part { text }] }),
                 input_audio_transcription: self.input_transcription.then_some(Empty {}),
                 output_audio_transcription: self.output_transcription.then_some(Empty {}),
+                tools: (!self.functions.is_empty())
+                    .then_some([Tool { function_declarations: &self.functions }]),
                 session_resumption: self.resumption.as_ref(),
             },
         };
@@ -98,6 +103,8 @@ struct Setup<'a> {
     input_audio_transcription: Option<Empty>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_audio_transcription: Option<Empty>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<[Tool<'a>; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session_resumption: Option<&'a SessionResumption>,
 }
@@ -148,12 +155,18 @@ struct Part<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tool<'a> {
+    function_declarations: &'a [Value],
+}
+
+#[derive(Serialize)]
 struct Empty {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn parsed(request: &SetupRequest) -> Value {
         serde_json::from_str(&request.to_json()).expect("JSON")
@@ -180,6 +193,7 @@ mod tests {
             max_output_tokens: Some(1024),
             input_transcription: true,
             output_transcription: true,
+            functions: vec![json!({"name": "end_call"})],
             resumption: Some(SessionResumption { handle: Some("h1".to_owned()) }),
         };
         assert!(request.to_json().contains(r#""temperature":0.7,"#), "{}", request.to_json());
@@ -197,6 +211,7 @@ mod tests {
                 "systemInstruction": {"parts": [{"text": "Řekni \"ahoj\".\n"}]},
                 "inputAudioTranscription": {},
                 "outputAudioTranscription": {},
+                "tools": [{"functionDeclarations": [{"name": "end_call"}]}],
                 "sessionResumption": {"handle": "h1"}}})
         );
     }

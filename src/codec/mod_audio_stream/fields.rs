@@ -176,7 +176,7 @@ impl CallFields {
 
     /// Fields out of names and values; `None` is a value that is neither text nor number. Where several names mean
     /// one field, the best name with a value that can be used counts. Empty values count as absent.
-    pub(super) fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
+    pub(in crate::codec) fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
         pairs: &[(N, Option<V>)],
         source: Source,
         notes: &mut Vec<FieldNote>,

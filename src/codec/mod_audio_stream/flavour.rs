@@ -3,6 +3,8 @@
 //! Runs in: the accept thread, once per call; pure. Owns nothing. Never guesses from anything but the request.
 //! Invariant: a module that cannot be told apart is `Unknown`, which every build of mod_audio_stream understands.
 
+use crate::codec::chan_websocket;
+
 /// The subprotocol of mod_audio_fork. A server that wants to talk to it must answer with this subprotocol.
 pub const AUDIO_FORK_SUBPROTOCOL: &str = "audio.drachtio.org";
 
@@ -11,6 +13,8 @@ pub const AUDIO_FORK_SUBPROTOCOL: &str = "audio.drachtio.org";
 pub enum Flavour {
     /// mod_audio_fork of drachtio or jambonz: cleared by `killAudio`, reports marks.
     AudioFork,
+    /// Asterisk's chan_websocket, which is no module of FreeSWITCH but asks for its upgrade in the same place.
+    ChanWebSocket,
     /// mod_audio_stream up to 1.0.2, built on IXWebSocket: connects again within milliseconds after any close, takes
     /// binary messages for text.
     Ixwebsocket,
@@ -24,8 +28,13 @@ impl Flavour {
     pub(super) fn refined_by_header(self, name: &str, value: &[u8]) -> Self {
         if name.eq_ignore_ascii_case("sec-websocket-protocol") {
             let offered = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-            if offered.into_iter().any(|one| one.eq_ignore_ascii_case(AUDIO_FORK_SUBPROTOCOL.as_bytes())) {
-                return Self::AudioFork;
+            for one in offered {
+                if one.eq_ignore_ascii_case(AUDIO_FORK_SUBPROTOCOL.as_bytes()) {
+                    return Self::AudioFork;
+                }
+                if one.eq_ignore_ascii_case(chan_websocket::SUBPROTOCOL.as_bytes()) {
+                    return Self::ChanWebSocket;
+                }
             }
         }
         let is_ixwebsocket = name.eq_ignore_ascii_case("user-agent")
@@ -39,6 +48,7 @@ impl Flavour {
     pub const fn subprotocol(self) -> Option<&'static str> {
         match self {
             Self::AudioFork => Some(AUDIO_FORK_SUBPROTOCOL),
+            Self::ChanWebSocket => Some(chan_websocket::SUBPROTOCOL),
             Self::Ixwebsocket | Self::Unknown => None,
         }
     }
@@ -60,6 +70,12 @@ mod tests {
         assert_eq!(told_by(&[("Sec-WebSocket-Protocol", "x, audio.drachtio.org")]), Flavour::AudioFork);
         assert_eq!(told_by(&[("Sec-WebSocket-Protocol", "audio.drachtio.org.example")]), Flavour::Unknown);
         assert_eq!(Flavour::AudioFork.subprotocol(), Some("audio.drachtio.org"));
+    }
+
+    #[test]
+    fn the_subprotocol_tells_chan_websocket() {
+        assert_eq!(told_by(&[("Sec-WebSocket-Protocol", "media")]), Flavour::ChanWebSocket);
+        assert_eq!(Flavour::ChanWebSocket.subprotocol(), Some("media"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use serde_json::{Map, Value, json};
 
 use super::{Admin, AdminShared, WAITING_MAX};
@@ -261,18 +261,13 @@ fn too_busy() -> Response {
 }
 
 fn within<T>(answer: &Receiver<T>) -> Option<T> {
-    match answer.recv_timeout(ANSWER_WITHIN) {
-        Ok(answer) => Some(answer),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-    }
+    answer.recv_timeout(ANSWER_WITHIN).ok()
 }
 
 /// 422 for what cannot be asked of this call, 409 for what its switch or its state refuses, 504 where nobody knows.
 fn status(error: &CommandError) -> u16 {
     match error {
-        CommandError::Unable { .. }
-        | CommandError::VariableNotAllowed(_)
-        | CommandError::DestinationNotAllowed => 422,
+        CommandError::Unable { .. } | CommandError::VariableNotAllowed(_) | CommandError::NotAllowed => 422,
         CommandError::Refused(_) | CommandError::TooMany | CommandError::Ended => 409,
         CommandError::NotSent(_) | CommandError::Unconfirmed(_) => 504,
     }

@@ -16,6 +16,8 @@ use log::{debug, info, warn};
 use crate::base::{CallId, Instant, LegFormat, LegReport};
 use crate::call::machine::CallTerms;
 use crate::call::{Fact, LegKind, Machine, Order, Outcome, Part, Registry};
+use crate::codec::gemini::tools;
+use crate::codec::mod_audio_stream::Flavour;
 use crate::net::dial::Target;
 use crate::sync::shared::TallySnapshot;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
@@ -133,6 +135,7 @@ impl Control {
         self.parts.counters.calls.increment();
         let mut machine = Machine::new(now, self.parts.terms.clone(), fields);
         let kind = match leg.protocol {
+            Protocol::WebSocket(Flavour::ChanWebSocket) => LegKind::ChanWebsocket,
             Protocol::WebSocket(_) => LegKind::ModAudioStream,
             Protocol::AudioSocket => LegKind::AudioSocket,
         };
@@ -195,6 +198,10 @@ impl Control {
                 if shut_down {
                     call.machine.tell(now, Fact::ShutDown);
                 }
+                if call.machine.wants_played(now) {
+                    let played = call.shared.tally.snapshot().played_samples;
+                    call.machine.played(now, played);
+                }
                 call.machine.tick(now);
             }
             self.carry_out(now, id);
@@ -237,6 +244,11 @@ impl Control {
                         esl.send(EslOrder::Command { id, number, channel, command, send_by });
                     }
                 }
+                Order::AnswerTool(link, call, result) => {
+                    debug!("call {id}: the model's {}: {result:?}", call.name);
+                    let response = tools::response(&call, &result);
+                    self.parts.gemini[shard].send(GeminiOrder::AnswerTool(id, link, response));
+                }
                 Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
                 Order::CloseLink(link) => self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link)),
                 Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
@@ -274,7 +286,7 @@ impl Control {
             machine.fields(),
             call.peer,
             now.since_ms(machine.offered_at()) as f64 / 1000.0,
-            summary(machine, &tally)
+            summary(machine, &tally, call.shared.format())
         );
         if outcome.is_failure() { warn!("{line}") } else { info!("{line}") }
     }
@@ -342,14 +354,19 @@ impl Control {
 }
 
 /// What an operator wants to know of a call at a glance.
-fn summary(machine: &Machine, tally: &TallySnapshot) -> String {
+fn summary(machine: &Machine, tally: &TallySnapshot, leg: LegFormat) -> String {
+    let seconds = |samples: u64| samples as f64 / f64::from(leg.rate.hz());
     let events = machine.events();
     let ready_ms = machine.answered_at().map(|at| at.since_ms(machine.offered_at()));
+    let heard = match tally.heard_samples {
+        0 => String::new(),
+        samples => format!(", heard {:.1} s of {:.1} s", seconds(samples), seconds(tally.played_samples)),
+    };
     let ready =
         ready_ms.map_or("the model never ready".into(), |ms| format!("the model ready after {ms} ms"));
     format!(
         "{ready}, turns {}, barge-ins {} (residual at most {} ms), underruns {} ({} ms), slips {}, caller's audio \
-         {:.1} s (silence filled {:.1} s, dropped {:.1} s), model's {:.1} s, tokens {}+{}",
+         {:.1} s (silence filled {:.1} s, dropped {:.1} s), model's {:.1} s{heard}, tokens {}+{}",
         events.turns,
         events.interruptions,
         tally.residual_us_max / 1000,

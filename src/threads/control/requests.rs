@@ -27,7 +27,7 @@ impl Requests {
     pub(super) fn answer(&mut self, id: CallId, requester: &Requester, result: CommandResult) {
         let who = match requester {
             Requester::Api(number) => format!("request {number} of the API"),
-            Requester::Model(_) => "the model's wish".to_owned(),
+            Requester::Model(_, call) => format!("the model's {}", call.name),
         };
         match &result {
             Ok(()) => info!("call {id}: {who}: done"),

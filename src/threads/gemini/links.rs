@@ -9,7 +9,6 @@ use tungstenite::Message;
 use super::{Gemini, Link, link_end};
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::Fact;
-use crate::codec::gemini::client;
 use crate::net::websocket::{Connection, End};
 
 impl Gemini {
@@ -57,12 +56,13 @@ impl Gemini {
         self.links.iter().find(|(_, link)| link.call == id && link.number == number).map(|(key, _)| key)
     }
 
-    pub(super) fn prompt(&mut self, id: CallId, number: LinkNumber, text: &str) {
+    /// Sends a message to the model, if the link is still there.
+    pub(super) fn say(&mut self, id: CallId, number: LinkNumber, message: String) {
         if let Some(key) = self.find_link(id, number)
             && let Some(link) = self.links.get_mut(key)
         {
             // A failed connection says so at its next read.
-            _ = link.connection.queue(Message::text(client::realtime_text(text)));
+            _ = link.connection.queue(Message::text(message));
             _ = link.connection.flush();
         }
     }

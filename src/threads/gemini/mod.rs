@@ -27,6 +27,7 @@ use crate::base::limits::{
 };
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, Part};
+use crate::codec::gemini::client;
 use crate::codec::gemini::close::LinkEnd;
 use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
@@ -195,7 +196,8 @@ impl Gemini {
                 GeminiOrder::Connected { id, link, connection, setup } => {
                     self.connected(id, link, *connection, &setup, now);
                 }
-                GeminiOrder::Prompt(id, link, text) => self.prompt(id, link, &text),
+                GeminiOrder::Prompt(id, link, text) => self.say(id, link, client::realtime_text(&text)),
+                GeminiOrder::AnswerTool(id, link, response) => self.say(id, link, response),
                 GeminiOrder::CloseLink(id, link) => self.close_link(id, link, now),
                 GeminiOrder::Retire(id) => {
                     if self.call(id).is_some()

@@ -14,6 +14,7 @@ use crate::base::{CallId, FrameKind, FrameSink, FrameSource, LinkNumber, SampleR
 use crate::call::Fact;
 use crate::codec::gemini::client;
 use crate::codec::gemini::server::{self, ServerMessage};
+use crate::codec::gemini::tools::ToolCall;
 use crate::sync::CallShared;
 use crate::sync::rings::GeminiRings;
 use crate::sync::shared::add;
@@ -28,6 +29,8 @@ const REPLAY_FROM_MS: u64 = 200;
 const CHUNK_MS_MAX: u32 = 100;
 /// The longest handle of a session that is kept; real ones have some hundred bytes.
 const HANDLE_BYTES_MAX: usize = 16 * 1024;
+/// Most ids of tool calls taken back at once; the model calls a handful at most.
+const TOOL_IDS_MAX: usize = 64;
 const CHUNK_SAMPLES_MAX: usize = SampleRate::Hz16000.samples_in_ms(CHUNK_MS_MAX);
 
 /// What of the configuration the gemini thread needs.
@@ -186,6 +189,14 @@ impl ModelSide {
         if let Some(usage) = message.usage {
             let (prompt, response) = (usage.prompt_tokens, usage.response_tokens);
             fact(Fact::TokensUsed(link, prompt.unwrap_or_default(), response.unwrap_or_default()));
+        }
+        for call in message.tool_calls.iter().filter_map(ToolCall::read) {
+            fact(Fact::ToolCalled(link, Box::new(call)));
+        }
+        if !message.cancelled_tool_calls.is_empty() {
+            let ids =
+                message.cancelled_tool_calls.iter().map(|id| id.to_string()).take(TOOL_IDS_MAX).collect();
+            fact(Fact::ToolsCancelled(link, ids));
         }
         wake.dsp |= self.fill(pool);
         wake

@@ -4,8 +4,9 @@
 //! Invariant: the downlink's format follows from the wire format and the fields alone.
 
 use super::wire::Protocol;
+use crate::base::units::PTIME_MS;
 use crate::base::{LegFormat, Mix, PlaybackFormat, SampleRate};
-use crate::codec::mod_audio_stream::CallFields;
+use crate::codec::mod_audio_stream::{CallFields, Flavour};
 use crate::config::Config;
 
 /// How audio is cut into messages, and how far ahead of real time they are handed over.
@@ -66,15 +67,19 @@ impl LegDefaults {
     /// The channels of what a leg sends.
     pub fn mix(&self, protocol: Protocol, fields: &CallFields) -> Mix {
         match protocol {
+            Protocol::AudioSocket | Protocol::WebSocket(Flavour::ChanWebSocket) => Mix::Mono,
             Protocol::WebSocket(_) => fields.mix.unwrap_or(self.mix),
-            Protocol::AudioSocket => Mix::Mono,
         }
     }
 
     /// The downlink of a leg whose rate is known.
     pub fn format_at(&self, rate: SampleRate, protocol: Protocol, fields: &CallFields) -> LegFormat {
-        if protocol == Protocol::AudioSocket {
-            return LegFormat::unqueued(rate);
+        match protocol {
+            Protocol::AudioSocket => return LegFormat::unqueued(rate),
+            Protocol::WebSocket(Flavour::ChanWebSocket) => {
+                return LegFormat::new(rate, self.chan_websocket_lead_ms, PTIME_MS as u16);
+            }
+            Protocol::WebSocket(_) => {}
         }
         let pacing = match fields.playback.unwrap_or(self.playback) {
             PlaybackFormat::File => self.file,

@@ -175,6 +175,17 @@ impl Leg {
             Said::Nothing => Received::Done,
             Said::HungUp => Received::HungUp,
             Said::Refused(why) => Received::Refused(why),
+            Said::Started(rate, more) => {
+                self.audio_seen = true;
+                self.fields.rate = Some(rate);
+                self.set_rate(rate);
+                self.identify(more)
+            }
+            Said::Heard(frames) => {
+                let samples = u64::from(frames) * self.rate.samples_per_frame() as u64;
+                add(&self.shared.tally.heard_samples, samples);
+                Received::Done
+            }
             Said::Audio(rate, audio) => {
                 self.audio_seen = true;
                 self.set_rate(rate);
@@ -203,10 +214,11 @@ impl Leg {
     /// # Errors
     /// Why nothing was said.
     pub fn command(&mut self, number: OrderNumber, command: &Command) -> Result<bool, &'static str> {
-        let told = self.wire.command(number, command).ok_or("the leg's protocol has no such command")?;
-        self.say(told.message)
+        let ordered =
+            self.wire.command(number, command).ok_or("the leg's protocol has no such command, or not yet")?;
+        self.say(ordered.message)
             .map_err(|_| "the switch takes nothing, so that too many messages wait for it")?;
-        Ok(!told.reported)
+        Ok(!ordered.reported)
     }
 
     /// Says something to the switch beside the audio: a command. It leaves before the audio that leaves next, behind
@@ -230,7 +242,7 @@ impl Leg {
         loop {
             // First whether there is a frame, then the turn: whoever put the frame there had seen its turn, so that no
             // frame is newer than the turn, and none of an older one slips through between the two.
-            let next_rate = self.rings.caller_out.peek().ok().map(|frame| frame.rate);
+            let next = self.rings.caller_out.peek().ok().map(|frame| (frame.rate, frame.turn));
             let turn = self.shared.turn();
             if turn != self.turn {
                 self.turn = turn;
@@ -244,7 +256,14 @@ impl Leg {
                     }
                 }
             }
-            if next_rate? != self.chunk_rate && !self.chunk.is_empty() {
+            let (next_rate, next_turn) = next?;
+            if self.wire.holds_audio() && next_turn == turn {
+                return None;
+            }
+            if let Some(message) = self.wire.before_audio() {
+                return Some(message);
+            }
+            if next_rate != self.chunk_rate && !self.chunk.is_empty() {
                 // The rate changed within a chunk; a message has one.
                 return Some(self.encode());
             }
@@ -515,5 +534,88 @@ mod tests {
         assert_eq!(hear_nothing(&mut leg, 20_000, playing), 0, "it acknowledges");
         assert_eq!(hear_nothing(&mut leg, 40_000, "{}"), 1, "said once");
         assert_eq!(hear_nothing(&mut leg, 60_000, "{}"), 0, "said once");
+    }
+
+    /// A leg of chan_websocket that has said hello, and what it says next, texts as they are and audio as "audio".
+    fn asterisk() -> (Leg, DspRings) {
+        let defaults = LegDefaults::configured(&crate::config::Config::default());
+        let protocol = Protocol::WebSocket(Flavour::ChanWebSocket);
+        let fields = CallFields::default();
+        let shared = Arc::new(CallShared::new(ID, defaults.format(protocol, &fields)));
+        let (rings, dsp, _gemini) = call_rings();
+        (Leg::new(ID, shared, rings, defaults, protocol, fields, Instant::default()), dsp)
+    }
+
+    fn said(leg: &mut Leg) -> Vec<String> {
+        let messages = std::iter::from_fn(|| leg.next_message());
+        messages
+            .map(|message| message.into_text().map_or("audio".into(), |text| text.as_str().into()))
+            .collect()
+    }
+
+    fn speak(dsp: &mut DspRings, turn: Turn, frames: usize) {
+        for _ in 0..frames {
+            // Not UTF-8, so that it cannot be taken for a text.
+            dsp.caller_out.put(Frame::audio(turn, SampleRate::Hz16000, &[-1; 320]));
+        }
+    }
+
+    #[test]
+    fn chan_websocket_is_told_to_buffer_before_any_audio_and_after_each_flush() {
+        let (mut leg, mut dsp) = asterisk();
+        speak(&mut dsp, 1, 1);
+        assert_eq!(said(&mut leg), [""; 0], "nothing before it said how it writes");
+        let start = "MEDIA_START channel_id:1.2 format:slin16 optimal_frame_size:640 ptime:20";
+        let received = leg.receive_text(start, Instant::default());
+        assert!(matches!(received, Received::Identified(fields) if fields.uuid.as_deref() == Some("1.2")));
+        assert_eq!(leg.shared.format().lead_ms, 40);
+        assert_eq!(said(&mut leg), ["START_MEDIA_BUFFERING", "audio"]);
+        leg.shared.cancel_turn();
+        speak(&mut dsp, 2, 1);
+        assert_eq!(said(&mut leg), ["FLUSH_MEDIA", "START_MEDIA_BUFFERING", "audio"]);
+    }
+
+    #[test]
+    fn chan_websocket_that_wants_nothing_gets_nothing_but_old_turns_do_not_wait_for_it() {
+        let (mut leg, mut dsp) = asterisk();
+        leg.receive_text(r#"{"event":"MEDIA_START","format":"slin16"}"#, Instant::default());
+        speak(&mut dsp, 1, 1);
+        assert_eq!(said(&mut leg), [r#"{"command":"START_MEDIA_BUFFERING"}"#, "audio"]);
+        leg.receive_text(r#"{"event":"MEDIA_XOFF"}"#, Instant::default());
+        speak(&mut dsp, 1, 3);
+        assert_eq!(said(&mut leg), [""; 0]);
+        leg.shared.cancel_turn();
+        speak(&mut dsp, 2, 1);
+        let resumed = [r#"{"command":"FLUSH_MEDIA"}"#, r#"{"command":"START_MEDIA_BUFFERING"}"#, "audio"];
+        assert_eq!(said(&mut leg), resumed, "a flushed queue has room");
+        leg.receive_text(r#"{"event":"MEDIA_XOFF"}"#, Instant::default());
+        speak(&mut dsp, 2, 1);
+        assert_eq!(said(&mut leg), [""; 0]);
+        leg.receive_text(r#"{"event":"MEDIA_XON"}"#, Instant::default());
+        assert_eq!(said(&mut leg), ["audio"]);
+    }
+
+    #[test]
+    fn what_chan_websocket_says_was_played_is_counted_as_far_as_it_was_sent() {
+        let (mut leg, mut dsp) = asterisk();
+        leg.receive_text("MEDIA_START format:slin16", Instant::default());
+        speak(&mut dsp, 1, 6);
+        assert_eq!(said(&mut leg).len(), 7, "the command to buffer, and audio");
+        speak(&mut dsp, 1, 6);
+        assert_eq!(said(&mut leg)[4..6], ["MARK_MEDIA t0-10", "audio"]);
+        for _ in 0..2 {
+            leg.receive_text("MEDIA_MARK_PROCESSED t0-10", Instant::default());
+        }
+        for invented in ["t0-900", "t1-12", "t0-3", "x"] {
+            leg.receive_text(&format!("MEDIA_MARK_PROCESSED {invented}"), Instant::default());
+        }
+        assert_eq!(leg.shared.tally.snapshot().heard_samples, 10 * 320);
+    }
+
+    #[test]
+    fn a_format_that_is_not_linear_is_refused_with_the_remedy() {
+        let (mut leg, _dsp) = asterisk();
+        let received = leg.receive_text("MEDIA_START format:ulaw", Instant::default());
+        assert!(matches!(received, Received::Refused(why) if why.contains("c(slin16)")));
     }
 }

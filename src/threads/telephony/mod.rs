@@ -5,6 +5,7 @@
 //! Invariant: what a leg does, floods, stalls or breaks included, costs the other legs at most its share of one pass.
 
 mod allowance;
+pub mod chan_websocket;
 mod connection;
 pub mod defaults;
 pub mod leg;

@@ -9,6 +9,7 @@
 
 use tungstenite::{Bytes, Message};
 
+use super::chan_websocket::{ChanWebSocket, Told};
 use crate::base::command::Command;
 use crate::base::{Instant, LegReport, PlaybackFormat, SampleRate, Turn};
 use crate::codec::audiosocket::{self, Frame, LabelCheck, Meaning};
@@ -26,6 +27,9 @@ pub enum Protocol {
 /// A rate of AudioSocket that the relay has no filter for.
 const UNSUPPORTED_RATE: &str = "Asterisk sends audio at 12, 44.1, 96 or 192 kHz (kinds 0x11, 0x15, 0x17, 0x18): write \
                                 c(slin16), or c(slin), c(slin24), c(slin32), c(slin48), in Dial(AudioSocket/...)";
+/// A format of chan_websocket that is not linear, or of a rate without a filter.
+const UNSUPPORTED_FORMAT: &str = "chan_websocket announces a format that is not linear at 8, 16, 24, 32 or 48 kHz: \
+                                  write c(slin16), or another such, in Dial(WebSocket/...)";
 /// An error that the other end reports.
 const REPORTED_ERROR: &str = "Asterisk reports an error (kind 0xff): its log says which";
 
@@ -36,6 +40,10 @@ pub enum Said {
     Nothing,
     /// More about the call.
     Fields(CallFields),
+    /// The rate of the audio both ways, and what is known of the call.
+    Started(SampleRate, CallFields),
+    /// So many more frames of 20 ms were played to the caller.
+    Heard(u32),
     /// Something that control has to know.
     Report(LegReport),
     /// The caller's audio, mono s16le at this rate.
@@ -48,7 +56,7 @@ pub enum Said {
 
 /// A command as this switch is told it.
 #[derive(Debug, PartialEq)]
-pub struct Told {
+pub struct Ordered {
     /// The message.
     pub message: Message,
     /// The switch reports what became of it; otherwise saying it is all there is.
@@ -70,12 +78,15 @@ pub enum Wire {
     },
     /// Asterisk's AudioSocket. It knows no command but to hang up, which closing the connection says.
     AudioSocket(LabelCheck),
+    /// Asterisk's chan_websocket.
+    ChanWebSocket(ChanWebSocket),
 }
 
 impl Wire {
     /// The format of a leg that plays as `playback` says, where it has a choice.
     pub fn new(protocol: Protocol, playback: PlaybackFormat) -> Self {
         match protocol {
+            Protocol::WebSocket(Flavour::ChanWebSocket) => Self::ChanWebSocket(ChanWebSocket::default()),
             Protocol::WebSocket(flavour) => {
                 Self::ModAudioStream { flavour, playback, chunk: 0, chunk_turn: 0 }
             }
@@ -86,6 +97,12 @@ impl Wire {
     /// The message with audio of `turn`: mono `samples` at `rate`.
     pub fn audio(&mut self, samples: &[i16], rate: SampleRate, turn: Turn) -> Message {
         match self {
+            Self::ChanWebSocket(channel) => {
+                channel.sent();
+                let mut bytes = Vec::with_capacity(playback::binary_len(samples.len()));
+                playback::write_binary(&mut bytes, samples);
+                Message::binary(bytes)
+            }
             Self::ModAudioStream { playback: PlaybackFormat::Binary, .. } => {
                 let mut bytes = Vec::with_capacity(playback::binary_len(samples.len()));
                 playback::write_binary(&mut bytes, samples);
@@ -113,7 +130,7 @@ impl Wire {
     /// traffic for 2 s.
     pub fn keepalive(&mut self, rate: SampleRate) -> Option<Message> {
         match self {
-            Self::ModAudioStream { .. } => None,
+            Self::ModAudioStream { .. } | Self::ChanWebSocket(_) => None,
             Self::AudioSocket(_) => {
                 let silence = [0; SampleRate::Hz48000.samples_per_frame()];
                 let frame = silence.get(..rate.samples_per_frame()).unwrap_or_default();
@@ -131,19 +148,36 @@ impl Wire {
             Self::ModAudioStream { flavour, .. } => Some(Message::text(playback::clear_message(*flavour))),
             // There is nothing to take back: what comes is sent on at once.
             Self::AudioSocket(_) => None,
+            Self::ChanWebSocket(channel) => channel.flush().map(Message::text),
         }
     }
 
-    /// The message that tells the switch to carry out `command`, or `None` where its protocol has none.
-    pub fn command(&mut self, number: OrderNumber, command: &Command) -> Option<Told> {
-        match self {
-            Self::ModAudioStream { .. } => {
+    /// The message that tells the switch to carry out `command`, or `None` where its protocol has none, or not yet.
+    pub fn command(&mut self, number: OrderNumber, command: &Command) -> Option<Ordered> {
+        match (self, command) {
+            (Self::ModAudioStream { .. }, _) => {
                 let message = Message::text(orders::order_message(number, command));
-                Some(Told { message, reported: true })
+                Some(Ordered { message, reported: true })
             }
-            // Its only command is the end of the call, which is the close of the leg.
-            Self::AudioSocket(_) => None,
+            (Self::ChanWebSocket(channel), Command::Break) => {
+                channel.flush().map(|text| Ordered { message: Message::text(text), reported: false })
+            }
+            // The end of the call is the close of the leg; of everything else these know nothing.
+            (Self::ChanWebSocket(_) | Self::AudioSocket(_), _) => None,
         }
+    }
+
+    /// What has to leave before any more audio, because the format wants it so.
+    pub fn before_audio(&mut self) -> Option<Message> {
+        match self {
+            Self::ModAudioStream { .. } | Self::AudioSocket(_) => None,
+            Self::ChanWebSocket(channel) => channel.next_command().map(Message::text),
+        }
+    }
+
+    /// Whether the switch wants no audio now.
+    pub fn holds_audio(&self) -> bool {
+        matches!(self, Self::ChanWebSocket(channel) if channel.holds_audio())
     }
 
     /// Reads a text message of the switch.
@@ -155,6 +189,15 @@ impl Wire {
                 LegText::Mark { .. } | LegText::Other => Said::Nothing,
             },
             Self::AudioSocket(_) => Said::Nothing,
+            Self::ChanWebSocket(channel) => match channel.read(text) {
+                Told::Nothing => Said::Nothing,
+                Told::Started(start) => match start.rate {
+                    Some(rate) => Said::Started(rate, start.fields),
+                    None => Said::Refused(UNSUPPORTED_FORMAT),
+                },
+                Told::Heard(frames) => Said::Heard(frames),
+                Told::Dtmf(digit) => LegReport::dtmf(digit).map_or(Said::Nothing, Said::Report),
+            },
         }
     }
 
@@ -187,7 +230,7 @@ impl Wire {
     pub fn adopt(&mut self, fields: &CallFields) {
         match self {
             Self::ModAudioStream { playback, .. } => *playback = fields.playback.unwrap_or(*playback),
-            Self::AudioSocket(_) => {}
+            Self::AudioSocket(_) | Self::ChanWebSocket(_) => {}
         }
     }
 }

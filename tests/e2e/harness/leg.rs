@@ -55,7 +55,7 @@ impl Told {
 
     /// Whether the switch is told to forget what it was handed.
     pub fn is_clear(&self) -> bool {
-        matches!(self, Self::Text(text) if text.contains("clearAudio") || text.contains("killAudio"))
+        matches!(self, Self::Text(text) if ["clearAudio", "killAudio", "FLUSH_MEDIA"].iter().any(|word| text.contains(word)))
     }
 }
 

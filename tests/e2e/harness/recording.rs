@@ -28,7 +28,12 @@ pub struct Recording {
 impl Recording {
     /// Reads `tests/data/freeswitch/FILE`.
     pub fn read(file: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/freeswitch").join(file);
+        Self::of("freeswitch", file)
+    }
+
+    /// Reads `tests/data/SWITCH/FILE`.
+    pub fn of(switch: &str, file: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(switch).join(file);
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("an upgrade request") + 4;
         let mut frames = Vec::new();
