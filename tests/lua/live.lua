@@ -146,7 +146,7 @@ local channel, task = help.another_call(switch, {
   uuid = "live-call", line = "start_audio_stream.lua " .. relay_url .. " mono 8k",
 })
 
-local told_us = 0
+local told_us, partial = 0, ""
 while not (channel.state ~= "execute" and task.ended) do
   switch:run_until(now_us())
   local stream = channel.stream
@@ -155,7 +155,8 @@ while not (channel.state ~= "execute" and task.ended) do
   local pause = timer and math.max(0, (timer.at_us - now_us()) / 1000000) or 0.01
   local ready = socket.select(sockets, nil, math.min(pause, 0.01))
   if stream and stream.socket and ready[stream.socket] then stream.receive() end
-  local line, reason = test:receive("*l")
+  local line, reason, part = test:receive("*l", partial)
+  partial = line and "" or part -- a line may come in pieces
   if line == "drop" then
     channel.stream.drop()
   elseif line == "hang up" then

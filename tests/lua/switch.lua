@@ -260,7 +260,13 @@ local function run_private_events(switch, channel)
     local event = table.remove(channel.private_events, 1)
     if not event then return end
     channel.executed[#channel.executed + 1] = event
-    if event.app == "playback" then play(switch, channel, event.arg) end
+    if event.app == "playback" then
+      play(switch, channel, event.arg)
+    elseif event.app == "hangup" then
+      switch:hang_up(channel, event.arg)
+    elseif event.app == "transfer" then
+      switch:transfer(channel, event.arg:match("^(%S+) (%S+) (%S+)$"))
+    end
   end
 end
 

@@ -109,6 +109,15 @@ local function test_the_relay_ends_the_conversation()
   equal(#channel.streams, 1, "streams")
 end
 
+local function test_last_words_before_a_close()
+  local switch, channel = help.call({})
+  for chunk = 1, 4 do switch:relay_speaks(channel, 100, '"turn":1,"chunk":' .. chunk) end
+  switch:relay_closes(channel, 1000)
+  switch:run(2000)
+  equal((help.speech(channel)), 20, "packets")
+  equal(channel.state, "hangup", "state")
+end
+
 local function test_restart_after_a_disconnect()
   local switch, channel = help.call({})
   switch:relay_closes(channel, 1001)
@@ -246,6 +255,7 @@ return {
   { "the call stays open with RTP flowing", test_the_call_is_kept_open },
   { "the script ends with the caller", test_the_caller_hangs_up },
   { "after close code 1000 the dialplan goes on", test_the_relay_ends_the_conversation },
+  { "what the relay said before it closed is heard to its end", test_last_words_before_a_close },
   { "after a disconnect the stream starts again with the same UUID, after a stop", test_restart_after_a_disconnect },
   { "after an error the stream starts again", test_restart_after_an_error },
   { "a relay that refuses at first is asked again, not in a storm", test_refused_at_first },

@@ -53,8 +53,36 @@ local function test_transfer_during_speech()
   switch:run(3000)
   equal(channel.transferred, "2000 XML default", "transfer")
   local _, _, _, last_ms = help.speech(channel)
-  holds(last_ms - at_ms <= 40, "speech goes on for " .. (last_ms - at_ms) .. " ms")
+  holds(last_ms - at_ms <= 210, "speech goes on for " .. (last_ms - at_ms) .. " ms: more than the two chunks queued")
   holds(task.ended, "the script goes on")
+end
+
+local function test_last_words()
+  -- The relay orders as soon as it has handed over its last chunk, and closes as soon as it hears "done".
+  for order_members, ended in pairs({
+    ['"order":"hangup","id":1,"cause":"NORMAL_CLEARING"'] = "hangup",
+    ['"order":"transfer","id":1,"to":"2000"'] = "routing",
+  }) do
+    for _, disturbance in ipairs({ "nothing", "a barge-in", "the close", "late chunks" }) do
+      local switch, channel = help.call({})
+      for chunk = 1, 4 do switch:relay_speaks(channel, 100, '"turn":1,"chunk":' .. chunk) end
+      switch:relay_says(channel, '{"type":"tandem",' .. order_members .. "}")
+      switch:run(30)
+      if disturbance == "a barge-in" then
+        switch:relay_says(channel, '{"type":"clearAudio","turn":2}')
+      elseif disturbance == "the close" then
+        switch:relay_closes(channel, 1000)
+      elseif disturbance == "late chunks" then
+        switch:relay_speaks(channel, 5000, '"turn":2,"chunk":1')
+      end
+      switch:run(2000)
+      local what = ended .. " with " .. disturbance
+      equal((help.speech(channel)), 20, what .. ": packets")
+      equal(channel.state, ended, what)
+      equal(channel.transferred, ended == "routing" and "2000 XML default" or nil, what)
+      equal(help.texts(channel, 1)[3], '{"type":"tandem","event":"done","id":1}', what)
+    end
+  end
 end
 
 local function test_dtmf_break_set()
@@ -225,7 +253,8 @@ end
 return {
   { "hang up with a cause, reported before the stream is gone", test_hangup },
   { "transfer, and the relay hears the caller no longer", test_transfer },
-  { "a transfer does not wait for the end of the speech", test_transfer_during_speech },
+  { "a transfer waits for the chunks that are queued, not for the end of the speech", test_transfer_during_speech },
+  { "last words are heard to their end before a hang-up or transfer, whatever comes", test_last_words },
   { "digits are sent, a break silences, a variable is set", test_dtmf_break_set },
   { "only listed variables can be set, never those of the scripts", test_the_allow_list },
   { "a transfer goes only to listed contexts", test_contexts },

@@ -24,6 +24,8 @@ local NEWS_MS_MAX = 5000
 -- A connection that lasted this long makes earlier restarts forgotten.
 local STEADY_MS = 30000
 
+-- Long enough for sleep to take up what is queued; it goes on until that is done.
+local LAST_WORDS_MS = 60
 -- Given to a report of tandem_events.lua before the stream is stopped behind it.
 local REPORT_MS = 50
 
@@ -166,6 +168,8 @@ local function look(whole_url, give_up_ms, restarts_max)
     if now_ms - stream.connected_ms >= STEADY_MS then stream.restarts = 0 end
     return nil
   elseif state == "closed_1000" then
+    session:sleep(LAST_WORDS_MS) -- what is queued is played to its end, and a transfer behind it carried out
+    if not session:ready() then return nil end
     log("INFO", "the relay has ended the conversation")
     return "end"
   elseif state == "closed_1008" then

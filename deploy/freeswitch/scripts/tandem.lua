@@ -207,6 +207,14 @@ function tandem.now_ms(api)
   return tonumber(api:getTime()) or 0
 end
 
+-- Has the channel run an application when everything that was queued before is done; whether it was queued. Every text
+-- must have passed a check of a set without quotes and backslashes.
+function tandem.queue(api, uuid, application, argument)
+  local answer = tostring(api:executeString('json {"command":"execute","data":{"uuid":"' .. uuid .. '","app":"'
+    .. application .. '","arg":"' .. argument .. '"}}') or "")
+  return answer:find('"status"%s*:%s*"success"') ~= nil, answer
+end
+
 -- Sends a text to the relay. It must be one field without spaces: the module drops what follows the first.
 function tandem.send(api, uuid, text)
   return tandem.command(api, "uuid_audio_stream", uuid, "send_text", text)
@@ -233,12 +241,13 @@ local OWN_VARIABLES = {
   tandem_fell_back = true,
 }
 
--- Each takes the API, the call's UUID and the order; gives the API command as a list of fields, or nil and why not.
+-- Each takes an order; gives how the API command for a UUID is spelled, and for what ends the script's part in the call
+-- also the application and its argument; or nil and why not.
 local ORDERS = {
   hangup = function(order)
     local cause = order.cause or "NORMAL_CLEARING"
     if not tandem.check.cause(cause) then return nil, "bad_cause" end
-    return function(uuid) return { "uuid_kill", uuid, cause } end
+    return function(uuid) return { "uuid_kill", uuid, cause } end, "hangup", cause
   end,
   transfer = function(order)
     local context = order.context or tandem.setting("tandem_transfer_context", "default")
@@ -249,7 +258,8 @@ local ORDERS = {
     if not tandem.setting_lists("tandem_transfer_contexts", "default,public", context) then
       return nil, "context_not_allowed"
     end
-    return function(uuid) return { "uuid_transfer", uuid, order.to, "XML", context } end
+    return function(uuid) return { "uuid_transfer", uuid, order.to, "XML", context } end, "transfer",
+      order.to .. " XML " .. context
   end,
   dtmf = function(order)
     if not tandem.check.digits(order.digits) then return nil, "bad_digits" end
@@ -270,12 +280,14 @@ local ORDERS = {
 }
 
 -- Carries out an order of the relay for the call `uuid` and reports it. `known` is the call's table of ids that were
--- carried out before: an id is carried out once, asked again it is only reported again.
-function tandem.carry_out(api, uuid, order, known)
+-- carried out before: an id is carried out once, asked again it is only reported again. Where chunks are queued
+-- (`plays_files`), a hang-up or transfer waits behind them, so that the goodbye is heard to its end. Answers whether
+-- the call leaves the script.
+function tandem.carry_out(api, uuid, order, known, plays_files)
   local id = tandem.whole(order.id)
   if not id then
     tandem.log("WARNING", uuid .. ": an order without a number (id) is left out: " .. tandem.quoted(order.order))
-    return
+    return false
   end
   local function report(text)
     known[id] = text
@@ -286,26 +298,34 @@ function tandem.carry_out(api, uuid, order, known)
     tandem.log("WARNING", string.format("%s: order %.0f, %s, is not carried out: %s", uuid, id,
       tandem.quoted(order.order), why))
     report(string.format('{"type":"tandem","event":"failed","id":%.0f,"why":"%s"}', id, why))
+    return false
   end
   if known[id] then
     tandem.send(api, uuid, known[id])
-    return
+    return false
   end
   local prepare = type(order.order) == "string" and ORDERS[order.order]
   if not prepare then return failed("unknown_order") end
-  local fields, why = prepare(order)
-  if not fields then return failed(why) end
+  local fields, application, argument = prepare(order)
+  if not fields then return failed(application) end
   if order.order == "hangup" then
     -- A channel that was hung up has no stream that could carry the report, so it goes first.
     if tostring(api:executeString("uuid_exists " .. uuid)) ~= "true" then return failed("no_such_call") end
     report(done)
-    tandem.command(api, table.unpack(fields(uuid)))
-    return
   end
-  local fine, answer = tandem.command(api, table.unpack(fields(uuid)))
-  if fine then return report(done) end
-  tandem.log("WARNING", string.format("%s: the switch answered %s", uuid, tandem.quoted(answer)))
-  failed(answer:find("channel", 1, true) and "no_such_call" or "switch_refused")
+  local fine, answer
+  if application and plays_files then
+    fine, answer = tandem.queue(api, uuid, application, argument)
+  else
+    fine, answer = tandem.command(api, table.unpack(fields(uuid)))
+  end
+  if not fine then
+    tandem.log("WARNING", string.format("%s: the switch answered %s", uuid, tandem.quoted(answer)))
+    if known[id] then return false end
+    return failed(answer:find("[Cc]hannel!", 1) and "no_such_call" or "switch_refused")
+  end
+  if not known[id] then report(done) end
+  return application ~= nil
 end
 
 return tandem

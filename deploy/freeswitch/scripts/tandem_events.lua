@@ -25,7 +25,7 @@ local POP_MS = 100
 -- Orders remembered of one call.
 local ORDERS_MAX = 1000
 
-local calls = {} -- UUID -> { turn, chunk, acknowledged, orders, order_count }
+local calls = {} -- UUID -> { turn, chunk, acknowledged, orders, order_count, leaves }
 local due = {} -- file -> time at which it is deleted
 local deletions = { first = 1, last = 0 } -- { file, due_ms } in order of time
 local lag = { worst_ms = 0, events = 0, logged_ms = 0 }
@@ -111,7 +111,7 @@ local function on_play(uuid, event, now_ms)
   delete_later(file, now_ms)
   local call = call_of(uuid)
   local turn, chunk = tandem.whole(play.turn) or call.turn, tandem.whole(play.chunk)
-  if turn < call.turn then return end -- a chunk that a barge-in has overtaken
+  if turn < call.turn or call.leaves then return end -- overtaken by a barge-in, or by a hang-up or transfer
   if turn > call.turn then call.turn, call.chunk = turn, -1 end
   if chunk then
     if chunk <= call.chunk then
@@ -120,8 +120,7 @@ local function on_play(uuid, event, now_ms)
     end
     call.chunk = chunk
   end
-  api:executeString('json {"command":"execute","data":{"uuid":"' .. uuid .. '","app":"playback","arg":"' .. file
-    .. '"}}')
+  tandem.queue(api, uuid, "playback", file)
   if call.acknowledged ~= turn then
     call.acknowledged = turn
     tandem.send(api, uuid, string.format('{"type":"tandem","event":"playing","turn":%.0f}', turn))
@@ -135,7 +134,8 @@ local function on_message(uuid, event, plays_files)
     local call = call_of(uuid)
     local turn = tandem.whole(message.turn) or call.turn + 1
     if turn > call.turn then call.turn, call.chunk = turn, -1 end
-    tandem.command(api, "uuid_break", uuid, "all")
+    -- The break would throw out a hang-up or transfer that waits behind the last chunk.
+    if not call.leaves then tandem.command(api, "uuid_break", uuid, "all") end
   elseif message.type == "tandem" and message.order ~= nil then
     local call = call_of(uuid)
     call.order_count = call.order_count + 1
@@ -143,7 +143,7 @@ local function on_message(uuid, event, plays_files)
       tandem.log("ERR", uuid .. ": more than " .. ORDERS_MAX .. " orders for one call: this one is left out")
       return
     end
-    tandem.carry_out(api, uuid, message, call.orders)
+    if tandem.carry_out(api, uuid, message, call.orders, plays_files) then call.leaves = true end
   end
 end
 
