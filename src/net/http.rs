@@ -280,6 +280,8 @@ pub fn post(
 mod tests {
     use std::net::TcpListener;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn pair() -> (TcpStream, TcpStream) {
@@ -351,5 +353,29 @@ mod tests {
                 post(address, "/api/originate", Some("t"), "{}", &Clock::new(), within).expect("an answer");
             assert_eq!(answer, (202, "{\"a\":1}".to_owned()));
         });
+    }
+
+    proptest! {
+        #[test]
+        fn any_head_is_a_request_trouble_or_incomplete_and_never_asks_for_more_than_the_limits(
+            start in prop_oneof![Just("POST /a HTTP/1.1\r\n"), Just("GET "), Just("")],
+            lines in prop::collection::vec(
+                prop_oneof![
+                    "[A-Za-z-]{1,20}: [ -~]{0,30}\r\n",
+                    "Content-Length: [0-9-]{0,8}\r\n",
+                    ".{0,20}",
+                    Just("\r\n".to_owned()),
+                ],
+                0..20,
+            ),
+            cut in 0_usize..600,
+        ) {
+            let text = [start.to_owned(), lines.concat()].concat();
+            let bytes = &text.as_bytes()[..text.len().min(cut)];
+            if let Ok(Some((request, body_at, length))) = parse_head(bytes) {
+                prop_assert!(body_at <= bytes.len() && length <= BODY_BYTES_MAX);
+                prop_assert!(!request.path.contains('?'));
+            }
+        }
     }
 }

@@ -221,6 +221,7 @@ fn relay_in_process(model: &Model, change: impl FnOnce(&mut Config)) -> Server {
     let mut config = Config::default();
     config.listen.host = "127.0.0.1".parse().expect("an address");
     config.listen.port = 0;
+    config.admin.listen = None;
     config.gemini.base_url = BaseUrl::parse(&model.url()).expect("a URL");
     config.gemini.api_key = Some(Secret::new(KEY));
     change(&mut config);

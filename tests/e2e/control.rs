@@ -15,7 +15,7 @@ use crate::harness::admin::{address, ask, ask_while, ask_with};
 use crate::harness::event_socket::{EventSocket, Fate};
 use crate::harness::model::speaking;
 use crate::harness::process::command;
-use crate::harness::{Leg, Model, Relay, Told, in_company};
+use crate::harness::{AudioLine, Leg, Model, Relay, Told, in_company};
 
 fn model() -> Model {
     Model::start(speaking(Voice::Parrot))
@@ -104,6 +104,7 @@ fn our_script_is_told_in_band_and_its_report_is_the_answer() {
     assert_eq!(leg.closed(), (1000, "transferred".to_owned()), "the stream comes off a transferred channel");
     let end = relay.end_of("uuid=band-1");
     assert!(end.contains("ended by us (transferred)"), "{end}");
+    assert!(end.ends_with("orders done 4, orders failed 1"), "{end}");
 }
 
 #[test]
@@ -421,4 +422,51 @@ fn the_model_transfers_where_its_agent_may_and_is_told_where_not() {
             assert_eq!(orders(&leg.told()), Vec::<Value>::new());
         }
     }
+}
+
+#[test]
+fn asterisks_legs_do_what_their_protocols_have_and_say_what_they_have_not() {
+    let _turn = in_company();
+    let model = model();
+    let relay = Relay::start(&model, &[]);
+
+    let uuid = "5a5a5a5a-5a5a-5a5a-5a5a-5a5a5a5a5a5a";
+    let announced = json!({"uuid": uuid, "did": "5000", "caller": "200", "agent": "sales"}).to_string();
+    assert_eq!(ask(&relay, "POST /api/expect", &announced), (204, String::new()));
+    let line = AudioLine::call(relay.address(), [0x5a; 16]);
+    let offered = relay.line(&["offered", uuid]);
+    assert!(offered.contains("did=5000 caller=200 agent=sales"), "{offered}");
+    let (status, answer) = ask(&relay, &format!("POST /api/calls/{uuid}/transfer"), r#"{"to":"2000"}"#);
+    assert_eq!(status, 422);
+    assert!(answer.contains("an AudioSocket leg cannot do transfer; it can: hangup"), "{answer}");
+    // Only the end of the connection answers a hang-up, which Asterisk makes when it has read the 0x00.
+    let (answer, ()) = ask_while(&relay, &format!("POST /api/calls/{uuid}/hangup"), "", || {
+        assert_eq!(line.ended().last().map(|frame| frame.kind), Some(0x00));
+        line.hang_up();
+    });
+    assert_eq!(answer.0, 200, "{}", answer.1);
+    let end = relay.end_of(uuid);
+    assert!(end.contains("ended by us (ordered_hangup)"), "{end}");
+
+    let leg = Leg::call_with(&relay, "/?uuid=channel-1", &[("Sec-WebSocket-Protocol", "media")]);
+    relay.line(&["offered", "channel-1"]);
+    let (status, answer) = ask(&relay, "POST /api/calls/channel-1/break", "");
+    assert_eq!(status, 504, "nothing can be said before MEDIA_START: {answer}");
+    leg.text("MEDIA_START connection_id:c channel:WebSocket/c/0x1 channel_id:1.2 format:slin optimal_frame_size:320 ptime:20");
+    // A pong says that what was sent before the ping was read.
+    leg.ping(b"read");
+    leg.until("a pong", |told| {
+        told.iter().any(|(_, told)| *told == Told::Pong(b"read".to_vec())).then_some(())
+    });
+    let (status, answer) = ask(&relay, "POST /api/calls/channel-1/break", "");
+    assert_eq!(status, 200, "{answer}");
+    leg.until("a flush", |told| {
+        told.iter().any(|(_, told)| *told == Told::Text("FLUSH_MEDIA".into())).then_some(())
+    });
+    let (status, answer) = ask(&relay, "POST /api/calls/channel-1/dtmf", r#"{"digits":"1"}"#);
+    assert_eq!(status, 422);
+    assert!(answer.contains("it can: hangup, break"), "{answer}");
+    let (status, answer) = ask(&relay, "POST /api/calls/channel-1/hangup", "");
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(leg.closed().0, 1000);
 }

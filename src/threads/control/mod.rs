@@ -14,7 +14,7 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use crate::base::{CallId, Instant, LegFormat, LegReport};
-use crate::call::machine::CallTerms;
+use crate::call::machine::{CallEvents, CallTerms};
 use crate::call::{Fact, LegKind, Machine, Order, Outcome, Part, Registry};
 use crate::codec::gemini::tools;
 use crate::codec::mod_audio_stream::Flavour;
@@ -366,7 +366,7 @@ fn summary(machine: &Machine, tally: &TallySnapshot, leg: LegFormat) -> String {
         ready_ms.map_or("the model never ready".into(), |ms| format!("the model ready after {ms} ms"));
     format!(
         "{ready}, turns {}, barge-ins {} (residual at most {} ms), underruns {} ({} ms), slips {}, caller's audio \
-         {:.1} s (silence filled {:.1} s, dropped {:.1} s), model's {:.1} s{heard}, tokens {}+{}",
+         {:.1} s (silence filled {:.1} s, dropped {:.1} s), model's {:.1} s{heard}, tokens {}+{}{}",
         events.turns,
         events.interruptions,
         tally.residual_us_max / 1000,
@@ -378,6 +378,22 @@ fn summary(machine: &Machine, tally: &TallySnapshot, leg: LegFormat) -> String {
         tally.uplink_frames_dropped as f64 / 50.0,
         tally.model_samples as f64 / 24_000.0,
         events.prompt_tokens,
-        events.response_tokens
+        events.response_tokens,
+        control_summary(&events)
     )
+}
+
+/// What call control did, where it did anything.
+fn control_summary(events: &CallEvents) -> String {
+    let mut summary = String::new();
+    for (what, count) in [
+        ("keys pressed", events.keys),
+        ("orders done", events.commands_done),
+        ("orders failed", events.commands_failed),
+    ] {
+        if count > 0 {
+            summary.push_str(&format!(", {what} {count}"));
+        }
+    }
+    summary
 }

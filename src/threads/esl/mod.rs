@@ -42,6 +42,8 @@ const OUTBOUND_SEND_MS: u64 = 4_000;
 const DEFAULT_PASSWORD: &str = "ClueCon";
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
+/// Reads in one pass: a switch that says very much does not keep commands from leaving.
+const READS_PER_PASS: usize = 16;
 
 /// What the thread is built from.
 pub struct EslParts {
@@ -64,6 +66,8 @@ pub struct Esl {
     parts: EslParts,
     session: Session,
     socket: Option<TcpStream>,
+    /// Not all was read of which the poll told.
+    more: bool,
     retry_at: Instant,
     retry_ms: u64,
     /// The trouble that was logged last, so that it is not repeated at every attempt.
@@ -95,7 +99,15 @@ impl Esl {
         let prefix = format!("tandem-{:016x}", random());
         let answer_ms = parts.config.answer_timeout.as_millis() as u64;
         let session = Session::new(password, prefix, answer_ms);
-        Self { parts, session, socket: None, retry_at: Instant::default(), retry_ms: RETRY_MS, told: None }
+        Self {
+            parts,
+            session,
+            socket: None,
+            more: false,
+            retry_at: Instant::default(),
+            retry_ms: RETRY_MS,
+            told: None,
+        }
     }
 
     /// Serves until told to stop.
@@ -119,7 +131,9 @@ impl Esl {
             let reconnect = self.socket.is_none().then_some(self.retry_at);
             let deadline = self.session.deadline().into_iter().chain(reconnect).min();
             let mut timeout = deadline.map(|deadline| deadline.since(now));
-            if !sent {
+            if self.more {
+                timeout = Some(Duration::ZERO);
+            } else if !sent {
                 timeout = Some(timeout.unwrap_or(Duration::MAX).min(Duration::from_millis(10)));
             }
             match self.parts.poll.poll(&mut events, timeout) {
@@ -185,7 +199,7 @@ impl Esl {
     fn serve(&mut self, now: Instant) {
         self.session.tick(now);
         if let Err(problem) = self.exchange(now) {
-            self.socket = None;
+            (self.socket, self.more) = (None, false);
             self.session.lost();
             self.trouble(problem);
         }
@@ -198,11 +212,15 @@ impl Esl {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         let lost = |problem: io::Error| format!("the connection to the event socket was lost: {problem}");
         let mut bytes = [0; READ_BYTES];
-        loop {
+        self.more = true;
+        for _ in 0..READS_PER_PASS {
             match socket.read(&mut bytes) {
                 Ok(0) => return Err("FreeSWITCH closed the event socket".into()),
                 Ok(n) => self.session.receive(now, &bytes[..n])?,
-                Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => break,
+                Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => {
+                    self.more = false;
+                    break;
+                }
                 Err(problem) if problem.kind() == io::ErrorKind::Interrupted => {}
                 Err(problem) => return Err(lost(problem)),
             }
@@ -277,7 +295,8 @@ impl Esl {
             }
             _ => return,
         };
-        self.parts.control.send(ControlInput::OnChannel(channel, what));
+        // A switch may say more than control has time for; of channels, nothing depends on hearing all of it.
+        _ = self.parts.control.try_send(ControlInput::OnChannel(channel, what));
     }
 
     /// Logs what is wrong, once, and sets when to try again.

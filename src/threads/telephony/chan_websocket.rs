@@ -25,7 +25,7 @@ pub struct ChanWebSocket {
 
 /// What an event means to the leg.
 #[derive(Debug, PartialEq)]
-pub enum Told {
+pub enum Reported {
     /// Nothing more than what was remembered.
     Nothing,
     /// The channel is there.
@@ -38,34 +38,34 @@ pub enum Told {
 
 impl ChanWebSocket {
     /// Reads a text message of Asterisk.
-    pub fn read(&mut self, text: &str) -> Told {
+    pub fn read(&mut self, text: &str) -> Reported {
         match Event::parse(text) {
             Event::MediaStart(start) => {
                 self.control = Some(start.control);
-                Told::Started(start)
+                Reported::Started(start)
             }
             Event::Xoff => {
                 self.paused = true;
-                Told::Nothing
+                Reported::Nothing
             }
             Event::Xon => {
                 self.paused = false;
-                Told::Nothing
+                Reported::Nothing
             }
             Event::Mark(mark) => self.played(mark),
-            Event::Dtmf(digit) => Told::Dtmf(digit),
-            Event::Other => Told::Nothing,
+            Event::Dtmf(digit) => Reported::Dtmf(digit),
+            Event::Other => Reported::Nothing,
         }
     }
 
-    fn played(&mut self, mark: Mark) -> Told {
+    fn played(&mut self, mark: Mark) -> Reported {
         // What a peer says was played is believed as far as it was sent.
         if mark.flushes != self.flushes || mark.frames > self.frames || mark.frames <= self.heard {
-            return Told::Nothing;
+            return Reported::Nothing;
         }
         let more = mark.frames - self.heard;
         self.heard = mark.frames;
-        Told::Heard(more)
+        Reported::Heard(more)
     }
 
     /// The command that has to leave before any more audio.

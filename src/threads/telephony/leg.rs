@@ -613,6 +613,19 @@ mod tests {
     }
 
     #[test]
+    fn a_break_flushes_chan_websocket_and_nothing_else_can_be_asked_of_it() {
+        let (mut leg, mut dsp) = asterisk();
+        leg.receive_text("MEDIA_START format:slin16", Instant::default());
+        speak(&mut dsp, 1, 1);
+        said(&mut leg);
+        assert_eq!(leg.command(1, &Command::Break), Ok(true));
+        speak(&mut dsp, 1, 1);
+        assert_eq!(said(&mut leg), ["FLUSH_MEDIA", "START_MEDIA_BUFFERING", "audio"]);
+        let digits = crate::base::command::Digits::new("1").expect("digits");
+        assert!(leg.command(2, &Command::Dtmf(digits)).is_err());
+    }
+
+    #[test]
     fn a_format_that_is_not_linear_is_refused_with_the_remedy() {
         let (mut leg, _dsp) = asterisk();
         let received = leg.receive_text("MEDIA_START format:ulaw", Instant::default());

@@ -9,7 +9,7 @@
 
 use tungstenite::{Bytes, Message};
 
-use super::chan_websocket::{ChanWebSocket, Told};
+use super::chan_websocket::{ChanWebSocket, Reported};
 use crate::base::command::Command;
 use crate::base::{Instant, LegReport, PlaybackFormat, SampleRate, Turn};
 use crate::codec::audiosocket::{self, Frame, LabelCheck, Meaning};
@@ -56,7 +56,7 @@ pub enum Said {
 
 /// A command as this switch is told it.
 #[derive(Debug, PartialEq)]
-pub struct Ordered {
+pub struct Told {
     /// The message.
     pub message: Message,
     /// The switch reports what became of it; otherwise saying it is all there is.
@@ -152,21 +152,6 @@ impl Wire {
         }
     }
 
-    /// The message that tells the switch to carry out `command`, or `None` where its protocol has none, or not yet.
-    pub fn command(&mut self, number: OrderNumber, command: &Command) -> Option<Ordered> {
-        match (self, command) {
-            (Self::ModAudioStream { .. }, _) => {
-                let message = Message::text(orders::order_message(number, command));
-                Some(Ordered { message, reported: true })
-            }
-            (Self::ChanWebSocket(channel), Command::Break) => {
-                channel.flush().map(|text| Ordered { message: Message::text(text), reported: false })
-            }
-            // The end of the call is the close of the leg; of everything else these know nothing.
-            (Self::ChanWebSocket(_) | Self::AudioSocket(_), _) => None,
-        }
-    }
-
     /// What has to leave before any more audio, because the format wants it so.
     pub fn before_audio(&mut self) -> Option<Message> {
         match self {
@@ -180,6 +165,23 @@ impl Wire {
         matches!(self, Self::ChanWebSocket(channel) if channel.holds_audio())
     }
 
+    /// The message that tells the switch to carry out `command`, or `None` where its protocol has none.
+    pub fn command(&mut self, number: OrderNumber, command: &Command) -> Option<Told> {
+        match self {
+            Self::ModAudioStream { .. } => {
+                let message = Message::text(orders::order_message(number, command));
+                Some(Told { message, reported: true })
+            }
+            // Its only command is the end of the call, which is the close of the leg.
+            Self::AudioSocket(_) => None,
+            // Of the others only this; the end of the call is the close of the leg here too.
+            Self::ChanWebSocket(channel) if *command == Command::Break => {
+                Some(Told { message: Message::text(channel.flush()?), reported: false })
+            }
+            Self::ChanWebSocket(_) => None,
+        }
+    }
+
     /// Reads a text message of the switch.
     pub fn read(&mut self, text: &str) -> Said {
         match self {
@@ -190,13 +192,13 @@ impl Wire {
             },
             Self::AudioSocket(_) => Said::Nothing,
             Self::ChanWebSocket(channel) => match channel.read(text) {
-                Told::Nothing => Said::Nothing,
-                Told::Started(start) => match start.rate {
+                Reported::Nothing => Said::Nothing,
+                Reported::Started(start) => match start.rate {
                     Some(rate) => Said::Started(rate, start.fields),
                     None => Said::Refused(UNSUPPORTED_FORMAT),
                 },
-                Told::Heard(frames) => Said::Heard(frames),
-                Told::Dtmf(digit) => LegReport::dtmf(digit).map_or(Said::Nothing, Said::Report),
+                Reported::Heard(frames) => Said::Heard(frames),
+                Reported::Dtmf(digit) => LegReport::dtmf(digit).map_or(Said::Nothing, Said::Report),
             },
         }
     }
