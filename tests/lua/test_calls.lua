@@ -180,7 +180,6 @@ end
 local function test_given_up_later()
   local switch, channel = help.call({ relay = function() return "refuse" end, globals = {
     tandem_fallback_extension = "2000", tandem_fallback_context = "default", tandem_give_up_seconds = "30",
-    tandem_restarts_max = "1000",
   } })
   switch:run(25000)
   equal(channel.transferred, nil, "after 26 s")

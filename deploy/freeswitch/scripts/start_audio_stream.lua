@@ -21,7 +21,7 @@ local POLL_MS = 200
 local RESTART_PAUSE_MS = 500
 -- The module itself gives up connecting after 1000 ms; without news for this long nobody hears its events.
 local NEWS_MS_MAX = 5000
--- A connection that lasted this long makes earlier restarts forgotten.
+-- A connection that lasted this long makes earlier losses forgotten.
 local STEADY_MS = 30000
 
 -- Long enough for sleep to take up what is queued; it goes on until that is done.
@@ -146,7 +146,8 @@ end
 -- The stream's state: starting, connected, closed_CODE or error_CODE, written by tandem_events.lua.
 local function set_state(state) session:setVariable("tandem_stream", state) end
 
-local stream = { restarts = 0 }
+-- Losses are of connections; attempts that fail are bounded by the time until giving up.
+local stream = { losses = 0 }
 
 local function start(whole_url)
   set_state("starting")
@@ -170,7 +171,7 @@ local function look(whole_url, give_up_ms, restarts_max)
   if state == "connected" then
     stream.connected_ms = stream.connected_ms or now_ms
     stream.lost_ms = nil
-    if now_ms - stream.connected_ms >= STEADY_MS then stream.restarts = 0 end
+    if now_ms - stream.connected_ms >= STEADY_MS then stream.losses = 0 end
     return nil
   elseif state == "closed_1000" then
     session:sleep(LAST_WORDS_MS) -- what is queued is played to its end, and a transfer behind it carried out
@@ -186,17 +187,17 @@ local function look(whole_url, give_up_ms, restarts_max)
     start_events_thread()
   end
   if not stream.lost_ms then
+    if stream.connected_ms then stream.losses = stream.losses + 1 end
     stream.lost_ms = stream.connected_ms and now_ms or stream.started_ms
     stream.next_ms = now_ms + (stream.connected_ms and 0 or RESTART_PAUSE_MS)
     log("WARNING", "the stream to the relay is lost (" .. state .. ")")
   end
-  if now_ms - stream.lost_ms >= give_up_ms or stream.restarts >= restarts_max then
-    log("ERR", string.format("no connection to the relay for %.1f s, %d restarts: given up",
-      (now_ms - stream.lost_ms) / 1000, stream.restarts))
+  if now_ms - stream.lost_ms >= give_up_ms or stream.losses > restarts_max then
+    log("ERR", string.format("no connection to the relay for %.1f s, lost %d times: given up",
+      (now_ms - stream.lost_ms) / 1000, stream.losses))
     return "fall back"
   end
   if now_ms < stream.next_ms then return nil end
-  stream.restarts = stream.restarts + 1
   stream.next_ms = now_ms + RESTART_PAUSE_MS
   stop() -- after a disconnect the module keeps its place on the channel until it is told to stop
   start(whole_url)
