@@ -27,7 +27,7 @@
 //! ([`sync::rings`]). Everything else crosses threads as messages ([`threads::messages`]) through mailboxes with a
 //! doorbell ([`mod@sync::mailbox`], [`sync::doorbell`]).
 //!
-//! Where to find a behaviour: pacing and barge-in in [`dsp::playout`]; holes in the caller's stream in [`dsp::uplink`];
+//! Where to find a behaviour: what each switch speaks in [`threads::telephony::wire`]; pacing and barge-in in [`dsp::playout`]; holes in the caller's stream in [`dsp::uplink`];
 //! speech that waits in [`threads::gemini::speech`]; who may call in [`threads::accept`] and [`call::registry`]; how a
 //! call lives and ends in [`call::machine`]; what may be asked of a switch in [`base::command`], and by which way it goes in
 //! [`call::commands`].

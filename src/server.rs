@@ -139,6 +139,12 @@ impl Server {
         let wanted = SocketAddr::new(config.listen.host, config.listen.port);
         let listener = Listener::bind(wanted).map_err(|problem| cannot_listen(wanted, &problem))?;
         let address = listener.local_addr().map_err(|problem| cannot_listen(wanted, &problem))?;
+        let mut listeners = vec![listener];
+        if let Some(port) = config.listen.audiosocket_port {
+            let wanted = SocketAddr::new(config.listen.host, port);
+            listeners.push(Listener::bind(wanted).map_err(|problem| cannot_listen(wanted, &problem))?);
+            info!("AudioSocket server: {wanted}");
+        }
         check_file_limit(config.listen.max_calls);
         crate::dsp::fir::warm_tables();
 
@@ -163,7 +169,7 @@ impl Server {
         };
         builder
             .build(
-                listener,
+                listeners,
                 acceptor_tls,
                 Dialer::new(clock, connector, gemini::link_limits()),
                 &registry,
@@ -251,7 +257,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn build(
         &self,
-        listener: Listener,
+        listeners: Vec<Listener>,
         tls: Option<native_tls::TlsAcceptor>,
         dialer: Dialer,
         registry: &Arc<Registry>,
@@ -314,7 +320,7 @@ impl Builder<'_> {
             poll,
             inbox,
             own,
-            listener,
+            listeners,
             tls,
             shards: shards.into_iter().map(|shard| shard.door).collect(),
             control: control.clone(),

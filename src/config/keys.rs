@@ -97,6 +97,12 @@ const MAIN_KEYS: &[Key] = &[
     )
     .environment(&["FREESWITCH_AUDIO_SOCKET_PORT"]),
     Key::new(
+        "listen.audiosocket_port",
+        "0",
+        integer_or_zero(1, 65_535, "none", |c, v| c.listen.audiosocket_port = (v > 0).then_some(v as u16)),
+        "Another TCP port, where a firewall wants AudioSocket to have its own. Both ports take everything.",
+    ),
+    Key::new(
         "listen.allow",
         r#"["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"]"#,
         Kind::List {

@@ -54,6 +54,8 @@ pub struct ListenConfig {
     pub host: IpAddr,
     /// TCP port; 0 takes any free one.
     pub port: u16,
+    /// Another TCP port, if AudioSocket is to have its own.
+    pub audiosocket_port: Option<u16>,
     /// Networks that may connect; ask [`ListenConfig::allows`].
     pub allow: Vec<IpNet>,
     /// What a switch must present, if anything.
@@ -254,6 +256,7 @@ impl Config {
             listen: ListenConfig {
                 host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 port: 0,
+                audiosocket_port: None,
                 allow: Vec::new(),
                 token: None,
                 require_expected: false,

@@ -39,7 +39,7 @@ pub(super) fn cannot_listen(address: SocketAddr, problem: &io::Error) -> String 
     let remedy = match problem.kind() {
         io::ErrorKind::AddrInUse => format!(
             "another program has the port: find it with `ss -ltnp 'sport = :{}'`, or set \
-             FREESWITCH_AUDIO_SOCKET_PORT to a free one",
+             FREESWITCH_AUDIO_SOCKET_PORT (listen.audiosocket_port, if it is that) to a free one",
             address.port()
         ),
         io::ErrorKind::AddrNotAvailable => {

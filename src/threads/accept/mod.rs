@@ -1,6 +1,6 @@
 //! The accept thread: the door. Listens, finishes handshakes, admits calls and hands them to their threads.
 //!
-//! Runs in: one accept thread. Owns the listening socket and unfinished handshakes.
+//! Runs in: one accept thread. Owns the listening sockets and unfinished handshakes.
 //! Never blocks but in its poll, and while the mailbox of a thread is full; decides from memory.
 //! Invariant: a call exists from the moment of its 101, with its rings at dsp and gemini before its offer, which holds
 //! its leg, is at control; whoever is refused is told why and counted.
@@ -37,7 +37,10 @@ use crate::threads::telephony::wire::Protocol;
 use handshake::{Handshake, Step, Upgrade, refusal};
 
 const BELL: Token = Token(usize::MAX);
-const LISTENER: Token = Token(usize::MAX - 1);
+/// The token of the first listening socket; the others' are below it.
+const LISTENER: usize = usize::MAX - 1;
+/// Listening sockets at most.
+const LISTENERS_MAX: usize = 2;
 /// Connections accepted in one pass, before handshakes get their turn.
 const ACCEPTS_PER_PASS: usize = 64;
 
@@ -68,8 +71,8 @@ pub struct AcceptParts {
     pub inbox: Mailbox<AcceptOrder>,
     /// Its own bell.
     pub own: Doorbell,
-    /// The listening socket.
-    pub listener: Listener,
+    /// The listening sockets, two at most: what comes to one is what comes to the other.
+    pub listeners: Vec<Listener>,
     /// TLS, where it is configured.
     pub tls: Option<TlsAcceptor>,
     /// The shards.
@@ -110,12 +113,12 @@ pub struct Acceptor {
 }
 
 /// Whether connections wait to be accepted of which no edge will tell.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum More {
     None,
-    Now,
     /// They do, and no descriptor is left.
     Later,
+    Now,
 }
 
 impl Acceptor {
@@ -132,7 +135,9 @@ impl Acceptor {
     /// Those of the poll itself, which leave nothing to go on with.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(512);
-        self.parts.listener.register(self.parts.poll.registry(), LISTENER)?;
+        for (n, listener) in self.parts.listeners.iter_mut().enumerate() {
+            listener.register(self.parts.poll.registry(), Token(LISTENER - n))?;
+        }
         let mut more = More::None;
         loop {
             let wait = match more {
@@ -152,7 +157,7 @@ impl Acceptor {
             for event in &events {
                 match event.token() {
                     BELL => {}
-                    LISTENER => more = More::Now,
+                    Token(token) if token > LISTENER - LISTENERS_MAX => more = More::Now,
                     Token(key) => self.step(now, key),
                 }
             }
@@ -173,9 +178,17 @@ impl Acceptor {
 
     /// Accepts what waits, a pass's share of it.
     fn accept(&mut self, now: Instant) -> More {
+        let mut more = More::None;
+        for n in 0..self.parts.listeners.len() {
+            more = more.max(self.accept_from(now, n));
+        }
+        more
+    }
+
+    fn accept_from(&mut self, now: Instant, listener: usize) -> More {
         let no_descriptor = RefusalReason::Descriptors;
         for _ in 0..ACCEPTS_PER_PASS {
-            match self.parts.listener.accept(&self.no_descriptor) {
+            match self.parts.listeners[listener].accept(&self.no_descriptor) {
                 Accepted::Connection(socket, peer) => self.welcome(now, socket, peer),
                 Accepted::Shed => {
                     self.parts.counters.connections.increment();

@@ -277,7 +277,7 @@ impl Telephony {
                     self.parts.control.send(ControlInput::Fact(id, Fact::Reported(report)));
                 }
                 Received::HungUp => return Some(socket.ended(End::Closed, &counters)),
-                Received::Refused(why) => {
+                Received::Refused(why) if socket.closing.is_none() => {
                     counters.leg_protocol_errors.increment();
                     let close = LegClose::new(LegCloseCode::UnsupportedData, why);
                     socket.start_close(&close, LegEnd::Protocol(why.to_owned()), now);
@@ -288,7 +288,8 @@ impl Telephony {
                     let close = LegClose::new(LegCloseCode::PolicyViolation, "too many texts or pings");
                     socket.start_close(&close, end, now);
                 }
-                Received::Flood => {}
+                // It is being closed already.
+                Received::Flood | Received::Refused(_) => {}
             }
         }
     }
