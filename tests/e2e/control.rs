@@ -294,7 +294,7 @@ fn an_outbound_call_is_placed_with_checked_values_and_known_when_it_connects() {
         [format!(
             "originate {{origination_uuid={uuid},originate_timeout=60,ignore_early_media=true,tandem_to=+420123,\
              tandem_agent=sales,origination_caller_id_number=100}}sofia/gateway/provider/+420123 \
-             &lua(start_audio_stream.lua ws://127.0.0.1:9094 mono 16k)"
+             '&lua(start_audio_stream.lua ws://127.0.0.1:9094 mono 16k)'"
         )]
     );
     let listen = format!("admin.listen={}", address(&relay));

@@ -278,6 +278,7 @@ function Switch:session(channel, environment)
     return channel.variables[name] or channel.profile[name] or switch.globals[name]
   end
   function session.setVariable(_, name, value) channel.variables[name] = value ~= "" and value or nil end
+  function session.execute(_, app, argument) channel.executed[#channel.executed + 1] = { app = app, arg = argument } end
   function session.setAutoHangup(_, value) channel.auto_hangup = value end
   function session.setInputCallback(_, name) callback = name end
   function session.unsetInputCallback() callback = nil end

@@ -57,6 +57,16 @@ local function test_the_channel_wins()
   holds(channel.stream.url:find("playback=binary", 1, true), "playback of the channel")
 end
 
+local function test_the_jitter_buffer()
+  local _, channel = help.call({ playback = "file" })
+  equal(#channel.executed, 1, "applications")
+  equal(channel.executed[1].app .. " " .. channel.executed[1].arg, "jitterbuffer 1p", "application")
+  _, channel = help.call({ playback = "file", variables = { jitterbuffer_msec = "60" } })
+  equal(#channel.executed, 0, "applications where the operator has a buffer")
+  _, channel = help.call({ playback = "binary" })
+  equal(#channel.executed, 0, "applications where no files are played")
+end
+
 local function test_a_token_that_breaks_out()
   for _, token in ipairs({ 'a"b', "a b", "a\\b", "a\nb", "a\0b" }) do
     local switch, channel = help.call({ globals = { tandem_token = token } })
@@ -170,7 +180,6 @@ end
 local function test_given_up_later()
   local switch, channel = help.call({ relay = function() return "refuse" end, globals = {
     tandem_fallback_extension = "2000", tandem_fallback_context = "default", tandem_give_up_seconds = "30",
-    tandem_restarts_max = "1000",
   } })
   switch:run(25000)
   equal(channel.transferred, nil, "after 26 s")
@@ -250,6 +259,7 @@ return {
   { "a URL without a path gets the slash that the module wants", test_urls_without_a_path },
   { "headers, TLS and the module's switches are channel variables before the start", test_channel_variables },
   { "what the dialplan has set wins over vars_tandem.xml", test_the_channel_wins },
+  { "a caller who speaks while files are played is kept whole by a jitter buffer", test_the_jitter_buffer },
   { "a token that would break out of its header is not sent", test_a_token_that_breaks_out },
   { "wrong arguments are said in words, and the call does not stay in silence", test_wrong_arguments },
   { "the call stays open with RTP flowing", test_the_call_is_kept_open },

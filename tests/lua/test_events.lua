@@ -28,11 +28,13 @@ local function test_many_calls()
     channels[number] = help.another_call(switch, { uuid = string.format("call-%d", number) })
   end
   switch:run(1000)
-  for _, channel in ipairs(channels) do help.speak(switch, channel, 1, 60000, 100, 1) end
-  switch:run(61000)
+  -- The whole minute on one Lua; the others show that they play at all.
+  local seconds = _VERSION == "Lua 5.4" and 60 or 5
+  for _, channel in ipairs(channels) do help.speak(switch, channel, 1, seconds * 1000, 100, 1) end
+  switch:run((seconds + 1) * 1000)
   for number, channel in ipairs(channels) do
     local packets, holes = help.speech(channel)
-    equal(packets, 3000, "packets of call " .. number)
+    equal(packets, seconds * 50, "packets of call " .. number)
     equal(holes, 0, "holes of call " .. number)
   end
   equal(switch:logged("is behind"), 0, "complaints about lag")

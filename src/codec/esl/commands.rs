@@ -81,7 +81,8 @@ pub fn originate_line(
     if let Some(from) = from {
         variables.push_str(&format!(",origination_caller_id_number={from}"));
     }
-    format!("originate {{{variables}}}{} &{application}", dial_string.replace("{to}", to.as_str()))
+    // In quotes, because the arguments of originate end at a space: what came behind it would be its dialplan and context.
+    format!("originate {{{variables}}}{} '&{application}'", dial_string.replace("{to}", to.as_str()))
 }
 
 #[cfg(test)]
@@ -145,7 +146,7 @@ mod tests {
             ),
             "originate {origination_uuid=u-1,originate_timeout=60,ignore_early_media=true,tandem_to=+420123,\
              tandem_agent=sales,origination_caller_id_number=100}sofia/gateway/p/+420123 \
-             &lua(start.lua ws://127.0.0.1:9094 mono 16k)"
+             '&lua(start.lua ws://127.0.0.1:9094 mono 16k)'"
         );
     }
 

@@ -251,8 +251,9 @@ impl Leg {
                 if self.handed_over {
                     self.handed_over = false;
                     self.unheard.cancelled();
-                    if let Some(clear) = self.wire.clear(turn) {
-                        return Some(clear);
+                    self.break_off(turn);
+                    if let Some(message) = self.said.pop_front() {
+                        return Some(message);
                     }
                 }
             }
@@ -277,6 +278,15 @@ impl Leg {
             if frame.kind != FrameKind::AudioContinued && !self.chunk.is_empty() {
                 return Some(self.encode());
             }
+        }
+    }
+
+    /// Takes back what was handed over of older turns than `turn`, as far as the switch can.
+    fn break_off(&mut self, turn: Turn) {
+        self.said.extend(self.wire.clear(turn));
+        if let Some(silence) = self.wire.silence(self.chunk_rate) {
+            self.said.extend(self.wire.before_audio());
+            self.said.push_back(silence);
         }
     }
 
@@ -538,8 +548,11 @@ mod tests {
 
     /// A leg of chan_websocket that has said hello, and what it says next, texts as they are and audio as "audio".
     fn asterisk() -> (Leg, DspRings) {
+        leg_of(Protocol::WebSocket(Flavour::ChanWebSocket))
+    }
+
+    fn leg_of(protocol: Protocol) -> (Leg, DspRings) {
         let defaults = LegDefaults::configured(&crate::config::Config::default());
-        let protocol = Protocol::WebSocket(Flavour::ChanWebSocket);
         let fields = CallFields::default();
         let shared = Arc::new(CallShared::new(ID, defaults.format(protocol, &fields)));
         let (rings, dsp, _gemini) = call_rings();
@@ -572,7 +585,23 @@ mod tests {
         assert_eq!(said(&mut leg), ["START_MEDIA_BUFFERING", "audio"]);
         leg.shared.cancel_turn();
         speak(&mut dsp, 2, 1);
-        assert_eq!(said(&mut leg), ["FLUSH_MEDIA", "START_MEDIA_BUFFERING", "audio"]);
+        let silence = "\0".repeat(640);
+        assert_eq!(said(&mut leg), ["FLUSH_MEDIA", "START_MEDIA_BUFFERING", &silence, "audio"]);
+    }
+
+    #[test]
+    fn speech_broken_off_on_an_audio_socket_ends_in_a_frame_of_silence() {
+        let (mut leg, mut dsp) = leg_of(Protocol::AudioSocket);
+        speak(&mut dsp, 1, 1);
+        assert_eq!(said(&mut leg), ["audio"]);
+        leg.shared.cancel_turn();
+        let frame = format!("\x12\x02\u{80}{}", "\0".repeat(640));
+        let messages: Vec<_> = std::iter::from_fn(|| leg.next_message()).collect();
+        assert_eq!(messages.len(), 1);
+        let frame: Vec<u8> = frame.chars().map(|byte| byte as u8).collect();
+        assert_eq!(messages[0], Message::binary(frame));
+        leg.shared.cancel_turn();
+        assert_eq!(said(&mut leg), [""; 0], "nothing was handed over since");
     }
 
     #[test]
@@ -586,7 +615,9 @@ mod tests {
         assert_eq!(said(&mut leg), [""; 0]);
         leg.shared.cancel_turn();
         speak(&mut dsp, 2, 1);
-        let resumed = [r#"{"command":"FLUSH_MEDIA"}"#, r#"{"command":"START_MEDIA_BUFFERING"}"#, "audio"];
+        let silence = "\0".repeat(640);
+        let resumed =
+            [r#"{"command":"FLUSH_MEDIA"}"#, r#"{"command":"START_MEDIA_BUFFERING"}"#, &silence, "audio"];
         assert_eq!(said(&mut leg), resumed, "a flushed queue has room");
         leg.receive_text(r#"{"event":"MEDIA_XOFF"}"#, Instant::default());
         speak(&mut dsp, 2, 1);

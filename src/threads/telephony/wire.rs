@@ -131,10 +131,23 @@ impl Wire {
     pub fn keepalive(&mut self, rate: SampleRate) -> Option<Message> {
         match self {
             Self::ModAudioStream { .. } | Self::ChanWebSocket(_) => None,
-            Self::AudioSocket(_) => {
-                let silence = [0; SampleRate::Hz48000.samples_per_frame()];
-                let frame = silence.get(..rate.samples_per_frame()).unwrap_or_default();
-                Some(self.audio(frame, rate, 0))
+            Self::AudioSocket(_) => self.silence(rate),
+        }
+    }
+
+    /// A frame of silence, where speech that is broken off needs one behind it: Asterisk's resampler keeps the last
+    /// 5 ms of what it was given, and would play them as a click before the next sound.
+    pub fn silence(&mut self, rate: SampleRate) -> Option<Message> {
+        let silence = [0; SampleRate::Hz48000.samples_per_frame()];
+        let frame = silence.get(..rate.samples_per_frame()).unwrap_or_default();
+        match self {
+            Self::ModAudioStream { .. } => None,
+            Self::AudioSocket(_) => Some(self.audio(frame, rate, 0)),
+            // Not counted among the frames whose playing is reported: it is nobody's speech.
+            Self::ChanWebSocket(_) => {
+                let mut bytes = Vec::with_capacity(playback::binary_len(frame.len()));
+                playback::write_binary(&mut bytes, frame);
+                Some(Message::binary(bytes))
             }
         }
     }
