@@ -37,8 +37,8 @@ struct Args {
     /// what they expect: echo, parrot or answer (echo; parrot if --audio is given)
     #[argh(option, from_str_fn(expect))]
     expect: Option<Expect>,
-    /// the calls' legs, in turns: mod_audio_stream or mod_audio_stream:PLAYBACK, audio_fork, audiosocket, chan_websocket, with commas
-    /// between several (mod_audio_stream)
+    /// the calls' legs, in turns, commas between several: mod_audio_stream or mod_audio_stream:PLAYBACK, audio_fork,
+    /// audiosocket, chan_websocket (mod_audio_stream)
     #[argh(option)]
     leg: Option<String>,
     /// how audio is to come with mod_audio_stream: binary, json or file (binary)
