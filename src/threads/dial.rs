@@ -161,8 +161,8 @@ impl Shared {
             }
             Err(error) => {
                 self.counters.leg_dial_failures.increment();
-                warn!("call {id}: {fields}: no connection to {}: {error}{}", target.url, remedy(&error));
                 self.registry.release(id);
+                warn!("call {id}: {fields}: no connection to {}: {error}{}", target.url, remedy(&error));
             }
         }
     }

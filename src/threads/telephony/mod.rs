@@ -259,7 +259,7 @@ impl Telephony {
                 }
                 Incoming::Message(Message::Text(text)) => socket.leg.receive_text(&text, now),
                 Incoming::Message(Message::Close(frame)) => {
-                    socket.closed_with = Some(frame.map_or(1005, |frame| frame.code.into()));
+                    socket.closed_by_peer(frame.map_or(1005, |frame| frame.code.into()), now);
                     Received::Done
                 }
                 _ => socket.leg.receive_ping(now),
