@@ -12,6 +12,7 @@ mod audiosocket;
 mod barge_in;
 mod calls;
 mod captures;
+mod chan_websocket_incoming;
 mod chan_websocket;
 mod control;
 mod doctor;
