@@ -94,7 +94,7 @@ pub(super) const CONTROL_KEYS: &[Key] = &[
     Key::new(
         "asterisk.media_url",
         "",
-        text("ws://ADDRESS:PORT/media/ of a loopback or private address, or wss://", |c, v| {
+        text("a URL such as \"ws://127.0.0.1:8088/media/\"; beyond loopback and private addresses wss://", |c, v| {
             c.asterisk.media_url = v.map(BaseUrl::parse_of_switch).transpose()?;
             Ok(())
         }),

@@ -160,7 +160,7 @@ impl Shared {
                 self.accept.send(AcceptOrder::Dialled(Box::new(leg)));
             }
             Err(error) => {
-                self.counters.leg_dial_failures.increment();
+                self.counters.leg_unreachable.increment();
                 self.registry.release(id);
                 warn!("call {id}: {fields}: no connection to {}: {error}{}", target.url, remedy(&error));
             }

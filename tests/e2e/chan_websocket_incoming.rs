@@ -136,7 +136,7 @@ fn a_connection_that_does_not_come_about_is_one_line_and_frees_its_slot() {
     fails("no-5", &|| (), &["no connection to ws://127.0.0.1:", "TCP: ", "http show status"]);
     relay.signal(Signal::USR1);
     let counters = relay.line(&["counters: "]);
-    assert!(counters.contains(r#""tandem_leg_dial_failures_total":5"#), "{counters}");
+    assert!(counters.contains(r#""tandem_leg_faults_total{fault=\"unreachable\"}":5"#), "{counters}");
     assert!(!counters.contains("tandem_calls_total"), "{counters}");
 }
 

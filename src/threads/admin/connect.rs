@@ -67,7 +67,7 @@ impl Admin {
         let deadline = now.plus_us(server.connect_within.as_micros() as u64);
         let request = LegRequest { id, fields, target, deadline };
         if let Err(why) = self.dial.request(DialRequest::Leg(Box::new(request))) {
-            parts.counters.leg_dial_failures.increment();
+            parts.counters.leg_unreachable.increment();
             parts.registry.release(id);
             return Ok(Response::error(503, &why));
         }
