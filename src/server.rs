@@ -25,14 +25,14 @@ use crate::net::tls;
 use crate::sync::rings::ring;
 use crate::sync::{Clock, Doorbell, Outbox, mailbox};
 use crate::telemetry::Counters;
-use crate::threads::accept::{self, AcceptOrder, AcceptParts, Acceptor, ShardDoor};
+use crate::threads::accept::{self, AcceptParts, Acceptor, ShardDoor};
 use crate::threads::admin::AdminShared;
 use crate::threads::control::{Control, ControlParts};
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
-use crate::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
+use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use begin::{Waiting, start};
@@ -159,7 +159,7 @@ impl Server {
             },
         ));
         let expected = Arc::new(Expected::default());
-        let admin = admin_shared(config, &registry, &expected, clock)?;
+        let admin = admin_shared(config, &registry, &expected, &counters, clock)?;
         let builder = Builder {
             config,
             clock,
@@ -169,14 +169,7 @@ impl Server {
             admin: admin.as_ref(),
         };
         builder
-            .build(
-                listeners,
-                acceptor_tls,
-                Dialer::new(clock, connector, gemini::link_limits()),
-                &registry,
-                target,
-                setup,
-            )
+            .build(listeners, acceptor_tls, Dialer::new(clock, connector), &registry, target, setup)
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
             .map(|(accept, control, control_thread, threads)| {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
@@ -284,15 +277,20 @@ impl Builder<'_> {
             )?);
         }
 
+        let poll = Poll::new()?;
+        let own = accept::doorbell(&poll)?;
+        let (accept, inbox) = mailbox(own.clone());
         let dial = DialPool::new(
             dialer,
             shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
             control.clone(),
+            accept.clone(),
+            Arc::clone(registry),
             Arc::clone(self.counters),
         );
         let esl = self.esl(&control, &mut threads)?;
         if let Some(admin) = self.admin {
-            start_admin(admin, &control, esl.as_ref(), &mut threads)?;
+            start_admin(admin, &control, esl.as_ref(), &dial, &mut threads)?;
         }
         let controller = Control::new(ControlParts {
             inbox: control_inbox,
@@ -314,9 +312,6 @@ impl Builder<'_> {
         });
         let control_thread = control_waiting.begin(move || controller.run());
 
-        let poll = Poll::new()?;
-        let own = accept::doorbell(&poll)?;
-        let (accept, inbox) = mailbox(own.clone());
         let acceptor = Acceptor::new(AcceptParts {
             poll,
             inbox,

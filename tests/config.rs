@@ -562,7 +562,9 @@ fn another_value(key: &config::Key) -> String {
         Kind::List { .. } => "192.0.2.0/24".into(),
         Kind::Secret { .. } => "a-secret-of-some-length".into(),
         Kind::Text { .. } if key.name == "listen.host" => "192.0.2.1".into(),
-        Kind::Text { .. } if key.name == "gemini.base_url" => "ws://127.0.0.1:1".into(),
+        Kind::Text { .. } if ["gemini.base_url", "asterisk.media_url"].contains(&key.name) => {
+            "ws://127.0.0.1:1".into()
+        }
         Kind::Text { .. } if key.name == "admin.listen" => "127.0.0.1:1".into(),
         Kind::Text { .. } if key.name == "esl.dial_string" => "user/{to}".into(),
         Kind::Text { .. } if key.name == "esl.answered_application" => "park()".into(),

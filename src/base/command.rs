@@ -250,6 +250,13 @@ impl ChannelName {
     }
 }
 
+checked!(
+    /// Asterisk's name for a WebSocket that it waits for, `MEDIA_WEBSOCKET_CONNECTION_ID`: the last part of a URL's path,
+    /// which it can neither leave nor go beyond.
+    ConnectionId,
+    name_set("connection_id")
+);
+
 const fn name_set(what: &'static str) -> Set {
     Set {
         what,

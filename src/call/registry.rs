@@ -1,7 +1,7 @@
 //! Admission: which call gets a slot, decided from memory before the switch is answered.
 //!
-//! Runs in: the accept thread (admits) and the control thread (gives slots free), behind a lock that no media thread
-//! touches. Owns the free slots and a bounded table of how often each address called.
+//! Runs in: the accept and admin threads (admit), the control and dial threads (give slots free), behind a lock that no
+//! media thread touches. Owns the free slots and a bounded table of how often each address called.
 //! Invariant: never more calls than the limit, and a slot given again has a higher generation.
 
 use std::collections::HashMap;

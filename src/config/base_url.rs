@@ -1,13 +1,13 @@
-//! The address of the Live API, taken apart once: scheme, host, port and path prefix.
+//! The address of a WebSocket server, the Live API's or Asterisk's, taken apart once: scheme, host, port and path prefix.
 //!
 //! Runs in: anywhere: pure. Owns the parts of the URL. Never resolves a name.
-//! Invariant: without TLS the host is a loopback address, so neither key nor speech leaves the machine in clear; there
-//! is no user, query or fragment, so no secret can hide in it and it may be logged.
+//! Invariant: without TLS the host is a loopback address, so neither key nor speech leaves the machine in clear, or for a
+//! switch one of a private network; there is no user, query or fragment, so no secret can hide in it and it may be logged.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// `wss://HOST[:PORT][/PREFIX]`, or `ws://` to a loopback address (a simulator).
+/// `wss://HOST[:PORT][/PREFIX]`, or `ws://` to an address that is near enough: a simulator, a switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
     tls: bool,
@@ -17,11 +17,36 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
-    /// Parses and checks a URL.
+    /// Parses and checks the URL of a server that is sent key and speech.
     ///
     /// # Errors
     /// What is wrong with the text, as the end of a sentence that begins with it.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let url = Self::take_apart(text)?;
+        if !url.tls && !url.is_loopback() {
+            return Err(
+                "would send the key and the speech unencrypted: ws:// is for loopback addresses only".into(),
+            );
+        }
+        Ok(url)
+    }
+
+    /// Parses and checks the URL of a switch, which speaks in clear within a private network.
+    ///
+    /// # Errors
+    /// As [`BaseUrl::parse`].
+    pub fn parse_of_switch(text: &str) -> Result<Self, String> {
+        let url = Self::take_apart(text)?;
+        let is_near = || url.is_loopback() || url.host.parse().is_ok_and(is_private);
+        if !url.tls && !is_near() {
+            return Err("would send the speech unencrypted: ws:// is for loopback and private addresses (numbers, no \
+                        names), wss:// for all others"
+                .into());
+        }
+        Ok(url)
+    }
+
+    fn take_apart(text: &str) -> Result<Self, String> {
         let uri: http::Uri = text.parse().map_err(|error| format!("is not a URL ({error})"))?;
         let tls = match uri.scheme_str() {
             Some("wss") => true,
@@ -32,14 +57,13 @@ impl BaseUrl {
         };
         let authority = uri.authority().ok_or("names no host")?;
         if authority.as_str().contains('@') {
-            return Err(
-                "holds a user or password, which would appear in logs; the key goes into gemini.api_key"
-                    .into(),
-            );
+            return Err("holds a user or password, which would appear in logs (a key for Gemini goes into \
+                        gemini.api_key)"
+                .into());
         }
         // http::Uri drops a fragment without a word, so it is looked for in the text.
         if uri.query().is_some() || text.contains('#') {
-            return Err("holds a query or fragment; the key goes into gemini.api_key".into());
+            return Err("holds a query or fragment (a key for Gemini goes into gemini.api_key)".into());
         }
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         if host.is_empty() {
@@ -61,13 +85,7 @@ impl BaseUrl {
                 return Err(format!("has a port {written:?} that is not one of 1 to 65535"));
             }
         };
-        let url = Self { tls, host, port, path_prefix: uri.path().trim_end_matches('/').to_owned() };
-        if !url.tls && !url.is_loopback() {
-            return Err(
-                "would send the key and the speech unencrypted: ws:// is for loopback addresses only".into(),
-            );
-        }
-        Ok(url)
+        Ok(Self { tls, host, port, path_prefix: uri.path().trim_end_matches('/').to_owned() })
     }
 
     /// Whether the connection is encrypted (`wss`).
@@ -85,7 +103,7 @@ impl BaseUrl {
         self.port
     }
 
-    /// What stands before `/ws/…` in the path: empty, or `/prefix` without a slash at its end.
+    /// What stands before the server's own path: empty, or `/prefix` without a slash at its end.
     pub fn path_prefix(&self) -> &str {
         &self.path_prefix
     }
@@ -114,6 +132,14 @@ impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "wss" } else { "ws" };
         write!(f, "{scheme}://{}{}", self.authority(), self.path_prefix)
+    }
+}
+
+/// Whether an address is of a network that is nobody else's: RFC 1918, RFC 4193, and link-local ones.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_unique_local() || address.is_unicast_link_local(),
     }
 }
 
@@ -152,6 +178,27 @@ mod tests {
             assert!(wrong(far).contains("loopback addresses only"), "{far}");
         }
         assert_eq!(BaseUrl::parse("ws://[::1]:9/").unwrap().to_string(), "ws://[::1]:9");
+    }
+
+    #[test]
+    fn clear_text_to_a_switch_stays_within_private_networks() {
+        for near in [
+            "ws://127.0.0.1:8088/media/",
+            "ws://localhost",
+            "ws://10.1.2.3:8088/media",
+            "ws://172.31.0.1",
+            "ws://192.168.1.9",
+            "ws://[fd00::5]:8088",
+        ] {
+            assert!(BaseUrl::parse_of_switch(near).is_ok(), "{near}");
+        }
+        for far in
+            ["ws://172.32.0.1", "ws://8.8.8.8", "ws://asterisk:8088", "ws://[2001:db8::1]", "ws://0.0.0.0"]
+        {
+            assert!(BaseUrl::parse_of_switch(far).expect_err(far).contains("wss:// for all others"), "{far}");
+        }
+        let far = BaseUrl::parse_of_switch("wss://asterisk.example:8089/media/").expect("encrypted");
+        assert_eq!(far.to_string(), "wss://asterisk.example:8089/media");
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! The keys of call control: the event socket, the admin server, and what an agent may ask for.
+//! The keys of call control: the event socket, Asterisk's media server, the admin server, and what an agent may ask for.
 //!
 //! Runs in: anywhere: pure. Owns its part of the registry; [`super::keys`] has the rest and joins both. Never reads anything.
 //! Invariant: as in [`super::keys`].
 
+use super::base_url::BaseUrl;
 use super::keys::{integer, text};
 use super::registry::{Key, Kind};
 use super::setters::{
@@ -90,6 +91,17 @@ pub(super) const CONTROL_KEYS: &[Key] = &[
         integer(5, 600, |c, v| c.esl.answer_timeout = seconds(v)),
         "How long an outbound call may ring.",
     ),
+    Key::new(
+        "asterisk.media_url",
+        "",
+        text("a URL such as \"ws://127.0.0.1:8088/media/\"; beyond loopback and private addresses wss://", |c, v| {
+            c.asterisk.media_url = v.map(BaseUrl::parse_of_switch).transpose()?;
+            Ok(())
+        }),
+        "Asterisk's HTTP server, for Dial(WebSocket/INCOMING): where the relay connects to when POST /api/connect asks for \
+         it. Off when not set.",
+    )
+    .example(r#""ws://127.0.0.1:8088/media/""#),
     Key::new(
         "admin.listen",
         r#""127.0.0.1:9095""#,

@@ -37,6 +37,7 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ),
     ("control", "What may be asked of the switch about a call."),
     ("esl", "FreeSWITCH's event socket (mod_event_socket)."),
+    ("asterisk", "Asterisk, where the relay connects to it and not the other way round (docs/asterisk.md)."),
     ("admin", "The admin server: HTTP for the operator, the dial plan and other programs."),
     ("threads", "How many threads do the work."),
     ("drain", "How the process ends."),

@@ -37,6 +37,8 @@ pub struct Config {
     pub control: ControlConfig,
     /// FreeSWITCH's event socket.
     pub esl: EslConfig,
+    /// Asterisk, where the relay connects to it.
+    pub asterisk: AsteriskConfig,
     /// The admin server.
     pub admin: AdminConfig,
     /// How many threads do the work.
@@ -215,6 +217,13 @@ pub struct EslConfig {
     pub answer_timeout: Duration,
 }
 
+/// Section `[asterisk]`.
+#[derive(Debug, Clone)]
+pub struct AsteriskConfig {
+    /// Where its chan_websocket waits for connections, without the connection's id; `None` switches that off.
+    pub media_url: Option<BaseUrl>,
+}
+
 /// Section `[admin]`.
 #[derive(Debug, Clone)]
 pub struct AdminConfig {
@@ -320,6 +329,7 @@ impl Config {
                 answered_application: String::new(),
                 answer_timeout: Duration::ZERO,
             },
+            asterisk: AsteriskConfig { media_url: None },
             admin: AdminConfig { listen: None, token: None },
             threads: ThreadsConfig { dsp: 0, shards: 0 },
             drain: DrainConfig { timeout: Duration::ZERO },

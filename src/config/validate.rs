@@ -155,6 +155,13 @@ fn check_control(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
              the output of `openssl rand -hex 16`"
         ));
     }
+    if loaded.config.asterisk.media_url.is_some() && admin.listen.is_none() {
+        loaded.warnings.push(
+            "asterisk.media_url is set and admin.listen is not: the relay connects to Asterisk when POST /api/connect asks \
+             for it, set admin.listen"
+                .into(),
+        );
+    }
     if esl.dial_string.is_some() && esl.host.is_none() {
         loaded.warnings.push(
             "esl.dial_string is set and esl.host is not: outbound calls need the event socket, set esl.host"

@@ -10,7 +10,6 @@ use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
 use crate::net::dial::{DialError, Dialer};
 use crate::net::{probe, tls};
 use crate::server::{gemini_target, setup_message};
-use crate::threads::gemini::link_limits;
 
 /// Seconds of 2026-01-01: a clock before it is wrong whatever the truth is.
 const BUILT_AFTER_S: u64 = 1_767_225_600;
@@ -52,7 +51,7 @@ impl Examination<'_> {
         if gemini.base_url.tls() && gemini.ca_file.is_none() {
             self.roots();
         }
-        let dialer = Dialer::new(self.clock, connector, link_limits());
+        let dialer = Dialer::new(self.clock, connector);
         let setup = setup_message(&self.config.agent);
         let within = gemini.connect_timeout + gemini.setup_timeout;
         let begun = self.clock.now();

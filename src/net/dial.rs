@@ -42,6 +42,8 @@ pub struct Target {
     pub url: Uri,
     /// Headers beyond those of the upgrade; may be secret.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How much is read and kept at most.
+    pub limits: WebSocketConfig,
 }
 
 /// Why there is no connection.
@@ -80,14 +82,13 @@ type HostPort = (String, u16);
 pub struct Dialer {
     clock: Clock,
     connector: TlsConnector,
-    config: WebSocketConfig,
     addresses: Mutex<HashMap<HostPort, (Vec<SocketAddr>, Instant)>>,
 }
 
 impl Dialer {
     /// A dialer with an empty cache of addresses.
-    pub fn new(clock: Clock, connector: TlsConnector, config: WebSocketConfig) -> Self {
-        Self { clock, connector, config, addresses: Mutex::new(HashMap::new()) }
+    pub fn new(clock: Clock, connector: TlsConnector) -> Self {
+        Self { clock, connector, addresses: Mutex::new(HashMap::new()) }
     }
 
     /// Connects before `deadline`.
@@ -189,7 +190,7 @@ impl Dialer {
         for (name, value) in &target.headers {
             request.headers_mut().insert(name, value.clone());
         }
-        let mut result = tungstenite::client::client_with_config(request, stream, Some(self.config));
+        let mut result = tungstenite::client::client_with_config(request, stream, Some(target.limits));
         loop {
             match result {
                 Ok((socket, _)) => return Ok(Connection::upgraded(socket)),
@@ -283,13 +284,14 @@ mod tests {
         });
         let clock = Clock::new();
         let connector = TlsConnector::new().expect("the system's TLS");
-        let dialer = Dialer::new(clock, connector, WebSocketConfig::default());
+        let dialer = Dialer::new(clock, connector);
         let target = Target {
             host: "127.0.0.1".into(),
             port: address.port(),
             tls: false,
             url: format!("ws://{address}/").parse().expect("a URL"),
             headers: Vec::new(),
+            limits: WebSocketConfig::default(),
         };
         let begun = clock.now();
         let result = dialer.connect(&target, begun.plus_ms(1_000)).map(drop);

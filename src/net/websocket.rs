@@ -38,7 +38,7 @@ pub enum End {
     Protocol(String),
 }
 
-/// tungstenite's limits for one side.
+/// tungstenite's limits for one connection.
 pub fn limits(read_bytes: usize, message_bytes: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(read_bytes)

@@ -14,7 +14,10 @@ use super::begin::start;
 use crate::call::{Expected, Registry};
 use crate::config::Config;
 use crate::sync::{Clock, Outbox, mailbox};
+use crate::telemetry::Counters;
+use crate::threads::admin::connect::MediaServer;
 use crate::threads::admin::{ADMIN_THREADS, Admin, AdminParts, AdminShared};
+use crate::threads::dial::DialPool;
 use crate::threads::esl::{self, Esl, EslParts};
 use crate::threads::messages::{ControlInput, EslOrder};
 
@@ -47,6 +50,7 @@ pub(super) fn admin_shared(
     config: &Config,
     registry: &Arc<Registry>,
     expected: &Arc<Expected>,
+    counters: &Arc<Counters>,
     clock: Clock,
 ) -> Result<Option<Arc<AdminShared>>, String> {
     let Some(wanted) = config.admin.listen else { return Ok(None) };
@@ -57,6 +61,12 @@ pub(super) fn admin_shared(
         expected: Arc::clone(expected),
         expect: config.listen.expect,
         outbound: can_place.then_some(config.esl.answer_timeout),
+        media_server: config
+            .asterisk
+            .media_url
+            .clone()
+            .map(|url| MediaServer { url, connect_within: config.gemini.connect_timeout }),
+        counters: Arc::clone(counters),
         clock,
     };
     match AdminShared::listen(wanted, parts) {
@@ -76,10 +86,11 @@ pub(super) fn start_admin(
     shared: &Arc<AdminShared>,
     control: &Outbox<ControlInput>,
     esl: Option<&Outbox<EslOrder>>,
+    dial: &DialPool,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> io::Result<()> {
     for n in 0..ADMIN_THREADS {
-        let admin = Admin::new(Arc::clone(shared), control.clone(), esl.cloned());
+        let admin = Admin::new(Arc::clone(shared), control.clone(), esl.cloned(), dial.clone());
         threads.push(start(&format!("admin-{n}"), move || admin.run())?);
     }
     Ok(())

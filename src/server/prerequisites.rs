@@ -15,6 +15,7 @@ use crate::codec::gemini::tools;
 use crate::config::{AgentConfig, GeminiConfig};
 use crate::net::dial::Target;
 use crate::net::options;
+use crate::threads::gemini::link_limits;
 
 /// Descriptors that a call needs: its leg and its link.
 const DESCRIPTORS_PER_CALL: u64 = 2;
@@ -93,6 +94,7 @@ pub(crate) fn gemini_target(gemini: &GeminiConfig) -> Result<Target, String> {
             .parse()
             .map_err(|problem| format!("gemini.base_url does not make a URL ({url}): {problem}"))?,
         headers,
+        limits: link_limits(),
     })
 }
 

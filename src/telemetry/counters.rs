@@ -127,6 +127,7 @@ counters! {
     leg_audio_floods: "tandem_leg_faults_total" {fault = "audio_flood"}, "Faults of switches, by kind.";
     leg_unheard: "tandem_leg_faults_total" {fault = "unheard"}, "Faults of switches, by kind.";
     leg_timeouts: "tandem_leg_faults_total" {fault = "timeout"}, "Faults of switches, by kind.";
+    leg_unreachable: "tandem_leg_faults_total" {fault = "unreachable"}, "Faults of switches, by kind.";
 
     links_opened: "tandem_links_opened_total", "Connections to Gemini that were upgraded to WebSocket.";
     link_dial_failures: "tandem_link_dial_failures_total", "Connections to Gemini that failed before the upgrade.";

@@ -1,8 +1,9 @@
-//! The dial pool: threads that may block while a link is connected.
+//! The dial pool: threads that may block while a link, or a leg of a switch that waits for us, is connected.
 //!
-//! Runs in: the control thread (asks), and threads of its own, started when all others are busy and ended when idle.
+//! Runs in: the control and admin threads (ask), and threads of its own, started when all others are busy and ended when idle.
 //! Owns nothing but the queue. Never logs a request: its headers carry the key.
-//! Invariant: every request ends in a connected link at its gemini thread or in one `LinkGone`.
+//! Invariant: every request for a link ends in a connected link at its gemini thread or in one `LinkGone`, and every one
+//! for a leg in a connected leg at accept or in its call's slot given free.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,15 +11,17 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use log::debug;
+use log::{debug, warn};
 
 use crate::base::limits::CHANNEL_MESSAGES;
-use crate::call::Fact;
+use crate::call::{Fact, Registry};
 use crate::codec::gemini::close::LinkEnd;
 use crate::net::dial::{DialError, Dialer};
 use crate::sync::Outbox;
 use crate::telemetry::Counters;
-use crate::threads::messages::{ControlInput, DialRequest, GeminiOrder};
+use crate::threads::messages::{
+    AcceptOrder, ControlInput, DialRequest, DialledLeg, GeminiOrder, LegRequest, LinkRequest,
+};
 
 /// Links connected at once. Each takes a thread for some 100 ms, so this many renew 50 links within a second.
 const THREADS_MAX: usize = 32;
@@ -31,6 +34,8 @@ struct Shared {
     dialer: Arc<Dialer>,
     gemini: Vec<Outbox<GeminiOrder>>,
     control: Outbox<ControlInput>,
+    accept: Outbox<AcceptOrder>,
+    registry: Arc<Registry>,
     counters: Arc<Counters>,
     requests: Receiver<DialRequest>,
     idle: Arc<AtomicUsize>,
@@ -38,6 +43,7 @@ struct Shared {
 }
 
 /// See the head of this file.
+#[derive(Clone)]
 pub struct DialPool {
     shared: Shared,
     queue: Sender<DialRequest>,
@@ -49,6 +55,8 @@ impl DialPool {
         dialer: Dialer,
         gemini: Vec<Outbox<GeminiOrder>>,
         control: Outbox<ControlInput>,
+        accept: Outbox<AcceptOrder>,
+        registry: Arc<Registry>,
         counters: Arc<Counters>,
     ) -> Self {
         let (queue, requests) = crossbeam_channel::bounded(CHANNEL_MESSAGES);
@@ -56,6 +64,8 @@ impl DialPool {
             dialer: Arc::new(dialer),
             gemini,
             control,
+            accept,
+            registry,
             counters,
             requests,
             idle: Arc::default(),
@@ -64,13 +74,19 @@ impl DialPool {
         Self { shared, queue }
     }
 
-    /// Has a link connected.
+    /// Has a connection made.
     ///
     /// # Errors
-    /// The end of the link, when too many wait or no thread can be started.
-    pub fn request(&self, request: DialRequest) -> Result<(), LinkEnd> {
-        self.queue.try_send(request).map_err(|_| LinkEnd::dropped("too many links wait to be connected"))?;
-        let waiting = self.queue.len();
+    /// Why it will not be, when too many wait or no thread can be started.
+    pub fn request(&self, request: DialRequest) -> Result<(), String> {
+        // Before it is queued: what was refused must not be carried out later by a thread of the next request.
+        self.have_thread()?;
+        self.queue.try_send(request).map_err(|_| "too many connections wait to be made".to_owned())
+    }
+
+    /// Sees to it that there is a thread for one more request.
+    fn have_thread(&self) -> Result<(), String> {
+        let waiting = self.queue.len() + 1;
         let (idle, running) =
             (self.shared.idle.load(Ordering::Acquire), self.shared.running.load(Ordering::Acquire));
         if waiting > idle && running < THREADS_MAX {
@@ -80,7 +96,7 @@ impl DialPool {
             if let Err(error) = started {
                 self.shared.running.fetch_sub(1, Ordering::AcqRel);
                 if running == 0 {
-                    return Err(LinkEnd::dropped(&format!("no thread to connect with: {error}")));
+                    return Err(format!("no thread to connect with: {error}"));
                 }
             }
         }
@@ -101,7 +117,18 @@ impl Shared {
     }
 
     fn connect(&mut self, request: DialRequest) {
-        let DialRequest { id, link, target, setup, deadline, shard } = request;
+        match request {
+            DialRequest::Link(request) => self.connect_link(request),
+            DialRequest::Leg(request) => self.connect_leg(*request),
+        }
+        // The channels of a dial thread are its own; what they held back must not wait for the next request.
+        while !self.flush() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn connect_link(&mut self, request: LinkRequest) {
+        let LinkRequest { id, link, target, setup, deadline, shard } = request;
         match self.dialer.connect(&target, deadline) {
             Ok(connection) => {
                 self.counters.links_opened.increment();
@@ -118,9 +145,46 @@ impl Shared {
                 self.control.send(ControlInput::Fact(id, Fact::LinkGone(link, end)));
             }
         }
-        // The channels of a dial thread are its own; what they held back must not wait for the next request.
-        while !(self.gemini[shard].flush() && self.control.flush()) {
-            thread::sleep(Duration::from_millis(1));
+    }
+
+    fn connect_leg(&mut self, request: LegRequest) {
+        let LegRequest { id, fields, target, deadline } = request;
+        let connected = self.dialer.connect(&target, deadline).and_then(|mut connection| {
+            let peer = connection.stream().peer_addr();
+            let peer = peer.map_err(|error| DialError::Connect(error.to_string()))?;
+            Ok((connection, peer))
+        });
+        match connected {
+            Ok((connection, peer)) => {
+                let leg = DialledLeg { id, fields, peer, connection };
+                self.accept.send(AcceptOrder::Dialled(Box::new(leg)));
+            }
+            Err(error) => {
+                self.counters.leg_unreachable.increment();
+                self.registry.release(id);
+                warn!("call {id}: {fields}: no connection to {}: {error}{}", target.url, remedy(&error));
+            }
         }
+    }
+
+    fn flush(&mut self) -> bool {
+        // All of them, whatever the first says.
+        let gemini = self.gemini.iter_mut().fold(true, |sent, outbox| outbox.flush() & sent);
+        gemini & self.control.flush() & self.accept.flush()
+    }
+}
+
+/// What to do about a switch that did not take a connection.
+fn remedy(error: &DialError) -> &'static str {
+    match error {
+        DialError::Refused(404, _) => {
+            "; Asterisk waits for no connection of this id: its Dial() is over, or asterisk.media_url does not end in \
+             /media behind the prefix of its http.conf"
+        }
+        DialError::Refused(409, _) => "; this connection is there already: ask for it once",
+        DialError::Connect(_) | DialError::Timeout(_) => {
+            "; does asterisk.media_url name address and port of its HTTP server (http.conf, http show status)?"
+        }
+        _ => "",
     }
 }

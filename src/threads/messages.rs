@@ -14,10 +14,10 @@ use crate::call::{CommandResult, Fact, Part};
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 use crate::net::dial::Target;
-use crate::net::stream::Stream;
 use crate::net::websocket::Connection;
 use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
+use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::wire::Protocol;
 
 /// A leg whose handshake is complete.
@@ -28,10 +28,8 @@ pub struct NewLeg {
     pub shared: Arc<CallShared>,
     /// Its rings.
     pub rings: TelephonyRings,
-    /// The socket.
-    pub stream: Stream,
-    /// Bytes that came behind the upgrade request, or behind the UUID.
-    pub behind: Vec<u8>,
+    /// Its connection, not yet registered with a poll.
+    pub connection: LegConnection,
     /// What URL and headers said, or was announced.
     pub fields: CallFields,
     /// What is on the line.
@@ -87,8 +85,48 @@ pub enum GeminiOrder {
     Stop,
 }
 
+/// A connection to be made.
+pub enum DialRequest {
+    /// To the model.
+    Link(LinkRequest),
+    /// To a switch.
+    Leg(Box<LegRequest>),
+}
+
+/// A leg to be connected, of a call that was admitted and that no other thread knows of yet.
+pub struct LegRequest {
+    /// Which call.
+    pub id: CallId,
+    /// What was asked for said of it.
+    pub fields: CallFields,
+    /// Where.
+    pub target: Target,
+    /// Until when.
+    pub deadline: Instant,
+}
+
+/// A leg that was connected to.
+pub struct DialledLeg {
+    /// Which call.
+    pub id: CallId,
+    /// What was asked for said of it.
+    pub fields: CallFields,
+    /// Where its switch is.
+    pub peer: SocketAddr,
+    /// The upgraded connection.
+    pub connection: Connection,
+}
+
+/// What the accept thread is told.
+pub enum AcceptOrder {
+    /// Hand this call over as one that came to the door.
+    Dialled(Box<DialledLeg>),
+    /// Stop listening and end the thread: the last call is over.
+    Stop,
+}
+
 /// A link to be connected.
-pub struct DialRequest {
+pub struct LinkRequest {
     /// For which call.
     pub id: CallId,
     /// Which link of its session.

@@ -13,6 +13,7 @@ mod barge_in;
 mod calls;
 mod captures;
 mod chan_websocket;
+mod chan_websocket_incoming;
 mod control;
 mod doctor;
 mod file_playback;

@@ -1,17 +1,18 @@
-//! The accept thread: the door. Listens, finishes handshakes, admits calls and hands them to their threads.
+//! The accept thread: the door. Listens, finishes handshakes, admits calls and hands them, and those whose leg the relay
+//! itself has connected to, to their threads.
 //!
 //! Runs in: one accept thread. Owns the listening sockets and unfinished handshakes.
 //! Never blocks but in its poll, and while the mailbox of a thread is full; decides from memory.
-//! Invariant: a call exists from the moment of its 101, with its rings at dsp and gemini before its offer, which holds
-//! its leg, is at control; whoever is refused is told why and counted.
+//! Invariant: a call exists from the moment of its 101 (ours, or that of a switch that was connected to), with its rings
+//! at dsp and gemini before its offer, which holds its leg, is at control; whoever is refused is told why and counted.
 
+mod hand_over;
 pub mod handshake;
 
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use log::{debug, warn};
@@ -27,13 +28,14 @@ use crate::config::{ListenConfig, Secret};
 use crate::net::listener::{Accepted, Listener};
 use crate::net::options;
 use crate::net::stream::Stream;
-use crate::sync::rings::call_rings;
-use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
+use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::{Counters, RefusalReason};
-use crate::threads::dsp::{DspCall, DspOrder};
-use crate::threads::messages::{ControlInput, GeminiOrder, NewLeg, NewModelSide, Offer};
+use crate::threads::dsp::DspOrder;
+use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder};
+use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::wire::Protocol;
+use hand_over::NewCall;
 use handshake::{Handshake, Step, Upgrade, refusal};
 
 const BELL: Token = Token(usize::MAX);
@@ -46,12 +48,6 @@ const ACCEPTS_PER_PASS: usize = 64;
 
 /// How long connections wait for a descriptor before the next try.
 const STARVED: Duration = Duration::from_millis(50);
-
-/// What the thread is told.
-pub enum AcceptOrder {
-    /// Stop listening and end the thread: the last call is over.
-    Stop,
-}
 
 /// One shard's threads, as the acceptor sees them.
 pub struct ShardDoor {
@@ -150,10 +146,13 @@ impl Acceptor {
                 _ => {}
             }
             self.parts.own.answer();
-            if let Some(AcceptOrder::Stop) = self.parts.inbox.take() {
-                return Ok(());
-            }
             let now = self.parts.clock.now();
+            while let Some(order) = self.parts.inbox.take() {
+                match order {
+                    AcceptOrder::Dialled(leg) => self.dialled(now, *leg),
+                    AcceptOrder::Stop => return Ok(()),
+                }
+            }
             for event in &events {
                 match event.token() {
                     BELL => {}
@@ -298,7 +297,7 @@ impl Acceptor {
                     return self.refuse(now, key, upgrade, RefusalReason::NotExpected, why);
                 }
                 self.handshakes.remove(key);
-                self.hand_over(now, id, upgrade, expected.unwrap_or_default());
+                self.answer(now, id, upgrade, expected.unwrap_or_default());
             }
             Err(reason) => {
                 let why = match reason {
@@ -327,8 +326,8 @@ impl Acceptor {
         }
     }
 
-    /// Answers the upgrade and gives the call to its threads.
-    fn hand_over(&mut self, now: Instant, id: CallId, upgrade: Upgrade, expected: CallFields) {
+    /// Answers the upgrade, with which the call exists.
+    fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, expected: CallFields) {
         let Upgrade { peer, facts, protocol, answer, mut stream, behind } = upgrade;
         let answered = send_at_once(&mut stream, &answer);
         if let Err(error) = answered.and_then(|()| self.deregister(&stream)) {
@@ -342,31 +341,8 @@ impl Acceptor {
             warn!("call {id} from {peer}: {note}");
         }
         let fields = facts.url.or(facts.headers).or(expected);
-        let format = self.parts.defaults.format(protocol, &fields);
-        let shared = Arc::new(CallShared::new(id, format));
-        let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
-        let shard_number = id.slot as usize % self.parts.shards.len();
-        let worker = self.next_worker;
-        self.next_worker = self.next_worker.wrapping_add(1);
-        let shard = &mut self.parts.shards[shard_number];
-        let worker = worker % shard.workers.len();
-        // Each thread must have its part of the call before another one can speak to it about the call.
-        let call = DspCall::new(now, dsp_rings, Arc::clone(&shared), self.parts.stream_end_after_ms);
-        shard.workers[worker].send(DspOrder::Add(Box::new(call)));
-        let new = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
-        shard.gemini.send(GeminiOrder::Add(Box::new(new)));
-        settle(&mut shard.workers[worker]);
-        settle(&mut shard.gemini);
-        let offer = Offer {
-            id,
-            shared: Arc::clone(&shared),
-            fields: fields.clone(),
-            peer,
-            shard: shard_number,
-            worker: shard.first_worker + worker,
-            leg: Box::new(NewLeg { id, shared, rings: telephony_rings, stream, behind, fields, protocol }),
-        };
-        self.parts.control.send(ControlInput::Offered(Box::new(offer)));
+        let connection = LegConnection::accepted(protocol, stream, behind);
+        self.hand_over(now, NewCall { id, peer, fields, protocol, connection });
     }
 
     fn deregister(&self, stream: &Stream) -> io::Result<()> {
@@ -393,14 +369,6 @@ impl Acceptor {
             shard.gemini.flush();
             shard.workers.iter_mut().for_each(|worker| _ = worker.flush());
         }
-    }
-}
-
-/// Waits until the mailbox has taken what was sent. It is full only while its thread is far behind, and new calls are
-/// the last thing that it needs then.
-fn settle<T>(outbox: &mut Outbox<T>) {
-    while !outbox.flush() {
-        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Runs in: the admin threads. Owns nothing.
 //! Invariant: nothing that a request brings reaches control, the registry of expected calls or the event socket unchecked.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub(super) struct Response {
 }
 
 impl Response {
-    fn json(status: u16, body: &Value) -> Self {
+    pub(super) fn json(status: u16, body: &Value) -> Self {
         Self { status, content_type: JSON, body: format!("{body}\n") }
     }
 
@@ -54,7 +55,7 @@ pub(super) fn shown(path: &str) -> String {
 }
 
 /// Fields of a body that are not as they should be.
-struct Wrong(String);
+pub(super) struct Wrong(pub(super) String);
 
 impl From<Unfit> for Wrong {
     fn from(unfit: Unfit) -> Self {
@@ -63,10 +64,10 @@ impl From<Unfit> for Wrong {
 }
 
 /// The JSON object of a body; an empty body is an empty object.
-struct Body(Map<String, Value>);
+pub(super) struct Body(Map<String, Value>);
 
 impl Body {
-    fn parse(bytes: &[u8]) -> Result<Self, Wrong> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Wrong> {
         if bytes.trim_ascii().is_empty() {
             return Ok(Self(Map::new()));
         }
@@ -85,7 +86,7 @@ impl Body {
         }
     }
 
-    fn required<T>(&self, name: &str, new: fn(&str) -> Result<T, Unfit>) -> Result<T, Wrong> {
+    pub(super) fn required<T>(&self, name: &str, new: fn(&str) -> Result<T, Unfit>) -> Result<T, Wrong> {
         self.optional(name, new)?.ok_or_else(|| Wrong(format!("{name} is missing")))
     }
 
@@ -113,7 +114,7 @@ impl Body {
 
 impl Admin {
     /// Answers a request.
-    pub(super) fn answer(&mut self, request: &Request) -> Response {
+    pub(super) fn answer(&mut self, request: &Request, peer: IpAddr) -> Response {
         let segments: Vec<&str> = request.path.split('/').skip(1).collect();
         let health = segments == ["healthz"];
         if !health && !self.is_allowed(request) {
@@ -130,6 +131,7 @@ impl Admin {
             }
             ("GET", ["admit"]) => Ok(self.admit()),
             ("POST", ["api", "expect"]) => self.expect(&request.body),
+            ("POST", ["api", "connect"]) => self.connect(&request.body, peer),
             ("POST", ["api", "originate"]) => self.originate(&request.body),
             ("POST", ["api", "calls", channel, kind]) => {
                 match CommandKind::ALL.into_iter().find(|known| known.label() == *kind) {
@@ -140,7 +142,7 @@ impl Admin {
                 }
             }
             (_, ["healthz" | "admit"]) => Ok(Response::error(405, "this path takes GET")),
-            (_, ["api", "expect" | "originate"] | ["api", "calls", _, _]) => {
+            (_, ["api", "expect" | "connect" | "originate"] | ["api", "calls", _, _]) => {
                 Ok(Response::error(405, "this path takes POST"))
             }
             _ => Ok(Response::error(404, "there is nothing at this path")),
@@ -168,14 +170,9 @@ impl Admin {
 
     /// Announces a call of which the leg will tell nothing but its UUID.
     fn expect(&self, body: &[u8]) -> Result<Response, Wrong> {
-        let text = std::str::from_utf8(body).map_err(|_| Wrong("the body is no JSON object".into()))?;
-        Body::parse(body)?;
-        let announced = metadata::parse(text);
-        if let Some(note) = announced.notes.first() {
-            return Err(Wrong(note.to_string()));
-        }
-        let uuid = announced.fields.uuid.clone().ok_or_else(|| Wrong("uuid is missing".into()))?;
-        Ok(announce(&self.shared, &uuid, announced.fields, self.shared.parts.expect))
+        let announced = told(body)?;
+        let uuid = announced.uuid.clone().ok_or_else(|| Wrong("uuid is missing".into()))?;
+        Ok(announce(&self.shared, &uuid, announced, self.shared.parts.expect))
     }
 
     fn command(&mut self, channel: &str, kind: CommandKind, body: &[u8]) -> Result<Response, Wrong> {
@@ -229,6 +226,17 @@ impl Admin {
             Some(Ok(())) => Response::json(202, &json!({"done": true, "uuid": uuid})),
             Some(Err(error)) => Response::error(status(&error), &error.to_string()),
         })
+    }
+}
+
+/// What a body tells of a call.
+pub(super) fn told(body: &[u8]) -> Result<CallFields, Wrong> {
+    let text = std::str::from_utf8(body).map_err(|_| Wrong("the body is no JSON object".into()))?;
+    Body::parse(body)?;
+    let told = metadata::parse(text);
+    match told.notes.first() {
+        Some(note) => Err(Wrong(note.to_string())),
+        None => Ok(told.fields),
     }
 }
 

@@ -5,9 +5,10 @@
 //! Invariant: requests that wait for a switch never take up all threads, so that `/admit` is answered from memory at once.
 
 mod api;
+pub mod connect;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,7 +20,10 @@ use crate::call::{Expected, Registry};
 use crate::config::Secret;
 use crate::net::http;
 use crate::sync::{Clock, Outbox};
+use crate::telemetry::Counters;
+use crate::threads::dial::DialPool;
 use crate::threads::messages::{ControlInput, EslOrder};
+use connect::MediaServer;
 
 /// Threads that serve: two of them are never taken up by requests that wait.
 pub const ADMIN_THREADS: usize = 8;
@@ -40,6 +44,10 @@ pub struct AdminParts {
     pub expect: Duration,
     /// How long an outbound call may ring, if any can be placed.
     pub outbound: Option<Duration>,
+    /// Where Asterisk waits to be connected to, if it does.
+    pub media_server: Option<MediaServer>,
+    /// The process's counters.
+    pub counters: Arc<Counters>,
     /// The clock.
     pub clock: Clock,
 }
@@ -84,6 +92,7 @@ pub struct Admin {
     shared: Arc<AdminShared>,
     control: Outbox<ControlInput>,
     esl: Option<Outbox<EslOrder>>,
+    dial: DialPool,
 }
 
 impl Admin {
@@ -92,8 +101,9 @@ impl Admin {
         shared: Arc<AdminShared>,
         control: Outbox<ControlInput>,
         esl: Option<Outbox<EslOrder>>,
+        dial: DialPool,
     ) -> Self {
-        Self { shared, control, esl }
+        Self { shared, control, esl, dial }
     }
 
     /// Serves until stopped.
@@ -104,7 +114,7 @@ impl Admin {
         let shared = Arc::clone(&self.shared);
         while !shared.stopped.load(Ordering::Acquire) {
             match shared.listener.accept() {
-                Ok((socket, _)) => self.serve(&socket),
+                Ok((socket, peer)) => self.serve(&socket, peer.ip()),
                 Err(_) if shared.stopped.load(Ordering::Acquire) => break,
                 Err(problem) => {
                     warn!("the admin server cannot accept a connection: {problem}");
@@ -115,11 +125,11 @@ impl Admin {
         Ok(())
     }
 
-    fn serve(&mut self, socket: &TcpStream) {
+    fn serve(&mut self, socket: &TcpStream, peer: IpAddr) {
         let clock = self.shared.parts.clock;
         let response = match http::read_request(socket, &clock) {
             Ok(request) => {
-                let response = self.answer(&request);
+                let response = self.answer(&request, peer);
                 debug!("admin: {} {}: {}", request.method, api::shown(&request.path), response.status);
                 response
             }

@@ -16,6 +16,7 @@ use log::{debug, info, warn};
 use crate::base::{CallId, Instant, LegFormat, LegReport};
 use crate::call::machine::{CallEvents, CallTerms};
 use crate::call::{Fact, LegKind, Machine, Order, Outcome, Part, Registry};
+use crate::codec::gemini::close::LinkEnd;
 use crate::codec::gemini::tools;
 use crate::codec::mod_audio_stream::Flavour;
 use crate::net::dial::Target;
@@ -24,7 +25,9 @@ use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
-use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};
+use crate::threads::messages::{
+    ControlInput, DialRequest, EslOrder, GeminiOrder, LinkRequest, Offer, TelephonyOrder,
+};
 use crate::threads::telephony::wire::Protocol;
 use requests::Requests;
 
@@ -225,11 +228,11 @@ impl Control {
                 Order::Dial(link) => {
                     let deadline = now.plus_us(self.parts.terms.dial_timeout.as_micros() as u64);
                     let (target, setup) = (Arc::clone(&self.parts.target), Arc::clone(&self.parts.setup));
-                    let request = DialRequest { id, link, target, setup, deadline, shard };
-                    if let Err(end) = self.parts.dial.request(request)
+                    let request = LinkRequest { id, link, target, setup, deadline, shard };
+                    if let Err(why) = self.parts.dial.request(DialRequest::Link(request))
                         && let Some(call) = self.call(id)
                     {
-                        call.machine.tell(now, Fact::LinkGone(link, end));
+                        call.machine.tell(now, Fact::LinkGone(link, LinkEnd::dropped(&why)));
                     }
                 }
                 Order::Prompt(link, text) => {

@@ -1,9 +1,9 @@
 //! The connection of a leg: a WebSocket or an AudioSocket, behind one face.
 //!
-//! Runs in: the telephony thread. Owns the connection. Never blocks.
+//! Runs in: the telephony thread; made in the accept and dial threads. Owns the connection. Never blocks.
 //! Invariant: a message of an AudioSocket leg is one complete frame, head included, in a binary message.
 
-use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Bytes, Message};
 
 use super::wire::Protocol;
@@ -29,24 +29,29 @@ pub(super) enum Incoming {
 }
 
 /// See the head of this file.
-pub(super) enum LegConnection {
+pub enum LegConnection {
+    /// A WebSocket, of which the switch is the client or, where the relay has connected to it, the server.
     WebSocket(Connection),
+    /// An AudioSocket.
     AudioSocket(AudioSocketConnection),
 }
 
+/// The limits of a leg's WebSocket.
+pub fn leg_limits() -> WebSocketConfig {
+    websocket::limits(LEG_READ_BYTES, LEG_MESSAGE_BYTES)
+}
+
 impl LegConnection {
-    /// A connection whose handshake is complete, with the bytes that came behind it.
-    pub(super) fn new(protocol: Protocol, stream: Stream, behind: Vec<u8>) -> Self {
+    /// A connection of a switch whose handshake is complete, with the bytes that came behind it.
+    pub fn accepted(protocol: Protocol, stream: Stream, behind: Vec<u8>) -> Self {
         match protocol {
-            Protocol::WebSocket(_) => {
-                let config = websocket::limits(LEG_READ_BYTES, LEG_MESSAGE_BYTES);
-                Self::WebSocket(Connection::server(stream, behind, config))
-            }
+            Protocol::WebSocket(_) => Self::WebSocket(Connection::server(stream, behind, leg_limits())),
             Protocol::AudioSocket => Self::AudioSocket(AudioSocketConnection::new(stream, &behind)),
         }
     }
 
-    fn stream(&mut self) -> &mut Stream {
+    /// The stream below.
+    pub(super) fn stream(&mut self) -> &mut Stream {
         match self {
             Self::WebSocket(connection) => connection.stream(),
             Self::AudioSocket(connection) => connection.stream(),

@@ -6,7 +6,7 @@
 
 mod allowance;
 pub mod chan_websocket;
-mod connection;
+pub mod connection;
 pub mod defaults;
 pub mod leg;
 mod socket;
@@ -31,7 +31,7 @@ use crate::net::websocket::End;
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::messages::{ControlInput, NewLeg, TelephonyOrder};
-use connection::{Incoming, LegConnection};
+use connection::Incoming;
 use leg::{Leg, LegDefaults, Received};
 use socket::Socket;
 
@@ -188,15 +188,14 @@ impl Telephony {
 
     fn add(&mut self, mut new: NewLeg, now: Instant) {
         let slot = new.id.slot as usize;
-        let registered = new.stream.register(self.parts.poll.registry(), Token(slot));
+        let registered = new.connection.stream().register(self.parts.poll.registry(), Token(slot));
         if let Err(error) = registered {
             self.tell(new.id, Fact::LegGone(LegEnd::Dropped(error.to_string())));
             return;
         }
         let defaults = self.parts.settings.defaults;
-        let connection = LegConnection::new(new.protocol, new.stream, new.behind);
         let leg = Leg::new(new.id, new.shared, new.rings, defaults, new.protocol, new.fields, now);
-        let socket = Socket::new(leg, connection, now);
+        let socket = Socket::new(leg, new.connection, now);
         if let Some(place) = self.sockets.get_mut(slot) {
             *place = Some(Box::new(socket));
             self.live += 1;
@@ -260,7 +259,7 @@ impl Telephony {
                 }
                 Incoming::Message(Message::Text(text)) => socket.leg.receive_text(&text, now),
                 Incoming::Message(Message::Close(frame)) => {
-                    socket.closed_with = Some(frame.map_or(1005, |frame| frame.code.into()));
+                    socket.closed_by_peer(frame.map_or(1005, |frame| frame.code.into()), now);
                     Received::Done
                 }
                 _ => socket.leg.receive_ping(now),

@@ -24,7 +24,7 @@ pub(super) struct Socket {
     /// When something was last sent.
     sent_at: Instant,
     pub(super) pinged: bool,
-    /// Why the leg is being closed by us, and until when the switch may take to agree.
+    /// Why the leg is being closed, and until when the switch may take to agree, or to end the connection.
     pub(super) closing: Option<(LegEnd, Instant)>,
     /// The code with which the switch closed.
     pub(super) closed_with: Option<u16>,
@@ -82,6 +82,14 @@ impl Socket {
         if self.closing.is_none() {
             self.connection.close(close);
             self.closing = Some((end, now.plus_ms(CLOSE_TIMEOUT_MS)));
+        }
+    }
+
+    /// The switch has said goodbye. As a server it also has to end the connection, which is not waited for for ever.
+    pub(super) fn closed_by_peer(&mut self, code: u16, now: Instant) {
+        self.closed_with = Some(code);
+        if self.closing.is_none() {
+            self.closing = Some((LegEnd::Closed(code), now.plus_ms(CLOSE_TIMEOUT_MS)));
         }
     }
 

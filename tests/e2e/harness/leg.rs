@@ -16,6 +16,7 @@ use tandem_loadtest::callgen::frame::{FrameReader, Opcode, append_frame};
 use tandem_loadtest::callgen::handshake::{Answer, Target, answer, request};
 use tandem_loadtest::callgen::message::{ServerText, read_text};
 
+use super::asterisk::{MaskedFrames, append_unmasked};
 use super::{PATIENCE, Relay};
 
 /// The key of RFC 6455 section 1.3; any 16 bytes do.
@@ -85,6 +86,10 @@ struct Mouth {
     /// Neither pings nor closes are answered.
     mute: AtomicBool,
     closed: AtomicBool,
+    /// The relay has connected to the switch, which is the WebSocket's server.
+    is_server: bool,
+    /// A server that does not end the connection behind a close.
+    lingers: AtomicBool,
 }
 
 impl Mouth {
@@ -96,7 +101,10 @@ impl Mouth {
     fn send_all<'a>(&self, opcode: Opcode, payloads: impl Iterator<Item = &'a [u8]>) {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         let mut wire = Vec::new();
-        payloads.for_each(|payload| append_frame(&mut wire, opcode, payload, random.mask_key()));
+        payloads.for_each(|payload| match self.is_server {
+            true => append_unmasked(&mut wire, opcode, payload),
+            false => append_frame(&mut wire, opcode, payload, random.mask_key()),
+        });
         _ = (&self.stream).write_all(&wire);
     }
 }
@@ -119,7 +127,7 @@ impl Leg {
         let headers: Vec<_> =
             headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         (&stream).write_all(&request(&to, WEBSOCKET_KEY, &headers)).map_err(|error| error.to_string())?;
-        upgrade(&stream, WEBSOCKET_KEY).map(|(_, behind)| Self::upgraded(stream, behind))
+        upgrade(&stream, WEBSOCKET_KEY).map(|(_, behind)| Self::upgraded(stream, behind, false))
     }
 
     /// Sends `wire`, which begins with a recorded upgrade request whose key is `key`, and gives the head of the answer.
@@ -127,7 +135,7 @@ impl Leg {
         let stream = connect(relay.address()).expect("the relay listens");
         (&stream).write_all(wire).expect("the relay takes what a switch sends");
         match upgrade(&stream, key) {
-            Ok((head, behind)) => (head, Self::upgraded(stream, behind)),
+            Ok((head, behind)) => (head, Self::upgraded(stream, behind, false)),
             Err(answer) => panic!("refused: {answer}"),
         }
     }
@@ -144,13 +152,16 @@ impl Leg {
         self.closed()
     }
 
-    fn upgraded(stream: TcpStream, behind: Vec<u8>) -> Self {
+    /// A leg whose upgrade is complete, with what came behind it.
+    pub(super) fn upgraded(stream: TcpStream, behind: Vec<u8>, is_server: bool) -> Self {
         stream.set_read_timeout(None).expect("a TCP socket");
         let mouth = Arc::new(Mouth {
             stream,
             random: Mutex::new(Random::new()),
             mute: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            is_server,
+            lingers: AtomicBool::new(false),
         });
         let ear = Arc::new(Ear::default());
         let reader = std::thread::spawn({
@@ -163,6 +174,11 @@ impl Leg {
     /// From now on pings and closes are not answered.
     pub fn mute(&self) {
         self.mouth.mute.store(true, Ordering::Release);
+    }
+
+    /// From now on the connection is not ended behind a close, where that is the switch's to do.
+    pub fn linger(&self) {
+        self.mouth.lingers.store(true, Ordering::Release);
     }
 
     /// Sends a text message.
@@ -295,9 +311,11 @@ fn upgrade(mut stream: &TcpStream, key: &str) -> Result<(String, Vec<u8>), Strin
 
 fn listen(mouth: &Mouth, ear: &Ear, behind: &[u8]) {
     let mut frames = FrameReader::default();
+    let mut masked = MaskedFrames::default();
     let mut hear = |bytes: &[u8]| {
         let at = Instant::now();
-        frames.push(bytes, |opcode, payload| {
+        let unmasked = if mouth.is_server { masked.unmask(bytes) } else { bytes.to_vec() };
+        frames.push(&unmasked, |opcode, payload| {
             react(mouth, opcode, payload);
             ear.lock().push((at, understand(opcode, payload)));
             ear.changed.notify_all();
@@ -326,6 +344,13 @@ fn react(mouth: &Mouth, opcode: Opcode, payload: &[u8]) {
         Opcode::Ping => mouth.send(Opcode::Pong, payload),
         Opcode::Close if !mouth.closed.swap(true, Ordering::AcqRel) => {
             mouth.send(Opcode::Close, payload.get(..2).unwrap_or_default());
+        }
+        _ => {}
+    }
+    // RFC 6455 section 7.1.1: the server ends the connection first, as Asterisk does.
+    match opcode {
+        Opcode::Close if mouth.is_server && !mouth.lingers.load(Ordering::Acquire) => {
+            _ = mouth.stream.shutdown(Shutdown::Both)
         }
         _ => {}
     }

@@ -4,6 +4,7 @@
 //! Invariant: whatever is started here is ended when its value is dropped, also after a failed assertion.
 
 pub mod admin;
+pub mod asterisk;
 pub mod audio_line;
 pub mod event_socket;
 pub mod leg;
@@ -28,6 +29,7 @@ use tandem::dsp::resample::Resampler;
 use tandem_loadtest::callgen::{Options, Report};
 use tandem_loadtest::sim::TlsPem;
 
+pub use asterisk::Asterisk;
 pub use audio_line::AudioLine;
 pub use leg::{Leg, Told};
 pub use model::Model;

@@ -1,0 +1,76 @@
+//! A call is given to its threads: rings made, a shard and a worker chosen, each thread told before the next one.
+//!
+//! Runs in: the accept thread. Owns nothing between calls but whose turn among the workers it is.
+//! Invariant: see the head of [`super`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::Acceptor;
+use crate::base::{CallId, Instant};
+use crate::codec::mod_audio_stream::{CallFields, Flavour};
+use crate::sync::rings::call_rings;
+use crate::sync::{CallShared, Outbox};
+use crate::threads::dsp::{DspCall, DspOrder};
+use crate::threads::messages::{ControlInput, DialledLeg, GeminiOrder, NewLeg, NewModelSide, Offer};
+use crate::threads::telephony::connection::LegConnection;
+use crate::threads::telephony::wire::Protocol;
+
+/// A call that was admitted and whose handshake is complete.
+pub(super) struct NewCall {
+    pub(super) id: CallId,
+    pub(super) peer: SocketAddr,
+    pub(super) fields: CallFields,
+    pub(super) protocol: Protocol,
+    pub(super) connection: LegConnection,
+}
+
+impl Acceptor {
+    /// Takes a leg that the relay itself has connected to. Only Asterisk's chan_websocket waits for that.
+    pub(super) fn dialled(&mut self, now: Instant, leg: DialledLeg) {
+        let DialledLeg { id, fields, peer, connection } = leg;
+        let protocol = Protocol::WebSocket(Flavour::ChanWebSocket);
+        let connection = LegConnection::WebSocket(connection);
+        self.hand_over(now, NewCall { id, peer, fields, protocol, connection });
+    }
+
+    /// Gives the call to its threads.
+    pub(super) fn hand_over(&mut self, now: Instant, new: NewCall) {
+        let NewCall { id, peer, fields, protocol, connection } = new;
+        let format = self.parts.defaults.format(protocol, &fields);
+        let shared = Arc::new(CallShared::new(id, format));
+        let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
+        let shard_number = id.slot as usize % self.parts.shards.len();
+        let worker = self.next_worker;
+        self.next_worker = self.next_worker.wrapping_add(1);
+        let shard = &mut self.parts.shards[shard_number];
+        let worker = worker % shard.workers.len();
+        // Each thread must have its part of the call before another one can speak to it about the call.
+        let call = DspCall::new(now, dsp_rings, Arc::clone(&shared), self.parts.stream_end_after_ms);
+        shard.workers[worker].send(DspOrder::Add(Box::new(call)));
+        let model_side = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
+        shard.gemini.send(GeminiOrder::Add(Box::new(model_side)));
+        settle(&mut shard.workers[worker]);
+        settle(&mut shard.gemini);
+        let offer = Offer {
+            id,
+            shared: Arc::clone(&shared),
+            fields: fields.clone(),
+            peer,
+            shard: shard_number,
+            worker: shard.first_worker + worker,
+            leg: Box::new(NewLeg { id, shared, rings: telephony_rings, connection, fields, protocol }),
+        };
+        self.parts.control.send(ControlInput::Offered(Box::new(offer)));
+    }
+}
+
+/// Waits until the mailbox has taken what was sent. It is full only while its thread is far behind, and new calls are
+/// the last thing that it needs then.
+fn settle<T>(outbox: &mut Outbox<T>) {
+    while !outbox.flush() {
+        thread::sleep(Duration::from_millis(1));
+    }
+}

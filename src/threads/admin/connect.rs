@@ -1,0 +1,76 @@
+//! `POST /api/connect`: Asterisk waits for a connection of this id, and the relay makes it.
+//!
+//! Runs in: the admin threads. Owns nothing: a call that was admitted goes on with the dial pool.
+//! Never waits for the connection: what became of it is in the log, as with a call that came to the door.
+//! Invariant: a request reaches the host and the path of `asterisk.media_url` and no other, and leaves a slot taken only
+//! while its connection is being made or is a call.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use log::debug;
+use serde_json::json;
+
+use super::Admin;
+use super::api::{Body, Response, Wrong, told};
+use crate::base::command::ConnectionId;
+use crate::codec::mod_audio_stream::CallFields;
+use crate::config::BaseUrl;
+use crate::net::dial::Target;
+use crate::threads::messages::{DialRequest, LegRequest};
+use crate::threads::telephony::connection::leg_limits;
+
+/// Where Asterisk's chan_websocket waits to be connected to.
+pub struct MediaServer {
+    /// The URL, to which the connection's id is added.
+    pub url: BaseUrl,
+    /// How long connecting may take.
+    pub connect_within: Duration,
+}
+
+impl MediaServer {
+    fn target(&self, id: &ConnectionId) -> Result<Target, Wrong> {
+        let url = format!("{}/{id}", self.url);
+        Ok(Target {
+            host: self.url.host().to_owned(),
+            port: self.url.port(),
+            tls: self.url.tls(),
+            url: url.parse().map_err(|_| Wrong(format!("asterisk.media_url does not make a URL ({url})")))?,
+            headers: Vec::new(),
+            limits: leg_limits(),
+        })
+    }
+}
+
+impl Admin {
+    /// Has the leg connected of a call that is admitted here as at the door.
+    pub(super) fn connect(&mut self, body: &[u8], peer: IpAddr) -> Result<Response, Wrong> {
+        let connection_id = Body::parse(body)?.required("connection_id", ConnectionId::new)?;
+        let CallFields { uuid, did, caller, agent, .. } = told(body)?;
+        let parts = &self.shared.parts;
+        let Some(server) = &parts.media_server else {
+            return Ok(Response::error(422, "connecting to Asterisk is off: set asterisk.media_url"));
+        };
+        let target = server.target(&connection_id)?;
+        // The dialplan knows this name too, and it is as unique.
+        let uuid = uuid.unwrap_or_else(|| connection_id.to_string());
+        let fields = CallFields { uuid: Some(uuid.clone()), did, caller, agent, ..CallFields::default() };
+        let now = parts.clock.now();
+        let id = match parts.registry.admit(now, peer) {
+            Ok(id) => id,
+            Err(reason) => {
+                parts.counters.refuse(reason);
+                return Ok(Response::error(503, &format!("no call is taken now: {}", reason.label())));
+            }
+        };
+        debug!("call {id}: connecting to {}, {fields}", target.url);
+        let deadline = now.plus_us(server.connect_within.as_micros() as u64);
+        let request = LegRequest { id, fields, target, deadline };
+        if let Err(why) = self.dial.request(DialRequest::Leg(Box::new(request))) {
+            parts.counters.leg_unreachable.increment();
+            parts.registry.release(id);
+            return Ok(Response::error(503, &why));
+        }
+        Ok(Response::json(202, &json!({"uuid": uuid})))
+    }
+}
