@@ -40,8 +40,8 @@ local STREAM_VARIABLES = {
   "STREAM_TLS_CA_FILE", "STREAM_TLS_CERT_FILE", "STREAM_TLS_KEY_FILE", "STREAM_TLS_DISABLE_HOSTNAME_VALIDATION",
 }
 -- One packet. Each file's begin and end make FreeSWITCH throw away what it has just received (AUDIO_SYNC, do_flush in
--- switch_rtp.c): 40 of each 100 ms of a caller who speaks meanwhile. With a jitter buffer it keeps them. A longer one
--- would be emptied each time instead.
+-- switch_rtp.c): 40 of each 100 ms of a caller who speaks meanwhile. With a jitter buffer it keeps them; a longer
+-- one loses more where packets come late, because it is emptied each time.
 local JITTER_BUFFER = "1p"
 
 -- What this script sets on the channel and takes back when it ends.
