@@ -181,7 +181,9 @@ fn scripts_folder(configuration: &Path) -> Result<PathBuf, String> {
     let beside = configuration.parent().map(|folder| folder.join("scripts"));
     let packaged = (configuration == Path::new("/etc/freeswitch"))
         .then(|| PathBuf::from("/usr/share/freeswitch/scripts"));
-    let places = [Some(configuration.join("scripts")), beside, packaged];
+    // Built from source with --prefix: etc/freeswitch and share/freeswitch.
+    let prefixed = configuration.ancestors().nth(2).map(|folder| folder.join("share/freeswitch/scripts"));
+    let places = [Some(configuration.join("scripts")), beside, prefixed, packaged];
     places.into_iter().flatten().find(|folder| folder.is_dir()).ok_or_else(|| {
         "FreeSWITCH's folder of scripts is not where it usually is: name it by --scripts \
          (fs_cli -x \"global_getvar script_dir\" prints it; make it if it is not there)"

@@ -12,8 +12,14 @@ use super::Examination;
 const USUAL: [&str; 3] =
     ["/etc/freeswitch", "/usr/local/freeswitch/conf", "/usr/local/freeswitch/etc/freeswitch"];
 /// Where scripts may be, seen from the configuration's directory.
-const SCRIPTS: [&str; 4] =
-    ["scripts", "../scripts", "/usr/share/freeswitch/scripts", "/usr/local/freeswitch/scripts"];
+const SCRIPTS: [&str; 5] = [
+    "scripts",
+    "../scripts",
+    // Built from source with --prefix: etc/freeswitch and share/freeswitch.
+    "../../share/freeswitch/scripts",
+    "/usr/share/freeswitch/scripts",
+    "/usr/local/freeswitch/scripts",
+];
 /// Files of XML that are looked through, and how deep; a configuration has some hundred.
 const FILES_MAX: usize = 5_000;
 const DEPTH_MAX: usize = 6;
@@ -85,8 +91,8 @@ impl Examination<'_> {
                 Some(path) => self.report.good("scripts", path.display().to_string()),
                 None => self.report.bad(
                     "scripts",
-                    format!("{script} is in no directory of scripts"),
-                    install.clone(),
+                    format!("{script} is in no usual directory of scripts"),
+                    format!("{install}, with --scripts where fs_cli -x 'global_getvar script_dir' says another one"),
                 ),
             }
         }
