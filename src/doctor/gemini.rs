@@ -26,7 +26,8 @@ impl Examination<'_> {
         match (host.as_str(), port).to_socket_addrs() {
             Ok(addresses) => {
                 let found = addresses.count();
-                self.report.good("DNS", format!("{host} has {found} addresses"));
+                let plural = if found == 1 { "" } else { "es" };
+                self.report.good("DNS", format!("{host} has {found} address{plural}"));
             }
             Err(error) => {
                 self.report.bad(
