@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tandem::base::SampleRate;
 
-use crate::callgen::{self, Audio, Expect, Leg, LegReport, Playback, Report, RunError};
+use crate::callgen::{self, Audio, Expect, Leg, LegReport, Playback, Report};
+pub use crate::demo::Error;
 use crate::processes::{Process, StartError, start_sim, start_tandem};
 
 /// Where the binaries are, and how much is measured.
@@ -114,26 +115,6 @@ pub struct Legs {
     /// The generator's own reports: echo, interruptions, the long run.
     pub reports: Vec<Report>,
 }
-
-/// Why nothing was found.
-#[derive(Debug)]
-pub enum Error {
-    /// A process did not start.
-    Start(StartError),
-    /// Calls could not be made.
-    Run(RunError),
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Start(e) => e.fmt(f),
-            Self::Run(e) => e.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// A relay with its simulator.
 struct Side {
