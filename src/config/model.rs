@@ -4,6 +4,7 @@
 //! parses a file or reads the environment: `keys.rs` says which key fills which field.
 //! Invariant: every field is within the range its key documents.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 use log::LevelFilter;
 
 use super::base_url::BaseUrl;
+use super::routes::{DEFAULT_AGENT, RouteTable};
 use super::secret::Secret;
 use crate::base::command::{Destination, VariableName};
 use crate::base::{Mix, PlaybackFormat, SampleRate};
@@ -31,8 +33,16 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The connection to Gemini.
     pub gemini: GeminiConfig,
-    /// Who answers the telephone.
+    /// Who answers the telephone: the default agent.
     pub agent: AgentConfig,
+    /// The other agents by their names; ask [`Config::agent_named`].
+    pub agents: BTreeMap<String, AgentConfig>,
+    /// Tools that are HTTP requests, in the order of the file.
+    pub tools: Vec<ToolConfig>,
+    /// API keys and projects, in the order of the file; without any there is `gemini.api_key`.
+    pub credentials: Vec<CredentialConfig>,
+    /// Which agent answers which call.
+    pub routes: RouteTable,
     /// What may be asked of the switch.
     pub control: ControlConfig,
     /// FreeSWITCH's event socket.
@@ -191,6 +201,125 @@ pub struct AgentConfig {
     pub transfer_destinations: Vec<Destination>,
     /// The model may hang up.
     pub end_call: bool,
+    /// The names of the HTTP tools that the model may use; each is one of [`Config::tools`].
+    pub tools: Vec<String>,
+}
+
+/// One `[tools.NAME]`: a tool that is an HTTP request.
+#[derive(Debug, Clone)]
+pub struct ToolConfig {
+    /// The name that the model calls it by.
+    pub name: String,
+    /// What it does, for the model.
+    pub description: Option<String>,
+    /// Where the request goes; empty until it was checked that there is one.
+    pub url: String,
+    /// The request's method.
+    pub method: ToolMethod,
+    /// JSON schema of the arguments, the text of an object.
+    pub parameters: Option<String>,
+    /// All attempts together.
+    pub timeout: Duration,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// A header that is sent with it; set if and only if `header_env` is.
+    pub header: Option<String>,
+    /// The environment variable with the header's value.
+    pub header_env: Option<String>,
+    /// Whether the model waits.
+    pub behavior: ToolBehavior,
+    /// Keep the caller's speech back meanwhile.
+    pub hold_uplink: bool,
+}
+
+/// Method of a tool's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolMethod {
+    /// GET: the arguments go into the query.
+    Get,
+    /// POST, with the arguments as JSON, as for the two below.
+    Post,
+    /// PUT.
+    Put,
+    /// PATCH.
+    Patch,
+    /// DELETE: as GET.
+    Delete,
+}
+
+impl ToolMethod {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];
+    /// Their words, in that order.
+    pub const WORDS: &'static [&'static str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
+}
+
+/// Whether the model waits for a tool's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolBehavior {
+    /// It waits.
+    Blocking,
+    /// It talks on.
+    NonBlocking,
+}
+
+impl ToolBehavior {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Blocking, Self::NonBlocking];
+    /// Their words, in that order.
+    pub const WORDS: &'static [&'static str] = &["blocking", "non_blocking"];
+}
+
+/// One `[credentials.NAME]`.
+#[derive(Debug, Clone)]
+pub struct CredentialConfig {
+    /// What the log and the metrics call it.
+    pub name: String,
+    /// Which API.
+    pub kind: CredentialKind,
+    /// API key of the Developer API.
+    pub api_key: Option<Secret>,
+    /// Sessions at one time; `None` without a limit.
+    pub max_sessions: Option<usize>,
+    /// Project of Vertex AI.
+    pub project: Option<String>,
+    /// Location of Vertex AI.
+    pub location: Option<String>,
+    /// A command that prints a bearer token.
+    pub token_command: Option<String>,
+    /// A file that holds one.
+    pub token_file: Option<PathBuf>,
+    /// Ask the machine's metadata server for one.
+    pub metadata: bool,
+}
+
+/// Which of Google's two APIs a credential is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// The Gemini Developer API.
+    Developer,
+    /// Vertex AI.
+    Vertex,
+}
+
+impl CredentialKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Developer, Self::Vertex];
+    /// Their words, in that order.
+    pub const WORDS: &'static [&'static str] = &["developer", "vertex"];
+}
+
+impl AsMut<AgentConfig> for AgentConfig {
+    fn as_mut(&mut self) -> &mut AgentConfig {
+        self
+    }
+}
+
+/// The default agent, so that the keys of an agent fill it.
+impl AsMut<AgentConfig> for Config {
+    fn as_mut(&mut self) -> &mut AgentConfig {
+        &mut self.agent
+    }
 }
 
 /// Section `[control]`.
@@ -258,7 +387,53 @@ pub struct LogConfig {
     pub stats_interval: Option<Duration>,
 }
 
+impl ToolConfig {
+    /// The structure before any key was applied.
+    pub(super) fn blank(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: None,
+            url: String::new(),
+            method: ToolMethod::Post,
+            parameters: None,
+            timeout: Duration::ZERO,
+            retries: 0,
+            header: None,
+            header_env: None,
+            behavior: ToolBehavior::Blocking,
+            hold_uplink: false,
+        }
+    }
+}
+
+impl CredentialConfig {
+    /// The structure before any key was applied.
+    pub(super) fn blank(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: CredentialKind::Developer,
+            api_key: None,
+            max_sessions: None,
+            project: None,
+            location: None,
+            token_command: None,
+            token_file: None,
+            metadata: false,
+        }
+    }
+}
+
 impl Config {
+    /// The agent with this name; [`DEFAULT_AGENT`] is the one of `[agent]`.
+    pub fn agent_named(&self, name: &str) -> Option<&AgentConfig> {
+        if name == DEFAULT_AGENT { Some(&self.agent) } else { self.agents.get(name) }
+    }
+
+    /// The names of all agents, the default agent's first.
+    pub fn agent_names(&self) -> impl Iterator<Item = &str> + Clone {
+        std::iter::once(DEFAULT_AGENT).chain(self.agents.keys().map(String::as_str))
+    }
+
     /// The structure before any key was applied, the defaults included.
     pub(super) fn blank() -> Self {
         Self {
@@ -319,7 +494,12 @@ impl Config {
                 tell_keys: false,
                 transfer_destinations: Vec::new(),
                 end_call: false,
+                tools: Vec::new(),
             },
+            agents: BTreeMap::new(),
+            tools: Vec::new(),
+            credentials: Vec::new(),
+            routes: RouteTable::default(),
             control: ControlConfig { variables: Vec::new() },
             esl: EslConfig {
                 host: None,
