@@ -1,10 +1,68 @@
-//! The keys of a credential, `[credentials.NAME]`: one API key or one project with its own limit of sessions.
+//! A credential, `[credentials.NAME]`: one API key or one project with its own limit of sessions; what it is, and its keys.
 //!
 //! Runs in: anywhere: pure. Owns its part of the registry. Never reads anything. Invariant: as in [`super::keys`].
 
-use super::model::{CredentialConfig, CredentialKind};
+use std::path::PathBuf;
+
 use super::registry::{Key, Kind, integer_or_zero, text};
+use super::secret::Secret;
 use super::setters::{header_secret, name_of, path};
+
+/// One `[credentials.NAME]`.
+#[derive(Debug, Clone)]
+pub struct CredentialConfig {
+    /// What the log and the metrics call it.
+    pub name: String,
+    /// Which API.
+    pub kind: CredentialKind,
+    /// API key of the Developer API.
+    pub api_key: Option<Secret>,
+    /// Sessions at one time; `None` without a limit.
+    pub max_sessions: Option<usize>,
+    /// Project of Vertex AI.
+    pub project: Option<String>,
+    /// Location of Vertex AI.
+    pub location: Option<String>,
+    /// A command that prints a bearer token.
+    pub token_command: Option<String>,
+    /// A file that holds one.
+    pub token_file: Option<PathBuf>,
+    /// Ask the machine's metadata server for one.
+    pub metadata: bool,
+}
+
+/// Which of Google's two APIs a credential is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// The Gemini Developer API.
+    Developer,
+    /// Vertex AI.
+    Vertex,
+}
+
+impl CredentialKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Developer, Self::Vertex];
+    /// Their words, in that order.
+    pub const WORDS: &'static [&'static str] = &["developer", "vertex"];
+}
+
+impl CredentialConfig {
+    /// The structure before any key was applied.
+    pub(super) fn blank(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: CredentialKind::Developer,
+            api_key: None,
+            max_sessions: None,
+            project: None,
+            location: None,
+            token_command: None,
+            token_file: None,
+            metadata: false,
+        }
+    }
+}
 
 /// See the head of this file.
 pub static CREDENTIAL_KEYS: &[Key<CredentialConfig>] = &[

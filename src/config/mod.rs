@@ -28,14 +28,13 @@ mod validate;
 mod value;
 
 pub use base_url::BaseUrl;
-pub use credential_keys::CREDENTIAL_KEYS;
+pub use credential_keys::{CREDENTIAL_KEYS, CredentialConfig, CredentialKind};
 pub use keys::{AGENT_KEYS, KEYS, SECTIONS};
 pub use listing::{Loaded, Setting};
 pub use load::{FileChoice, Sources, load};
 pub use model::{
-    AdminConfig, AgentConfig, Config, ControlConfig, CredentialConfig, CredentialKind, DrainConfig,
-    EslConfig, GeminiConfig, LegConfig, LimitsConfig, ListenConfig, LogConfig, PlaybackConfig, ThreadsConfig,
-    ToolBehavior, ToolConfig, ToolMethod, UplinkConfig,
+    AdminConfig, AgentConfig, Config, ControlConfig, DrainConfig, EslConfig, GeminiConfig, LegConfig,
+    LimitsConfig, ListenConfig, LogConfig, PlaybackConfig, ThreadsConfig, UplinkConfig,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{markdown_tables, sample_file};
@@ -44,4 +43,4 @@ pub use route_keys::ROUTE_KEYS;
 pub use routes::{DEFAULT_AGENT, RouteConfig, RouteTable};
 pub use secret::Secret;
 pub use tables::Table;
-pub use tool_keys::TOOL_KEYS;
+pub use tool_keys::{TOOL_KEYS, ToolBehavior, ToolConfig, ToolMethod};

@@ -13,8 +13,10 @@ use ipnet::IpNet;
 use log::LevelFilter;
 
 use super::base_url::BaseUrl;
+use super::credential_keys::CredentialConfig;
 use super::routes::{DEFAULT_AGENT, RouteTable};
 use super::secret::Secret;
+use super::tool_keys::ToolConfig;
 use crate::base::command::{Destination, VariableName};
 use crate::base::{Mix, PlaybackFormat, SampleRate};
 
@@ -205,110 +207,6 @@ pub struct AgentConfig {
     pub tools: Vec<String>,
 }
 
-/// One `[tools.NAME]`: a tool that is an HTTP request.
-#[derive(Debug, Clone)]
-pub struct ToolConfig {
-    /// The name that the model calls it by.
-    pub name: String,
-    /// What it does, for the model.
-    pub description: Option<String>,
-    /// Where the request goes; empty until it was checked that there is one.
-    pub url: String,
-    /// The request's method.
-    pub method: ToolMethod,
-    /// JSON schema of the arguments, the text of an object.
-    pub parameters: Option<String>,
-    /// All attempts together.
-    pub timeout: Duration,
-    /// Attempts after the first.
-    pub retries: u32,
-    /// A header that is sent with it; set if and only if `header_env` is.
-    pub header: Option<String>,
-    /// The environment variable with the header's value.
-    pub header_env: Option<String>,
-    /// Whether the model waits.
-    pub behavior: ToolBehavior,
-    /// Keep the caller's speech back meanwhile.
-    pub hold_uplink: bool,
-}
-
-/// Method of a tool's request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToolMethod {
-    /// GET: the arguments go into the query.
-    Get,
-    /// POST, with the arguments as JSON, as for the two below.
-    Post,
-    /// PUT.
-    Put,
-    /// PATCH.
-    Patch,
-    /// DELETE: as GET.
-    Delete,
-}
-
-impl ToolMethod {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];
-    /// Their words, in that order.
-    pub const WORDS: &'static [&'static str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
-}
-
-/// Whether the model waits for a tool's result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToolBehavior {
-    /// It waits.
-    Blocking,
-    /// It talks on.
-    NonBlocking,
-}
-
-impl ToolBehavior {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Blocking, Self::NonBlocking];
-    /// Their words, in that order.
-    pub const WORDS: &'static [&'static str] = &["blocking", "non_blocking"];
-}
-
-/// One `[credentials.NAME]`.
-#[derive(Debug, Clone)]
-pub struct CredentialConfig {
-    /// What the log and the metrics call it.
-    pub name: String,
-    /// Which API.
-    pub kind: CredentialKind,
-    /// API key of the Developer API.
-    pub api_key: Option<Secret>,
-    /// Sessions at one time; `None` without a limit.
-    pub max_sessions: Option<usize>,
-    /// Project of Vertex AI.
-    pub project: Option<String>,
-    /// Location of Vertex AI.
-    pub location: Option<String>,
-    /// A command that prints a bearer token.
-    pub token_command: Option<String>,
-    /// A file that holds one.
-    pub token_file: Option<PathBuf>,
-    /// Ask the machine's metadata server for one.
-    pub metadata: bool,
-}
-
-/// Which of Google's two APIs a credential is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// The Gemini Developer API.
-    Developer,
-    /// Vertex AI.
-    Vertex,
-}
-
-impl CredentialKind {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Developer, Self::Vertex];
-    /// Their words, in that order.
-    pub const WORDS: &'static [&'static str] = &["developer", "vertex"];
-}
-
 impl AsMut<AgentConfig> for AgentConfig {
     fn as_mut(&mut self) -> &mut AgentConfig {
         self
@@ -385,42 +283,6 @@ pub struct LogConfig {
     pub level: LevelFilter,
     /// How often the counters are logged; `None` only at SIGUSR1 and at the end.
     pub stats_interval: Option<Duration>,
-}
-
-impl ToolConfig {
-    /// The structure before any key was applied.
-    pub(super) fn blank(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            description: None,
-            url: String::new(),
-            method: ToolMethod::Post,
-            parameters: None,
-            timeout: Duration::ZERO,
-            retries: 0,
-            header: None,
-            header_env: None,
-            behavior: ToolBehavior::Blocking,
-            hold_uplink: false,
-        }
-    }
-}
-
-impl CredentialConfig {
-    /// The structure before any key was applied.
-    pub(super) fn blank(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            kind: CredentialKind::Developer,
-            api_key: None,
-            max_sessions: None,
-            project: None,
-            location: None,
-            token_command: None,
-            token_file: None,
-            metadata: false,
-        }
-    }
 }
 
 impl Config {

@@ -5,12 +5,11 @@
 
 use super::keys::AGENT_KEYS;
 use super::listing::{Loaded, Setting};
-use super::model::{CredentialConfig, ToolConfig};
 use super::problem::{Origin, Problem, nearest};
 use super::registry::{Key, default_value};
 use super::routes::{DEFAULT_AGENT, RouteConfig};
 use super::value::Value;
-use super::{CREDENTIAL_KEYS, ROUTE_KEYS, TOOL_KEYS};
+use super::{CREDENTIAL_KEYS, CredentialConfig, ROUTE_KEYS, TOOL_KEYS, ToolConfig};
 
 /// Rows of one table; more are a mistake, and all are held in memory.
 const ROWS_MAX: usize = 1_000;

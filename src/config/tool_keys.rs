@@ -1,10 +1,95 @@
-//! The keys of a tool that is an HTTP request, `[tools.NAME]`.
+//! A tool that is an HTTP request, `[tools.NAME]`: what it is, and its keys.
 //!
 //! Runs in: anywhere: pure. Owns its part of the registry. Never reads anything. Invariant: as in [`super::keys`].
 
-use super::model::{ToolBehavior, ToolConfig, ToolMethod};
+use std::time::Duration;
+
 use super::registry::{Key, Kind, integer, text};
 use super::setters::{millis, name_of, tool_parameters, tool_url};
+
+/// One `[tools.NAME]`: a tool that is an HTTP request.
+#[derive(Debug, Clone)]
+pub struct ToolConfig {
+    /// The name that the model calls it by.
+    pub name: String,
+    /// What it does, for the model.
+    pub description: Option<String>,
+    /// Where the request goes; empty until it was checked that there is one.
+    pub url: String,
+    /// The request's method.
+    pub method: ToolMethod,
+    /// JSON schema of the arguments, the text of an object.
+    pub parameters: Option<String>,
+    /// All attempts together.
+    pub timeout: Duration,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// A header that is sent with it; set if and only if `header_env` is.
+    pub header: Option<String>,
+    /// The environment variable with the header's value.
+    pub header_env: Option<String>,
+    /// Whether the model waits.
+    pub behavior: ToolBehavior,
+    /// Keep the caller's speech back meanwhile.
+    pub hold_uplink: bool,
+}
+
+/// Method of a tool's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolMethod {
+    /// GET: the arguments go into the query.
+    Get,
+    /// POST, with the arguments as JSON, as for the two below.
+    Post,
+    /// PUT.
+    Put,
+    /// PATCH.
+    Patch,
+    /// DELETE: as GET.
+    Delete,
+}
+
+impl ToolMethod {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];
+    /// Their words, in that order.
+    pub const WORDS: &'static [&'static str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
+}
+
+/// Whether the model waits for a tool's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolBehavior {
+    /// It waits.
+    Blocking,
+    /// It talks on.
+    NonBlocking,
+}
+
+impl ToolBehavior {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Blocking, Self::NonBlocking];
+    /// Their words, in that order.
+    pub const WORDS: &'static [&'static str] = &["blocking", "non_blocking"];
+}
+
+impl ToolConfig {
+    /// The structure before any key was applied.
+    pub(super) fn blank(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: None,
+            url: String::new(),
+            method: ToolMethod::Post,
+            parameters: None,
+            timeout: Duration::ZERO,
+            retries: 0,
+            header: None,
+            header_env: None,
+            behavior: ToolBehavior::Blocking,
+            hold_uplink: false,
+        }
+    }
+}
 
 /// See the head of this file.
 pub static TOOL_KEYS: &[Key<ToolConfig>] = &[
