@@ -48,6 +48,8 @@ pub enum Fact {
     TurnComplete(LinkNumber),
     /// The caller interrupted the model.
     Interrupted(LinkNumber),
+    /// The caller began (true) or ended (false) a talkspurt, as the relay's own detection says.
+    CallerSpoke(bool),
     /// The server will end the link soon.
     GoAway(LinkNumber, Duration),
     /// The session can be resumed with this handle from now on.

@@ -6,9 +6,10 @@
 //! finishes exactly once with the outcome of what ended the call first.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::sync::Arc;
 
 use crate::base::Instant;
+use crate::call::agent::{Agent, CredentialView};
 use crate::call::commands::{Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
@@ -21,21 +22,6 @@ mod tools;
 pub use control::ControlTerms;
 use control::Heard;
 use tools::Wish;
-
-/// The time limits of a call, and what the model is told first.
-#[derive(Debug, Clone)]
-pub struct CallTerms {
-    /// From the order to dial until the link is connected.
-    pub dial_timeout: Duration,
-    /// From the connected link until the setup is accepted.
-    pub setup_timeout: Duration,
-    /// The longest call.
-    pub max_call: Duration,
-    /// Text with which the model is asked to speak first.
-    pub greeting: Option<String>,
-    /// Call control.
-    pub control: ControlTerms,
-}
 
 /// What happened in a call, counted for its record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,7 +58,7 @@ pub enum Phase {
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Machine {
-    terms: CallTerms,
+    agent: Arc<Agent>,
     fields: CallFields,
     offered_at: Instant,
     answered_at: Option<Instant>,
@@ -95,10 +81,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A call that was admitted at `now`; asks at once for a link.
-    pub fn new(now: Instant, terms: CallTerms, fields: CallFields) -> Self {
+    /// A call that was admitted at `now`, to be answered by `agent`; asks at once for a link.
+    pub fn new(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
         let mut machine = Self {
-            terms,
+            agent,
             fields,
             offered_at: now,
             answered_at: None,
@@ -131,7 +117,7 @@ impl Machine {
             Fact::Identified(fields) => self.fields = *fields,
             Fact::LinkConnected(link) => {
                 if self.session.advance(link, LinkState::SettingUp) {
-                    self.link_deadline = Some(now.plus_us(self.terms.setup_timeout.as_micros() as u64));
+                    self.link_deadline = Some(now.plus_us(self.agent.terms.setup_timeout.as_micros() as u64));
                 } else {
                     // Connected after it was given up.
                     self.orders.push_back(Order::CloseLink(link));
@@ -142,14 +128,14 @@ impl Machine {
                     self.phase = Phase::Live;
                     self.answered_at = Some(now);
                     self.link_deadline = None;
-                    if let Some(greeting) = self.terms.greeting.clone() {
+                    if let Some(greeting) = self.agent.terms.greeting.clone() {
                         self.orders.push_back(Order::Prompt(link, greeting));
                     }
                 }
             }
             Fact::TurnStarted(_) => self.events.turns += 1,
             Fact::Interrupted(_) => self.events.interruptions += 1,
-            Fact::TurnComplete(_) | Fact::GoAway(..) => {}
+            Fact::TurnComplete(_) | Fact::GoAway(..) | Fact::CallerSpoke(_) => {}
             Fact::Reported(report) => self.reported(now, report),
             Fact::Commanded(requester, command) => self.command(now, requester, command),
             Fact::CommandDone(number) => self.done(number),
@@ -219,7 +205,7 @@ impl Machine {
         if self.outcome.is_some() {
             return None;
         }
-        let max_call = self.offered_at.plus_us(self.terms.max_call.as_micros() as u64);
+        let max_call = self.offered_at.plus_us(self.agent.terms.max_call.as_micros() as u64);
         Some(self.link_deadline.map_or(max_call, |link| link.min(max_call)))
     }
 
@@ -231,6 +217,16 @@ impl Machine {
     /// The phase.
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// The setup message of the next link, for the credential with which it was connected.
+    pub fn setup(&mut self, _credential: &CredentialView<'_>) -> String {
+        self.agent.setup.to_json()
+    }
+
+    /// Who answers.
+    pub fn agent(&self) -> &Agent {
+        &self.agent
     }
 
     /// What is known of the call's identity.
@@ -260,7 +256,7 @@ impl Machine {
 
     fn dial(&mut self, now: Instant) {
         let link = self.session.dial();
-        self.link_deadline = Some(now.plus_us(self.terms.dial_timeout.as_micros() as u64));
+        self.link_deadline = Some(now.plus_us(self.agent.terms.dial_timeout.as_micros() as u64));
         self.orders.push_back(Order::Dial(link));
     }
 

@@ -66,7 +66,7 @@ impl Machine {
             return Err(CommandError::Ended);
         }
         if let Command::SetVariable(name, _) = &command
-            && !name.is_allowed_by(&self.terms.control.variables)
+            && !name.is_allowed_by(&self.agent.terms.control.variables)
         {
             return Err(CommandError::VariableNotAllowed(name.clone()));
         }
@@ -89,10 +89,10 @@ impl Machine {
     pub(super) fn way_of(&self, kind: CommandKind) -> Result<Way, CommandError> {
         let (leg, ways): (_, &[(CommandKind, Way)]) = match self.leg {
             LegKind::ModAudioStream if self.is_scripted() => return Ok(Way::InBand),
-            LegKind::ModAudioStream if self.terms.control.event_socket && self.channel().is_some() => {
+            LegKind::ModAudioStream if self.agent.terms.control.event_socket && self.channel().is_some() => {
                 return Ok(Way::EventSocket);
             }
-            LegKind::ModAudioStream if self.terms.control.event_socket => {
+            LegKind::ModAudioStream if self.agent.terms.control.event_socket => {
                 ("a mod_audio_stream leg that did not say its UUID, without our script,", &[])
             }
             LegKind::ModAudioStream => {
@@ -217,7 +217,7 @@ impl Machine {
 
     fn key(&mut self, now: Instant, key: char) {
         self.events.keys += 1;
-        if self.terms.control.tell_keys && self.outcome.is_none() {
+        if self.agent.terms.control.tell_keys && self.outcome.is_none() {
             if self.heard.keys.len() < KEYS_MAX {
                 self.heard.keys.push(key);
             }

@@ -59,7 +59,7 @@ impl Machine {
     }
 
     fn is_allowed(&self, command: &Command) -> Result<(), CommandError> {
-        let control = &self.terms.control;
+        let control = &self.agent.terms.control;
         let named = match command {
             Command::HangUp(_) => control.model_may_end,
             Command::Transfer(transfer) => control.model_destinations.contains(&transfer.to),

@@ -329,7 +329,8 @@ impl Gemini {
     fn serve_calls(&mut self, wake: &mut Wake) -> bool {
         let mut backlog = false;
         for call in self.calls.iter_mut().flatten() {
-            call.take_uplink(&mut self.pool);
+            let (id, control) = (call.id(), &mut self.control);
+            call.take_uplink(&mut self.pool, |fact| control.send(ControlInput::Fact(id, fact)));
             if call.has_backlog() {
                 wake.dsp |= call.fill(&mut self.pool);
                 backlog |= call.has_backlog();

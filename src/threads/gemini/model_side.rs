@@ -214,12 +214,20 @@ impl ModelSide {
         moved
     }
 
-    /// Takes what the dsp worker made of the caller. Beyond the limit the oldest is given up, counted.
-    pub fn take_uplink(&mut self, pool: &mut SpeechPool) {
+    /// Takes what the dsp worker made of the caller, and tells where talkspurts begin and end. Beyond the limit the oldest
+    /// is given up, counted.
+    pub fn take_uplink(&mut self, pool: &mut SpeechPool, mut fact: impl FnMut(Fact)) {
         while let Some(frame) = self.rings.model_out.take() {
-            if frame.kind == FrameKind::End {
-                self.kept.push_end(pool, frame.rate);
-                continue;
+            match frame.kind {
+                FrameKind::End => {
+                    self.kept.push_end(pool, frame.rate);
+                    continue;
+                }
+                FrameKind::SpurtStart | FrameKind::SpurtEnd => {
+                    fact(Fact::CallerSpoke(frame.kind == FrameKind::SpurtStart));
+                    continue;
+                }
+                FrameKind::Audio | FrameKind::AudioContinued => {}
             }
             while self.kept.push(pool, frame.rate, frame.samples()).is_err() {
                 let mut given_up = [0; SampleRate::Hz16000.samples_per_frame()];
