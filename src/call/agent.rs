@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::call::machine::ControlTerms;
+use crate::call::tool::ToolTerms;
 use crate::codec::gemini::setup::SetupRequest;
 
 /// An agent, shared by the calls that it answers.
@@ -40,6 +41,8 @@ pub struct CallTerms {
     pub greeting: Option<String>,
     /// Call control.
     pub control: ControlTerms,
+    /// The model's tools but those that end or transfer the call.
+    pub tools: ToolTerms,
 }
 
 /// The limits that an unconfigured relay has; nothing else.
@@ -51,6 +54,7 @@ impl Default for CallTerms {
             max_call: Duration::from_secs(3600),
             greeting: None,
             control: ControlTerms::default(),
+            tools: ToolTerms::default(),
         }
     }
 }

@@ -19,9 +19,9 @@ use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 mod control;
 mod tools;
 
-pub use control::ControlTerms;
 use control::Heard;
-use tools::Wish;
+pub use control::{ControlTerms, DigitTerms};
+use tools::ToolCalls;
 
 /// What happened in a call, counted for its record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,6 +40,14 @@ pub struct CallEvents {
     pub commands_done: u64,
     /// Commands that were refused, failed or were never confirmed.
     pub commands_failed: u64,
+    /// Calls of tools by the model.
+    pub tools_called: u64,
+    /// Calls of tools that were answered with an error, but for those that timed out.
+    pub tools_failed: u64,
+    /// Calls of tools that had no result in time.
+    pub tools_timed_out: u64,
+    /// Calls of tools that the model took back.
+    pub tools_cancelled: u64,
 }
 
 /// A phase of a call's life, as in the design's section 5.
@@ -74,7 +82,7 @@ pub struct Machine {
     script: bool,
     commands: Commands,
     heard: Heard,
-    wish: Option<Wish>,
+    tools: ToolCalls,
     hang_up_cause: Option<String>,
     events: CallEvents,
     orders: VecDeque<Order>,
@@ -99,7 +107,7 @@ impl Machine {
             script: false,
             commands: Commands::default(),
             heard: Heard::default(),
-            wish: None,
+            tools: ToolCalls::default(),
             hang_up_cause: None,
             events: CallEvents::default(),
             orders: VecDeque::new(),
@@ -132,6 +140,7 @@ impl Machine {
                         self.orders.push_back(Order::Prompt(link, greeting));
                     }
                 }
+                self.tell_untold();
             }
             Fact::TurnStarted(_) => self.events.turns += 1,
             Fact::Interrupted(_) => self.events.interruptions += 1,
@@ -142,11 +151,12 @@ impl Machine {
             Fact::CommandFailed(number, error) => self.failed(number, error),
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
             Fact::HungUp(cause) => self.hang_up_cause = Some(cause),
-            Fact::ToolCalled(link, call) => self.tool_called(now, link, *call),
+            Fact::ToolCalled(link, call) => self.tool_called(now, link, call),
             Fact::ToolsCancelled(link, ids) if self.session.link() == Some(link) => {
-                self.tools_cancelled(&ids)
+                self.tools_cancelled(link, &ids);
             }
             Fact::ToolsCancelled(..) => {}
+            Fact::ToolDone(number, result) => self.tool_done(number, result),
             Fact::AnsweringMachine => self.answering_machine(now),
             Fact::TokensUsed(_, prompt, response) => {
                 self.events.prompt_tokens = prompt;
@@ -221,7 +231,9 @@ impl Machine {
 
     /// The setup message of the next link, for the credential with which it was connected.
     pub fn setup(&mut self, _credential: &CredentialView<'_>) -> String {
-        self.agent.setup.to_json()
+        let mut setup = self.agent.setup.clone();
+        setup.functions = self.functions();
+        setup.to_json()
     }
 
     /// Who answers.
@@ -266,7 +278,7 @@ impl Machine {
             return;
         }
         self.phase = Phase::Closing;
-        self.wish = None;
+        self.drop_tools();
         self.link_deadline = None;
         let outcome = Outcome::of(cause);
         if let Some(link) = self.session.link() {

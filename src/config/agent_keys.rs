@@ -4,8 +4,8 @@
 //! Invariant: as in [`super::keys`]; a key that an agent does not set is as `[agent]` has it.
 
 use super::model::AgentConfig;
-use super::registry::{Key, Kind, text};
-use super::setters::{name_of, names, path, set_destinations};
+use super::registry::{Key, Kind, integer, text};
+use super::setters::{digits_terminator, millis, name_of, names, path, set_destinations};
 
 /// The keys, for whatever holds one agent: the whole configuration (its default agent), or an agent itself.
 pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [Key<T>] {
@@ -93,7 +93,7 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
             "agent.tell_keys",
             "true",
             Kind::Switch { set: |a, v| a.as_mut().tell_keys = v },
-            "Tell the model which keys the caller presses, as text, once no other has followed for 1.5 s.",
+            "Tell the model which keys the caller presses, as text, once no other has followed for digits_timeout_ms.",
         ),
         Key::<T>::new(
             "agent.transfer_destinations",
@@ -111,7 +111,35 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
             Kind::Switch { set: |a, v| a.as_mut().end_call = v },
             "Give the model the end_call tool, with which it hangs up once what it said was played.",
         ),
-            Key::<T>::new(
+        Key::<T>::new(
+            "agent.digits_timeout_ms",
+            "1500",
+            integer(100, 30_000, |a, v| a.as_mut().digits_timeout = millis(v)),
+            "Without another key for this long, what the caller typed is complete.",
+        ),
+        Key::<T>::new(
+            "agent.digits_terminator",
+            "",
+            text("one of 0-9 A-D * #", |a, v| {
+                a.as_mut().digits_terminator = v.map(digits_terminator).transpose()?;
+                Ok(())
+            }),
+            "A key that ends what the caller types at once, and is not told with it. None by default.",
+        )
+        .example(r##""#""##),
+        Key::<T>::new(
+            "agent.send_dtmf",
+            "false",
+            Kind::Switch { set: |a, v| a.as_mut().send_dtmf = v },
+            "Give the model the send_dtmf tool, with which it sends telephone tones to the other side.",
+        ),
+        Key::<T>::new(
+            "agent.call_info",
+            "false",
+            Kind::Switch { set: |a, v| a.as_mut().call_info = v },
+            "Give the model the get_call_info tool: the numbers, how long the call has lasted, the local date and time.",
+        ),
+        Key::<T>::new(
             "agent.tools",
             "[]",
             Kind::List {

@@ -28,6 +28,7 @@ impl Requests {
         let who = match requester {
             Requester::Api(number) => format!("request {number} of the API"),
             Requester::Model(_, call) => format!("the model's {}", call.name),
+            Requester::TakenBack(name) => format!("the model's {name}, which it took back"),
         };
         match &result {
             Ok(()) => info!("call {id}: {who}: done"),
