@@ -74,13 +74,13 @@ pub(super) fn tool_url(text: Option<&str>) -> Result<String, String> {
     if authority.host().trim_matches(['[', ']']).is_empty() {
         return Err("names no host".into());
     }
-    if port.is_some() && authority.port_u16().is_none_or(|port| port == 0) {
-        return Err("has a port that is not one of 1 to 65535".into());
-    }
     if authority.as_str().contains('@') || text.contains('#') {
         return Err(
             "holds a user, a password or a fragment (a secret goes into header and header_env)".into()
         );
+    }
+    if port.is_some() && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err("has a port that is not one of 1 to 65535".into());
     }
     match url.scheme_str() {
         Some("https") => Ok(text.to_owned()),
