@@ -28,6 +28,8 @@ pub enum Requester {
     Model(LinkNumber, Box<ToolCall>),
     /// The model, which has taken the call of this tool back: nobody waits for the answer.
     TakenBack(String),
+    /// The relay itself, which gives the call up.
+    Relay,
 }
 
 /// What speaks to the relay on the telephone's side of a call.

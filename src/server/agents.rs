@@ -11,6 +11,7 @@ use crate::call::agent::{Agent, CallTerms};
 use crate::call::machine::{ControlTerms, DigitTerms};
 use crate::call::tool::{HttpTool, Method, ToolTerms};
 use crate::codec::gemini::setup::SetupRequest;
+use crate::codec::gemini::models;
 use crate::codec::gemini::tools::{Behavior, Scheduling};
 use crate::config::{AgentConfig, Config, ToolBehavior, ToolConfig, ToolMethod, ToolScheduling};
 
@@ -26,6 +27,10 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         setup_timeout: config.gemini.setup_timeout,
         max_call: config.leg.max_call,
         greeting: agent.greeting.clone(),
+        give_up: std::time::Duration::from_secs(20),
+        greeting_sound: None,
+        fallback_sound: None,
+        fallback_transfer: None,
         control: ControlTerms {
             event_socket: config.esl.host.is_some(),
             variables: config.control.variables.clone(),
@@ -85,16 +90,23 @@ fn setup(agent: &AgentConfig) -> SetupRequest {
     }
 }
 
-/// Whether the model waits for a tool and what it does with its result, as far as it can be told.
-fn waiting(tool: &ToolConfig, _model: &str) -> (Option<Behavior>, Option<Scheduling>) {
-    let behavior = tool.behavior.map(|behavior| match behavior {
-        ToolBehavior::Blocking => Behavior::Blocking,
-        ToolBehavior::NonBlocking => Behavior::NonBlocking,
-    });
+/// Whether the model waits for a tool and what it does with its result, as far as this model can be told.
+fn waiting(tool: &ToolConfig, model: &str) -> (Option<Behavior>, Option<Scheduling>) {
+    let model = models::known(model).unwrap_or(&models::UNKNOWN);
+    // What becomes of a result that the model does not wait for is said only where it does not wait.
+    let wanted = tool.behavior.or(tool.scheduling.map(|_| ToolBehavior::NonBlocking));
+    let behavior = match wanted {
+        Some(ToolBehavior::NonBlocking) if model.non_blocking_functions => Some(Behavior::NonBlocking),
+        // A model that knows nothing else is not told.
+        Some(ToolBehavior::Blocking) if model.blocking_functions && model.non_blocking_functions => {
+            Some(Behavior::Blocking)
+        }
+        _ => None,
+    };
     let scheduling = tool.scheduling.map(|scheduling| match scheduling {
         ToolScheduling::WhenIdle => Scheduling::WhenIdle,
         ToolScheduling::Interrupt => Scheduling::Interrupt,
         ToolScheduling::Silent => Scheduling::Silent,
     });
-    (behavior, scheduling)
+    (behavior, scheduling.filter(|_| behavior == Some(Behavior::NonBlocking)))
 }

@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Machine, Phase};
+use super::Machine;
 use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LinkNumber};
 use crate::call::commands::{CommandError, Requester};
 use crate::call::events::Order;
-use crate::call::session::LinkState;
 use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolResult, ToolRun};
 use crate::codec::gemini::tools::{self, Asked, ToolAnswer, ToolCall};
 
@@ -95,7 +94,7 @@ impl Machine {
 
     /// Whether the model waits for a tool, or the switch for the caller to have heard the model's goodbye: a link that can
     /// choose should not be renewed now.
-    pub fn tools_pending(&self) -> bool {
+    pub fn awaits_tools(&self) -> bool {
         let tools = &self.tools;
         tools.wish.is_some() || !tools.running.is_empty() || self.commands.any_of_the_model()
     }
@@ -268,16 +267,15 @@ impl Machine {
                 _ = self.tools.untold.remove(0);
             }
             self.tools.untold.push((call.clone(), result));
-            self.tell_untold();
         }
     }
 
-    /// Tells a link that is ready what an older one was to be answered. To be called when a link has become ready.
-    pub(super) fn tell_untold(&mut self) {
-        let live = self.phase == Phase::Live && self.session.state() == LinkState::Live;
-        let Some(link) = self.session.link().filter(|_| live) else { return };
-        for (call, result) in std::mem::take(&mut self.tools.untold) {
-            self.orders.push_back(Order::Prompt(link, tools::told_late(&call, &result)));
+    /// Tells a link that is ready what an older one was to be answered.
+    fn tell_untold(&mut self, now: Instant) {
+        if self.session.live().is_some() {
+            for (call, result) in std::mem::take(&mut self.tools.untold) {
+                self.prompt(now, tools::told_late(&call, &result));
+            }
         }
     }
 
@@ -294,10 +292,12 @@ impl Machine {
     /// Whether [`Machine::played`] is wanted in the next pass.
     pub fn wants_played(&self, now: Instant) -> bool {
         self.tools.wish.as_ref().is_some_and(|wish| now >= wish.look_at)
+            || self.farewell_deadline().is_some_and(|at| now >= at)
     }
 
     /// So many samples have been handed to the switch so far.
     pub fn played(&mut self, now: Instant, samples: u64) {
+        self.farewell_played(now, samples);
         let Some(wish) = &mut self.tools.wish else { return };
         wish.look_at = now.plus_ms(LOOK_MS);
         if samples != wish.played {
@@ -309,19 +309,23 @@ impl Machine {
         }
     }
 
-    /// Answers in the place of tools whose result is overdue.
+    /// Answers in the place of tools whose result is overdue, and tells what could not be answered.
     pub(super) fn tick_tools(&mut self, now: Instant) {
         while let Some(at) = self.tools.running.iter().position(|running| now >= running.deadline) {
             let Running { number, link, call, tool, .. } = self.tools.running.remove(at);
             self.orders.push_back(Order::CancelTool(number));
             self.answer_tool(link, &call, Err(ToolFailure::TimedOut), tool.as_deref());
         }
+        self.tell_untold(now);
     }
 
-    /// When to look at what was played, or at what is overdue.
+    /// When to look at what was played, at what is overdue, or at what can be told now.
     pub(super) fn tools_deadline(&self) -> Option<Instant> {
-        let running = self.tools.running.iter().map(|running| running.deadline);
-        self.tools.wish.as_ref().map(|wish| wish.look_at).into_iter().chain(running).min()
+        let tools = &self.tools;
+        let tellable = (!tools.untold.is_empty() && self.session.live().is_some()).then(Instant::default);
+        let wish = tools.wish.as_ref().map(|wish| wish.look_at);
+        let running = tools.running.iter().map(|running| running.deadline);
+        running.chain(wish).chain(tellable).min()
     }
 
     /// The call is over: nobody is left to be answered.

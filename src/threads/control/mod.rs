@@ -162,6 +162,7 @@ impl Control {
         let offered_at = call.machine.offered_at();
         match &fact {
             Fact::Identified(fields) => debug!("call {id}: {fields}"),
+            Fact::LinkGone(link, end) => info!("call {id}: link {link} is gone: {end}"),
             Fact::GoAway(_, left) => info!("call {id}: Gemini will end the link in {left:?}"),
             Fact::Reported(LegReport::Unheard) => {
                 warn!(
