@@ -8,7 +8,9 @@ pub mod fir;
 pub mod level;
 pub mod playout;
 pub mod resample;
+pub mod talkspurt;
 pub mod uplink;
+pub mod voice;
 
 pub use level::Level;
 pub use playout::Playout;
