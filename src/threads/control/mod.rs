@@ -156,6 +156,7 @@ impl Control {
         let offered_at = call.machine.offered_at();
         match &fact {
             Fact::Identified(fields) => debug!("call {id}: {fields}"),
+            Fact::LinkGone(link, end) => info!("call {id}: link {link} is gone: {end}"),
             Fact::GoAway(_, left) => info!("call {id}: Gemini will end the link in {left:?}"),
             Fact::Reported(LegReport::Unheard) => {
                 warn!(
@@ -168,7 +169,12 @@ impl Control {
             Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
             _ => {}
         }
+        let gap_ms_before = call.machine.events().gap_ms_total;
         call.machine.tell(now, fact);
+        let gap_ms = call.machine.events().gap_ms_total - gap_ms_before;
+        if gap_ms > 0 {
+            self.parts.counters.session_gap.observe(Duration::from_millis(gap_ms));
+        }
         if first_turn {
             self.parts.counters.first_audio.observe(now.since(offered_at));
         }
