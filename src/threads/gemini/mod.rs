@@ -216,6 +216,17 @@ impl Gemini {
                     }
                 }
                 GeminiOrder::Prompt(id, link, text) => self.say(id, link, client::realtime_text(&text)),
+                GeminiOrder::TakeTurns(id) => {
+                    if let Some(call) = self.call(id) {
+                        call.take_turns();
+                    }
+                }
+                GeminiOrder::HoldUplink(id, held) => {
+                    if let Some(call) = self.call(id) {
+                        call.hold(held);
+                    }
+                }
+                GeminiOrder::Commit(id, link) => self.say(id, link, client::AUDIO_STREAM_END.to_owned()),
                 GeminiOrder::AnswerTool(id, link, response) => self.say(id, link, response),
                 GeminiOrder::CloseLink(id, link) => self.close_link(id, link, now),
                 GeminiOrder::Retire(id) => {
