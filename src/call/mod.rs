@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod commands;
+pub mod credentials;
 pub mod events;
 pub mod expected;
 pub mod machine;
@@ -14,6 +15,7 @@ pub mod session;
 
 pub use agent::{Agent, CallTerms, CredentialView};
 pub use commands::{CommandError, CommandResult, LegKind, Requester};
+pub use credentials::Pool;
 pub use events::{Fact, Order, Part};
 pub use expected::Expected;
 pub use machine::Machine;
