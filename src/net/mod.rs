@@ -8,6 +8,8 @@ pub mod http;
 pub mod listener;
 pub mod options;
 pub mod probe;
+pub mod race;
+pub mod resolve;
 pub mod stream;
 pub mod tls;
 pub mod websocket;
