@@ -106,11 +106,22 @@ enum Breaker {
     Trial { by: CallId, backoff_ms: u64, certain: bool },
 }
 
+/// What is known of a credential's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    /// It is there, or none is needed.
+    There,
+    /// It was not asked for yet.
+    Awaited,
+    /// There is none, and that was said.
+    Missing,
+}
+
 struct Entry {
     terms: CredentialTerms,
     breaker: Breaker,
     sessions: usize,
-    has_token: bool,
+    token: Token,
 }
 
 #[derive(Clone, Copy)]
@@ -151,8 +162,8 @@ impl Pool {
         for terms in list {
             let known = entries.iter().position(|entry| entry.terms.name == terms.name);
             let sessions = known.map_or(0, |number| entries[number].sessions);
-            let has_token = !terms.needs_token;
-            let entry = Entry { terms, breaker: Breaker::Closed(0), sessions, has_token };
+            let token = if terms.needs_token { Token::Awaited } else { Token::There };
+            let entry = Entry { terms, breaker: Breaker::Closed(0), sessions, token };
             match known {
                 Some(number) => {
                     entries[number] = entry;
@@ -216,7 +227,7 @@ impl Pool {
             Some(lease) => lease.number,
             None => match state.with_room(now, avoid) {
                 Some(number) => number,
-                None => own.filter(|lease| lease.proven && state.entries[lease.number].has_token)?.number,
+                None => own.filter(|lease| lease.proven && state.entries[lease.number].has_token())?.number,
             },
         };
         if lease.map(|lease| lease.number) != Some(number) {
@@ -252,11 +263,12 @@ impl Pool {
         })
     }
 
-    /// Notes how a link of the call ended that was made with this credential, or why there was none.
+    /// Notes how a link of the call, or one made ahead of all calls, ended that was made with this credential, or why
+    /// there was none.
     pub fn link_ended(
         &self,
         now: Instant,
-        id: CallId,
+        id: Option<CallId>,
         number: usize,
         end: &LinkEnd,
         during_setup: bool,
@@ -274,7 +286,7 @@ impl Pool {
                 return None;
             }
             Breaker::Closed(_) => self.first_backoff_ms,
-            Breaker::Trial { by, backoff_ms, .. } if by == id => (backoff_ms * 2).min(BACKOFF_MS_MAX),
+            Breaker::Trial { by, backoff_ms, .. } if Some(by) == id => (backoff_ms * 2).min(BACKOFF_MS_MAX),
             // What others say now was under way before.
             Breaker::Open { .. } | Breaker::Trial { .. } => return None,
         };
@@ -285,16 +297,16 @@ impl Pool {
     /// Notes that there is a token for this credential.
     pub fn token_ready(&self, number: usize) -> Option<Change> {
         let mut state = self.state.lock();
-        let entry = state.entries.get_mut(number).filter(|entry| !entry.has_token)?;
-        entry.has_token = true;
+        let entry = state.entries.get_mut(number).filter(|entry| !entry.has_token())?;
+        entry.token = Token::There;
         Some(Change::Token { name: Arc::clone(&entry.terms.name) })
     }
 
-    /// Notes that the token of this credential is no longer valid and why there is no other.
+    /// Notes that there is no valid token for this credential and why.
     pub fn token_lost(&self, number: usize, why: &str) -> Option<Change> {
         let mut state = self.state.lock();
-        let entry = state.entries.get_mut(number).filter(|entry| entry.has_token)?;
-        entry.has_token = false;
+        let entry = state.entries.get_mut(number).filter(|entry| entry.token != Token::Missing)?;
+        entry.token = Token::Missing;
         Some(Change::NoToken { name: Arc::clone(&entry.terms.name), why: why.to_owned() })
     }
 
@@ -303,7 +315,7 @@ impl Pool {
         let state = self.state.lock();
         state.order.contains(&number)
             && state.entries.get(number).is_some_and(|entry| {
-                entry.has_token && matches!(entry.breaker, Breaker::Closed(_)) && entry.has_room()
+                entry.has_token() && matches!(entry.breaker, Breaker::Closed(_)) && entry.has_room()
             })
     }
 
@@ -322,13 +334,17 @@ impl Pool {
 }
 
 impl Entry {
+    fn has_token(&self) -> bool {
+        self.token == Token::There
+    }
+
     fn has_room(&self) -> bool {
         self.terms.max_sessions == 0 || self.sessions < self.terms.max_sessions
     }
 
     /// Whether it works as far as is known, or may be tried now.
     fn is_usable(&self, now: Instant) -> bool {
-        self.has_token
+        self.has_token()
             && match self.breaker {
                 Breaker::Closed(_) => true,
                 Breaker::Open { until, .. } => now >= until,
@@ -338,7 +354,7 @@ impl Entry {
 
     fn is_usable_by(&self, now: Instant, id: CallId) -> bool {
         let is_own_trial = matches!(self.breaker, Breaker::Trial { by, .. } if by == id);
-        self.is_usable(now) || (self.has_token && is_own_trial)
+        self.is_usable(now) || (self.has_token() && is_own_trial)
     }
 }
 

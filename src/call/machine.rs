@@ -14,6 +14,7 @@ use crate::call::commands::{Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
+use crate::codec::gemini::close::LinkEndKind;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 
 mod control;
@@ -297,7 +298,11 @@ impl Machine {
 /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it, so that the script
 /// beside the switch can tell. mod_audio_stream understands both.
 fn leg_close(outcome: &Outcome) -> LegClose {
-    if outcome.is_failure() {
+    let no_credential = matches!(&outcome.cause, Cause::Link(end) if end.kind == LinkEndKind::NoCredential);
+    if no_credential {
+        // Our script takes this code as "not now, not again" and goes to the fallback extension.
+        LegClose::new(LegCloseCode::PolicyViolation, outcome.label())
+    } else if outcome.is_failure() {
         LegClose::new(LegCloseCode::InternalError, outcome.label())
     } else {
         LegClose::new(LegCloseCode::Normal, outcome.label())
