@@ -4,8 +4,11 @@
 //! Never changes while a call holds it: what is configured anew is another agent.
 //! Invariant: everything that the machine decides by configuration stands here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::Sound;
+use crate::base::command::Destination;
 use crate::call::machine::ControlTerms;
 use crate::codec::gemini::setup::SetupRequest;
 
@@ -36,8 +39,16 @@ pub struct CallTerms {
     pub setup_timeout: Duration,
     /// The longest call.
     pub max_call: Duration,
+    /// From the loss of a link until the call is given up, if no other one has come about by then.
+    pub give_up: Duration,
     /// Text with which the model is asked to speak first.
     pub greeting: Option<String>,
+    /// What the caller hears at once, while the model gets ready.
+    pub greeting_sound: Option<Arc<Sound>>,
+    /// What the caller hears when the call is given up.
+    pub fallback_sound: Option<Arc<Sound>>,
+    /// Where the caller is transferred to then, instead of being hung up on.
+    pub fallback_transfer: Option<Destination>,
     /// Call control.
     pub control: ControlTerms,
 }
@@ -49,7 +60,11 @@ impl Default for CallTerms {
             dial_timeout: Duration::from_secs(3),
             setup_timeout: Duration::from_secs(10),
             max_call: Duration::from_secs(3600),
+            give_up: Duration::from_secs(20),
             greeting: None,
+            greeting_sound: None,
+            fallback_sound: None,
+            fallback_transfer: None,
             control: ControlTerms::default(),
         }
     }

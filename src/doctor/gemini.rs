@@ -81,7 +81,8 @@ impl Examination<'_> {
             true => format!("{}:{}", target.host, target.port),
             false => format!("{}:{} (credential {:?})", target.host, target.port, terms.name),
         };
-        let setup = agent(&self.config, "default", &self.config.agent).setup.to_json();
+        let setup = agent(&self.config, "default", &self.config.agent).setup;
+        let setup = setup.for_credential(terms.model_prefix.as_deref()).to_json();
         let within = self.config.gemini.connect_timeout + self.config.gemini.setup_timeout;
         let begun = self.clock.now();
         match probe::link(dialer, target, &setup, within.max(PATIENCE), self.clock) {

@@ -20,6 +20,10 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         setup_timeout: config.gemini.setup_timeout,
         max_call: config.leg.max_call,
         greeting: agent.greeting.clone(),
+        give_up: std::time::Duration::from_secs(20),
+        greeting_sound: None,
+        fallback_sound: None,
+        fallback_transfer: None,
         control: ControlTerms {
             event_socket: config.esl.host.is_some(),
             variables: config.control.variables.clone(),

@@ -245,14 +245,23 @@ impl LinkEnd {
         }
     }
 
-    /// That there was no credential to connect a link with.
-    pub fn no_credential() -> Self {
-        Self { kind: LinkEndKind::NoCredential, ..Self::dropped("") }
+    /// That there was no credential to connect a link with; `last` is what was said by one that refused it, if any did.
+    pub fn no_credential(last: &str) -> Self {
+        Self { kind: LinkEndKind::NoCredential, ..Self::dropped(last) }
     }
 
     /// The end of a link that we gave up because the peer broke the protocol or a limit; `what` says which.
     pub fn protocol(what: &str) -> Self {
         Self { kind: LinkEndKind::Protocol, ..Self::dropped(what) }
+    }
+
+    /// What the peer said, in a few words: its own, or the code where it had none.
+    pub fn said(&self) -> String {
+        match (self.reason.as_str(), self.http_status, self.close_code) {
+            ("", Some(status), _) => format!("HTTP status {status}"),
+            ("", None, Some(code)) => format!("close code {code}"),
+            (reason, ..) => reason.to_owned(),
+        }
     }
 
     /// See [`LinkEndKind::is_fatal_at_setup`].

@@ -33,7 +33,8 @@ impl Control {
         if !self.dial_with_another(now, id, link, Vec::new())
             && let Some(call) = self.call(id)
         {
-            call.machine.tell(now, Fact::LinkGone(link, LinkEnd::no_credential()));
+            let last = call.refusal.take().unwrap_or_default();
+            call.machine.tell(now, Fact::LinkGone(link, LinkEnd::no_credential(&last)));
         }
     }
 
@@ -85,6 +86,7 @@ impl Control {
             Fact::SetupComplete(link) => {
                 if let Some(dialled) = call.dialled.as_mut().filter(|dialled| dialled.link == *link) {
                     dialled.ready = true;
+                    call.refusal = None;
                     credentials.note(credentials.pool().ready(id, dialled.credential));
                 }
                 false
@@ -100,6 +102,7 @@ impl Control {
                     return false;
                 }
                 debug!("call {id}: link {link}: {end}");
+                call.refusal = Some(end.said());
                 dialled.refused_by.push(dialled.credential);
                 self.dial_with_another(now, id, *link, dialled.refused_by)
             }

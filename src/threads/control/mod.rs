@@ -73,6 +73,8 @@ struct Call {
     /// The name of the credential of its newest link.
     credential: Option<Arc<str>>,
     dialled: Option<Dialled>,
+    /// What a credential said that refused a link, until one is set up.
+    refusal: Option<String>,
 }
 
 /// The thread's state.
@@ -152,6 +154,7 @@ impl Control {
                 peer,
                 credential: None,
                 dialled: None,
+                refusal: None,
             }));
             self.live += 1;
         }
@@ -170,6 +173,7 @@ impl Control {
         let offered_at = call.machine.offered_at();
         match &fact {
             Fact::Identified(fields) => debug!("call {id}: {fields}"),
+            Fact::LinkGone(link, end) => info!("call {id}: link {link} is gone: {end}"),
             Fact::GoAway(_, left) => info!("call {id}: Gemini will end the link in {left:?}"),
             Fact::Reported(LegReport::Unheard) => {
                 warn!(

@@ -23,6 +23,7 @@ impl Control {
                 Order::Prompt(link, text) => {
                     self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
                 }
+                Order::Play(sound) => self.parts.gemini[shard].send(GeminiOrder::Play(id, sound)),
                 Order::Command(number, command) => {
                     self.parts.telephony[shard].send(TelephonyOrder::Command(id, number, command));
                 }
