@@ -14,6 +14,7 @@ use crate::call::commands::{Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
+use crate::codec::gemini::close::LinkEndKind;
 use crate::codec::gemini::setup::SessionResumption;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 
@@ -202,7 +203,7 @@ impl Machine {
     /// The setup message of the next link, for the credential with which it was connected.
     pub fn setup(&mut self, credential: &CredentialView<'_>) -> String {
         let handle = self.handle_for(credential.number);
-        let mut setup = self.agent.setup.clone();
+        let mut setup = self.agent.setup.for_credential(credential.model_prefix);
         setup.resumption = Some(SessionResumption { handle });
         setup.functions = self.functions();
         setup.to_json()
@@ -293,10 +294,15 @@ impl Machine {
     }
 
     /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it and the caller is
-    /// still there, so that the script beside the switch can tell. mod_audio_stream understands both.
+    /// still there, 1008 where nothing can take it now, so that the script beside the switch can tell: it goes to the
+    /// fallback extension at once. mod_audio_stream understands all of them.
     fn leg_close(&self, outcome: &Outcome) -> LegClose {
-        let failed = outcome.is_failure() && !self.transferred;
-        let code = if failed { LegCloseCode::InternalError } else { LegCloseCode::Normal };
+        let refused = matches!(&outcome.cause, Cause::Link(end) if end.kind == LinkEndKind::NoCredential);
+        let code = match (outcome.is_failure() && !self.transferred, refused) {
+            (true, true) => LegCloseCode::PolicyViolation,
+            (true, false) => LegCloseCode::InternalError,
+            (false, _) => LegCloseCode::Normal,
+        };
         LegClose::new(code, outcome.label())
     }
 }

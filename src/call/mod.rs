@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod commands;
+pub mod credentials;
 pub mod events;
 pub mod expected;
 pub mod machine;
@@ -15,6 +16,7 @@ pub mod tool;
 
 pub use agent::{Agent, CallTerms, CredentialView};
 pub use commands::{CommandError, CommandResult, LegKind, Requester};
+pub use credentials::Pool;
 pub use events::{Fact, Order, Part};
 pub use expected::Expected;
 pub use machine::Machine;

@@ -10,8 +10,8 @@ use http::{HeaderName, HeaderValue};
 use crate::call::agent::{Agent, CallTerms};
 use crate::call::machine::{ControlTerms, DigitTerms};
 use crate::call::tool::{HttpTool, Method, ToolTerms};
-use crate::codec::gemini::setup::SetupRequest;
 use crate::codec::gemini::models;
+use crate::codec::gemini::setup::SetupRequest;
 use crate::codec::gemini::tools::{Behavior, Scheduling};
 use crate::config::{AgentConfig, Config, ToolBehavior, ToolConfig, ToolMethod, ToolScheduling};
 

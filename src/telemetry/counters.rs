@@ -145,6 +145,16 @@ counters! {
     sessions_given_up: "tandem_sessions_given_up_total", "Calls without any use in another link.";
     replayed_frames: "tandem_uplink_replayed_frames_total", "Caller's frames sent again on the next link.";
     silence_cut_frames: "tandem_uplink_silence_cut_frames_total", "Caller's frames of silence between talkspurts left out of a replay.";
+    credentials_left: "tandem_credential_changes_total" {change = "left"}, "Changes of credentials' states.";
+    credentials_taken_back: "tandem_credential_changes_total" {change = "taken_back"}, "Changes of credentials' states.";
+    credential_tokens_lost: "tandem_credential_changes_total" {change = "no_token"}, "Changes of credentials' states.";
+    credential_moves: "tandem_credential_moves_total", "Calls that went on with another credential than before.";
+    links_without_credential: "tandem_links_without_credential_total", "Links that no credential could take.";
+    token_fetches: "tandem_token_fetches_total" {result = "fetched"}, "Attempts to fetch a bearer token, by result.";
+    token_failures: "tandem_token_fetches_total" {result = "failed"}, "Attempts to fetch a bearer token, by result.";
+    warm_links_used: "tandem_warm_links_total" {end = "used"}, "Links connected ahead of their calls, by what became of them.";
+    warm_links_expired: "tandem_warm_links_total" {end = "expired"}, "Links connected ahead of their calls, by what became of them.";
+    warm_links_closed: "tandem_warm_links_total" {end = "closed"}, "Links connected ahead of their calls, by what became of them.";
 
     uplink_frames: "tandem_frames_total" {direction = "uplink"}, "Audio frames, by direction.";
     downlink_frames: "tandem_frames_total" {direction = "downlink"}, "Audio frames, by direction.";

@@ -33,11 +33,15 @@ pub enum RefusalReason {
     Abandoned = 11,
     /// An AudioSocket whose UUID nobody announced.
     NotExpected = 12,
+    /// Every credential that works has all the sessions that it may have.
+    NoCapacity = 13,
+    /// No credential works at the moment.
+    Credentials = 14,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 13] = [
+    pub const ALL: [RefusalReason; 15] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -51,6 +55,8 @@ impl RefusalReason {
         Self::NotWebSocket,
         Self::Abandoned,
         Self::NotExpected,
+        Self::NoCapacity,
+        Self::Credentials,
     ];
 
     /// The value of the label `reason` of `tandem_refusals_total`.
@@ -69,6 +75,8 @@ impl RefusalReason {
             Self::NotWebSocket => "not_websocket",
             Self::Abandoned => "abandoned",
             Self::NotExpected => "not_expected",
+            Self::NoCapacity => "no_capacity",
+            Self::Credentials => "credentials",
         }
     }
 
@@ -78,9 +86,12 @@ impl RefusalReason {
         Some(match self {
             Self::AddressNotAllowed | Self::NotExpected => (403, "Forbidden"),
             Self::Token => (401, "Unauthorized"),
-            Self::TooManyHandshakes | Self::TooManyCalls | Self::Descriptors | Self::Draining => {
-                (503, "Service Unavailable")
-            }
+            Self::TooManyHandshakes
+            | Self::TooManyCalls
+            | Self::Descriptors
+            | Self::Draining
+            | Self::NoCapacity
+            | Self::Credentials => (503, "Service Unavailable"),
             Self::RateLimited => (429, "Too Many Requests"),
             Self::BadRequest => (400, "Bad Request"),
             Self::HandshakeTimeout => (408, "Request Timeout"),
@@ -107,6 +118,8 @@ impl RefusalReason {
             Self::Draining => "the relay is shutting down",
             Self::Abandoned => "the peer left before its handshake was complete",
             Self::NotExpected => "nobody announced this UUID (POST /api/expect; listen.require_expected)",
+            Self::NoCapacity => "every credential for Gemini has all the sessions it may have (max_sessions)",
+            Self::Credentials => "no credential for Gemini works at the moment: the relay's log says why",
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }
     }

@@ -291,7 +291,7 @@ impl Acceptor {
                 let expected = upgrade.facts.url.uuid.as_deref();
                 let expected = expected.and_then(|uuid| self.parts.expected.take(now, uuid));
                 if expected.is_none() && self.must_be_expected(upgrade.protocol) {
-                    self.parts.registry.release(id);
+                    self.parts.registry.release(now, id);
                     let why = "this UUID was not announced (POST /api/expect), and listen.require_expected or \
                                listen.token is set";
                     return self.refuse(now, key, upgrade, RefusalReason::NotExpected, why);
@@ -305,7 +305,8 @@ impl Acceptor {
                     RefusalReason::RateLimited => {
                         "too many new calls from this address (listen.max_calls_per_second_per_address)"
                     }
-                    _ => "as many calls as allowed are running (listen.max_calls)",
+                    RefusalReason::TooManyCalls => "as many calls as allowed are running (listen.max_calls)",
+                    other => other.explanation(),
                 };
                 self.refuse(now, key, upgrade, reason, why);
             }
@@ -334,7 +335,7 @@ impl Acceptor {
             debug!("{peer}: the upgrade could not be answered: {error}");
             let reason = RefusalReason::Abandoned;
             self.refuse_counted(Some(peer), reason, reason.explanation());
-            self.parts.registry.release(id);
+            self.parts.registry.release(now, id);
             return;
         }
         for note in &facts.notes {

@@ -4,6 +4,7 @@
 //! Never blocks but in its park; opens no socket.
 //! Invariant: a slot is given free only after telephony, dsp and gemini have let go of the call.
 
+mod credentials;
 mod ending;
 mod orders;
 mod requests;
@@ -18,14 +19,15 @@ use log::{debug, info, warn};
 use crate::base::{CallId, Instant, LegReport};
 use crate::call::{Agent, Fact, LegKind, Machine, Part, Registry};
 use crate::codec::mod_audio_stream::Flavour;
-use crate::net::dial::Target;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
+use crate::threads::credentials::Credentials;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
 use crate::threads::telephony::wire::Protocol;
 use crate::threads::tools::ToolPool;
+use credentials::Dialled;
 use requests::Requests;
 
 /// What the thread is built from.
@@ -56,8 +58,8 @@ pub struct ControlParts {
     pub clock: Clock,
     /// Who answers.
     pub agent: Arc<Agent>,
-    /// Where links go.
-    pub target: Arc<Target>,
+    /// Where links go and with what.
+    pub credentials: Arc<Credentials>,
     /// How often the counters are logged; never if `None`.
     pub stats_interval: Option<Duration>,
     /// Calls in the process at most: slots are below it.
@@ -71,6 +73,11 @@ struct Call {
     shard: usize,
     worker: usize,
     peer: std::net::SocketAddr,
+    /// The name of the credential of its newest link.
+    credential: Option<Arc<str>>,
+    dialled: Option<Dialled>,
+    /// What a credential said that refused a link, until one is set up.
+    refusal: Option<String>,
 }
 
 /// The thread's state.
@@ -141,7 +148,17 @@ impl Control {
         };
         machine.set_leg(kind, RandomState::new().hash_one(id) as u32);
         if let Some(place) = self.calls.get_mut(id.slot as usize) {
-            *place = Some(Box::new(Call { id, machine, shared, shard, worker, peer }));
+            *place = Some(Box::new(Call {
+                id,
+                machine,
+                shared,
+                shard,
+                worker,
+                peer,
+                credential: None,
+                dialled: None,
+                refusal: None,
+            }));
             self.live += 1;
         }
         self.parts.telephony[shard].send(TelephonyOrder::Add(leg));
@@ -175,6 +192,10 @@ impl Control {
             Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
             _ => {}
         }
+        if self.tell_pool(now, id, &fact) {
+            return;
+        }
+        let Some(call) = self.call(id) else { return };
         let gap_ms_before = call.machine.events().gap_ms_total;
         call.machine.tell(now, fact);
         let gap_ms = call.machine.events().gap_ms_total - gap_ms_before;
