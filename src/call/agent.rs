@@ -36,6 +36,8 @@ pub struct CallTerms {
     pub setup_timeout: Duration,
     /// The longest call.
     pub max_call: Duration,
+    /// How long a call waits for a leg that was lost without a goodbye; zero: not at all.
+    pub detached: Duration,
     /// Text with which the model is asked to speak first.
     pub greeting: Option<String>,
     /// Call control.
@@ -49,6 +51,7 @@ impl Default for CallTerms {
             dial_timeout: Duration::from_secs(3),
             setup_timeout: Duration::from_secs(10),
             max_call: Duration::from_secs(3600),
+            detached: Duration::from_secs(10),
             greeting: None,
             control: ControlTerms::default(),
         }

@@ -17,10 +17,12 @@ use crate::call::session::{LinkState, Session};
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 
 mod control;
+mod detached;
 mod tools;
 
 pub use control::ControlTerms;
 use control::Heard;
+use detached::Attachment;
 use tools::Wish;
 
 /// What happened in a call, counted for its record.
@@ -40,6 +42,10 @@ pub struct CallEvents {
     pub commands_done: u64,
     /// Commands that were refused, failed or were never confirmed.
     pub commands_failed: u64,
+    /// Times that a leg came back, or took over from one that was dead.
+    pub reattachments: u64,
+    /// Milliseconds for which the call had no leg.
+    pub detached_ms: u64,
 }
 
 /// A phase of a call's life, as in the design's section 5.
@@ -49,6 +55,8 @@ pub enum Phase {
     Dialing,
     /// Speech flows.
     Live,
+    /// The leg was lost without a goodbye; session and queue wait for it.
+    Detached,
     /// Both sides are being closed.
     Closing,
     /// Everything is let go; the outcome is out.
@@ -67,6 +75,7 @@ pub struct Machine {
     link_deadline: Option<Instant>,
     outcome: Option<Outcome>,
     leg_gone: bool,
+    attachment: Attachment,
     dsp_retired: bool,
     gemini_retired: bool,
     leg: LegKind,
@@ -93,6 +102,7 @@ impl Machine {
             link_deadline: None,
             outcome: None,
             leg_gone: false,
+            attachment: Attachment::default(),
             dsp_retired: false,
             gemini_retired: false,
             leg: LegKind::default(),
@@ -141,7 +151,7 @@ impl Machine {
             Fact::CommandDone(number) => self.done(number),
             Fact::CommandFailed(number, error) => self.failed(number, error),
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
-            Fact::HungUp(cause) => self.hang_up_cause = Some(cause),
+            Fact::HungUp(cause) => self.hung_up(cause),
             Fact::ToolCalled(link, call) => self.tool_called(now, link, *call),
             Fact::ToolsCancelled(link, ids) if self.session.link() == Some(link) => {
                 self.tools_cancelled(&ids)
@@ -158,6 +168,11 @@ impl Machine {
                     self.close(Cause::Link(end));
                 }
             }
+            Fact::LegLost(connection, end) => self.leg_lost(now, connection, end),
+            Fact::LegReturned => self.leg_returned(now),
+            Fact::Replaced => self.replaced(),
+            Fact::Moved => self.close(Cause::Moved),
+            Fact::UuidInUse => self.close(Cause::UuidInUse),
             Fact::LegGone(end) => {
                 if !self.leg_gone {
                     self.leg_gone = true;
@@ -182,6 +197,7 @@ impl Machine {
     /// Notices that time has passed.
     pub fn tick(&mut self, now: Instant) {
         self.tick_control(now);
+        self.tick_detached(now);
         if self.own_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
@@ -198,7 +214,8 @@ impl Machine {
 
     /// When [`Machine::tick`] wants to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        self.own_deadline().into_iter().chain(self.control_deadline()).min()
+        let own = self.own_deadline().into_iter();
+        own.chain(self.control_deadline()).chain(self.detached_deadline()).min()
     }
 
     fn own_deadline(&self) -> Option<Instant> {
@@ -214,9 +231,9 @@ impl Machine {
         self.orders.pop_front()
     }
 
-    /// The phase.
+    /// The phase. A call without a leg is [`Phase::Detached`] whatever its session does meanwhile.
     pub fn phase(&self) -> Phase {
-        self.phase
+        if self.detached_deadline().is_some() { Phase::Detached } else { self.phase }
     }
 
     /// The setup message of the next link, for the credential with which it was connected.
@@ -297,7 +314,9 @@ impl Machine {
 /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it, so that the script
 /// beside the switch can tell. mod_audio_stream understands both.
 fn leg_close(outcome: &Outcome) -> LegClose {
-    if outcome.is_failure() {
+    if outcome.cause == Cause::UuidInUse {
+        LegClose::new(LegCloseCode::PolicyViolation, outcome.label())
+    } else if outcome.is_failure() {
         LegClose::new(LegCloseCode::InternalError, outcome.label())
     } else {
         LegClose::new(LegCloseCode::Normal, outcome.label())

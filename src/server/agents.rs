@@ -19,6 +19,7 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         dial_timeout: config.gemini.connect_timeout,
         setup_timeout: config.gemini.setup_timeout,
         max_call: config.leg.max_call,
+        detached: config.leg.detached,
         greeting: agent.greeting.clone(),
         control: ControlTerms {
             event_socket: config.esl.host.is_some(),

@@ -5,6 +5,7 @@
 //! Invariant: a slot is given free only after telephony, dsp and gemini have let go of the call.
 
 mod ending;
+mod legs;
 mod orders;
 mod requests;
 
@@ -16,15 +17,14 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use crate::base::{CallId, Instant, LegReport};
-use crate::call::{Agent, Fact, LegKind, Machine, Part, Registry};
-use crate::codec::mod_audio_stream::Flavour;
+use crate::call::{Agent, Fact, LegCredentials, Machine, Opening, Part, Registry};
 use crate::net::dial::Target;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
-use crate::threads::telephony::wire::Protocol;
+use legs::Presence;
 use requests::Requests;
 
 /// What the thread is built from.
@@ -68,6 +68,9 @@ struct Call {
     shard: usize,
     worker: usize,
     peer: std::net::SocketAddr,
+    credentials: LegCredentials,
+    opening: Opening,
+    presence: Presence,
 }
 
 /// The thread's state.
@@ -114,6 +117,8 @@ impl Control {
     fn take(&mut self, now: Instant, input: ControlInput) {
         match input {
             ControlInput::Offered(offer) => self.offered(now, *offer),
+            ControlInput::Returned(leg) => self.returned(now, *leg),
+            ControlInput::Challenged(id) => self.challenged(id),
             ControlInput::Fact(id, fact) => self.tell(now, id, fact),
             ControlInput::OnChannel(channel, what) => self.on_channel(now, &channel, what),
             ControlInput::Commanded(channel, command, reply) => self.commanded(now, &channel, command, reply),
@@ -127,18 +132,24 @@ impl Control {
     }
 
     fn offered(&mut self, now: Instant, offer: Offer) {
-        let Offer { id, shared, fields, peer, shard, worker, leg } = offer;
+        let Offer { id, shared, fields, peer, credentials, opening, shard, worker, leg } = offer;
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
         let mut machine = Machine::new(now, Arc::clone(&self.parts.agent), fields);
-        let kind = match leg.protocol {
-            Protocol::WebSocket(Flavour::ChanWebSocket) => LegKind::ChanWebsocket,
-            Protocol::WebSocket(_) => LegKind::ModAudioStream,
-            Protocol::AudioSocket => LegKind::AudioSocket,
-        };
-        machine.set_leg(kind, RandomState::new().hash_one(id) as u32);
+        machine.set_leg(opening.kind, RandomState::new().hash_one(id) as u32);
         if let Some(place) = self.calls.get_mut(id.slot as usize) {
-            *place = Some(Box::new(Call { id, machine, shared, shard, worker, peer }));
+            let presence = Presence::Unnamed;
+            *place = Some(Box::new(Call {
+                id,
+                machine,
+                shared,
+                shard,
+                worker,
+                peer,
+                credentials,
+                opening,
+                presence,
+            }));
             self.live += 1;
         }
         self.parts.telephony[shard].send(TelephonyOrder::Add(leg));
@@ -165,6 +176,7 @@ impl Control {
                     call.machine.fields()
                 );
             }
+            Fact::LegLost(_, end) => info!("call {id}: the leg was lost ({end:?})"),
             Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
             _ => {}
         }
