@@ -11,10 +11,31 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::base::CallId;
+use crate::base::{CallId, Instant};
 use crate::call::commands::LegKind;
 use crate::codec::mod_audio_stream::{CallFields, PresentedToken};
 use crate::sync::CallShared;
+
+/// How often a question that [`lives`] leaves open is asked again.
+pub const LOOK_MS: u64 = 20;
+/// A first leg that says nothing for so long, not even the answer to a ping, is dead: mod_audio_stream sends audio every
+/// 20 ms, and it gives its own request up after 1 s.
+const SILENT_MS: u64 = 700;
+/// What arrives just behind the second leg may have been on its way for longer.
+const ON_ITS_WAY_MS: u64 = 100;
+
+/// Whether a call's leg lives, by what it has sent since a second one arrived and it was pinged; not known yet if `None`.
+pub fn lives(first: &CallShared, second_since: Instant, now: Instant) -> Option<bool> {
+    if first.leg_heard_at() > second_since.plus_ms(ON_ITS_WAY_MS) {
+        return Some(true);
+    }
+    (now.since_ms(second_since) >= SILENT_MS).then_some(false)
+}
+
+/// Whether it is time to ping the first leg: what it says by itself mostly answers the question before.
+pub fn ask_first(second_since: Instant, now: Instant) -> bool {
+    now.since_ms(second_since) >= ON_ITS_WAY_MS
+}
 
 /// What a leg showed at the door.
 #[derive(Debug, Clone)]
@@ -207,6 +228,17 @@ mod tests {
         assert_eq!(known.len(), 1, "another call's end");
         known.forget("A", first.id());
         assert!(known.is_empty() && matches!(known.arrive("a", &own, &wide), Arrival::New));
+    }
+
+    #[test]
+    fn a_leg_that_speaks_on_lives_and_one_that_is_silent_is_dead() {
+        let first = call(0);
+        let at = |ms: u64| Instant::from_micros(ms * 1000);
+        first.hear_leg(at(1_050));
+        assert_eq!(lives(&first, at(1_000), at(1_100)), None, "that was on its way");
+        assert_eq!(lives(&first, at(1_000), at(1_700)), Some(false));
+        first.hear_leg(at(1_120));
+        assert_eq!(lives(&first, at(1_000), at(1_120)), Some(true));
     }
 
     #[test]

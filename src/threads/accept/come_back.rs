@@ -12,19 +12,15 @@ use log::info;
 use super::Acceptor;
 use super::handshake::Upgrade;
 use crate::base::{CallId, Instant};
+use crate::call::known::{LOOK_MS, ask_first, lives};
 use crate::call::{Arrival, Fact, LegCredentials, LegKind, Opening};
 use crate::telemetry::RefusalReason;
 use crate::threads::messages::{ControlInput, ReturnedLeg};
 
 /// How often held requests are looked at.
-pub(super) const LOOK: Duration = Duration::from_millis(20);
-/// A first leg that says nothing for so long, not even the answer to a ping, is dead: mod_audio_stream sends audio every
-/// 20 ms, and the request of the second leg has to be answered within 1 s.
-const SILENT_MS: u64 = 700;
-/// What arrived just behind the second leg may have been on its way for longer.
-const ON_ITS_WAY_MS: u64 = 100;
-/// How much longer than it is held a request may live, should the thread be late.
-const SLACK_MS: u64 = 5_000;
+pub(super) const LOOK: Duration = Duration::from_millis(LOOK_MS);
+/// Far longer than a request is held, should the thread be late.
+const HELD_MS_MAX: u64 = 5_000;
 
 /// What a leg shows at the door, and how it is opened.
 pub(super) fn shown(upgrade: &Upgrade) -> (LegCredentials, Opening) {
@@ -61,16 +57,16 @@ impl Acceptor {
             }
             Arrival::Second(id, first) => {
                 let since = held_since.unwrap_or(now);
-                let lives = first.leg_heard_at() > since.plus_ms(ON_ITS_WAY_MS);
-                if !lives && now.since_ms(since) < SILENT_MS {
-                    if held_since.is_none() {
+                let lives = lives(&first, since, now);
+                if lives.is_none() {
+                    if ask_first(since, now) {
                         self.parts.control.send(ControlInput::Challenged(id));
                     }
                     if let Some(handshake) = self.handshakes.get_mut(key) {
-                        handshake.hold(upgrade, since, since.plus_ms(SILENT_MS + SLACK_MS));
+                        handshake.hold(upgrade, since, since.plus_ms(HELD_MS_MAX));
                         self.held += 1;
                     }
-                } else if !lives
+                } else if lives == Some(false)
                     // An AudioSocket cannot be asked, and is silent for as long as its caller is on hold.
                     && opening.kind != LegKind::AudioSocket
                     && self.parts.registry.known().may_take_over(uuid, id, &opening)

@@ -9,13 +9,10 @@ use log::{debug, info, warn};
 
 use super::Control;
 use crate::base::{CallId, Instant};
+use crate::call::known::{LOOK_MS, ask_first, lives};
 use crate::call::machine::Phase;
 use crate::call::{Arrival, Fact};
 use crate::threads::messages::{ReturnedLeg, TelephonyOrder};
-
-/// A leg that has sent nothing for so long is dead when another one with its UUID and credentials speaks: a living one
-/// sends audio every 20 ms.
-const DEAD_MS: u64 = 1_000;
 
 /// What the registry knows of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +47,7 @@ impl Control {
             (Presence::Unnamed, Presence::There) => {
                 let shared = Arc::clone(&call.shared);
                 if !known.begin(uuid, call.credentials.clone(), call.opening.clone(), shared) {
-                    self.named_late(now, id);
+                    self.named_late(now, id, now);
                 }
             }
             (_, Presence::Over) => known.forget(uuid, id),
@@ -62,8 +59,8 @@ impl Control {
         }
     }
 
-    /// A call has learnt a UUID that is another call's.
-    fn named_late(&mut self, now: Instant, id: CallId) {
+    /// A call learnt `since` then a UUID that is another call's.
+    fn named_late(&mut self, now: Instant, id: CallId, since: Instant) {
         let Some(call) = self.call(id) else { return };
         let (credentials, opening, shard) = (call.credentials.clone(), call.opening.clone(), call.shard);
         let shared = Arc::clone(&call.shared);
@@ -72,10 +69,18 @@ impl Control {
         let known = registry.known();
         let to = match known.arrive(&uuid, &credentials, &opening) {
             Arrival::Returns(to) => Some(to),
-            Arrival::Second(to, first) if now.since_ms(first.leg_heard_at()) >= DEAD_MS => {
-                known.may_take_over(&uuid, to, &opening).then_some(to)
-            }
-            Arrival::Second(..) | Arrival::Stranger => None,
+            Arrival::Second(to, first) => match lives(&first, since, now) {
+                Some(true) => None,
+                Some(false) => known.may_take_over(&uuid, to, &opening).then_some(to),
+                None => {
+                    if ask_first(since, now) {
+                        self.challenged(to);
+                    }
+                    self.named_late.push((id, since));
+                    return;
+                }
+            },
+            Arrival::Stranger => None,
             Arrival::Replaces(old) => {
                 known.begin(&uuid, credentials, opening, shared);
                 return self.tell(now, old, Fact::Replaced);
@@ -93,6 +98,14 @@ impl Control {
             }
             None => self.tell(now, id, Fact::UuidInUse),
         }
+    }
+
+    /// Looks again at calls that learnt a UUID of which it was not clear whether its leg lives. Returns when to come back.
+    pub(super) fn look_at_named_late(&mut self, now: Instant) -> Option<Instant> {
+        for (id, since) in std::mem::take(&mut self.named_late) {
+            self.named_late(now, id, since);
+        }
+        (!self.named_late.is_empty()).then(|| now.plus_ms(LOOK_MS))
     }
 
     /// A leg is back.

@@ -81,13 +81,16 @@ pub struct Control {
     drain_by: Option<Instant>,
     next_stats: Option<Instant>,
     requests: Requests,
+    /// Calls that learnt a UUID late which another call has, and since when.
+    named_late: Vec<(CallId, Instant)>,
 }
 
 impl Control {
     /// The thread's state before its first pass.
     pub fn new(parts: ControlParts) -> Self {
         let calls = (0..parts.max_calls).map(|_| None).collect();
-        Self { parts, calls, live: 0, drain_by: None, next_stats: None, requests: Requests::default() }
+        let requests = Requests::default();
+        Self { parts, calls, live: 0, drain_by: None, next_stats: None, requests, named_late: Vec::new() }
     }
 
     /// Serves until drained, then stops the media threads.
@@ -194,7 +197,8 @@ impl Control {
     fn tick(&mut self, now: Instant) -> Option<Instant> {
         let shut_down = self.drain_by.is_some_and(|by| now >= by);
         let mut due = Vec::new();
-        let mut deadline = self.drain_by.filter(|_| !shut_down);
+        let looks = self.look_at_named_late(now);
+        let mut deadline = self.drain_by.filter(|_| !shut_down).into_iter().chain(looks).min();
         for call in self.calls.iter().flatten() {
             match call.machine.deadline() {
                 Some(at) if shut_down || now >= at => due.push(call.id),
