@@ -4,9 +4,13 @@
 //! Never changes while a call holds it: what is configured anew is another agent.
 //! Invariant: everything that the machine decides by configuration stands here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::Sound;
+use crate::base::command::Destination;
 use crate::call::machine::ControlTerms;
+use crate::call::tool::ToolTerms;
 use crate::codec::gemini::setup::SetupRequest;
 
 /// An agent, shared by the calls that it answers.
@@ -38,10 +42,20 @@ pub struct CallTerms {
     pub max_call: Duration,
     /// How long a call waits for a leg that was lost without a goodbye; zero: not at all.
     pub detached: Duration,
+    /// From the loss of a link until the call is given up, if no other one has come about by then.
+    pub give_up: Duration,
     /// Text with which the model is asked to speak first.
     pub greeting: Option<String>,
+    /// What the caller hears at once, while the model gets ready.
+    pub greeting_sound: Option<Arc<Sound>>,
+    /// What the caller hears when the call is given up.
+    pub fallback_sound: Option<Arc<Sound>>,
+    /// Where the caller is transferred to then, instead of being hung up on.
+    pub fallback_transfer: Option<Destination>,
     /// Call control.
     pub control: ControlTerms,
+    /// The model's tools but those that end or transfer the call.
+    pub tools: ToolTerms,
 }
 
 /// The limits that an unconfigured relay has; nothing else.
@@ -52,8 +66,13 @@ impl Default for CallTerms {
             setup_timeout: Duration::from_secs(10),
             max_call: Duration::from_secs(3600),
             detached: Duration::from_secs(10),
+            give_up: Duration::from_secs(20),
             greeting: None,
+            greeting_sound: None,
+            fallback_sound: None,
+            fallback_transfer: None,
             control: ControlTerms::default(),
+            tools: ToolTerms::default(),
         }
     }
 }

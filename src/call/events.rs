@@ -3,14 +3,16 @@
 //! Runs in: anywhere: pure. Owns nothing.
 //! Invariant: facts about a link carry its number, so that news of an older link cannot be taken for the present one's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::command::{ChannelName, Command};
-use crate::base::{Instant, LegReport, LinkNumber};
+use crate::base::{Instant, LegReport, LinkNumber, Sound};
 use crate::call::Outcome;
 use crate::call::commands::{CommandError, CommandResult, Requester};
+use crate::call::tool::{ToolNumber, ToolResult, ToolRun};
 use crate::codec::gemini::close::LinkEnd;
-use crate::codec::gemini::tools::ToolCall;
+use crate::codec::gemini::tools::{ToolAnswer, ToolCall};
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 
 /// Something that happened to a call.
@@ -32,6 +34,8 @@ pub enum Fact {
     ToolCalled(LinkNumber, Box<ToolCall>),
     /// The model takes calls of tools back, by their ids.
     ToolsCancelled(LinkNumber, Vec<String>),
+    /// What became of a tool that was to be carried out.
+    ToolDone(ToolNumber, ToolResult),
     /// An answering machine was recognised.
     AnsweringMachine,
     /// The switch hung the channel up with this cause, as the event socket says.
@@ -54,6 +58,8 @@ pub enum Fact {
     SetupComplete(LinkNumber),
     /// The model began to speak, in a turn that it had not spoken in before.
     TurnStarted(LinkNumber),
+    /// The model has sent all of what it has to say in this turn.
+    GenerationComplete(LinkNumber),
     /// The model's turn is over.
     TurnComplete(LinkNumber),
     /// The caller interrupted the model.
@@ -68,6 +74,8 @@ pub enum Fact {
     TokensUsed(LinkNumber, u64, u64),
     /// The link could not be made, or it ended; its socket is gone.
     LinkGone(LinkNumber, LinkEnd),
+    /// A link that we closed is gone, its socket with it.
+    LinkClosed(LinkNumber),
     /// The model sent more speech than the call may keep waiting.
     SpeechOverflow,
     /// A thread has let go of everything it had of the call.
@@ -119,6 +127,8 @@ pub enum Order {
     Dial(LinkNumber),
     /// Say this to the model as text, so that it speaks.
     Prompt(LinkNumber, String),
+    /// Play this to the caller, behind what the model has said.
+    Play(Arc<Sound>),
     /// Tell the switch over the leg's own socket.
     Command(OrderNumber, Command),
     /// Tell the switch over the event socket.
@@ -133,7 +143,11 @@ pub enum Order {
         send_by: Instant,
     },
     /// Answer the model's call of a tool.
-    AnswerTool(LinkNumber, Box<ToolCall>, Result<(), String>),
+    AnswerTool(LinkNumber, Box<ToolCall>, ToolAnswer),
+    /// Carry out a tool; its result is a [`Fact::ToolDone`].
+    RunTool(ToolNumber, Box<ToolRun>),
+    /// The result of a tool is no longer wanted.
+    CancelTool(ToolNumber),
     /// Tell whoever asked what became of their command.
     Answer(Requester, CommandResult),
     /// Close a link.

@@ -4,6 +4,7 @@
 //! parses a file or reads the environment: `keys.rs` says which key fills which field.
 //! Invariant: every field is within the range its key documents.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +13,10 @@ use ipnet::IpNet;
 use log::LevelFilter;
 
 use super::base_url::BaseUrl;
+use super::credential_keys::CredentialConfig;
+use super::routes::{DEFAULT_AGENT, RouteTable};
 use super::secret::Secret;
+use super::tool_keys::ToolConfig;
 use crate::base::command::{Destination, VariableName};
 use crate::base::{Mix, PlaybackFormat, SampleRate};
 
@@ -31,8 +35,18 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The connection to Gemini.
     pub gemini: GeminiConfig,
-    /// Who answers the telephone.
+    /// The conversation, which outlives its connections.
+    pub session: SessionConfig,
+    /// Who answers the telephone: the default agent.
     pub agent: AgentConfig,
+    /// The other agents by their names; ask [`Config::agent_named`].
+    pub agents: BTreeMap<String, AgentConfig>,
+    /// Tools that are HTTP requests, in the order of the file.
+    pub tools: Vec<ToolConfig>,
+    /// API keys and projects, in the order of the file; without any there is `gemini.api_key`.
+    pub credentials: Vec<CredentialConfig>,
+    /// Which agent answers which call.
+    pub routes: RouteTable,
     /// What may be asked of the switch.
     pub control: ControlConfig,
     /// FreeSWITCH's event socket.
@@ -193,6 +207,29 @@ pub struct AgentConfig {
     pub transfer_destinations: Vec<Destination>,
     /// The model may hang up.
     pub end_call: bool,
+    /// What the caller typed is complete without another key for this long.
+    pub digits_timeout: Duration,
+    /// Or when this key was pressed.
+    pub digits_terminator: Option<char>,
+    /// The model may send tones.
+    pub send_dtmf: bool,
+    /// The model may ask what is known of the call.
+    pub call_info: bool,
+    /// The names of the HTTP tools that the model may use; each is one of [`Config::tools`].
+    pub tools: Vec<String>,
+}
+
+impl AsMut<AgentConfig> for AgentConfig {
+    fn as_mut(&mut self) -> &mut AgentConfig {
+        self
+    }
+}
+
+/// The default agent, so that the keys of an agent fill it.
+impl AsMut<AgentConfig> for Config {
+    fn as_mut(&mut self) -> &mut AgentConfig {
+        &mut self.agent
+    }
 }
 
 /// Section `[control]`.
@@ -242,6 +279,15 @@ pub struct ThreadsConfig {
     pub dsp: usize,
     /// Shards, each with its own telephony, gemini and dsp threads.
     pub shards: usize,
+    /// HTTP tools that are carried out at one time.
+    pub tools: usize,
+}
+
+/// Section `[session]`.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// How long another connection is tried for after one was lost.
+    pub give_up: Duration,
 }
 
 /// Section `[drain]`.
@@ -261,6 +307,16 @@ pub struct LogConfig {
 }
 
 impl Config {
+    /// The agent with this name; [`DEFAULT_AGENT`] is the one of `[agent]`.
+    pub fn agent_named(&self, name: &str) -> Option<&AgentConfig> {
+        if name == DEFAULT_AGENT { Some(&self.agent) } else { self.agents.get(name) }
+    }
+
+    /// The names of all agents, the default agent's first.
+    pub fn agent_names(&self) -> impl Iterator<Item = &str> + Clone {
+        std::iter::once(DEFAULT_AGENT).chain(self.agents.keys().map(String::as_str))
+    }
+
     /// The structure before any key was applied, the defaults included.
     pub(super) fn blank() -> Self {
         Self {
@@ -322,7 +378,16 @@ impl Config {
                 tell_keys: false,
                 transfer_destinations: Vec::new(),
                 end_call: false,
+                digits_timeout: Duration::ZERO,
+                digits_terminator: None,
+                send_dtmf: false,
+                call_info: false,
+                tools: Vec::new(),
             },
+            agents: BTreeMap::new(),
+            tools: Vec::new(),
+            credentials: Vec::new(),
+            routes: RouteTable::default(),
             control: ControlConfig { variables: Vec::new() },
             esl: EslConfig {
                 host: None,
@@ -334,7 +399,8 @@ impl Config {
             },
             asterisk: AsteriskConfig { media_url: None },
             admin: AdminConfig { listen: None, token: None },
-            threads: ThreadsConfig { dsp: 0, shards: 0 },
+            threads: ThreadsConfig { dsp: 0, shards: 0, tools: 0 },
+            session: SessionConfig { give_up: Duration::ZERO },
             drain: DrainConfig { timeout: Duration::ZERO },
             log: LogConfig { level: LevelFilter::Off, stats_interval: None },
         }

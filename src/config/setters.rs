@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::model::Config;
+use super::base_url::is_near;
+use super::model::{AgentConfig, Config};
 use super::secret::Secret;
 use crate::base::command::{Destination, VariableName};
 
@@ -56,6 +57,64 @@ pub(super) fn name_of(text: Option<&str>, marks: &str) -> Result<String, String>
     }
 }
 
+/// Names of tables, such as of `[tools.NAME]`.
+pub(super) fn names(texts: &[String]) -> Result<Vec<String>, String> {
+    texts
+        .iter()
+        .map(|text| name_of(Some(text), "-_").map_err(|wrong| format!("{wrong} in {text:?}")))
+        .collect()
+}
+
+/// The URL of a tool. What goes there unencrypted stays near: the caller's words are in it, and may be a secret.
+pub(super) fn tool_url(text: Option<&str>) -> Result<String, String> {
+    let text = text.ok_or("is empty")?;
+    let url: http::Uri = text.parse().map_err(|error| format!("is not a URL ({error})"))?;
+    let authority = url.authority().ok_or("names no host")?;
+    let port = authority.as_str().rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+    if authority.host().trim_matches(['[', ']']).is_empty() {
+        return Err("names no host".into());
+    }
+    if authority.as_str().contains('@') || text.contains('#') {
+        return Err(
+            "holds a user, a password or a fragment (a secret goes into header and header_env)".into()
+        );
+    }
+    if port.is_some() && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err("has a port that is not one of 1 to 65535".into());
+    }
+    match url.scheme_str() {
+        Some("https") => Ok(text.to_owned()),
+        Some("http") if is_near(authority.host()) => Ok(text.to_owned()),
+        Some("http") => {
+            Err("would send what the caller said unencrypted: http:// is for loopback and private addresses \
+                             (numbers, or localhost), https:// for all others"
+                .into())
+        }
+        _ => Err("begins with neither https:// nor http://".into()),
+    }
+}
+
+/// One key of a telephone.
+pub(super) fn digits_terminator(text: &str) -> Result<char, String> {
+    let mut keys = text.chars();
+    match (keys.next(), keys.next()) {
+        (Some(key @ ('0'..='9' | 'A'..='D' | '*' | '#')), None) => Ok(key),
+        _ => Err("is not one key of a telephone".into()),
+    }
+}
+
+/// A secret as the value of a header: printable ASCII (RFC 9110 section 5.5), spaces as in `Bearer …` included.
+pub(super) fn header_value(text: &str) -> Result<Secret, &'static str> {
+    match text {
+        _ if text.trim() != text => Err("begins or ends with white space"),
+        _ if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => {
+            Err("holds a character that cannot go into an HTTP header")
+        }
+        _ if text.len() > 4096 => Err("is longer than 4096 bytes"),
+        _ => Ok(Secret::new(text)),
+    }
+}
+
 pub(super) fn set_host(config: &mut Config, host: Option<&str>) -> Result<(), String> {
     let host = host.ok_or("is empty")?;
     let host = if host.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { host };
@@ -84,9 +143,13 @@ pub(super) fn set_admin_listen(config: &mut Config, address: Option<&str>) -> Re
     Ok(())
 }
 
-pub(super) fn set_destinations(config: &mut Config, texts: &[String]) -> Result<(), String> {
+pub(super) fn set_destinations<T: AsMut<AgentConfig>>(
+    target: &mut T,
+    texts: &[String],
+) -> Result<(), String> {
     let destinations: Result<_, _> = texts.iter().map(|text| Destination::new(text)).collect();
-    config.agent.transfer_destinations = destinations.map_err(|unfit| format!("cannot be used: {unfit}"))?;
+    target.as_mut().transfer_destinations =
+        destinations.map_err(|unfit| format!("cannot be used: {unfit}"))?;
     Ok(())
 }
 

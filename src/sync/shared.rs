@@ -65,12 +65,25 @@ tally! {
     residual_us_last,
     /// dsp: the most of it in this call.
     residual_us_max,
+    /// dsp: microsecond of the clock at which the caller will have heard what was handed to the switch; the last there is
+    /// while playout pauses for them.
+    heard_at_us,
+    /// dsp: talkspurts of the caller that have ended.
+    spurts,
+    /// dsp: milliseconds of them together, without their hangovers.
+    speech_ms,
+    /// dsp: times that playout paused because the caller began to speak, before the model said so.
+    local_barge_ins,
     /// gemini: samples of speech that the model sent, at 24 kHz.
     model_samples,
     /// gemini: frames of the caller that were given up because no link took them for too long.
     uplink_frames_dropped,
-    /// gemini: frames of 20 ms sent to the model.
+    /// gemini: frames of 20 ms sent to the model, those sent again among them.
     sent_frames,
+    /// gemini: frames of 20 ms that had been sent on a link which was lost before the model answered them.
+    replayed_frames,
+    /// gemini: frames of silence between talkspurts that were left out of a replay.
+    silence_cut_frames,
     /// gemini: times that the caller's stream was ended (`audioStreamEnd`).
     stream_ends,
 }

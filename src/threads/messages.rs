@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use crate::base::command::{ChannelName, Command};
-use crate::base::{CallId, Instant, LinkNumber};
+use crate::base::{CallId, Instant, LinkNumber, Sound};
 use crate::call::events::ConnectionNumber;
 use crate::call::{CommandResult, Fact, LegCredentials, Opening, Part};
 use crate::codec::esl::Outbound;
@@ -98,6 +98,14 @@ pub enum GeminiOrder {
     },
     /// Say this to the model as text.
     Prompt(CallId, LinkNumber, String),
+    /// Play this to the caller, behind what the model has said.
+    Play(CallId, Arc<Sound>),
+    /// The relay takes the turns in this call: tell the model where the caller's talkspurts begin and end.
+    TakeTurns(CallId),
+    /// Keep the caller's speech although there is a link, or send it again, what was kept first.
+    HoldUplink(CallId, bool),
+    /// Tell the model that the caller's stream pauses, so that it takes what it has heard as a turn.
+    Commit(CallId, LinkNumber),
     /// Send this answer to a call of a tool.
     AnswerTool(CallId, LinkNumber, String),
     /// Close a link.

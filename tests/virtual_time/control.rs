@@ -83,7 +83,9 @@ impl World {
                 Order::Command(..)
                 | Order::EventSocket { .. }
                 | Order::Answer(..)
-                | Order::AnswerTool(..) => {}
+                | Order::AnswerTool(..)
+                | Order::RunTool(..)
+                | Order::CancelTool(_) => {}
                 Order::Finish(outcome) => {
                     call.orders.finished(&outcome);
                     call.outcome = Some(outcome);

@@ -76,6 +76,8 @@ impl World {
                         link.close_by = Some(by);
                     }
                 }
+                // Nothing in the plans asks for these.
+                GeminiOrder::TakeTurns(_) | GeminiOrder::HoldUplink(..) | GeminiOrder::Commit(..) => {}
                 GeminiOrder::Retire(id) => {
                     if let Some(model) = self.calls[id.slot as usize].model.take() {
                         model.release(&mut self.pool);

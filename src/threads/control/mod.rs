@@ -24,6 +24,7 @@ use crate::telemetry::counters::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
+use crate::threads::tools::ToolPool;
 use legs::Presence;
 use requests::Requests;
 
@@ -45,6 +46,8 @@ pub struct ControlParts {
     pub retired: Vec<rtrb::Consumer<Box<DspCall>>>,
     /// Connects links.
     pub dial: DialPool,
+    /// Carries out HTTP tools.
+    pub tools: ToolPool,
     /// Whose slots are given free.
     pub registry: Arc<Registry>,
     /// The process's counters.
@@ -164,12 +167,16 @@ impl Control {
     }
 
     fn tell(&mut self, now: Instant, id: CallId, fact: Fact) {
+        if let Fact::ToolDone(number, _) = &fact {
+            self.parts.tools.done(id, *number);
+        }
         let Some(call) = self.call(id) else { return };
         let first_turn = matches!(fact, Fact::TurnStarted(_)) && call.machine.events().turns == 0;
         let unheard = fact == Fact::Reported(LegReport::Unheard);
         let offered_at = call.machine.offered_at();
         match &fact {
             Fact::Identified(fields) => debug!("call {id}: {fields}"),
+            Fact::LinkGone(link, end) => info!("call {id}: link {link} is gone: {end}"),
             Fact::GoAway(_, left) => info!("call {id}: Gemini will end the link in {left:?}"),
             Fact::Reported(LegReport::Unheard) => {
                 warn!(
@@ -183,7 +190,12 @@ impl Control {
             Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
             _ => {}
         }
+        let gap_ms_before = call.machine.events().gap_ms_total;
         call.machine.tell(now, fact);
+        let gap_ms = call.machine.events().gap_ms_total - gap_ms_before;
+        if gap_ms > 0 {
+            self.parts.counters.session_gap.observe(Duration::from_millis(gap_ms));
+        }
         if first_turn {
             self.parts.counters.first_audio.observe(now.since(offered_at));
         }
@@ -274,5 +286,6 @@ impl Control {
         if let Some(esl) = &mut self.parts.esl {
             esl.send(EslOrder::Stop);
         }
+        self.parts.tools.stop();
     }
 }

@@ -60,6 +60,8 @@ struct Link {
     garbage: u32,
     /// One side has closed: when the rest of the closing handshake has taken too long.
     close_by: Option<Instant>,
+    /// It was we who closed first, and the call waits to hear that the link is gone.
+    closed_by_us: bool,
     /// To be served although no edge may come.
     remembered: bool,
     /// It had more than its last share.
@@ -136,10 +138,10 @@ impl Gemini {
             }
             self.own.answer();
             let now = self.clock.now();
-            if !self.take_orders(now) {
+            let mut wake = Wake::default();
+            if !self.take_orders(now, &mut wake) {
                 return Ok(());
             }
-            let mut wake = Wake::default();
             for event in &events {
                 if event.token() == BELL {
                     continue;
@@ -175,7 +177,12 @@ impl Gemini {
     }
 
     fn call(&mut self, id: CallId) -> Option<&mut Box<ModelSide>> {
-        self.calls.get_mut(id.slot as usize)?.as_mut().filter(|call| call.id() == id)
+        Some(self.call_and_pool(id)?.0)
+    }
+
+    fn call_and_pool(&mut self, id: CallId) -> Option<(&mut Box<ModelSide>, &mut SpeechPool)> {
+        let call = self.calls.get_mut(id.slot as usize)?.as_mut().filter(|call| call.id() == id)?;
+        Some((call, &mut self.pool))
     }
 
     fn tell(&mut self, id: CallId, fact: Fact) {
@@ -183,7 +190,7 @@ impl Gemini {
     }
 
     /// Returns false when told to stop.
-    fn take_orders(&mut self, now: Instant) -> bool {
+    fn take_orders(&mut self, now: Instant, wake: &mut Wake) -> bool {
         while let Some(order) = self.inbox.take() {
             match order {
                 GeminiOrder::Add(new) => {
@@ -197,7 +204,29 @@ impl Gemini {
                 GeminiOrder::Connected { id, link, connection, setup } => {
                     self.connected(id, link, *connection, &setup, now);
                 }
+                GeminiOrder::Play(id, sound) => {
+                    if let Some(place) = self.calls.get_mut(id.slot as usize)
+                        && let Some(call) = place.as_mut().filter(|call| call.id() == id)
+                    {
+                        let control = &mut self.control;
+                        let play = call.play(&sound, &mut self.pool, |fact| {
+                            control.send(ControlInput::Fact(id, fact));
+                        });
+                        wake.dsp |= play;
+                    }
+                }
                 GeminiOrder::Prompt(id, link, text) => self.say(id, link, client::realtime_text(&text)),
+                GeminiOrder::TakeTurns(id) => {
+                    if let Some(call) = self.call(id) {
+                        call.take_turns();
+                    }
+                }
+                GeminiOrder::HoldUplink(id, held) => {
+                    if let Some(call) = self.call(id) {
+                        call.hold(held);
+                    }
+                }
+                GeminiOrder::Commit(id, link) => self.say(id, link, client::AUDIO_STREAM_END.to_owned()),
                 GeminiOrder::AnswerTool(id, link, response) => self.say(id, link, response),
                 GeminiOrder::CloseLink(id, link) => self.close_link(id, link, now),
                 GeminiOrder::Retire(id) => {
@@ -246,9 +275,11 @@ impl Gemini {
                     let end = LinkEnd::from_close(code, reason.as_bytes());
                     // The link is over now; whether the server also ends its TCP connection, as it should (RFC 6455
                     // section 7.1.1), the call does not wait to see.
+                    let (call, number) = (link.call, link.number);
                     if link.close_by.replace(now.plus_ms(CLOSE_TIMEOUT_MS)).is_none() {
-                        let (call, number) = (link.call, link.number);
                         self.link_gone(call, number, end);
+                    } else if std::mem::take(&mut link.closed_by_us) {
+                        self.tell(call, Fact::LinkClosed(number));
                     }
                     let Some(same) = self.links.get_mut(key) else { return };
                     link = same;
@@ -363,9 +394,13 @@ impl Gemini {
     /// Drops links whose closing handshake takes too long. Returns whether some are still closing.
     fn expire_closing(&mut self, now: Instant) -> bool {
         let mut closing = false;
+        let control = &mut self.control;
         self.links.retain(|_, link| {
             let expired = link.close_by.is_some_and(|by| now >= by);
             closing |= link.close_by.is_some() && !expired;
+            if expired && link.closed_by_us {
+                control.send(ControlInput::Fact(link.call, Fact::LinkClosed(link.number)));
+            }
             !expired
         });
         closing
@@ -379,6 +414,9 @@ impl Gemini {
             End::Protocol(_) => self.counters.link_protocol_errors.increment(),
             End::Closed | End::Dropped(_) => {}
         }
+        if link.closed_by_us {
+            return self.tell(link.call, Fact::LinkClosed(link.number));
+        }
         if link.close_by.is_some() {
             return;
         }
@@ -386,10 +424,10 @@ impl Gemini {
     }
 
     fn link_gone(&mut self, id: CallId, number: LinkNumber, end: LinkEnd) {
-        if let Some(call) = self.call(id)
+        if let Some((call, pool)) = self.call_and_pool(id)
             && call.link() == number
         {
-            call.disconnected();
+            call.disconnected(pool);
         }
         self.tell(id, Fact::LinkGone(number, end));
     }
@@ -399,6 +437,7 @@ impl Link {
     fn start_close(&mut self, now: Instant) {
         if self.close_by.is_none() {
             self.connection.close(CloseFrame { code: CloseCode::Normal, reason: "".into() });
+            self.closed_by_us = true;
             self.close_by = Some(now.plus_ms(CLOSE_TIMEOUT_MS));
         }
     }
