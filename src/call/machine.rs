@@ -20,6 +20,7 @@ use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 
 mod control;
 mod counts;
+mod detached;
 mod fallback;
 mod links;
 mod tools;
@@ -27,6 +28,7 @@ mod tools;
 use control::Heard;
 pub use control::{ControlTerms, DigitTerms};
 pub use counts::CallEvents;
+use detached::Attachment;
 use fallback::Farewell;
 use links::{Exchange, Links};
 use tools::ToolCalls;
@@ -38,6 +40,8 @@ pub enum Phase {
     Dialing,
     /// Speech flows.
     Live,
+    /// The leg was lost without a goodbye; session and queue wait for it.
+    Detached,
     /// Both sides are being closed.
     Closing,
     /// Everything is let go; the outcome is out.
@@ -60,6 +64,7 @@ pub struct Machine {
     transferred: bool,
     outcome: Option<Outcome>,
     leg_gone: bool,
+    attachment: Attachment,
     dsp_retired: bool,
     gemini_retired: bool,
     leg: LegKind,
@@ -88,6 +93,7 @@ impl Machine {
             transferred: false,
             outcome: None,
             leg_gone: false,
+            attachment: Attachment::default(),
             dsp_retired: false,
             gemini_retired: false,
             leg: LegKind::default(),
@@ -129,7 +135,7 @@ impl Machine {
             Fact::CommandDone(number) => self.done(number),
             Fact::CommandFailed(number, error) => self.failed(number, error),
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
-            Fact::HungUp(cause) => self.hang_up_cause = Some(cause),
+            Fact::HungUp(cause) => self.hung_up(cause),
             Fact::ToolCalled(link, call) => {
                 self.exchange(link, |exchange| exchange.tool_called());
                 self.tool_called(now, link, call);
@@ -149,6 +155,11 @@ impl Machine {
                 self.link_lost(now, Cause::Link(end));
             }
             Fact::LinkGone(link, _) | Fact::LinkClosed(link) => self.link_closed(now, link),
+            Fact::LegLost(connection, end) => self.leg_lost(now, connection, end),
+            Fact::LegReturned => self.leg_returned(now),
+            Fact::Replaced => self.replaced(),
+            Fact::Moved => self.close(Cause::Moved),
+            Fact::UuidInUse => self.close(Cause::UuidInUse),
             Fact::LegGone(end) => {
                 if !self.leg_gone {
                     self.leg_gone = true;
@@ -173,6 +184,7 @@ impl Machine {
     /// Notices that time has passed.
     pub fn tick(&mut self, now: Instant) {
         self.tick_control(now);
+        self.tick_detached(now);
         if self.outcome.is_none() && now >= self.max_call_at() {
             return self.close(Cause::MaxCall);
         }
@@ -181,7 +193,7 @@ impl Machine {
 
     /// When [`Machine::tick`] wants to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let own = [Some(self.max_call_at()), self.links_deadline()];
+        let own = [Some(self.max_call_at()), self.links_deadline(), self.detached_deadline()];
         let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
         own.chain(self.control_deadline()).chain(self.farewell_deadline()).min()
     }
@@ -195,9 +207,9 @@ impl Machine {
         self.orders.pop_front()
     }
 
-    /// The phase.
+    /// The phase. A call without a leg is [`Phase::Detached`] whatever its session does meanwhile.
     pub fn phase(&self) -> Phase {
-        self.phase
+        if self.detached_deadline().is_some() { Phase::Detached } else { self.phase }
     }
 
     /// The setup message of the next link, for the credential with which it was connected.
@@ -294,10 +306,14 @@ impl Machine {
     }
 
     /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it and the caller is
-    /// still there, 1008 where nothing can take it now, so that the script beside the switch can tell: it goes to the
-    /// fallback extension at once. mod_audio_stream understands all of them.
+    /// still there, 1008 where it was refused or nothing can take it now, so that the script beside the switch can tell: it
+    /// goes to the fallback extension at once. mod_audio_stream understands all of them.
     fn leg_close(&self, outcome: &Outcome) -> LegClose {
-        let refused = matches!(&outcome.cause, Cause::Link(end) if end.kind == LinkEndKind::NoCredential);
+        let refused = match &outcome.cause {
+            Cause::UuidInUse => true,
+            Cause::Link(end) => end.kind == LinkEndKind::NoCredential,
+            _ => false,
+        };
         let code = match (outcome.is_failure() && !self.transferred, refused) {
             (true, true) => LegCloseCode::PolicyViolation,
             (true, false) => LegCloseCode::InternalError,

@@ -123,6 +123,8 @@ pub struct LegConfig {
     pub silent_after: Duration,
     /// The longest call.
     pub max_call: Duration,
+    /// How long a call waits for a leg that was lost without a goodbye.
+    pub detached: Duration,
 }
 
 /// Section `[playback]`.
@@ -344,6 +346,7 @@ impl Config {
                 playback: PlaybackFormat::Binary,
                 silent_after: Duration::ZERO,
                 max_call: Duration::ZERO,
+                detached: Duration::ZERO,
             },
             playback: PlaybackConfig {
                 lead_ms: 0,

@@ -26,6 +26,7 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         dial_timeout: config.gemini.connect_timeout,
         setup_timeout: config.gemini.setup_timeout,
         max_call: config.leg.max_call,
+        detached: config.leg.detached,
         greeting: agent.greeting.clone(),
         give_up: config.session.give_up,
         greeting_sound: None,

@@ -37,11 +37,13 @@ pub enum RefusalReason {
     NoCapacity = 13,
     /// No credential works at the moment.
     Credentials = 14,
+    /// A call with this UUID is running, on a leg that lives or with other credentials.
+    UuidInUse = 15,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 15] = [
+    pub const ALL: [RefusalReason; 16] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -57,6 +59,7 @@ impl RefusalReason {
         Self::NotExpected,
         Self::NoCapacity,
         Self::Credentials,
+        Self::UuidInUse,
     ];
 
     /// The value of the label `reason` of `tandem_refusals_total`.
@@ -77,6 +80,7 @@ impl RefusalReason {
             Self::NotExpected => "not_expected",
             Self::NoCapacity => "no_capacity",
             Self::Credentials => "credentials",
+            Self::UuidInUse => "uuid_in_use",
         }
     }
 
@@ -92,6 +96,7 @@ impl RefusalReason {
             | Self::Draining
             | Self::NoCapacity
             | Self::Credentials => (503, "Service Unavailable"),
+            Self::UuidInUse => (409, "Conflict"),
             Self::RateLimited => (429, "Too Many Requests"),
             Self::BadRequest => (400, "Bad Request"),
             Self::HandshakeTimeout => (408, "Request Timeout"),
@@ -120,6 +125,7 @@ impl RefusalReason {
             Self::NotExpected => "nobody announced this UUID (POST /api/expect; listen.require_expected)",
             Self::NoCapacity => "every credential for Gemini has all the sessions it may have (max_sessions)",
             Self::Credentials => "no credential for Gemini works at the moment: the relay's log says why",
+            Self::UuidInUse => "a call with this UUID is running, and each call needs its own",
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }
     }

@@ -190,6 +190,7 @@ impl Plan {
             } else {
                 Duration::from_secs(3600)
             },
+            detached: Duration::from_secs(10),
             greeting: percent(rng, 50).then(|| "Greet the caller.".into()),
             control: ControlTerms::default(),
         };
