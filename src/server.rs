@@ -15,9 +15,8 @@ use mio::Poll;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use crate::call::machine::{CallTerms, ControlTerms};
 use crate::call::registry::Rate;
-use crate::call::{Expected, Registry};
+use crate::call::{Agent, Expected, Registry};
 use crate::config::Config;
 use crate::net::dial::{Dialer, Target};
 use crate::net::listener::Listener;
@@ -35,11 +34,13 @@ use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
+pub(crate) use agents::agent;
 use begin::{Waiting, start};
 use outside::{admin_shared, start_admin};
 use prerequisites::{cannot_listen, check_file_limit};
-pub(crate) use prerequisites::{descriptors_needed, gemini_target, setup_message};
+pub(crate) use prerequisites::{descriptors_needed, gemini_target};
 
+mod agents;
 mod begin;
 mod outside;
 mod prerequisites;
@@ -131,7 +132,7 @@ impl Server {
     /// Why it cannot, with the remedy.
     pub fn start(config: &Config) -> Result<Self, String> {
         let target = Arc::new(gemini_target(&config.gemini)?);
-        let setup: Arc<str> = setup_message(&config.agent).into();
+        let agent = Arc::new(agent(config, "default", &config.agent));
         let acceptor_tls = match (&config.listen.tls_certificate, &config.listen.tls_key) {
             (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
             _ => None,
@@ -169,7 +170,7 @@ impl Server {
             admin: admin.as_ref(),
         };
         builder
-            .build(listeners, acceptor_tls, Dialer::new(clock, connector), &registry, target, setup)
+            .build(listeners, acceptor_tls, Dialer::new(clock, connector), &registry, target, agent)
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
             .map(|(accept, control, control_thread, threads)| {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
@@ -256,7 +257,7 @@ impl Builder<'_> {
         dialer: Dialer,
         registry: &Arc<Registry>,
         target: Arc<Target>,
-        setup: Arc<str>,
+        agent: Arc<Agent>,
     ) -> io::Result<Built> {
         let mut threads = Vec::new();
         let control_waiting = Waiting::start("control")?;
@@ -304,9 +305,8 @@ impl Builder<'_> {
             registry: Arc::clone(registry),
             counters: Arc::clone(self.counters),
             clock: self.clock,
-            terms: self.terms(),
+            agent,
             target,
-            setup,
             stats_interval: self.config.log.stats_interval,
             max_calls: self.max_calls,
         });
@@ -406,22 +406,6 @@ impl Builder<'_> {
         });
         threads.push(start(&format!("gemini-{number}"), move || gemini.run())?);
         Ok(shard)
-    }
-
-    fn terms(&self) -> CallTerms {
-        CallTerms {
-            dial_timeout: self.config.gemini.connect_timeout,
-            setup_timeout: self.config.gemini.setup_timeout,
-            max_call: self.config.leg.max_call,
-            greeting: self.config.agent.greeting.clone(),
-            control: ControlTerms {
-                event_socket: self.config.esl.host.is_some(),
-                variables: self.config.control.variables.clone(),
-                tell_keys: self.config.agent.tell_keys,
-                model_may_end: self.config.agent.end_call,
-                model_destinations: self.config.agent.transfer_destinations.clone(),
-            },
-        }
     }
 
     /// Workers of a shard: what is configured, else a core each for what the other threads leave.

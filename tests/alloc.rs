@@ -130,6 +130,7 @@ impl Ends {
             match frame.kind {
                 FrameKind::End => self.stream_ends += 1,
                 FrameKind::Audio | FrameKind::AudioContinued => self.heard += 1,
+                FrameKind::SpurtStart | FrameKind::SpurtEnd => {}
             }
         }
         while self.telephony.caller_out.take().is_some() {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tandem::base::{Mix, PlaybackFormat, SampleRate};
 use tandem::cli;
-use tandem::config::{self, Config, FileChoice, KEYS, Kind, Loaded, Origin, SECTIONS, Sources};
+use tandem::config::{self, Config, FileChoice, KEYS, Kind, Loaded, Origin, SECTIONS, Sources, Table};
 
 /// A directory that is removed with its content.
 struct Directory(PathBuf);
@@ -531,6 +531,181 @@ fn a_secret_is_never_printed() {
     );
 }
 
+// ---- agents, tools, credentials and routes ---------------------------------------------------------------------------
+
+const SEVERAL: &str = r#"
+[agent]
+model = "gemini-3.8-live"
+voice = "Puck"
+instructions = "Be brief."
+
+[agents.shop]
+voice = "Kore"
+tools = ["weather"]
+
+[agents.plain]
+
+[tools.weather]
+description = "The weather."
+url = "https://tools.example/weather"
+
+[credentials.second]
+api_key = "AIzaNeverPrintThis"
+max_sessions = 3
+
+[credentials.first]
+
+[[routes]]
+did = "22004XX"
+caller = "00*"
+agent = "shop"
+
+[[routes]]
+did = "22004*"
+refuse = "closed today"
+"#;
+
+#[test]
+fn an_agent_is_as_the_default_agent_but_for_what_it_sets() {
+    let config = from_file(SEVERAL).unwrap().config;
+    let (shop, plain) = (&config.agents["shop"], &config.agents["plain"]);
+    assert_eq!((shop.voice.as_deref(), shop.instructions.as_deref()), (Some("Kore"), Some("Be brief.")));
+    assert_eq!((plain.voice.as_deref(), plain.tools.len(), shop.tools.len()), (Some("Puck"), 0, 1));
+    assert_eq!(config.agent_names().collect::<Vec<_>>(), ["default", "plain", "shop"]);
+    assert!(config.agent_named("default").is_some() && config.agent_named("shoppe").is_none());
+}
+
+#[test]
+fn the_default_agent_is_inherited_from_every_source_and_an_empty_value_unsets_what_is() {
+    let directory = Directory::new();
+    let path = directory.write("t.toml", "[agents.a]\nvoice = \"\"\n[agents.b]\n[agent]\nvoice = \"Puck\"\n");
+    let loaded = config::load(&Sources {
+        file: FileChoice::Named(path),
+        environment: vec![("TANDEM_AGENTS_B_LANGUAGE".into(), "cs-CZ".into())],
+        sets: vec!["agent.greeting=Hello.".into(), "agents.b.temperature=1".into()],
+    })
+    .unwrap();
+    let (a, b) = (&loaded.config.agents["a"], &loaded.config.agents["b"]);
+    assert_eq!((a.voice.as_deref(), a.greeting.as_deref()), (None, Some("Hello.")));
+    assert_eq!((b.voice.as_deref(), b.language.as_deref()), (Some("Puck"), Some("cs-CZ")));
+    assert_eq!((a.temperature, b.temperature), (None, Some(1.0)));
+    assert_eq!(loaded.origin("agents.b.temperature"), Origin::Argument);
+    assert!(
+        loaded.warnings.iter().all(|warning| !warning.contains("TANDEM_AGENTS")),
+        "{:?}",
+        loaded.warnings
+    );
+}
+
+#[test]
+fn an_agents_own_instructions_are_instead_of_the_default_agents() {
+    let directory = Directory::new();
+    let path = directory.write("i.txt", "From the file.").display().to_string();
+    let text =
+        format!("agent.instructions = \"Of all.\"\n[agents.a]\ninstructions_file = \"{path}\"\n[agents.b]");
+    let agents = from_file(&text).unwrap().config.agents;
+    assert_eq!(agents["a"].instructions.as_deref(), Some("From the file."));
+    assert_eq!(agents["b"].instructions.as_deref(), Some("Of all."));
+    let text =
+        format!("agent.instructions_file = \"{path}\"\n[agents.a]\ninstructions = \"Own.\"\n[agents.b]");
+    let agents = from_file(&text).unwrap().config.agents;
+    assert_eq!(agents["a"].instructions.as_deref(), Some("Own."));
+    assert_eq!(agents["b"].instructions.as_deref(), Some("From the file."));
+}
+
+#[test]
+fn credentials_tools_and_routes_keep_the_order_of_the_file_and_are_listed_with_their_lines() {
+    let loaded = from_file(SEVERAL).unwrap();
+    let names: Vec<&str> = loaded.config.credentials.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["second", "first"]);
+    assert_eq!(loaded.config.credentials[0].max_sessions, Some(3));
+    let listing = loaded.to_string();
+    let line = |name: &str| listing.lines().find(|line| line.starts_with(name)).expect(name).to_owned();
+    assert!(line("[agents.plain]").ends_with("tandem.toml:11"), "{listing}");
+    assert!(line("agents.shop.voice").contains("\"Kore\"") && line("agents.shop.voice").ends_with(":8"));
+    assert!(line("credentials.second.api_key").contains("(set)") && !listing.contains("AIza"), "{listing}");
+    assert!(line("routes.2.refuse").contains("\"closed today\""), "{listing}");
+}
+
+#[test]
+fn what_is_wrong_in_a_table_is_named_with_line_and_remedy() {
+    for (file, expected) in [
+        (
+            "[agents.shop]\nvioce = \"Kore\"",
+            "tandem.toml:2: unknown key agents.shop.vioce: did you mean voice?",
+        ),
+        (
+            "[agents.shop]\ntemperature = 3",
+            "tandem.toml:2: agents.shop.temperature = 3 is out of range: write a number from 0 to 2",
+        ),
+        (
+            "[agents.Shop]",
+            "tandem.toml:1: [agents.Shop] has no fitting name: write 1 to 64 of the characters a-z, 0-9, _ and -",
+        ),
+        (
+            "[agents.default]",
+            "tandem.toml:1: [agents.default]: the default agent is [agent], write its keys there",
+        ),
+        (
+            "[agents]\nvoice = \"Kore\"",
+            "tandem.toml:2: agents.voice is not a table: write [agents.NAME] and its keys below",
+        ),
+        (
+            "[routes]\ndid = \"1\"",
+            "tandem.toml:1: routes is not a list of tables: write [[routes]] above each route",
+        ),
+        (
+            "[[routes]]\ndid = \"1\"\n[[routes]]\ndid = \"_2XX\"\nagent=\"default\"",
+            "tandem.toml:4: routes.2.did = \"_2XX\" begins with _ as patterns of Asterisk do: leave it out: write a number; X or ? stands for any digit, and * at its end for anything that follows, or nothing",
+        ),
+        ("[[route]]\ndid = \"1\"", "tandem.toml:1: unknown key route: did you mean [[routes]]?"),
+        (
+            "[agent.shop]\nvoice = \"Kore\"",
+            "tandem.toml:1: unknown key agent.shop: did you mean [agents.shop]?",
+        ),
+    ] {
+        assert_eq!(error_of(from_file(file)), expected);
+    }
+}
+
+#[test]
+fn what_names_something_that_is_not_there_is_an_error() {
+    for (file, expected) in [
+        (
+            "[agents.shop]\ntools = [\"whether\"]\n[tools.weather]\ndescription = \"x\"\nurl = \"http://127.0.0.1/\"",
+            "tandem.toml:2: agents.shop.tools names \"whether\", which is not there: did you mean \"weather\"?",
+        ),
+        (
+            "[[routes]]\ndid = \"1\"\nagent = \"shop\"",
+            "tandem.toml:1: the route's agent is \"shop\", which is not there: write [agents.shop] or another name",
+        ),
+        (
+            "[[routes]]\ndid = \"1\"",
+            "tandem.toml:1: the route says neither who answers nor that nobody does: set agent or refuse",
+        ),
+        (
+            "[[routes]]\nagent = \"default\"\nrefuse = \"no\"",
+            "tandem.toml:1: the route has both agent and refuse: keep one",
+        ),
+        ("[tools.a]\ndescription = \"x\"", "tandem.toml:1: tools.a has no url: set it"),
+        (
+            "[tools.a]\ndescription = \"x\"\nurl = \"http://127.0.0.1/\"\nheader = \"X-Key\"",
+            "tandem.toml:4: tools.a.header is set but header_env is not: set both, or neither",
+        ),
+    ] {
+        assert_eq!(error_of(from_file(file)), expected);
+    }
+}
+
+#[test]
+fn of_one_table_no_more_than_a_thousand_are_taken() {
+    let routes = "[[routes]]\nagent = \"default\"\n".repeat(1_001);
+    assert_eq!(
+        error_of(from_file(&routes)),
+        "tandem.toml:2001: more than 1000 of [[routes]]: no more are taken"
+    );
+}
+
 // ---- the registry, the sample and the documentation ------------------------------------------------------------------
 
 #[test]
@@ -549,7 +724,7 @@ fn names_and_variables_are_unique_and_every_key_has_a_known_section_and_a_text()
 }
 
 /// A value of the key that is not its default.
-fn another_value(key: &config::Key) -> String {
+fn another_value(key: &config::Key<Config>) -> String {
     match key.kind {
         Kind::Integer { min, max, .. } => if key.default == max.to_string() { min } else { max }.to_string(),
         Kind::Number { max, .. } => max.to_string(),
@@ -603,6 +778,7 @@ fn every_key_fills_a_field_of_its_own_in_its_own_section() {
         // What some keys need beside them to be allowed.
         let beside = match key.section() {
             "listen" => vec![format!("listen.tls_key={before}"), format!("listen.tls_certificate={before}")],
+            "agent" => vec!["tools.other.url=http://127.0.0.1/".into(), "tools.other.description=x".into()],
             "limits" => vec!["limits.shard_speech_mib=1024".to_owned()],
             _ => Vec::new(),
         };
@@ -673,15 +849,25 @@ fn the_sample_file_as_it_is_changes_nothing() {
 
 #[test]
 fn the_sample_file_uncommented_sets_every_key_and_its_defaults_are_the_defaults() {
-    let names: Vec<String> = KEYS.iter().map(|key| format!("# {} = ", key.field())).collect();
-    // The files of the examples do not exist, and instructions come from one place only.
-    let on_paper = ["listen.tls_certificate", "listen.tls_key", "gemini.ca_file", "agent.instructions_file"];
+    let of_tables = Table::ALL.iter().flat_map(|table| table.fields()).map(|(field, _)| field);
+    let names: Vec<String> =
+        KEYS.iter().map(|key| key.field()).chain(of_tables).map(|field| format!("# {field} = ")).collect();
+    // The files of the examples do not exist, instructions come from one place only, and so does what becomes of a call.
+    let on_paper = [
+        "listen.tls_certificate",
+        "listen.tls_key",
+        "gemini.ca_file",
+        "agent.instructions_file",
+        "[routes].refuse",
+    ];
     let mut section = "";
     let sample = config::sample_file();
     let mut uncommented = String::new();
     for line in sample.lines() {
-        section = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')).unwrap_or(section);
-        let is_key = names.iter().any(|name| line.starts_with(name));
+        let heading = line.strip_prefix("# [").or(line.strip_prefix('[')).and_then(|l| l.strip_suffix(']'));
+        section = heading.unwrap_or(section);
+        let is_key =
+            heading.is_some() && line.starts_with('#') || names.iter().any(|name| line.starts_with(name));
         let field = line.trim_start_matches("# ").split(" = ").next().unwrap_or_default();
         let live = is_key && !on_paper.contains(&format!("{section}.{field}").as_str());
         uncommented.push_str(if live { &line[2..] } else { line });
@@ -689,12 +875,23 @@ fn the_sample_file_uncommented_sets_every_key_and_its_defaults_are_the_defaults(
     }
     let loaded = from_file(&uncommented).unwrap();
     let defaults = from_sets(&[]).unwrap();
-    for (setting, default) in loaded.settings.iter().zip(&defaults.settings) {
-        if !on_paper.contains(&setting.key.name) {
-            assert_ne!(setting.origin, Origin::Default, "{} is not in the sample", setting.key.name);
+    for (key, (setting, default)) in KEYS.iter().zip(loaded.settings.iter().zip(&defaults.settings)) {
+        assert_eq!(setting.name, key.name);
+        if !on_paper.contains(&key.name) {
+            assert_ne!(setting.origin, Origin::Default, "{} is not in the sample", key.name);
         }
-        if !setting.key.default.is_empty() {
+        if !key.default.is_empty() {
             assert_eq!(setting.shown, default.shown);
+        }
+    }
+    let config = &loaded.config;
+    let rows = (config.agents.len(), config.routes.0.len(), config.tools.len(), config.credentials.len());
+    assert_eq!(rows, (1, 1, 1, 1));
+    for table in [Table::Tools, Table::Credentials] {
+        for (field, _) in table.fields() {
+            let suffix = format!(".{field}");
+            let is_it = |name: &str| name.starts_with(table.word()) && name.ends_with(&suffix);
+            assert!(loaded.settings.iter().any(|s| is_it(&s.name)), "{} {field}", table.word());
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Invariant: none of the cases reads a clock; proptest keeps and replays a failing one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -12,18 +13,18 @@ use tandem::base::command::{
     Command, CommandKind, Destination, Digits, HangUpCause, Transfer, VariableName, VariableValue,
 };
 use tandem::base::{Instant, LegReport};
+use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
-use tandem::call::machine::{CallTerms, ControlTerms, Phase};
+use tandem::call::machine::{ControlTerms, Phase};
 use tandem::call::{Cause, CommandError, Fact, LegKind, Machine, Order, Outcome, Part, Party, Requester};
 use tandem::codec::gemini::tools::ToolCall;
 use tandem::codec::mod_audio_stream::CallFields;
 
-fn terms(event_socket: bool) -> CallTerms {
-    CallTerms {
+fn agent(event_socket: bool) -> Arc<Agent> {
+    let terms = CallTerms {
         dial_timeout: Duration::from_secs(3),
         setup_timeout: Duration::from_secs(5),
         max_call: Duration::from_secs(600),
-        greeting: None,
         control: ControlTerms {
             event_socket,
             variables: vec![VariableName::new("hold_music").unwrap()],
@@ -31,7 +32,9 @@ fn terms(event_socket: bool) -> CallTerms {
             model_may_end: true,
             model_destinations: vec![Destination::new("2000").unwrap()],
         },
-    }
+        ..CallTerms::default()
+    };
+    Arc::new(terms.into())
 }
 
 fn start() -> Instant {
@@ -41,7 +44,7 @@ fn start() -> Instant {
 /// A machine whose model is ready.
 fn live(leg: LegKind, event_socket: bool, uuid: Option<&str>) -> Machine {
     let fields = CallFields { uuid: uuid.map(str::to_owned), ..CallFields::default() };
-    let mut machine = Machine::new(start(), terms(event_socket), fields);
+    let mut machine = Machine::new(start(), agent(event_socket), fields);
     machine.set_leg(leg, 0);
     machine.tell(start(), Fact::LinkConnected(1));
     machine.tell(start(), Fact::SetupComplete(1));
@@ -273,7 +276,7 @@ fn what_the_caller_types_is_told_to_the_model_once_it_is_complete() {
 
 #[test]
 fn an_answering_machine_is_told_to_the_model_once_even_if_it_came_first() {
-    let mut machine = Machine::new(start(), terms(true), CallFields::default());
+    let mut machine = Machine::new(start(), agent(true), CallFields::default());
     machine.tell(start(), Fact::AnsweringMachine);
     machine.tell(start(), Fact::LinkConnected(1));
     machine.tell(start(), Fact::SetupComplete(1));

@@ -4,24 +4,27 @@
 //! Runs in: `cargo test`. Owns nothing.
 //! Invariant: none of the cases reads a clock; proptest keeps and replays a failing one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use tandem::base::Instant;
+use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
-use tandem::call::machine::{CallTerms, ControlTerms, Phase};
+use tandem::call::machine::Phase;
 use tandem::call::{Fact, Machine, Order, Part};
 use tandem::codec::gemini::LinkEnd;
 use tandem::codec::mod_audio_stream::CallFields;
 
-fn terms() -> CallTerms {
-    CallTerms {
+fn agent() -> Arc<Agent> {
+    let terms = CallTerms {
         dial_timeout: Duration::from_secs(3),
         setup_timeout: Duration::from_secs(5),
         max_call: Duration::from_secs(600),
         greeting: Some("Greet the caller.".into()),
-        control: ControlTerms::default(),
-    }
+        ..CallTerms::default()
+    };
+    Arc::new(terms.into())
 }
 
 fn any_leg_end() -> impl Strategy<Value = LegEnd> {
@@ -77,7 +80,7 @@ proptest! {
     #[test]
     fn any_facts_in_any_order_end_the_call_once_and_nothing_follows(events in any_events()) {
         let start = Instant::from_micros(1_000_000);
-        let mut machine = Machine::new(start, terms(), CallFields::default());
+        let mut machine = Machine::new(start, agent(), CallFields::default());
         let mut given = orders(&mut machine);
         prop_assert_eq!(&given, &vec![Order::Dial(1)]);
         let (mut leg_gone, mut dsp_retired, mut gemini_retired) = (false, false, false);
@@ -115,7 +118,7 @@ proptest! {
     #[test]
     fn after_any_beginning_a_call_can_end(events in any_events()) {
         let mut now = Instant::from_micros(1_000_000);
-        let mut machine = Machine::new(now, terms(), CallFields::default());
+        let mut machine = Machine::new(now, agent(), CallFields::default());
         for (us, fact) in events {
             now = now.plus_us(us / 1000);
             // These two come only after the orders that they answer.

@@ -20,6 +20,10 @@ pub enum FrameKind {
     /// No audio. In `model_in`: the model has generated all of this turn, what is left may be padded and played.
     /// In `model_out`: the caller's stream pauses (`audioStreamEnd`).
     End,
+    /// No audio, in `model_out` only: what follows is a talkspurt of the caller, its pre-roll included.
+    SpurtStart,
+    /// No audio, in `model_out` only: the talkspurt is over, its hangover included.
+    SpurtEnd,
 }
 
 /// At most 20 ms of mono audio at 16 kHz (or a shorter time at a higher rate) with its head, 648 bytes by value.
@@ -53,6 +57,13 @@ impl Frame {
     /// A frame without audio that ends a turn or a stream.
     pub const fn end(turn: Turn, rate: SampleRate) -> Self {
         Self { turn, len: 0, kind: FrameKind::End, rate, samples: [0; Self::CAPACITY] }
+    }
+
+    /// A frame without audio that marks where the caller's talkspurt begins or ends.
+    pub const fn mark(kind: FrameKind) -> Self {
+        let mut frame = Self::end(0, SampleRate::Hz16000);
+        frame.kind = kind;
+        frame
     }
 
     /// The samples, s16 in the machine's byte order.

@@ -30,6 +30,11 @@ impl Instant {
         self.plus_us(ms.saturating_mul(1000))
     }
 
+    /// The point this much later.
+    pub const fn plus(self, duration: Duration) -> Self {
+        self.plus_us(duration.as_micros() as u64)
+    }
+
     /// Microseconds from `earlier` to here; zero where `earlier` is later.
     pub const fn since_us(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

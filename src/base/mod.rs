@@ -10,6 +10,7 @@ pub mod leg_format;
 pub mod leg_options;
 pub mod leg_report;
 pub mod limits;
+pub mod sound;
 pub mod units;
 
 pub use frame::{Frame, FrameKind, FrameSink, FrameSource, Turn};
@@ -18,4 +19,5 @@ pub use instant::Instant;
 pub use leg_format::LegFormat;
 pub use leg_options::{Mix, PlaybackFormat};
 pub use leg_report::LegReport;
+pub use sound::Sound;
 pub use units::SampleRate;

@@ -26,6 +26,8 @@ pub enum Requester {
     Api(u64),
     /// The model, by this call of a tool on this link.
     Model(LinkNumber, Box<ToolCall>),
+    /// The relay itself, which gives the call up.
+    Relay,
 }
 
 /// What speaks to the relay on the telephone's side of a call.

@@ -3,10 +3,11 @@
 //! Runs in: anywhere: pure. Owns nothing.
 //! Invariant: facts about a link carry its number, so that news of an older link cannot be taken for the present one's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::command::{ChannelName, Command};
-use crate::base::{Instant, LegReport, LinkNumber};
+use crate::base::{Instant, LegReport, LinkNumber, Sound};
 use crate::call::Outcome;
 use crate::call::commands::{CommandError, CommandResult, Requester};
 use crate::codec::gemini::close::LinkEnd;
@@ -44,10 +45,14 @@ pub enum Fact {
     SetupComplete(LinkNumber),
     /// The model began to speak, in a turn that it had not spoken in before.
     TurnStarted(LinkNumber),
+    /// The model has sent all of what it has to say in this turn.
+    GenerationComplete(LinkNumber),
     /// The model's turn is over.
     TurnComplete(LinkNumber),
     /// The caller interrupted the model.
     Interrupted(LinkNumber),
+    /// The caller began (true) or ended (false) a talkspurt, as the relay's own detection says.
+    CallerSpoke(bool),
     /// The server will end the link soon.
     GoAway(LinkNumber, Duration),
     /// The session can be resumed with this handle from now on.
@@ -56,6 +61,8 @@ pub enum Fact {
     TokensUsed(LinkNumber, u64, u64),
     /// The link could not be made, or it ended; its socket is gone.
     LinkGone(LinkNumber, LinkEnd),
+    /// A link that we closed is gone, its socket with it.
+    LinkClosed(LinkNumber),
     /// The model sent more speech than the call may keep waiting.
     SpeechOverflow,
     /// A thread has let go of everything it had of the call.
@@ -95,6 +102,8 @@ pub enum Order {
     Dial(LinkNumber),
     /// Say this to the model as text, so that it speaks.
     Prompt(LinkNumber, String),
+    /// Play this to the caller, behind what the model has said.
+    Play(Arc<Sound>),
     /// Tell the switch over the leg's own socket.
     Command(OrderNumber, Command),
     /// Tell the switch over the event socket.

@@ -6,55 +6,29 @@
 //! finishes exactly once with the outcome of what ended the call first.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::sync::Arc;
 
-use crate::base::Instant;
+use crate::base::{Instant, LinkNumber};
+use crate::call::agent::{Agent, CredentialView};
 use crate::call::commands::{Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
+use crate::codec::gemini::setup::SessionResumption;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 
 mod control;
+mod counts;
+mod fallback;
+mod links;
 mod tools;
 
 pub use control::ControlTerms;
 use control::Heard;
+pub use counts::CallEvents;
+use fallback::Farewell;
+use links::{Exchange, Links};
 use tools::Wish;
-
-/// The time limits of a call, and what the model is told first.
-#[derive(Debug, Clone)]
-pub struct CallTerms {
-    /// From the order to dial until the link is connected.
-    pub dial_timeout: Duration,
-    /// From the connected link until the setup is accepted.
-    pub setup_timeout: Duration,
-    /// The longest call.
-    pub max_call: Duration,
-    /// Text with which the model is asked to speak first.
-    pub greeting: Option<String>,
-    /// Call control.
-    pub control: ControlTerms,
-}
-
-/// What happened in a call, counted for its record.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CallEvents {
-    /// Turns in which the model spoke.
-    pub turns: u64,
-    /// Times that the caller interrupted.
-    pub interruptions: u64,
-    /// Tokens of the prompt side as the server last reported.
-    pub prompt_tokens: u64,
-    /// Tokens of the answer side as the server last reported.
-    pub response_tokens: u64,
-    /// Keys that the caller pressed.
-    pub keys: u64,
-    /// Commands that the switch carried out.
-    pub commands_done: u64,
-    /// Commands that were refused, failed or were never confirmed.
-    pub commands_failed: u64,
-}
 
 /// A phase of a call's life, as in the design's section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,13 +46,17 @@ pub enum Phase {
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Machine {
-    terms: CallTerms,
+    agent: Arc<Agent>,
     fields: CallFields,
     offered_at: Instant,
     answered_at: Option<Instant>,
     phase: Phase,
     session: Session,
-    link_deadline: Option<Instant>,
+    links: Links,
+    /// The call is being given up.
+    farewell: Option<Farewell>,
+    /// The caller has been sent elsewhere.
+    transferred: bool,
     outcome: Option<Outcome>,
     leg_gone: bool,
     dsp_retired: bool,
@@ -95,16 +73,18 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A call that was admitted at `now`; asks at once for a link.
-    pub fn new(now: Instant, terms: CallTerms, fields: CallFields) -> Self {
+    /// A call that was admitted at `now`, to be answered by `agent`; asks at once for a link.
+    pub fn new(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
         let mut machine = Self {
-            terms,
+            agent,
             fields,
             offered_at: now,
             answered_at: None,
             phase: Phase::Dialing,
             session: Session::new(),
-            link_deadline: None,
+            links: Links::default(),
+            farewell: None,
+            transferred: false,
             outcome: None,
             leg_gone: false,
             dsp_retired: false,
@@ -129,34 +109,30 @@ impl Machine {
         }
         match fact {
             Fact::Identified(fields) => self.fields = *fields,
-            Fact::LinkConnected(link) => {
-                if self.session.advance(link, LinkState::SettingUp) {
-                    self.link_deadline = Some(now.plus_us(self.terms.setup_timeout.as_micros() as u64));
-                } else {
-                    // Connected after it was given up.
-                    self.orders.push_back(Order::CloseLink(link));
-                }
+            Fact::LinkConnected(link) => self.link_connected(now, link),
+            Fact::SetupComplete(link) => self.setup_complete(now, link),
+            Fact::TurnStarted(link) => {
+                self.events.turns += 1;
+                self.exchange(link, |exchange| exchange.turn_started());
             }
-            Fact::SetupComplete(link) => {
-                if self.session.advance(link, LinkState::Live) && self.phase == Phase::Dialing {
-                    self.phase = Phase::Live;
-                    self.answered_at = Some(now);
-                    self.link_deadline = None;
-                    if let Some(greeting) = self.terms.greeting.clone() {
-                        self.orders.push_back(Order::Prompt(link, greeting));
-                    }
-                }
+            Fact::GenerationComplete(link) => self.exchange(link, |exchange| exchange.generation_complete()),
+            Fact::TurnComplete(link) => self.exchange(link, |exchange| exchange.turn_complete(now)),
+            Fact::Interrupted(link) => {
+                self.events.interruptions += 1;
+                self.exchange(link, |exchange| exchange.interrupted());
             }
-            Fact::TurnStarted(_) => self.events.turns += 1,
-            Fact::Interrupted(_) => self.events.interruptions += 1,
-            Fact::TurnComplete(_) | Fact::GoAway(..) => {}
+            Fact::CallerSpoke(begins) => self.links.exchange.caller_spoke(now, begins),
+            Fact::GoAway(link, left) => self.go_away(now, link, left.as_millis() as u64),
             Fact::Reported(report) => self.reported(now, report),
             Fact::Commanded(requester, command) => self.command(now, requester, command),
             Fact::CommandDone(number) => self.done(number),
             Fact::CommandFailed(number, error) => self.failed(number, error),
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
             Fact::HungUp(cause) => self.hang_up_cause = Some(cause),
-            Fact::ToolCalled(link, call) => self.tool_called(now, link, *call),
+            Fact::ToolCalled(link, call) => {
+                self.exchange(link, |exchange| exchange.tool_called());
+                self.tool_called(now, link, *call);
+            }
             Fact::ToolsCancelled(link, ids) if self.session.link() == Some(link) => {
                 self.tools_cancelled(&ids)
             }
@@ -166,12 +142,11 @@ impl Machine {
                 self.events.prompt_tokens = prompt;
                 self.events.response_tokens = response;
             }
-            Fact::Resumable(link, handle) => self.session.resumable(link, handle),
-            Fact::LinkGone(link, end) => {
-                if self.session.advance(link, LinkState::None) {
-                    self.close(Cause::Link(end));
-                }
+            Fact::Resumable(link, handle) => self.resumable(link, handle),
+            Fact::LinkGone(link, end) if self.session.link() == Some(link) => {
+                self.link_lost(now, Cause::Link(end));
             }
+            Fact::LinkGone(link, _) | Fact::LinkClosed(link) => self.link_closed(now, link),
             Fact::LegGone(end) => {
                 if !self.leg_gone {
                     self.leg_gone = true;
@@ -196,31 +171,21 @@ impl Machine {
     /// Notices that time has passed.
     pub fn tick(&mut self, now: Instant) {
         self.tick_control(now);
-        if self.own_deadline().is_none_or(|deadline| now < deadline) {
-            return;
+        if self.outcome.is_none() && now >= self.max_call_at() {
+            return self.close(Cause::MaxCall);
         }
-        if self.link_deadline.is_some_and(|deadline| now >= deadline) {
-            let cause = match self.session.state() {
-                LinkState::SettingUp => Cause::SetupTimeout,
-                _ => Cause::DialTimeout,
-            };
-            self.close(cause);
-        } else {
-            self.close(Cause::MaxCall);
-        }
+        self.tick_links(now);
     }
 
     /// When [`Machine::tick`] wants to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        self.own_deadline().into_iter().chain(self.control_deadline()).min()
+        let own = [Some(self.max_call_at()), self.links_deadline()];
+        let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
+        own.chain(self.control_deadline()).chain(self.farewell_deadline()).min()
     }
 
-    fn own_deadline(&self) -> Option<Instant> {
-        if self.outcome.is_some() {
-            return None;
-        }
-        let max_call = self.offered_at.plus_us(self.terms.max_call.as_micros() as u64);
-        Some(self.link_deadline.map_or(max_call, |link| link.min(max_call)))
+    fn max_call_at(&self) -> Instant {
+        self.offered_at.plus(self.agent.terms.max_call)
     }
 
     /// The next order, in the order in which they are to be carried out.
@@ -231,6 +196,19 @@ impl Machine {
     /// The phase.
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// The setup message of the next link, for the credential with which it was connected.
+    pub fn setup(&mut self, credential: &CredentialView<'_>) -> String {
+        let handle = self.handle_for(credential.number);
+        let mut setup = self.agent.setup.clone();
+        setup.resumption = Some(SessionResumption { handle });
+        setup.to_json()
+    }
+
+    /// Who answers.
+    pub fn agent(&self) -> &Agent {
+        &self.agent
     }
 
     /// What is known of the call's identity.
@@ -258,10 +236,30 @@ impl Machine {
         self.hang_up_cause.as_deref()
     }
 
-    fn dial(&mut self, now: Instant) {
-        let link = self.session.dial();
-        self.link_deadline = Some(now.plus_us(self.terms.dial_timeout.as_micros() as u64));
-        self.orders.push_back(Order::Dial(link));
+    fn setup_complete(&mut self, now: Instant, link: LinkNumber) {
+        if self.session.link() != Some(link) {
+            return;
+        }
+        self.link_live(now, link);
+        if self.phase == Phase::Dialing {
+            self.phase = Phase::Live;
+            self.answered_at = Some(now);
+            if let Some(greeting) = self.agent.terms.greeting.clone() {
+                self.prompt(now, greeting);
+            }
+        }
+    }
+
+    /// Notes what is under way on the present link.
+    fn exchange(&mut self, link: LinkNumber, note: impl FnOnce(&mut Exchange)) {
+        if self.session.live() == Some(link) {
+            note(&mut self.links.exchange);
+        }
+    }
+
+    /// Whether the model waits for what a tool brings.
+    fn awaits_tools(&self) -> bool {
+        self.wish.is_some()
     }
 
     /// Begins the end, once: the first cause is the outcome.
@@ -271,14 +269,14 @@ impl Machine {
         }
         self.phase = Phase::Closing;
         self.wish = None;
-        self.link_deadline = None;
-        let outcome = Outcome::of(cause);
+        // What made us give the call up, not what then happened first.
+        let outcome = Outcome::of(self.farewell.take().map_or(cause, |farewell| farewell.cause));
         if let Some(link) = self.session.link() {
-            self.session.advance(link, LinkState::None);
             self.orders.push_back(Order::CloseLink(link));
         }
+        self.session.without_link(LinkState::None);
         if !self.leg_gone {
-            self.orders.push_back(Order::CloseLeg(leg_close(&outcome)));
+            self.orders.push_back(Order::CloseLeg(self.leg_close(&outcome)));
         }
         self.outcome = Some(outcome);
     }
@@ -296,14 +294,12 @@ impl Machine {
             self.orders.push_back(Order::Finish(outcome));
         }
     }
-}
 
-/// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it, so that the script
-/// beside the switch can tell. mod_audio_stream understands both.
-fn leg_close(outcome: &Outcome) -> LegClose {
-    if outcome.is_failure() {
-        LegClose::new(LegCloseCode::InternalError, outcome.label())
-    } else {
-        LegClose::new(LegCloseCode::Normal, outcome.label())
+    /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it and the caller is
+    /// still there, so that the script beside the switch can tell. mod_audio_stream understands both.
+    fn leg_close(&self, outcome: &Outcome) -> LegClose {
+        let failed = outcome.is_failure() && !self.transferred;
+        let code = if failed { LegCloseCode::InternalError } else { LegCloseCode::Normal };
+        LegClose::new(code, outcome.label())
     }
 }

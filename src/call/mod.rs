@@ -3,6 +3,7 @@
 //! Runs in: the control thread (registry and expected: also the accept thread), and tests in virtual time. Opens no socket, reads
 //! no clock, never blocks.
 
+pub mod agent;
 pub mod commands;
 pub mod events;
 pub mod expected;
@@ -11,6 +12,7 @@ pub mod outcome;
 pub mod registry;
 pub mod session;
 
+pub use agent::{Agent, CallTerms, CredentialView};
 pub use commands::{CommandError, CommandResult, LegKind, Requester};
 pub use events::{Fact, Order, Part};
 pub use expected::Expected;

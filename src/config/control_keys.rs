@@ -1,41 +1,18 @@
-//! The keys of call control: the event socket, Asterisk's media server, the admin server, and what an agent may ask for.
+//! The keys of call control: the event socket, Asterisk's media server, and the admin server.
 //!
-//! Runs in: anywhere: pure. Owns its part of the registry; [`super::keys`] has the rest and joins both. Never reads anything.
+//! Runs in: anywhere: pure. Owns its part of the registry; [`super::keys`] joins the parts. Never reads anything.
 //! Invariant: as in [`super::keys`].
 
 use super::base_url::BaseUrl;
-use super::keys::{integer, text};
-use super::registry::{Key, Kind};
+use super::model::Config;
+use super::registry::{Key, Kind, integer, text};
 use super::setters::{
-    application, header_secret, name_of, seconds, set_admin_listen, set_destinations, set_dial_string,
-    set_variables,
+    application, header_secret, name_of, seconds, set_admin_listen, set_dial_string, set_variables,
 };
 
 /// See the head of this file.
-pub(super) const CONTROL_KEYS: &[Key] = &[
-    Key::new(
-        "agent.tell_keys",
-        "true",
-        Kind::Switch { set: |c, v| c.agent.tell_keys = v },
-        "Tell the model which keys the caller presses, as text, once no other has followed for 1.5 s.",
-    ),
-    Key::new(
-        "agent.transfer_destinations",
-        "[]",
-        Kind::List {
-            form: "extensions or numbers such as \"2000\" (separated by commas outside the file)",
-            set: set_destinations,
-        },
-        "Where the model may transfer a call to, and nowhere else: a caller can talk a model round. With none it gets no \
-         transfer_call tool.",
-    ),
-    Key::new(
-        "agent.end_call",
-        "false",
-        Kind::Switch { set: |c, v| c.agent.end_call = v },
-        "Give the model the end_call tool, with which it hangs up once what it said was played.",
-    ),
-    Key::new(
+pub(super) const CONTROL_KEYS: &[Key<Config>] = &[
+    Key::<Config>::new(
         "control.variables",
         "[]",
         Kind::List {
@@ -44,7 +21,7 @@ pub(super) const CONTROL_KEYS: &[Key] = &[
         },
         "Channel variables that may be set beside those whose names begin with tandem_.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "esl.host",
         "",
         text("a host name or IP address such as \"127.0.0.1\"", |c, v| {
@@ -56,9 +33,9 @@ pub(super) const CONTROL_KEYS: &[Key] = &[
     )
     .environment(&["FREESWITCH_ESL_HOST"])
     .example(r#""127.0.0.1""#),
-    Key::new("esl.port", "8021", integer(1, 65_535, |c, v| c.esl.port = v as u16), "Its TCP port.")
+    Key::<Config>::new("esl.port", "8021", integer(1, 65_535, |c, v| c.esl.port = v as u16), "Its TCP port.")
         .environment(&["FREESWITCH_ESL_PORT"]),
-    Key::new(
+    Key::<Config>::new(
         "esl.password",
         "",
         Kind::Secret {
@@ -69,14 +46,14 @@ pub(super) const CONTROL_KEYS: &[Key] = &[
     )
     .environment(&["FREESWITCH_ESL_PASSWORD"])
     .example(r#""your-password""#),
-    Key::new(
+    Key::<Config>::new(
         "esl.dial_string",
         "",
         text("a dial string with {to} once, such as \"sofia/gateway/provider/{to}\"", set_dial_string),
         "How outbound calls are dialled; {to} is the number asked for. Outbound calls are off when not set.",
     )
     .example(r#""sofia/gateway/provider/{to}""#),
-    Key::new(
+    Key::<Config>::new(
         "esl.answered_application",
         r#""lua(start_audio_stream.lua ws://127.0.0.1:9094 mono 16k)""#,
         text("an application with its arguments, as in \"lua(script.lua arguments)\"", |c, v| {
@@ -85,13 +62,13 @@ pub(super) const CONTROL_KEYS: &[Key] = &[
         }),
         "What FreeSWITCH runs on an outbound call that was answered: what connects it to this relay.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "esl.answer_seconds",
         "60",
         integer(5, 600, |c, v| c.esl.answer_timeout = seconds(v)),
         "How long an outbound call may ring.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "asterisk.media_url",
         "",
         text("a URL such as \"ws://127.0.0.1:8088/media/\"; beyond loopback and private addresses wss://", |c, v| {
@@ -102,14 +79,14 @@ pub(super) const CONTROL_KEYS: &[Key] = &[
          it. Off when not set.",
     )
     .example(r#""ws://127.0.0.1:8088/media/""#),
-    Key::new(
+    Key::<Config>::new(
         "admin.listen",
         r#""127.0.0.1:9095""#,
         text("an address and port such as \"127.0.0.1:9095\", or nothing to switch it off", set_admin_listen),
         "Address of the admin server: health, admission, expected calls, call control. On any address but loopback \
          admin.token is required.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "admin.token",
         "",
         Kind::Secret {

@@ -4,10 +4,11 @@
 //! Invariant: the defaults here are the only ones; `deploy/tandem.toml` and `docs/configuration.md` are made from this
 //! list and a test keeps them equal to it.
 
+use super::agent_keys::agent_keys;
 use super::base_url::BaseUrl;
 use super::control_keys::CONTROL_KEYS;
-use super::model::Config;
-use super::registry::{Key, Kind};
+use super::model::{AgentConfig, Config};
+use super::registry::{Key, Kind, integer, integer_or_zero, stepped, text};
 use super::setters::{
     header_secret, millis, name_of, path, seconds, set_allow, set_host, set_log_level, unless_zero,
 };
@@ -44,66 +45,54 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ("log", "What is logged. TZ sets the time zone of the log."),
 ];
 
-pub(super) const fn integer(min: u64, max: u64, set: fn(&mut Config, u64)) -> Kind {
-    Kind::Integer { min, max, multiple_of: 1, zero: None, set }
-}
+/// Every key of the sections: those below, those of the default agent, and those of call control.
+pub static KEYS: &[Key<Config>] =
+    &joined::<{ MAIN_KEYS.len() + DEFAULT_AGENT_KEYS.len() + CONTROL_KEYS.len() }>();
 
-const fn stepped(min: u64, max: u64, multiple_of: u64, set: fn(&mut Config, u64)) -> Kind {
-    Kind::Integer { min, max, multiple_of, zero: None, set }
-}
+/// The keys of `[agent]` as those of the whole configuration.
+const DEFAULT_AGENT_KEYS: &[Key<Config>] = agent_keys();
 
-pub(super) const fn integer_or_zero(
-    min: u64,
-    max: u64,
-    zero: &'static str,
-    set: fn(&mut Config, u64),
-) -> Kind {
-    Kind::Integer { min, max, multiple_of: 1, zero: Some(zero), set }
-}
+/// The keys of one agent, `[agents.NAME]`: those of `[agent]`.
+pub static AGENT_KEYS: &[Key<AgentConfig>] = agent_keys();
 
-pub(super) const fn text(
-    form: &'static str,
-    set: fn(&mut Config, Option<&str>) -> Result<(), String>,
-) -> Kind {
-    Kind::Text { form, set }
-}
-
-/// Every key: those below, and those of call control.
-pub static KEYS: &[Key] = &joined::<{ MAIN_KEYS.len() + CONTROL_KEYS.len() }>(MAIN_KEYS, CONTROL_KEYS);
-
-const fn joined<const N: usize>(first: &[Key], second: &[Key]) -> [Key; N] {
-    let mut keys = [first[0]; N];
-    let mut at = 0;
-    while at < N {
-        keys[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
-        at += 1;
+const fn joined<const N: usize>() -> [Key<Config>; N] {
+    let parts = [MAIN_KEYS, DEFAULT_AGENT_KEYS, CONTROL_KEYS];
+    let mut keys = [MAIN_KEYS[0]; N];
+    let (mut at, mut part) = (0, 0);
+    while part < parts.len() {
+        let mut position = 0;
+        while position < parts[part].len() {
+            keys[at] = parts[part][position];
+            (at, position) = (at + 1, position + 1);
+        }
+        part += 1;
     }
     keys
 }
 
-/// The keys but those of call control. The casts in the setters cannot cut anything off: the ranges beside them fit the fields.
-const MAIN_KEYS: &[Key] = &[
-    Key::new(
+/// The keys but those of the agent and of call control. The casts in the setters cannot cut anything off: the ranges beside them fit the fields.
+const MAIN_KEYS: &[Key<Config>] = &[
+    Key::<Config>::new(
         "listen.host",
         r#""0.0.0.0""#,
         text("an IP address such as \"0.0.0.0\", \"127.0.0.1\" or \"::\"", set_host),
         "Address to listen on. :: takes IPv4 and IPv6.",
     )
     .environment(&["AUDIO_SOCKET_HOST"]),
-    Key::new(
+    Key::<Config>::new(
         "listen.port",
         "9094",
         integer_or_zero(0, 65_535, "any free port", |c, v| c.listen.port = v as u16),
         "TCP port for mod_audio_stream, AudioSocket and chan_websocket, plain and TLS alike.",
     )
     .environment(&["FREESWITCH_AUDIO_SOCKET_PORT"]),
-    Key::new(
+    Key::<Config>::new(
         "listen.audiosocket_port",
         "0",
         integer_or_zero(1, 65_535, "none", |c, v| c.listen.audiosocket_port = (v > 0).then_some(v as u16)),
         "Another TCP port, where a firewall wants AudioSocket to have its own. Both ports take everything.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "listen.allow",
         r#"["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"]"#,
         Kind::List {
@@ -112,7 +101,7 @@ const MAIN_KEYS: &[Key] = &[
         },
         "Networks that may connect. The default is loopback, private and link-local addresses.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "listen.token",
         "",
         Kind::Secret {
@@ -123,20 +112,20 @@ const MAIN_KEYS: &[Key] = &[
     )
     .environment(&["TANDEM_TOKEN"])
     .example(r#""a-long-random-text""#),
-    Key::new(
+    Key::<Config>::new(
         "listen.require_expected",
         "false",
         Kind::Switch { set: |c, v| c.listen.require_expected = v },
         "Refuse AudioSocket calls whose UUID was not announced by POST /api/expect. AudioSocket has no place for a \
          token, so with listen.token set they have to be announced in any case.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "listen.expect_seconds",
         "60",
         integer(1, 3_600, |c, v| c.listen.expect = seconds(v)),
         "How long an announced call is waited for.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "listen.tls_certificate",
         "",
         text("the path of a PEM file", |c, v| {
@@ -146,7 +135,7 @@ const MAIN_KEYS: &[Key] = &[
         "Certificate chain for wss:// on the same port, together with listen.tls_key.",
     )
     .example(r#""/etc/tandem/tls/fullchain.pem""#),
-    Key::new(
+    Key::<Config>::new(
         "listen.tls_key",
         "",
         text("the path of a PEM file", |c, v| {
@@ -156,38 +145,38 @@ const MAIN_KEYS: &[Key] = &[
         "Private key (PKCS #8) of listen.tls_certificate.",
     )
     .example(r#""/etc/tandem/tls/privkey.pem""#),
-    Key::new(
+    Key::<Config>::new(
         "listen.handshake_timeout_ms",
         "3000",
         integer(100, 60_000, |c, v| c.listen.handshake_timeout = millis(v)),
         "From accepting a connection to answering 101. mod_audio_stream itself gives up after 1000 ms.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "listen.max_handshakes",
         "256",
         integer(1, 65_536, |c, v| c.listen.max_handshakes = v as usize),
         "Connections at one time that have not finished their handshake; more are closed.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "listen.max_calls",
         "1000",
         integer(1, 100_000, |c, v| c.listen.max_calls = v as usize),
         "Calls at one time; more are refused with 503.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "listen.max_calls_per_second_per_address",
         "50",
         integer(1, 100_000, |c, v| c.listen.max_calls_per_second_per_address = v as u32),
         "New calls a second from one address; more are refused with 429. A switch sends all its calls from one \
          address, so this is the rate of the switch, not of a caller.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "listen.max_calls_burst_per_address",
         "100",
         integer(1, 100_000, |c, v| c.listen.max_calls_burst_per_address = v as u32),
         "New calls at once from one address after a quiet time, before the rate above holds.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "leg.rate",
         "16000",
         Kind::Choice {
@@ -196,13 +185,13 @@ const MAIN_KEYS: &[Key] = &[
         },
         "Sample rate of the leg in Hz, both ways; the rate given to uuid_audio_stream start.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "leg.mix",
         r#""mono""#,
         Kind::Choice { choices: &["mono", "mixed", "stereo"], set: |c, i| c.leg.mix = Mix::ALL[i] },
         "What the switch sends: mono is the caller, mixed both sides added, stereo the caller on the left.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "leg.playback",
         r#""binary""#,
         Kind::Choice {
@@ -212,83 +201,83 @@ const MAIN_KEYS: &[Key] = &[
         "How speech is handed to mod_audio_stream: binary is raw s16le frames, json is streamAudio messages for the \
          full-duplex 1.0.3 build, file is for the open build, which plays nothing itself: tandem_events.lua does.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "leg.silent_after_ms",
         "15000",
         integer(1_000, 3_600_000, |c, v| c.leg.silent_after = millis(v)),
         "A leg that sends nothing for this long is pinged, and ended when it stays silent as long again.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "leg.max_call_seconds",
         "3600",
         integer(1, 86_400, |c, v| c.leg.max_call = seconds(v)),
         "The longest call; it is ended then.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "playback.lead_ms",
         "60",
         integer(0, 200, |c, v| c.playback.lead_ms = v as u32),
         "Audio handed to the switch ahead of real time. It bridges jitter; when the caller barges in, it is what can \
          no longer be taken back.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "playback.chunk_ms",
         "20",
         stepped(20, 100, 20, |c, v| c.playback.chunk_ms = v as u32),
         "Audio in one message to the switch.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "playback.file_lead_ms",
         "200",
         integer(0, 400, |c, v| c.playback.file_lead_ms = v as u32),
         "The same lead for file playback: two chunks, one that plays and one that waits. At a barge-in the script \
          takes back both.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "playback.file_chunk_ms",
         "100",
         stepped(20, 200, 20, |c, v| c.playback.file_chunk_ms = v as u32),
         "Audio in one file.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "playback.chan_websocket_lead_ms",
         "40",
         integer(0, 200, |c, v| c.playback.chan_websocket_lead_ms = v as u32),
         "The lead for Asterisk's chan_websocket, which queues and re-times what it gets. AudioSocket gets none: \
          Asterisk sends on at once what comes there.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "uplink.chunk_ms",
         "20",
         stepped(20, 100, 20, |c, v| c.uplink.chunk_ms = v as u32),
         "Audio in one message to the model. Longer costs less CPU and delays the caller by as much.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "uplink.stream_end_after_ms",
         "2000",
         integer_or_zero(100, 600_000, "never", |c, v| c.uplink.stream_end_after = unless_zero(v, millis)),
         "When the switch has sent nothing for this long (silence is filled in meanwhile), the model is told that the \
          audio has paused (audioStreamEnd).",
     ),
-    Key::new(
+    Key::<Config>::new(
         "limits.model_speech_seconds",
         "120",
         integer(10, 3_600, |c, v| c.limits.model_speech = seconds(v)),
         "The model's speech that waits for one call; 47 KiB a second.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "limits.kept_speech_seconds",
         "60",
         integer(1, 600, |c, v| c.limits.kept_speech = seconds(v)),
         "The caller's speech kept for one call while there is no connection to the model; 31 KiB a second.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "limits.shard_speech_mib",
         "512",
         integer(8, 1_048_576, |c, v| c.limits.shard_speech_bytes = v as usize * MIB),
         "Waiting speech of all calls of one shard together, in MiB; 512 MiB are three hours of the model's speech.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "gemini.base_url",
         r#""wss://generativelanguage.googleapis.com""#,
         text("wss://HOST[:PORT][/PREFIX], or ws:// with a loopback address such as ws://127.0.0.1:8080", |c, v| {
@@ -298,13 +287,13 @@ const MAIN_KEYS: &[Key] = &[
         "Where the Live API is. ws:// is allowed to loopback addresses only (a simulator, a local proxy).",
     )
     .environment(&["GEMINI_BASE_URL"]),
-    Key::new(
+    Key::<Config>::new(
         "gemini.api_version",
         r#""v1beta""#,
         text("a version such as \"v1beta\"", |c, v| name_of(v, "").map(|version| c.gemini.api_version = version)),
         "Version in the path of the API.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "gemini.api_key",
         "",
         Kind::Secret {
@@ -315,19 +304,19 @@ const MAIN_KEYS: &[Key] = &[
     )
     .environment(&["GEMINI_API_KEY", "GOOGLE_API_KEY"])
     .example(r#""your-key""#),
-    Key::new(
+    Key::<Config>::new(
         "gemini.connect_timeout_ms",
         "3000",
         integer(100, 60_000, |c, v| c.gemini.connect_timeout = millis(v)),
         "DNS, TCP, TLS and WebSocket upgrade together.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "gemini.setup_timeout_ms",
         "10000",
         integer(100, 120_000, |c, v| c.gemini.setup_timeout = millis(v)),
         "From sending setup to the model's setupComplete.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "gemini.ca_file",
         "",
         text("the path of a PEM file", |c, v| {
@@ -337,100 +326,25 @@ const MAIN_KEYS: &[Key] = &[
         "Root certificates trusted beside the system's, for a proxy or a simulator with TLS.",
     )
     .example(r#""/etc/tandem/tls/roots.pem""#),
-    Key::new(
-        "agent.model",
-        r#""gemini-3.8-live""#,
-        text("a model name such as \"gemini-3.8-live\"", |c, v| name_of(v, "-._/").map(|model| c.agent.model = model)),
-        "The model that answers.",
-    ),
-    Key::new(
-        "agent.voice",
-        "",
-        text("a voice such as \"Puck\"", |c, v| {
-            c.agent.voice = v.map(|v| name_of(Some(v), "-_")).transpose()?;
-            Ok(())
-        }),
-        "Prebuilt voice; upper and lower case matter. The model's own by default.",
-    )
-    .example(r#""Puck""#),
-    Key::new(
-        "agent.language",
-        "",
-        text("a language code such as \"en-US\"", |c, v| {
-            c.agent.language = v.map(|v| name_of(Some(v), "-")).transpose()?;
-            Ok(())
-        }),
-        "Language code (BCP 47). The model listens and decides by default.",
-    )
-    .example(r#""en-US""#),
-    Key::new(
-        "agent.instructions",
-        "",
-        text("text", |c, v| {
-            c.agent.instructions = v.map(str::to_owned);
-            Ok(())
-        }),
-        "System instructions: who the model is on the telephone and how it should speak.",
-    )
-    .example(r#""You answer the telephone of a bicycle shop. Be brief and friendly.""#),
-    Key::new(
-        "agent.instructions_file",
-        "",
-        text("the path of a text file", |c, v| {
-            c.agent.instructions_file = path(v);
-            Ok(())
-        }),
-        "A UTF-8 text file with the system instructions, instead of agent.instructions.",
-    )
-    .example(r#""/etc/tandem/instructions.txt""#),
-    Key::new(
-        "agent.greeting",
-        "",
-        text("text", |c, v| {
-            c.agent.greeting = v.map(str::to_owned);
-            Ok(())
-        }),
-        "What the model is told when the call begins, so that it speaks first. The caller speaks first by default.",
-    )
-    .example(r#""Greet the caller and ask how you can help.""#),
-    Key::new(
-        "agent.temperature",
-        "",
-        Kind::Number { min: 0.0, max: 2.0, set: |c, v| c.agent.temperature = v },
-        "Sampling temperature. The model's own by default.",
-    )
-    .example("0.7"),
-    Key::new(
-        "agent.input_transcription",
-        "false",
-        Kind::Switch { set: |c, v| c.agent.input_transcription = v },
-        "Ask for a transcript of what the caller says.",
-    ),
-    Key::new(
-        "agent.output_transcription",
-        "false",
-        Kind::Switch { set: |c, v| c.agent.output_transcription = v },
-        "Ask for a transcript of what the model says.",
-    ),
-    Key::new(
+    Key::<Config>::new(
         "threads.dsp",
         "0",
         integer_or_zero(1, 256, "chosen by the number of cores", |c, v| c.threads.dsp = v as usize),
         "DSP threads of one shard.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "threads.shards",
         "1",
         integer(1, 64, |c, v| c.threads.shards = v as usize),
         "Shards, each with its own telephony, gemini and dsp threads. One fits a small machine.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "drain.seconds",
         "30",
         integer_or_zero(0, 86_400, "end them at once", |c, v| c.drain.timeout = seconds(v)),
         "How long running calls may go on after SIGTERM.",
     ),
-    Key::new(
+    Key::<Config>::new(
         "log.level",
         r#""info""#,
         Kind::Choice { choices: &["off", "error", "warn", "info", "debug", "trace"], set: set_log_level },
@@ -438,7 +352,7 @@ const MAIN_KEYS: &[Key] = &[
          never logged above debug.",
     )
     .environment(&["LOG_LEVEL"]),
-    Key::new(
+    Key::<Config>::new(
         "log.stats_seconds",
         "60",
         integer_or_zero(1, 86_400, "only at SIGUSR1 and at the end", |c, v| {

@@ -1,20 +1,21 @@
 //! The configuration with the origin of each value, as `--check` prints it and the log shows it at start.
 //!
 //! Runs in: the main thread, at start. Owns the shown values. Never holds a secret's text in them.
-//! Invariant: one setting for each key, in the order of [`super::KEYS`].
+//! Invariant: one setting for each key, in the order of [`super::KEYS`]; then one for each agent, tool, credential and route
+//! and for each key that it sets.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::model::Config;
 use super::problem::Origin;
-use super::registry::Key;
 
 /// A value as it may be shown, and where it came from.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// The key.
-    pub key: &'static Key,
-    /// The value as TOML; `(set)` for a secret, `(not set)` where there is none.
+    /// The key's whole name, such as `listen.port` or `agents.sales.voice`; for a table itself `[agents.sales]`.
+    pub name: Cow<'static, str>,
+    /// The value as TOML; `(set)` for a secret, `(not set)` where there is none. Empty for a table itself.
     pub shown: String,
     /// Where it was written.
     pub origin: Origin,
@@ -36,7 +37,7 @@ impl Loaded {
     pub fn origin(&self, name: &str) -> Origin {
         self.settings
             .iter()
-            .find(|setting| setting.key.name == name)
+            .find(|setting| setting.name == name)
             .map_or(Origin::Default, |s| s.origin.clone())
     }
 
@@ -44,7 +45,7 @@ impl Loaded {
     pub fn log(&self) {
         for setting in &self.settings {
             let level = if setting.origin == Origin::Default { log::Level::Debug } else { log::Level::Info };
-            log::log!(level, "{} = {} ({})", setting.key.name, shortened(&setting.shown), setting.origin);
+            log::log!(level, "{} = {} ({})", setting.name, shortened(&setting.shown), setting.origin);
         }
         for warning in &self.warnings {
             log::warn!("{warning}");
@@ -55,12 +56,12 @@ impl Loaded {
 impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown: Vec<String> = self.settings.iter().map(|setting| shortened(&setting.shown)).collect();
-        let name_width = self.settings.iter().map(|setting| setting.key.name.len()).max().unwrap_or(0);
+        let name_width = self.settings.iter().map(|setting| setting.name.len()).max().unwrap_or(0);
         // A long value pushes its own origin to the right, not everybody's.
         let value_width =
             shown.iter().map(|value| value.chars().count()).filter(|width| *width <= 48).max().unwrap_or(0);
         for (setting, value) in self.settings.iter().zip(&shown) {
-            writeln!(f, "{:name_width$}  {value:value_width$}  {}", setting.key.name, setting.origin)?;
+            writeln!(f, "{:name_width$}  {value:value_width$}  {}", setting.name, setting.origin)?;
         }
         Ok(())
     }

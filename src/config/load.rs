@@ -12,7 +12,8 @@ use super::keys::KEYS;
 use super::listing::{Loaded, Setting};
 use super::model::Config;
 use super::problem::{Origin, Problem, Problems, key_named, nearest, unknown_key};
-use super::registry::Key;
+use super::registry::{Key, default_value};
+use super::tables::{self, Row, Table, Written};
 use super::validate;
 use super::value::Value;
 
@@ -57,6 +58,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     }
     loading.apply_environment(&sources.environment);
     loading.apply_sets(&sources.sets);
+    loading.fill_tables(&sources.environment);
     if loading.problems.is_empty() {
         validate::check(&mut loading.loaded, &mut loading.problems);
     }
@@ -72,6 +74,10 @@ impl Default for Config {
 /// The work half done.
 struct Loading {
     loaded: Loaded,
+    /// Agents, tools, credentials and routes as they were written; they are filled when `[agent]` is complete.
+    rows: Vec<Row>,
+    /// Values that `--set` gives for them, which win over the environment's.
+    sets: Vec<(Table, String, Written)>,
     problems: Vec<Problem>,
 }
 
@@ -85,13 +91,14 @@ impl Loading {
                 let shown = match key.default {
                     "" => super::registry::NOT_SET.to_owned(),
                     toml => default_value(toml)
-                        .and_then(|value| key.apply(&mut config, &value))
+                        .and_then(|value| key.apply(key.name, &mut config, &value))
                         .expect("the defaults of all keys are applied in every test of this module"),
                 };
-                Setting { key, shown, origin: Origin::Default }
+                Setting { name: key.name.into(), shown, origin: Origin::Default }
             })
             .collect();
-        Self { loaded: Loaded { config, settings, warnings: Vec::new() }, problems: Vec::new() }
+        let loaded = Loaded { config, settings, warnings: Vec::new() };
+        Self { loaded, rows: Vec::new(), sets: Vec::new(), problems: Vec::new() }
     }
 
     fn chosen_file(&self, sources: &Sources) -> Option<PathBuf> {
@@ -123,15 +130,16 @@ impl Loading {
                 return;
             }
         };
-        let entries = file::read(path, &text, &mut self.problems);
+        let file::Contents { entries, rows } = file::read(path, &text, &mut self.problems);
         let holds_secret = entries.iter().any(|entry| entry.key.is_secret() && !entry.value.is_empty());
-        if holds_secret && readable_by_everyone(path) {
+        if (holds_secret || rows.iter().any(Row::holds_secret)) && readable_by_everyone(path) {
             self.loaded.warnings.push(format!(
                 "{} holds a secret and can be read by every user of this machine: chmod o-r it, or put the secret \
                  into the environment",
                 path.display()
             ));
         }
+        self.rows = rows;
         for entry in entries {
             self.apply(entry.key, &entry.value, entry.origin);
         }
@@ -141,27 +149,63 @@ impl Loading {
         for key in KEYS {
             for variable in key.variables_weakest_first() {
                 // An empty variable is what `docker run -e X=` or an unset shell variable leaves: not set.
-                let Some((_, value)) =
-                    environment.iter().find(|(name, v)| *name == *variable && !v.is_empty())
-                else {
-                    continue;
-                };
-                let origin = Origin::Environment { variable };
-                match value.to_str() {
-                    Some(text) => self.apply(key, &Value::Untyped(text.to_owned()), origin),
-                    None => {
-                        self.problems.push(Problem::at(origin, format!("{} is not UTF-8 text", key.name)))
-                    }
+                if let Some((value, origin)) = self.value_of(environment, variable, key.name) {
+                    self.apply(key, &value, origin);
                 }
             }
         }
         self.warn_of_unknown_variables(environment);
     }
 
+    /// What an environment variable holds for the key `name`, if it is set.
+    fn value_of(
+        &mut self,
+        environment: &[(OsString, OsString)],
+        variable: String,
+        name: &str,
+    ) -> Option<(Value, Origin)> {
+        let (_, value) = environment.iter().find(|(name, v)| *name == *variable && !v.is_empty())?;
+        let origin = Origin::Environment { variable };
+        match value.to_str() {
+            Some(text) => Some((Value::Untyped(text.to_owned()), origin)),
+            None => {
+                self.problems.push(Problem::at(origin, format!("{name} is not UTF-8 text")));
+                None
+            }
+        }
+    }
+
+    /// Agents, tools, credentials and routes. The environment speaks of those that the file or `--set` has, since a
+    /// variable's name does not tell where a table's name ends.
+    fn fill_tables(&mut self, environment: &[(OsString, OsString)]) {
+        let sets = std::mem::take(&mut self.sets);
+        for (table, name, set) in &sets {
+            tables::row_named(&mut self.rows, *table, name, &set.origin);
+        }
+        let mut rows = std::mem::take(&mut self.rows);
+        for row in rows.iter_mut().filter(|row| row.table != Table::Routes) {
+            for (field, _) in row.table.fields() {
+                let name = format!("{}.{field}", row.path());
+                if let Some((value, origin)) = self.value_of(environment, row.variable(field), &name) {
+                    row.values.push(Written { field: field.to_owned(), value, origin });
+                }
+            }
+        }
+        for (table, name, set) in sets {
+            let origin = set.origin.clone();
+            tables::row_named(&mut rows, table, &name, &origin).values.push(set);
+        }
+        tables::fill(&rows, &mut self.loaded, &mut self.problems);
+    }
+
     /// A misspelt variable is a warning, not an error: others may own variables that begin with `TANDEM_` (Kubernetes
     /// sets `TANDEM_PORT` for a service of that name).
     fn warn_of_unknown_variables(&mut self, environment: &[(OsString, OsString)]) {
-        let known: Vec<String> = KEYS.iter().flat_map(Key::variables_weakest_first).collect();
+        let of_rows = |row: &Row| -> Vec<String> {
+            row.table.fields().iter().map(|(field, _)| row.variable(field)).collect()
+        };
+        let of_keys = KEYS.iter().flat_map(Key::variables_weakest_first);
+        let known: Vec<String> = of_keys.chain(self.rows.iter().flat_map(of_rows)).collect();
         for (name, _) in environment {
             let Some(name) = name.to_str().filter(|name| name.starts_with("TANDEM_")) else { continue };
             if name == FILE_VARIABLE || known.iter().any(|variable| variable == name) {
@@ -185,27 +229,45 @@ impl Loading {
                 continue;
             };
             let name = name.trim();
+            if let Some((table, row, field)) = part_of_table(name) {
+                let secret = table.fields().contains(&(field, true));
+                if secret && !value.is_empty() {
+                    let variable = format!("TANDEM_{name}").replace(['.', '-'], "_").to_ascii_uppercase();
+                    self.warn_of_open_secret(name, &variable);
+                }
+                let written = Written {
+                    field: field.to_owned(),
+                    value: Value::Untyped(value.to_owned()),
+                    origin: Origin::Argument,
+                };
+                self.sets.push((table, row.to_owned(), written));
+                continue;
+            }
             let Some(key) = key_named(name) else {
                 self.problems.push(Problem::at(Origin::Argument, unknown_key(name)));
                 continue;
             };
             if key.is_secret() && !value.is_empty() {
-                self.loaded.warnings.push(format!(
-                    "{name} was given with --set, where every user of this machine can read it in the process list: \
-                     use the environment variable {} instead",
-                    key.environment.first().map_or_else(|| key.own_variable(), |v| (*v).to_owned())
-                ));
+                let variable =
+                    key.environment.first().map_or_else(|| key.own_variable(), |v| (*v).to_owned());
+                self.warn_of_open_secret(name, &variable);
             }
             self.apply(key, &Value::Untyped(value.to_owned()), Origin::Argument);
         }
     }
 
-    fn apply(&mut self, key: &'static Key, value: &Value, origin: Origin) {
-        match key.apply(&mut self.loaded.config, value) {
+    fn warn_of_open_secret(&mut self, name: &str, variable: &str) {
+        self.loaded.warnings.push(format!(
+            "{name} was given with --set, where every user of this machine can read it in the process list: use the \
+             environment variable {variable} instead"
+        ));
+    }
+
+    fn apply(&mut self, key: &'static Key<Config>, value: &Value, origin: Origin) {
+        match key.apply(key.name, &mut self.loaded.config, value) {
             Ok(shown) => {
-                for setting in self.loaded.settings.iter_mut().filter(|setting| setting.key.name == key.name)
-                {
-                    *setting = Setting { key, shown: shown.clone(), origin: origin.clone() };
+                for setting in self.loaded.settings.iter_mut().filter(|setting| setting.name == key.name) {
+                    (setting.shown, setting.origin) = (shown.clone(), origin.clone());
                 }
             }
             Err(text) => self.problems.push(Problem::at(origin, text)),
@@ -213,10 +275,12 @@ impl Loading {
     }
 }
 
-/// A default as the registry has it.
-fn default_value(toml: &str) -> Result<Value, String> {
-    let parsed = toml::de::DeValue::parse(toml).map_err(|error| error.message().to_owned())?;
-    Ok(Value::from_toml(parsed.get_ref()))
+/// Table, row and field of a name such as `agents.sales.voice`. Routes have no names, so the file alone has them.
+fn part_of_table(name: &str) -> Option<(Table, &str, &str)> {
+    let (word, rest) = name.split_once('.')?;
+    let (row, field) = rest.split_once('.')?;
+    let table = Table::named(word).filter(|table| *table != Table::Routes)?;
+    Some((table, row, field))
 }
 
 /// Whether users other than the owner and the group may read the file.

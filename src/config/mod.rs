@@ -6,8 +6,10 @@
 //! Runs in: the main thread, once, at start. Owns the reading of configuration. Never logs or prints a secret, and
 //! never runs after start. Invariant: a [`Config`] in hand has passed every check.
 
+mod agent_keys;
 mod base_url;
 mod control_keys;
+mod credential_keys;
 mod file;
 mod keys;
 mod listing;
@@ -16,13 +18,18 @@ mod model;
 mod problem;
 mod reference;
 mod registry;
+mod route_keys;
+pub mod routes;
 mod secret;
 mod setters;
+mod tables;
+mod tool_keys;
 mod validate;
 mod value;
 
 pub use base_url::BaseUrl;
-pub use keys::{KEYS, SECTIONS};
+pub use credential_keys::{CREDENTIAL_KEYS, CredentialConfig, CredentialKind};
+pub use keys::{AGENT_KEYS, KEYS, SECTIONS};
 pub use listing::{Loaded, Setting};
 pub use load::{FileChoice, Sources, load};
 pub use model::{
@@ -32,4 +39,8 @@ pub use model::{
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{markdown_tables, sample_file};
 pub use registry::{Key, Kind};
+pub use route_keys::ROUTE_KEYS;
+pub use routes::{DEFAULT_AGENT, RouteConfig, RouteTable};
 pub use secret::Secret;
+pub use tables::Table;
+pub use tool_keys::{TOOL_KEYS, ToolBehavior, ToolConfig, ToolMethod};

@@ -4,6 +4,7 @@
 //! parses a file or reads the environment: `keys.rs` says which key fills which field.
 //! Invariant: every field is within the range its key documents.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +13,10 @@ use ipnet::IpNet;
 use log::LevelFilter;
 
 use super::base_url::BaseUrl;
+use super::credential_keys::CredentialConfig;
+use super::routes::{DEFAULT_AGENT, RouteTable};
 use super::secret::Secret;
+use super::tool_keys::ToolConfig;
 use crate::base::command::{Destination, VariableName};
 use crate::base::{Mix, PlaybackFormat, SampleRate};
 
@@ -31,8 +35,16 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The connection to Gemini.
     pub gemini: GeminiConfig,
-    /// Who answers the telephone.
+    /// Who answers the telephone: the default agent.
     pub agent: AgentConfig,
+    /// The other agents by their names; ask [`Config::agent_named`].
+    pub agents: BTreeMap<String, AgentConfig>,
+    /// Tools that are HTTP requests, in the order of the file.
+    pub tools: Vec<ToolConfig>,
+    /// API keys and projects, in the order of the file; without any there is `gemini.api_key`.
+    pub credentials: Vec<CredentialConfig>,
+    /// Which agent answers which call.
+    pub routes: RouteTable,
     /// What may be asked of the switch.
     pub control: ControlConfig,
     /// FreeSWITCH's event socket.
@@ -191,6 +203,21 @@ pub struct AgentConfig {
     pub transfer_destinations: Vec<Destination>,
     /// The model may hang up.
     pub end_call: bool,
+    /// The names of the HTTP tools that the model may use; each is one of [`Config::tools`].
+    pub tools: Vec<String>,
+}
+
+impl AsMut<AgentConfig> for AgentConfig {
+    fn as_mut(&mut self) -> &mut AgentConfig {
+        self
+    }
+}
+
+/// The default agent, so that the keys of an agent fill it.
+impl AsMut<AgentConfig> for Config {
+    fn as_mut(&mut self) -> &mut AgentConfig {
+        &mut self.agent
+    }
 }
 
 /// Section `[control]`.
@@ -259,6 +286,16 @@ pub struct LogConfig {
 }
 
 impl Config {
+    /// The agent with this name; [`DEFAULT_AGENT`] is the one of `[agent]`.
+    pub fn agent_named(&self, name: &str) -> Option<&AgentConfig> {
+        if name == DEFAULT_AGENT { Some(&self.agent) } else { self.agents.get(name) }
+    }
+
+    /// The names of all agents, the default agent's first.
+    pub fn agent_names(&self) -> impl Iterator<Item = &str> + Clone {
+        std::iter::once(DEFAULT_AGENT).chain(self.agents.keys().map(String::as_str))
+    }
+
     /// The structure before any key was applied, the defaults included.
     pub(super) fn blank() -> Self {
         Self {
@@ -319,7 +356,12 @@ impl Config {
                 tell_keys: false,
                 transfer_destinations: Vec::new(),
                 end_call: false,
+                tools: Vec::new(),
             },
+            agents: BTreeMap::new(),
+            tools: Vec::new(),
+            credentials: Vec::new(),
+            routes: RouteTable::default(),
             control: ControlConfig { variables: Vec::new() },
             esl: EslConfig {
                 host: None,

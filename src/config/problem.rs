@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::keys::KEYS;
+use super::model::Config;
 use super::registry::Key;
 
 /// Where a value was written.
@@ -88,7 +89,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// The key with this name.
-pub(super) fn key_named(name: &str) -> Option<&'static Key> {
+pub(super) fn key_named(name: &str) -> Option<&'static Key<Config>> {
     KEYS.iter().find(|key| key.name == name)
 }
 

@@ -4,7 +4,10 @@
 //! Invariant: the sample file, as it is and with every `# key = value` line uncommented, is a valid configuration.
 
 use super::keys::{KEYS, SECTIONS};
+use super::model::Config;
 use super::registry::Key;
+use super::tables::Table;
+use super::{AGENT_KEYS, CREDENTIAL_KEYS, ROUTE_KEYS, TOOL_KEYS};
 
 /// Width of a comment line in the sample file.
 const COMMENT_COLUMNS: usize = 100;
@@ -18,21 +21,56 @@ pub fn sample_file() -> String {
     for (section, about) in SECTIONS {
         sample.push_str(&format!("\n# {about}\n[{section}]\n"));
         for key in keys_of(section) {
-            sample.push('\n');
-            let mut comment = format!("{} {}.", key.summary, capitalised(&key.expectation()));
-            if !key.environment.is_empty() {
-                comment.push_str(&format!(" Environment: {}.", key.environment.join(", ")));
-            }
-            if key.default.is_empty() {
-                comment.push_str(" Not set by default.");
-            }
-            for line in wrapped(&comment, COMMENT_COLUMNS) {
-                sample.push_str(&format!("# {line}\n"));
-            }
-            let value = if key.default.is_empty() { key.example } else { key.default };
-            sample.push_str(&format!("# {} = {value}\n", key.field()));
+            sample.push_str(&sample_of(key));
         }
     }
+    for table in Table::ALL {
+        sample.push('\n');
+        for line in wrapped(table.about(), COMMENT_COLUMNS) {
+            sample.push_str(&format!("# {line}\n"));
+        }
+        sample.push_str(&format!("# {}\n", table.heading(sample_name(table))));
+        match table {
+            // All keys of an agent stand under [agent].
+            Table::Agents => AGENT_KEYS
+                .iter()
+                .filter(|key| AGENT_SAMPLE.contains(&key.field()))
+                .for_each(|key| sample.push_str(&format!("# {} = {}\n", key.field(), key.example))),
+            Table::Routes => ROUTE_KEYS.iter().for_each(|key| sample.push_str(&sample_of(key))),
+            Table::Tools => TOOL_KEYS.iter().for_each(|key| sample.push_str(&sample_of(key))),
+            Table::Credentials => CREDENTIAL_KEYS.iter().for_each(|key| sample.push_str(&sample_of(key))),
+        }
+    }
+    sample
+}
+
+/// Of an agent's keys, those that its example shows.
+const AGENT_SAMPLE: [&str; 3] = ["voice", "instructions", "greeting"];
+
+fn sample_name(table: Table) -> &'static str {
+    match table {
+        Table::Agents => "shop",
+        Table::Tools => "weather",
+        Table::Credentials => "first",
+        Table::Routes => "",
+    }
+}
+
+/// One key, commented out.
+fn sample_of<T>(key: &Key<T>) -> String {
+    let mut comment = format!("{} {}.", key.summary, capitalised(&key.expectation()));
+    if !key.environment.is_empty() {
+        comment.push_str(&format!(" Environment: {}.", key.environment.join(", ")));
+    }
+    if key.default.is_empty() {
+        comment.push_str(" Not set by default.");
+    }
+    let mut sample = String::from("\n");
+    for line in wrapped(&comment, COMMENT_COLUMNS) {
+        sample.push_str(&format!("# {line}\n"));
+    }
+    let value = if key.default.is_empty() { key.example } else { key.default };
+    sample.push_str(&format!("# {} = {value}\n", key.field()));
     sample
 }
 
@@ -57,10 +95,38 @@ pub fn markdown_tables() -> String {
         }
         tables.push('\n');
     }
+    for table in Table::ALL {
+        let about = capitalised(table.about());
+        tables.push_str(&format!("### `{}`\n\n{about}\n\n", table.heading("NAME")));
+        match table {
+            Table::Agents => tables.push_str("Its keys are those of `[agent]` above.\n\n"),
+            Table::Routes => tables.push_str(&table_of(ROUTE_KEYS)),
+            Table::Tools => tables.push_str(&table_of(TOOL_KEYS)),
+            Table::Credentials => tables.push_str(&table_of(CREDENTIAL_KEYS)),
+        }
+    }
+    tables.truncate(tables.trim_end().len());
+    tables.push_str("\n\n");
     tables
 }
 
-fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
+/// The keys of a table that can be there several times.
+fn table_of<T>(keys: &[Key<T>]) -> String {
+    let mut table = String::from("| key | default | write | what it does |\n| --- | --- | --- | --- |\n");
+    for key in keys {
+        let default = if key.default.is_empty() { "not set".to_owned() } else { code(key.default) };
+        table.push_str(&format!(
+            "| {} | {default} | {} | {} |\n",
+            code(key.name),
+            cell(&key.expectation()),
+            cell(key.summary)
+        ));
+    }
+    table.push('\n');
+    table
+}
+
+fn keys_of(section: &str) -> impl Iterator<Item = &'static Key<Config>> {
     KEYS.iter().filter(move |key| key.section() == section)
 }
 

@@ -1,16 +1,18 @@
-//! What a key is: its name, its type and range, where it may be written, and which field of [`Config`] it fills.
+//! What a key is: its name, its type and range, where it may be written, and which field of which structure it fills.
 //!
-//! Runs in: anywhere: pure; at start only. Owns the types of the registry; the keys themselves are in `keys.rs`. Never
-//! reads a file. Invariant: a value is checked and stored in one step, so nothing unchecked reaches [`Config`].
+//! Runs in: anywhere: pure; when configuration is read. Owns the types of the registry; the keys themselves are in
+//! `keys.rs` and the files beside it. Never reads a file. Invariant: a value is checked and stored in one step, so nothing
+//! unchecked reaches the [configuration](super::Config).
 
-use super::model::Config;
 use super::value::Value;
 
-/// One setting. The list of all is [`super::KEYS`]; parsing, `--check`, the sample file and the documentation are made
-/// from it.
-#[derive(Debug, Clone, Copy)]
-pub struct Key {
-    /// Section and name with a dot between, as in `--set listen.port=9094`.
+/// One setting, which fills a field of `T`: of [`super::Config`], or of one agent, tool, credential or route. The lists
+/// are [`super::KEYS`], [`super::AGENT_KEYS`] and so on; parsing, `--check`, the sample file and the documentation are
+/// made from them.
+#[derive(Debug)]
+pub struct Key<T: 'static> {
+    /// Section and name with a dot between, as in `--set listen.port=9094`; the name alone where the section has a name
+    /// of its own, as in `[tools.NAME]`.
     pub name: &'static str,
     /// The default as TOML; empty where the key is not set by default.
     pub default: &'static str,
@@ -21,12 +23,21 @@ pub struct Key {
     /// What it does, in a sentence or two.
     pub summary: &'static str,
     /// Type, range and field.
-    pub kind: Kind,
+    pub kind: Kind<T>,
 }
 
+// Written out, since derived they would ask the same of T, of which a key holds nothing.
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Key<T> {}
+
 /// The type of a key, with its range and the field it fills.
-#[derive(Debug, Clone, Copy)]
-pub enum Kind {
+#[derive(Debug)]
+pub enum Kind<T: 'static> {
     /// A whole number.
     Integer {
         /// Least value.
@@ -38,7 +49,7 @@ pub enum Kind {
         /// What 0 means, where it has a meaning of its own; it is then allowed below `min`.
         zero: Option<&'static str>,
         /// Stores it.
-        set: fn(&mut Config, u64),
+        set: fn(&mut T, u64),
     },
     /// A number with a fraction, or nothing.
     Number {
@@ -47,52 +58,84 @@ pub enum Kind {
         /// Greatest value.
         max: f64,
         /// Stores it.
-        set: fn(&mut Config, Option<f64>),
+        set: fn(&mut T, Option<f64>),
     },
     /// True or false.
     Switch {
         /// Stores it.
-        set: fn(&mut Config, bool),
+        set: fn(&mut T, bool),
     },
     /// One of a few words (or integers, as a rate is); letter case does not matter.
     Choice {
         /// The words.
         choices: &'static [&'static str],
         /// Stores the word with this position in `choices`.
-        set: fn(&mut Config, usize),
+        set: fn(&mut T, usize),
     },
     /// Text of some form; empty means not set.
     Text {
         /// What to write, as the end of "write …".
         form: &'static str,
         /// Checks and stores it; the error completes "KEY = VALUE …".
-        set: fn(&mut Config, Option<&str>) -> Result<(), String>,
+        set: fn(&mut T, Option<&str>) -> Result<(), String>,
     },
     /// Several texts: an array in the file, separated by commas elsewhere.
     List {
         /// What to write, as the end of "write …".
         form: &'static str,
         /// Checks and stores it; the error completes "KEY = VALUE …".
-        set: fn(&mut Config, &[String]) -> Result<(), String>,
+        set: fn(&mut T, &[String]) -> Result<(), String>,
     },
     /// Text that is never printed; empty means not set.
     Secret {
         /// What to write, as the end of "write …".
         form: &'static str,
         /// Checks and stores it; the error completes "KEY …" and does not quote the value.
-        set: fn(&mut Config, Option<&str>) -> Result<(), String>,
+        set: fn(&mut T, Option<&str>) -> Result<(), String>,
     },
+}
+
+impl<T> Clone for Kind<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Kind<T> {}
+
+pub(super) const fn integer<T>(min: u64, max: u64, set: fn(&mut T, u64)) -> Kind<T> {
+    Kind::Integer { min, max, multiple_of: 1, zero: None, set }
+}
+
+pub(super) const fn stepped<T>(min: u64, max: u64, multiple_of: u64, set: fn(&mut T, u64)) -> Kind<T> {
+    Kind::Integer { min, max, multiple_of, zero: None, set }
+}
+
+pub(super) const fn integer_or_zero<T>(
+    min: u64,
+    max: u64,
+    zero: &'static str,
+    set: fn(&mut T, u64),
+) -> Kind<T> {
+    Kind::Integer { min, max, multiple_of: 1, zero: Some(zero), set }
+}
+
+pub(super) const fn text<T>(
+    form: &'static str,
+    set: fn(&mut T, Option<&str>) -> Result<(), String>,
+) -> Kind<T> {
+    Kind::Text { form, set }
 }
 
 /// How a value that was not set is shown.
 pub(super) const NOT_SET: &str = "(not set)";
 
-impl Key {
+impl<T> Key<T> {
     /// A key without environment variables of its own; `default` is TOML, or empty.
     pub(super) const fn new(
         name: &'static str,
         default: &'static str,
-        kind: Kind,
+        kind: Kind<T>,
         summary: &'static str,
     ) -> Self {
         Self { name, default, example: "", environment: &[], summary, kind }
@@ -155,22 +198,23 @@ impl Key {
         }
     }
 
-    /// Checks `value` and stores it in `config`. Returns the value as it is shown.
+    /// Checks `value` and stores it in `target`. Returns the value as it is shown. `name` is the whole name of the key in
+    /// errors, which for `[agents.sales]` is more than the key knows.
     ///
     /// # Errors
     /// A sentence that names the key, the value (unless secret) and what to write instead.
-    pub(super) fn apply(&self, config: &mut Config, value: &Value) -> Result<String, String> {
-        self.store(config, value).map_err(|wrong| {
+    pub(super) fn apply(&self, name: &str, target: &mut T, value: &Value) -> Result<String, String> {
+        self.store(target, value).map_err(|wrong| {
             let shown = if self.is_secret() {
                 " (value not shown)".to_owned()
             } else {
                 format!(" = {}", written(value))
             };
-            format!("{}{shown} {wrong}: write {}", self.name, self.expectation())
+            format!("{name}{shown} {wrong}: write {}", self.expectation())
         })
     }
 
-    fn store(&self, config: &mut Config, value: &Value) -> Result<String, String> {
+    fn store(&self, target: &mut T, value: &Value) -> Result<String, String> {
         match self.kind {
             Kind::Integer { min, max, multiple_of, zero, set } => {
                 let integer = integer_of(value)?;
@@ -183,24 +227,24 @@ impl Key {
                 if fits % multiple_of != 0 {
                     return Err(format!("is not a multiple of {multiple_of}"));
                 }
-                set(config, fits);
+                set(target, fits);
                 Ok(fits.to_string())
             }
             Kind::Number { min, max, set } => {
                 if value.is_empty() {
-                    set(config, None);
+                    set(target, None);
                     return Ok(NOT_SET.into());
                 }
                 let number = number_of(value)?;
                 if !(min..=max).contains(&number) {
                     return Err("is out of range".into());
                 }
-                set(config, Some(number));
+                set(target, Some(number));
                 Ok(Value::Float(number).render())
             }
             Kind::Switch { set } => {
                 let switch = switch_of(value)?;
-                set(config, switch);
+                set(target, switch);
                 Ok(switch.to_string())
             }
             Kind::Choice { choices, set } => {
@@ -211,12 +255,12 @@ impl Key {
                 };
                 let position = choices.iter().position(|choice| choice.eq_ignore_ascii_case(&word));
                 let position = position.ok_or("is none of the choices")?;
-                set(config, position);
+                set(target, position);
                 Ok(choice_as_toml(choices[position]))
             }
             Kind::Text { set, .. } => {
                 let text = text_of(value)?;
-                set(config, text)?;
+                set(target, text)?;
                 Ok(text.map_or(NOT_SET.into(), super::value::quote))
             }
             Kind::List { set, .. } => {
@@ -230,16 +274,22 @@ impl Key {
                         .collect(),
                     other => return Err(format!("is {}, not an array of strings", other.type_name())),
                 };
-                set(config, &items)?;
+                set(target, &items)?;
                 Ok(Value::List(items).render())
             }
             Kind::Secret { set, .. } => {
                 let text = text_of(value)?;
-                set(config, text)?;
+                set(target, text)?;
                 Ok(if text.is_some() { "(set)" } else { NOT_SET }.into())
             }
         }
     }
+}
+
+/// A default as the registry has it.
+pub(super) fn default_value(toml: &str) -> Result<Value, String> {
+    let parsed = toml::de::DeValue::parse(toml).map_err(|error| error.message().to_owned())?;
+    Ok(Value::from_toml(parsed.get_ref()))
 }
 
 /// A choice as TOML: an integer where it looks like one, else a string.

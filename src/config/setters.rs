@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::model::Config;
+use super::model::{AgentConfig, Config};
 use super::secret::Secret;
 use crate::base::command::{Destination, VariableName};
 
@@ -56,6 +56,36 @@ pub(super) fn name_of(text: Option<&str>, marks: &str) -> Result<String, String>
     }
 }
 
+/// Names of tables, such as of `[tools.NAME]`.
+pub(super) fn names(texts: &[String]) -> Result<Vec<String>, String> {
+    texts
+        .iter()
+        .map(|text| name_of(Some(text), "-_").map_err(|wrong| format!("{wrong} in {text:?}")))
+        .collect()
+}
+
+/// The URL of a tool: HTTP over TLS or without.
+pub(super) fn tool_url(text: Option<&str>) -> Result<String, String> {
+    let url = text.ok_or("is empty")?;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    match rest.ok_or("begins with neither https:// nor http://")? {
+        "" => Err("names no host".into()),
+        _ if url.chars().any(|c| c.is_whitespace() || c.is_control()) => Err("holds white space".into()),
+        _ => Ok(url.to_owned()),
+    }
+}
+
+/// A JSON schema of arguments.
+pub(super) fn tool_parameters(text: Option<&str>) -> Result<Option<String>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let schema: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
+    if schema.get("type").and_then(serde_json::Value::as_str) != Some("object") {
+        return Err("is not a schema with \"type\": \"object\"".into());
+    }
+    Ok(Some(text.to_owned()))
+}
+
 pub(super) fn set_host(config: &mut Config, host: Option<&str>) -> Result<(), String> {
     let host = host.ok_or("is empty")?;
     let host = if host.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { host };
@@ -84,9 +114,13 @@ pub(super) fn set_admin_listen(config: &mut Config, address: Option<&str>) -> Re
     Ok(())
 }
 
-pub(super) fn set_destinations(config: &mut Config, texts: &[String]) -> Result<(), String> {
+pub(super) fn set_destinations<T: AsMut<AgentConfig>>(
+    target: &mut T,
+    texts: &[String],
+) -> Result<(), String> {
     let destinations: Result<_, _> = texts.iter().map(|text| Destination::new(text)).collect();
-    config.agent.transfer_destinations = destinations.map_err(|unfit| format!("cannot be used: {unfit}"))?;
+    target.as_mut().transfer_destinations =
+        destinations.map_err(|unfit| format!("cannot be used: {unfit}"))?;
     Ok(())
 }
 

@@ -1,14 +1,15 @@
 //! Checks that need more than one key, or the files that keys name.
 //!
 //! Runs in: the main thread, at start, after every key was read without an error. Owns the reading of
-//! `agent.instructions_file`. Never changes any other value. Invariant: a warning never stops the start, a problem
+//! `instructions_file`. Never changes any other value. Invariant: a warning never stops the start, a problem
 //! always does.
 
 use std::fs::File;
 use std::path::PathBuf;
 
 use super::listing::Loaded;
-use super::problem::{Origin, Problem};
+use super::model::AgentConfig;
+use super::problem::{Origin, Problem, nearest};
 
 /// Model speech as it waits: 24 kHz, 16 bits.
 const MODEL_SPEECH_BYTES_PER_SECOND: u64 = 48_000;
@@ -23,7 +24,8 @@ const INSTRUCTIONS_BYTES_MAX: u64 = 512 * 1024;
 pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     check_listen(loaded, problems);
     check_files(loaded, problems);
-    read_instructions(loaded, problems);
+    read_all_instructions(loaded, problems);
+    check_tables(loaded, problems);
     check_media(loaded, problems);
     check_control(loaded, problems);
     if loaded.config.gemini.api_key.is_none() && !loaded.config.gemini.base_url.is_loopback() {
@@ -95,43 +97,109 @@ fn check_files(loaded: &Loaded, problems: &mut Vec<Problem>) {
     }
 }
 
-fn read_instructions(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
-    let Some(path) = loaded.config.agent.instructions_file.clone() else { return };
-    let origin = loaded.origin("agent.instructions_file");
-    if loaded.config.agent.instructions.is_some() {
+fn read_all_instructions(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
+    let mut agent = loaded.config.agent.clone();
+    read_instructions("agent", &mut agent, loaded, problems);
+    loaded.config.agent = agent;
+    let mut agents = std::mem::take(&mut loaded.config.agents);
+    for (name, agent) in &mut agents {
+        // What the default agent's file is wrong with was said already.
+        let inherits = loaded.origin(&format!("agents.{name}.instructions_file")) == Origin::Default;
+        let said = if inherits { &mut Vec::new() } else { &mut *problems };
+        read_instructions(&format!("agents.{name}"), agent, loaded, said);
+    }
+    loaded.config.agents = agents;
+}
+
+/// Reads the instructions of the agent whose keys begin with `section`, if a file holds them.
+fn read_instructions(section: &str, agent: &mut AgentConfig, loaded: &Loaded, problems: &mut Vec<Problem>) {
+    let Some(path) = agent.instructions_file.clone() else { return };
+    let name = format!("{section}.instructions_file");
+    let origin = loaded.origin(&name);
+    if agent.instructions.is_some() {
+        let other = loaded.origin(&format!("{section}.instructions"));
         problems.push(Problem::at(
             origin,
-            format!(
-                "agent.instructions_file and agent.instructions ({}) are both set: keep one",
-                loaded.origin("agent.instructions")
-            ),
+            format!("{name} and {section}.instructions ({other}) are both set: keep one"),
         ));
         return;
     }
     let shown = path.display().to_string();
     let too_long = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > INSTRUCTIONS_BYTES_MAX);
-    if too_long {
-        problems.push(Problem::at(
-            origin,
-            format!(
-                "agent.instructions_file = {shown:?} is longer than {INSTRUCTIONS_BYTES_MAX} bytes, more than the \
-                 model can hold: shorten it"
-            ),
-        ));
-        return;
+    let wrong = if too_long {
+        format!("is longer than {INSTRUCTIONS_BYTES_MAX} bytes, more than the model can hold: shorten it")
+    } else {
+        match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim().is_empty() => {
+                "is empty: write the instructions or remove the key".to_owned()
+            }
+            Ok(text) => {
+                agent.instructions = Some(text);
+                return;
+            }
+            Err(error) => format!("cannot be read ({error}): correct the path or the file"),
+        }
+    };
+    problems.push(Problem::at(origin, format!("{name} = {shown:?} {wrong}")));
+}
+
+/// What agents, tools and routes name has to be there, and to be complete.
+fn check_tables(loaded: &Loaded, problems: &mut Vec<Problem>) {
+    let config = &loaded.config;
+    let tools = || config.tools.iter().map(|tool| tool.name.as_str());
+    let agents = std::iter::once(("agent".to_owned(), &config.agent))
+        .chain(config.agents.iter().map(|(name, agent)| (format!("agents.{name}"), agent)));
+    for (section, agent) in agents {
+        let key = format!("{section}.tools");
+        // An agent that inherits the list inherits its problems too.
+        if section != "agent" && loaded.origin(&key) == Origin::Default {
+            continue;
+        }
+        for tool in agent.tools.iter().filter(|tool| !tools().any(|known| known == *tool)) {
+            let text = format!("{key} names {tool:?}, {}", absent(tool, "[tools.", tools()));
+            problems.push(Problem::at(loaded.origin(&key), text));
+        }
     }
-    match std::fs::read_to_string(&path) {
-        Ok(text) if text.trim().is_empty() => problems.push(Problem::at(
-            origin,
-            format!("agent.instructions_file = {shown:?} is empty: write the instructions or remove the key"),
-        )),
-        Ok(text) => loaded.config.agent.instructions = Some(text),
-        Err(error) => problems.push(Problem::at(
-            origin,
-            format!(
-                "agent.instructions_file = {shown:?} cannot be read ({error}): correct the path or the file"
-            ),
-        )),
+    for tool in &config.tools {
+        let name = &tool.name;
+        let place = loaded.origin(&format!("[tools.{name}]"));
+        for (missing, key) in [(tool.url.is_empty(), "url"), (tool.description.is_none(), "description")] {
+            if missing {
+                problems.push(Problem::at(place.clone(), format!("tools.{name} has no {key}: set it")));
+            }
+        }
+        for (is_set, present, other) in [
+            (tool.header.is_some() && tool.header_env.is_none(), "header", "header_env"),
+            (tool.header_env.is_some() && tool.header.is_none(), "header_env", "header"),
+        ] {
+            if is_set {
+                problems.push(Problem::at(
+                    loaded.origin(&format!("tools.{name}.{present}")),
+                    format!("tools.{name}.{present} is set but {other} is not: set both, or neither"),
+                ));
+            }
+        }
+    }
+    for route in &config.routes.0 {
+        let wrong = match (&route.agent, &route.refuse) {
+            (Some(_), Some(_)) => "the route has both agent and refuse: keep one".to_owned(),
+            (None, None) => {
+                "the route says neither who answers nor that nobody does: set agent or refuse".to_owned()
+            }
+            (Some(agent), None) if config.agent_named(agent).is_none() => {
+                format!("the route's agent is {agent:?}, {}", absent(agent, "[agents.", config.agent_names()))
+            }
+            _ => continue,
+        };
+        problems.push(Problem::at(route.place.clone(), wrong));
+    }
+}
+
+/// What to say of a name that stands for nothing.
+fn absent<'a>(name: &str, heading: &str, known: impl Iterator<Item = &'a str>) -> String {
+    match nearest(name, known) {
+        Some(nearest) => format!("which is not there: did you mean {nearest:?}?"),
+        None => format!("which is not there: write {heading}{name}] or another name"),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Examination, PATIENCE};
 use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
 use crate::net::dial::{DialError, Dialer};
 use crate::net::{probe, tls};
-use crate::server::{gemini_target, setup_message};
+use crate::server::{agent, gemini_target};
 
 /// Seconds of 2026-01-01: a clock before it is wrong whatever the truth is.
 const BUILT_AFTER_S: u64 = 1_767_225_600;
@@ -53,7 +53,7 @@ impl Examination<'_> {
             self.roots();
         }
         let dialer = Dialer::new(self.clock, connector);
-        let setup = setup_message(&self.config.agent);
+        let setup = agent(&self.config, "default", &self.config.agent).setup.to_json();
         let within = gemini.connect_timeout + gemini.setup_timeout;
         let begun = self.clock.now();
         match probe::link(&dialer, &target, &setup, within.max(PATIENCE), self.clock) {

@@ -10,9 +10,7 @@ use std::net::SocketAddr;
 use http::{HeaderName, HeaderValue};
 use log::warn;
 
-use crate::codec::gemini::setup::SetupRequest;
-use crate::codec::gemini::tools;
-use crate::config::{AgentConfig, GeminiConfig};
+use crate::config::GeminiConfig;
 use crate::net::dial::Target;
 use crate::net::options;
 use crate::threads::gemini::link_limits;
@@ -96,20 +94,4 @@ pub(crate) fn gemini_target(gemini: &GeminiConfig) -> Result<Target, String> {
         headers,
         limits: link_limits(),
     })
-}
-
-/// The first message on every link.
-pub(crate) fn setup_message(agent: &AgentConfig) -> String {
-    SetupRequest {
-        model: agent.model.clone(),
-        voice: agent.voice.clone(),
-        language: agent.language.clone(),
-        instructions: agent.instructions.clone(),
-        temperature: agent.temperature.map(|value| value as f32),
-        input_transcription: agent.input_transcription,
-        output_transcription: agent.output_transcription,
-        functions: tools::declarations(agent.end_call, &agent.transfer_destinations),
-        ..SetupRequest::default()
-    }
-    .to_json()
 }

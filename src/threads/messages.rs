@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use crate::base::command::{ChannelName, Command};
-use crate::base::{CallId, Instant, LinkNumber};
+use crate::base::{CallId, Instant, LinkNumber, Sound};
 use crate::call::{CommandResult, Fact, Part};
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
@@ -75,6 +75,8 @@ pub enum GeminiOrder {
     },
     /// Say this to the model as text.
     Prompt(CallId, LinkNumber, String),
+    /// Play this to the caller, behind what the model has said.
+    Play(CallId, Arc<Sound>),
     /// Send this answer to a call of a tool.
     AnswerTool(CallId, LinkNumber, String),
     /// Close a link.

@@ -130,7 +130,7 @@ fn a_message_to_the_model_allocates_its_own_bytes_and_nothing_else() {
         }
         rig.dsp.model_out.put(Frame::audio(0, SampleRate::Hz16000, &[9; 320]));
         let made = asked.count(|| {
-            rig.side.take_uplink(&mut rig.pool);
+            rig.side.take_uplink(&mut rig.pool, drop);
             rig.side.next_message(&mut rig.pool, &mut json)
         });
         assert!(made && json.len() > 853, "{} bytes", json.len());
@@ -174,7 +174,7 @@ fn a_message_through_the_socket_stays_within_its_budget_both_ways() {
         rig.dsp.model_out.put(Frame::audio(0, SampleRate::Hz16000, &[9; 320]));
         let sent = written.count(|| {
             let mut json = Vec::new();
-            rig.side.take_uplink(&mut rig.pool);
+            rig.side.take_uplink(&mut rig.pool, drop);
             assert!(rig.side.next_message(&mut rig.pool, &mut json));
             let text = String::from_utf8(json).expect("ASCII");
             connection.queue(Message::text(text)).and_then(|()| connection.flush())

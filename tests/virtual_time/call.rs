@@ -224,7 +224,7 @@ impl World {
             underruns: None,
             shared: Arc::clone(&shared),
         });
-        call.machine = Some(Machine::new(now, plan.terms.clone(), plan.fields.clone()));
+        call.machine = Some(Machine::new(now, Arc::new(plan.terms.clone().into()), plan.fields.clone()));
         let leg = Leg::new(id, shared, telephony_rings, defaults, protocol, plan.fields.clone(), now);
         call.leg = Some(LegSocket {
             leg,

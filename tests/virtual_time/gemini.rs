@@ -196,7 +196,7 @@ impl World {
         let mut json = Vec::new();
         for call in &mut self.calls {
             let (Some(model), Some(witness)) = (&mut call.model, &mut call.witness) else { continue };
-            model.take_uplink(&mut self.pool);
+            model.take_uplink(&mut self.pool, drop);
             if witness.shared.tally.snapshot().uplink_frames_dropped > 0 {
                 witness.hearing.speech_is_given_up();
             }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tandem::base::{Instant, Mix, PlaybackFormat};
-use tandem::call::machine::{CallTerms, ControlTerms};
+use tandem::call::agent::CallTerms;
+use tandem::call::machine::ControlTerms;
 use tandem::codec::gemini::LinkEnd;
 use tandem::codec::mod_audio_stream::{CallFields, Flavour};
 use tandem::threads::gemini::model_side::ModelSideLimits;

@@ -6,13 +6,12 @@
 
 use std::time::Duration;
 
-use super::{Machine, Phase};
+use super::Machine;
 use crate::base::command::{ChannelName, Command, CommandKind, Destination, VariableName};
 use crate::base::{Instant, LegReport};
 use crate::call::commands::{CommandError, CommandResult, LegKind, Requester, UnderWay, Way};
 use crate::call::events::{LegEnd, Order};
 use crate::call::outcome::{Cause, Party};
-use crate::call::session::LinkState;
 use crate::codec::mod_audio_stream::OrderNumber;
 
 /// Without another key for this long, what the caller typed is complete.
@@ -51,6 +50,7 @@ impl Machine {
     pub fn set_leg(&mut self, kind: LegKind, numbers_from: OrderNumber) {
         self.leg = kind;
         self.commands.number_from(numbers_from);
+        self.seed(numbers_from.into());
     }
 
     /// Takes a command.
@@ -66,7 +66,7 @@ impl Machine {
             return Err(CommandError::Ended);
         }
         if let Command::SetVariable(name, _) = &command
-            && !name.is_allowed_by(&self.terms.control.variables)
+            && !name.is_allowed_by(&self.agent.terms.control.variables)
         {
             return Err(CommandError::VariableNotAllowed(name.clone()));
         }
@@ -89,10 +89,10 @@ impl Machine {
     pub(super) fn way_of(&self, kind: CommandKind) -> Result<Way, CommandError> {
         let (leg, ways): (_, &[(CommandKind, Way)]) = match self.leg {
             LegKind::ModAudioStream if self.is_scripted() => return Ok(Way::InBand),
-            LegKind::ModAudioStream if self.terms.control.event_socket && self.channel().is_some() => {
+            LegKind::ModAudioStream if self.agent.terms.control.event_socket && self.channel().is_some() => {
                 return Ok(Way::EventSocket);
             }
-            LegKind::ModAudioStream if self.terms.control.event_socket => {
+            LegKind::ModAudioStream if self.agent.terms.control.event_socket => {
                 ("a mod_audio_stream leg that did not say its UUID, without our script,", &[])
             }
             LegKind::ModAudioStream => {
@@ -151,6 +151,7 @@ impl Machine {
 
     fn carried_out(&mut self, command: UnderWay) {
         if command.kind.ends_the_call() {
+            self.transferred = command.kind == CommandKind::Transfer;
             // A bug of mod_audio_stream stays on a channel that is transferred: closing the leg takes it off.
             self.close(Cause::Ordered(command.kind, asked_by(&command.requester)));
         }
@@ -167,6 +168,9 @@ impl Machine {
         {
             let said = result.as_ref().map_err(ToString::to_string).copied();
             self.orders.push_back(Order::AnswerTool(*link, call.clone(), said));
+        }
+        if requester == Requester::Relay {
+            self.relay_answered(&result);
         }
         self.orders.push_back(Order::Answer(requester, result));
     }
@@ -217,7 +221,7 @@ impl Machine {
 
     fn key(&mut self, now: Instant, key: char) {
         self.events.keys += 1;
-        if self.terms.control.tell_keys && self.outcome.is_none() {
+        if self.agent.terms.control.tell_keys && self.outcome.is_none() {
             if self.heard.keys.len() < KEYS_MAX {
                 self.heard.keys.push(key);
             }
@@ -239,8 +243,7 @@ impl Machine {
         if self.outcome.is_some() || self.heard.due.is_none_or(|due| now < due) {
             return;
         }
-        let live = self.phase == Phase::Live && self.session.state() == LinkState::Live;
-        let Some(link) = self.session.link().filter(|_| live) else {
+        if self.session.live().is_none() {
             // Nobody to be told yet.
             self.heard.due = Some(now.plus_us(KEYS_PAUSE.as_micros() as u64));
             return;
@@ -248,12 +251,12 @@ impl Machine {
         self.heard.due = None;
         if std::mem::take(&mut self.heard.machine) {
             let text = "An answering machine has taken this call: its tone was just heard.";
-            self.orders.push_back(Order::Prompt(link, text.into()));
+            self.prompt(now, text.into());
         }
         if !self.heard.keys.is_empty() {
             let keys = std::mem::take(&mut self.heard.keys);
             let text = format!("The caller has pressed these keys of the telephone: {keys}");
-            self.orders.push_back(Order::Prompt(link, text));
+            self.prompt(now, text);
         }
     }
 }
@@ -263,5 +266,6 @@ fn asked_by(requester: &Requester) -> Party {
     match requester {
         Requester::Api(_) => Party::Us,
         Requester::Model(..) => Party::Model,
+        Requester::Relay => Party::Us,
     }
 }

@@ -59,7 +59,7 @@ impl Machine {
     }
 
     fn is_allowed(&self, command: &Command) -> Result<(), CommandError> {
-        let control = &self.terms.control;
+        let control = &self.agent.terms.control;
         let named = match command {
             Command::HangUp(_) => control.model_may_end,
             Command::Transfer(transfer) => control.model_destinations.contains(&transfer.to),
@@ -82,10 +82,12 @@ impl Machine {
     /// Whether [`Machine::played`] is wanted in the next pass.
     pub fn wants_played(&self, now: Instant) -> bool {
         self.wish.as_ref().is_some_and(|wish| now >= wish.look_at)
+            || self.farewell_deadline().is_some_and(|at| now >= at)
     }
 
     /// So many samples have been handed to the switch so far.
     pub fn played(&mut self, now: Instant, samples: u64) {
+        self.farewell_played(now, samples);
         let Some(wish) = &mut self.wish else { return };
         wish.look_at = now.plus_ms(LOOK_MS);
         if samples != wish.played {

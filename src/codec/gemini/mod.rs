@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod close;
+pub mod models;
 mod parse;
 pub mod server;
 pub mod setup;

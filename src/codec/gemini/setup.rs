@@ -7,8 +7,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-/// What the setup message asks for. Later needs (activity detection, context compression) become further
-/// optional fields here and in the wire types below.
+/// What the setup message asks for. Which model takes which field is in [`super::models`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SetupRequest {
     /// The model, with or without `models/`, for example `gemini-3.8-live`.
@@ -25,6 +24,16 @@ pub struct SetupRequest {
     pub top_p: Option<f32>,
     /// The most tokens of one answer.
     pub max_output_tokens: Option<u32>,
+    /// How much the model thinks before it speaks.
+    pub thinking: Option<Thinking>,
+    /// Ask the model to answer in the mood of the caller.
+    pub affective_dialog: bool,
+    /// Ask the model to speak of its own accord, and to be silent where nothing was said to it.
+    pub proactive_audio: bool,
+    /// How the server finds out when the caller speaks, and what follows from it.
+    pub turns: TurnTaking,
+    /// `None`: the session ends when its context is full. `Some`: older parts are left out then.
+    pub compression: Option<Compression>,
     /// Ask for the text of what the caller said.
     pub input_transcription: bool,
     /// Ask for the text of what the model said.
@@ -33,6 +42,87 @@ pub struct SetupRequest {
     pub functions: Vec<Value>,
     /// `None`: the session cannot be resumed. `Some`: ask for handles, and resume where one is given.
     pub resumption: Option<SessionResumption>,
+}
+
+/// How much a model thinks; the API takes one of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Thinking {
+    /// In words.
+    #[serde(rename = "thinkingLevel")]
+    Level(ThinkingLevel),
+    /// In tokens; 0 is none.
+    #[serde(rename = "thinkingBudget")]
+    Budget(u32),
+}
+
+/// How much a model thinks, in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ThinkingLevel {
+    /// Hardly.
+    Minimal,
+    /// A little.
+    Low,
+    /// Some.
+    Medium,
+    /// Much.
+    High,
+    /// Very much.
+    XHigh,
+}
+
+/// Turn taking as the setup asks for it; what is `None` is the server's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TurnTaking {
+    /// The server does not listen for speech: we say when the caller begins and ends
+    /// ([`super::client::ACTIVITY_START`], [`super::client::ACTIVITY_END`]). The four below mean nothing then, and are
+    /// not sent.
+    pub detection_disabled: bool,
+    /// How readily a sound is taken for the beginning of speech.
+    pub start_sensitivity: Option<Sensitivity>,
+    /// How readily silence is taken for its end.
+    pub end_sensitivity: Option<Sensitivity>,
+    /// Speech of this length, in milliseconds, before it counts as begun.
+    pub prefix_padding_ms: Option<u32>,
+    /// Silence of this length, in milliseconds, before speech counts as ended.
+    pub silence_duration_ms: Option<u32>,
+    /// Whether the caller interrupts the model.
+    pub interrupts: Option<bool>,
+    /// What belongs to the caller's turn.
+    pub coverage: Option<TurnCoverage>,
+}
+
+/// How readily the server's detection changes its mind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sensitivity {
+    /// Readily.
+    High,
+    /// Less so.
+    Low,
+}
+
+/// What belongs to the caller's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum TurnCoverage {
+    /// Only what was found to be speech.
+    #[serde(rename = "TURN_INCLUDES_ONLY_ACTIVITY")]
+    OnlyActivity,
+    /// Everything since the last turn, silence included.
+    #[serde(rename = "TURN_INCLUDES_ALL_INPUT")]
+    AllInput,
+    /// Speech, and all video.
+    #[serde(rename = "TURN_INCLUDES_AUDIO_ACTIVITY_AND_ALL_VIDEO")]
+    AudioActivityAndAllVideo,
+}
+
+/// Context window compression; what is `None` is the server's own (80 % of the window, and half of that).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compression {
+    /// Tokens in the context at which it is cut.
+    pub trigger_tokens: Option<u32>,
+    /// Tokens that are left then.
+    pub target_tokens: Option<u32>,
 }
 
 /// The session resumption part of a setup.
@@ -55,6 +145,8 @@ impl SetupRequest {
                     top_p: self.top_p.filter(|value| value.is_finite()),
                     max_output_tokens: self.max_output_tokens,
                     speech_config: self.speech_config(),
+                    thinking_config: self.thinking,
+                    enable_affective_dialog: self.affective_dialog.then_some(true),
                 },
                 system_instruction: self
                     .instructions
@@ -64,7 +156,13 @@ impl SetupRequest {
                 output_audio_transcription: self.output_transcription.then_some(Empty {}),
                 tools: (!self.functions.is_empty())
                     .then_some([Tool { function_declarations: &self.functions }]),
+                realtime_input_config: self.turns.config(),
                 session_resumption: self.resumption.as_ref(),
+                context_window_compression: self.compression.map(|compression| WindowCompression {
+                    trigger_tokens: compression.trigger_tokens,
+                    sliding_window: SlidingWindow { target_tokens: compression.target_tokens },
+                }),
+                proactivity: self.proactive_audio.then_some(Proactivity { proactive_audio: true }),
             },
         };
         serde_json::to_string(&setup).expect("strings, numbers and lists always serialise")
@@ -78,6 +176,37 @@ impl SetupRequest {
         let language_code = self.language.as_deref();
         (voice_config.is_some() || language_code.is_some())
             .then_some(SpeechConfig { voice_config, language_code })
+    }
+}
+
+impl TurnTaking {
+    fn config(&self) -> Option<RealtimeInputConfig> {
+        let detection = match self.detection_disabled {
+            true => ActivityDetection { disabled: Some(true), ..ActivityDetection::default() },
+            false => ActivityDetection {
+                disabled: None,
+                start_of_speech_sensitivity: self.start_sensitivity.map(|sensitivity| match sensitivity {
+                    Sensitivity::High => "START_SENSITIVITY_HIGH",
+                    Sensitivity::Low => "START_SENSITIVITY_LOW",
+                }),
+                end_of_speech_sensitivity: self.end_sensitivity.map(|sensitivity| match sensitivity {
+                    Sensitivity::High => "END_SENSITIVITY_HIGH",
+                    Sensitivity::Low => "END_SENSITIVITY_LOW",
+                }),
+                prefix_padding_ms: self.prefix_padding_ms,
+                silence_duration_ms: self.silence_duration_ms,
+            },
+        };
+        let config = RealtimeInputConfig {
+            automatic_activity_detection: Some(detection)
+                .filter(|detection| *detection != ActivityDetection::default()),
+            activity_handling: self.interrupts.map(|interrupts| match interrupts {
+                true => "START_OF_ACTIVITY_INTERRUPTS",
+                false => "NO_INTERRUPTION",
+            }),
+            turn_coverage: self.coverage,
+        };
+        Some(config).filter(|config| *config != RealtimeInputConfig::default())
     }
 }
 
@@ -106,7 +235,60 @@ struct Setup<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tools: Option<[Tool<'a>; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    realtime_input_config: Option<RealtimeInputConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     session_resumption: Option<&'a SessionResumption>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_window_compression: Option<WindowCompression>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proactivity: Option<Proactivity>,
+}
+
+#[derive(Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RealtimeInputConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    automatic_activity_detection: Option<ActivityDetection>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activity_handling: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn_coverage: Option<TurnCoverage>,
+}
+
+#[derive(Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ActivityDetection {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_of_speech_sensitivity: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_of_speech_sensitivity: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix_padding_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silence_duration_ms: Option<u32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WindowCompression {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trigger_tokens: Option<u32>,
+    sliding_window: SlidingWindow,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SlidingWindow {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_tokens: Option<u32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Proactivity {
+    proactive_audio: bool,
 }
 
 #[derive(Serialize)]
@@ -121,6 +303,10 @@ struct GenerationConfig<'a> {
     max_output_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     speech_config: Option<SpeechConfig<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_config: Option<Thinking>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_affective_dialog: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -191,6 +377,19 @@ mod tests {
             temperature: Some(0.7),
             top_p: Some(0.95),
             max_output_tokens: Some(1024),
+            thinking: Some(Thinking::Level(ThinkingLevel::XHigh)),
+            affective_dialog: true,
+            proactive_audio: true,
+            turns: TurnTaking {
+                detection_disabled: false,
+                start_sensitivity: Some(Sensitivity::Low),
+                end_sensitivity: Some(Sensitivity::High),
+                prefix_padding_ms: Some(20),
+                silence_duration_ms: Some(500),
+                interrupts: Some(false),
+                coverage: Some(TurnCoverage::AllInput),
+            },
+            compression: Some(Compression { trigger_tokens: Some(32_000), target_tokens: Some(16_000) }),
             input_transcription: true,
             output_transcription: true,
             functions: vec![json!({"name": "end_call"})],
@@ -207,11 +406,22 @@ mod tests {
                 "generationConfig": {
                     "responseModalities": ["AUDIO"], "temperature": null, "topP": null, "maxOutputTokens": 1024,
                     "speechConfig": {
-                        "voiceConfig": {"prebuiltVoiceConfig": {"voiceName": "Puck"}}, "languageCode": "cs-CZ"}},
+                        "voiceConfig": {"prebuiltVoiceConfig": {"voiceName": "Puck"}}, "languageCode": "cs-CZ"},
+                    "thinkingConfig": {"thinkingLevel": "XHIGH"},
+                    "enableAffectiveDialog": true},
                 "systemInstruction": {"parts": [{"text": "Řekni \"ahoj\".\n"}]},
                 "inputAudioTranscription": {},
                 "outputAudioTranscription": {},
                 "tools": [{"functionDeclarations": [{"name": "end_call"}]}],
+                "realtimeInputConfig": {
+                    "automaticActivityDetection": {
+                        "startOfSpeechSensitivity": "START_SENSITIVITY_LOW",
+                        "endOfSpeechSensitivity": "END_SENSITIVITY_HIGH",
+                        "prefixPaddingMs": 20, "silenceDurationMs": 500},
+                    "activityHandling": "NO_INTERRUPTION",
+                    "turnCoverage": "TURN_INCLUDES_ALL_INPUT"},
+                "contextWindowCompression": {"triggerTokens": 32_000, "slidingWindow": {"targetTokens": 16_000}},
+                "proactivity": {"proactiveAudio": true},
                 "sessionResumption": {"handle": "h1"}}})
         );
     }
@@ -221,6 +431,32 @@ mod tests {
         let request =
             SetupRequest { resumption: Some(SessionResumption::default()), ..SetupRequest::default() };
         assert_eq!(parsed(&request)["setup"]["sessionResumption"], json!({}));
+    }
+
+    #[test]
+    fn where_we_take_turns_ourselves_the_servers_detection_is_off_and_nothing_else_is_said_of_it() {
+        let turns = TurnTaking {
+            detection_disabled: true,
+            silence_duration_ms: Some(500),
+            interrupts: Some(true),
+            ..TurnTaking::default()
+        };
+        let request = SetupRequest { turns, ..SetupRequest::default() };
+        assert_eq!(
+            parsed(&request)["setup"]["realtimeInputConfig"],
+            json!({
+                "automaticActivityDetection": {"disabled": true},
+                "activityHandling": "START_OF_ACTIVITY_INTERRUPTS"})
+        );
+    }
+
+    #[test]
+    fn compression_without_figures_is_asked_for_all_the_same() {
+        let request = SetupRequest { compression: Some(Compression::default()), ..SetupRequest::default() };
+        assert_eq!(parsed(&request)["setup"]["contextWindowCompression"], json!({"slidingWindow": {}}));
+        let request = SetupRequest { thinking: Some(Thinking::Budget(0)), ..SetupRequest::default() };
+        let config = &parsed(&request)["setup"]["generationConfig"]["thinkingConfig"];
+        assert_eq!(*config, json!({"thinkingBudget": 0}));
     }
 
     #[test]

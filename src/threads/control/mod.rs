@@ -4,6 +4,8 @@
 //! Never blocks but in its park; opens no socket.
 //! Invariant: a slot is given free only after telephony, dsp and gemini have let go of the call.
 
+mod ending;
+mod orders;
 mod requests;
 
 use std::hash::{BuildHasher, RandomState};
@@ -13,21 +15,15 @@ use std::time::Duration;
 
 use log::{debug, info, warn};
 
-use crate::base::{CallId, Instant, LegFormat, LegReport};
-use crate::call::machine::{CallEvents, CallTerms};
-use crate::call::{Fact, LegKind, Machine, Order, Outcome, Part, Registry};
-use crate::codec::gemini::close::LinkEnd;
-use crate::codec::gemini::tools;
+use crate::base::{CallId, Instant, LegReport};
+use crate::call::{Agent, Fact, LegKind, Machine, Part, Registry};
 use crate::codec::mod_audio_stream::Flavour;
 use crate::net::dial::Target;
-use crate::sync::shared::TallySnapshot;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
-use crate::threads::messages::{
-    ControlInput, DialRequest, EslOrder, GeminiOrder, LinkRequest, Offer, TelephonyOrder,
-};
+use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
 use crate::threads::telephony::wire::Protocol;
 use requests::Requests;
 
@@ -55,12 +51,10 @@ pub struct ControlParts {
     pub counters: Arc<Counters>,
     /// The clock.
     pub clock: Clock,
-    /// The time limits and the greeting of calls.
-    pub terms: CallTerms,
+    /// Who answers.
+    pub agent: Arc<Agent>,
     /// Where links go.
     pub target: Arc<Target>,
-    /// The setup message of the agent.
-    pub setup: Arc<str>,
     /// How often the counters are logged; never if `None`.
     pub stats_interval: Option<Duration>,
     /// Calls in the process at most: slots are below it.
@@ -136,7 +130,7 @@ impl Control {
         let Offer { id, shared, fields, peer, shard, worker, leg } = offer;
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
-        let mut machine = Machine::new(now, self.parts.terms.clone(), fields);
+        let mut machine = Machine::new(now, Arc::clone(&self.parts.agent), fields);
         let kind = match leg.protocol {
             Protocol::WebSocket(Flavour::ChanWebSocket) => LegKind::ChanWebsocket,
             Protocol::WebSocket(_) => LegKind::ModAudioStream,
@@ -162,6 +156,7 @@ impl Control {
         let offered_at = call.machine.offered_at();
         match &fact {
             Fact::Identified(fields) => debug!("call {id}: {fields}"),
+            Fact::LinkGone(link, end) => info!("call {id}: link {link} is gone: {end}"),
             Fact::GoAway(_, left) => info!("call {id}: Gemini will end the link in {left:?}"),
             Fact::Reported(LegReport::Unheard) => {
                 warn!(
@@ -220,48 +215,6 @@ impl Control {
         deadline
     }
 
-    fn carry_out(&mut self, now: Instant, id: CallId) {
-        while let Some(call) = self.call(id) {
-            let (shard, worker) = (call.shard, call.worker);
-            let Some(order) = call.machine.next_order() else { return };
-            match order {
-                Order::Dial(link) => {
-                    let deadline = now.plus_us(self.parts.terms.dial_timeout.as_micros() as u64);
-                    let (target, setup) = (Arc::clone(&self.parts.target), Arc::clone(&self.parts.setup));
-                    let request = LinkRequest { id, link, target, setup, deadline, shard };
-                    if let Err(why) = self.parts.dial.request(DialRequest::Link(request))
-                        && let Some(call) = self.call(id)
-                    {
-                        call.machine.tell(now, Fact::LinkGone(link, LinkEnd::dropped(&why)));
-                    }
-                }
-                Order::Prompt(link, text) => {
-                    self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
-                }
-                Order::Command(number, command) => {
-                    self.parts.telephony[shard].send(TelephonyOrder::Command(id, number, command));
-                }
-                Order::EventSocket { number, channel, command, send_by } => {
-                    // The machine orders this only where there is an event socket.
-                    if let Some(esl) = &mut self.parts.esl {
-                        esl.send(EslOrder::Command { id, number, channel, command, send_by });
-                    }
-                }
-                Order::AnswerTool(link, call, result) => {
-                    debug!("call {id}: the model's {}: {result:?}", call.name);
-                    let response = tools::response(&call, &result);
-                    self.parts.gemini[shard].send(GeminiOrder::AnswerTool(id, link, response));
-                }
-                Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
-                Order::CloseLink(link) => self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link)),
-                Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
-                Order::Retire(Part::Dsp) => self.parts.workers[worker].send(DspOrder::Remove(id)),
-                Order::Retire(Part::Gemini) => self.parts.gemini[shard].send(GeminiOrder::Retire(id)),
-                Order::Finish(outcome) => self.finish(now, id, &outcome),
-            }
-        }
-    }
-
     fn take_retired(&mut self, now: Instant) {
         let mut ids = Vec::new();
         for retired in &mut self.parts.retired {
@@ -271,53 +224,6 @@ impl Control {
         }
         for id in ids {
             self.tell(now, id, Fact::Retired(Part::Dsp));
-        }
-    }
-
-    fn finish(&mut self, now: Instant, id: CallId, outcome: &Outcome) {
-        let Some(call) = self.calls.get_mut(id.slot as usize).and_then(Option::take) else { return };
-        self.live -= 1;
-        self.parts.registry.release(id);
-        let tally = call.shared.tally.snapshot();
-        let machine = &call.machine;
-        self.count(outcome, &tally, machine, call.shared.format());
-        let line = format!(
-            "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}",
-            outcome.by.label(),
-            outcome.label(),
-            machine.hang_up_cause().map_or(String::new(), |cause| format!(" [{cause}]")),
-            machine.fields(),
-            call.peer,
-            now.since_ms(machine.offered_at()) as f64 / 1000.0,
-            summary(machine, &tally, call.shared.format())
-        );
-        if outcome.is_failure() { warn!("{line}") } else { info!("{line}") }
-    }
-
-    fn count(&self, outcome: &Outcome, tally: &TallySnapshot, machine: &Machine, leg: LegFormat) {
-        let leg_frame_samples = leg.rate.samples_per_frame() as u64;
-        let counters = &self.parts.counters;
-        let events = machine.events();
-        counters.end_call(outcome.label());
-        for (counter, n) in [
-            (&counters.uplink_frames, tally.uplink_frames),
-            (&counters.downlink_frames, tally.downlink_frames),
-            (&counters.uplink_silence_frames, tally.silence_frames),
-            (&counters.uplink_dropped_frames, tally.uplink_frames_dropped + tally.caller_messages_dropped),
-            (&counters.underruns, tally.underruns),
-            (&counters.slips, tally.slips),
-            (&counters.model_turns, events.turns),
-            (&counters.barge_ins, events.interruptions),
-            (&counters.uplink_stream_ends, tally.stream_ends),
-            (&counters.flushed_frames, tally.flushed_samples / leg_frame_samples),
-        ] {
-            counter.add(n);
-        }
-        if tally.barge_ins > 0 {
-            counters.barge_in_residual.observe(Duration::from_micros(tally.residual_us_max));
-        }
-        if let Some(answered_at) = machine.answered_at() {
-            counters.link_setup.observe(answered_at.since(machine.offered_at()));
         }
     }
 
@@ -354,49 +260,4 @@ impl Control {
             esl.send(EslOrder::Stop);
         }
     }
-}
-
-/// What an operator wants to know of a call at a glance.
-fn summary(machine: &Machine, tally: &TallySnapshot, leg: LegFormat) -> String {
-    let seconds = |samples: u64| samples as f64 / f64::from(leg.rate.hz());
-    let events = machine.events();
-    let ready_ms = machine.answered_at().map(|at| at.since_ms(machine.offered_at()));
-    let heard = match tally.heard_samples {
-        0 => String::new(),
-        samples => format!(", heard {:.1} s of {:.1} s", seconds(samples), seconds(tally.played_samples)),
-    };
-    let ready =
-        ready_ms.map_or("the model never ready".into(), |ms| format!("the model ready after {ms} ms"));
-    format!(
-        "{ready}, turns {}, barge-ins {} (residual at most {} ms), underruns {} ({} ms), slips {}, caller's audio \
-         {:.1} s (silence filled {:.1} s, dropped {:.1} s), model's {:.1} s{heard}, tokens {}+{}{}",
-        events.turns,
-        events.interruptions,
-        tally.residual_us_max / 1000,
-        tally.underruns,
-        tally.underrun_us / 1000,
-        tally.slips,
-        tally.uplink_frames as f64 / 50.0,
-        tally.silence_frames as f64 / 50.0,
-        tally.uplink_frames_dropped as f64 / 50.0,
-        tally.model_samples as f64 / 24_000.0,
-        events.prompt_tokens,
-        events.response_tokens,
-        control_summary(&events)
-    )
-}
-
-/// What call control did, where it did anything.
-fn control_summary(events: &CallEvents) -> String {
-    let mut summary = String::new();
-    for (what, count) in [
-        ("keys pressed", events.keys),
-        ("orders done", events.commands_done),
-        ("orders failed", events.commands_failed),
-    ] {
-        if count > 0 {
-            summary.push_str(&format!(", {what} {count}"));
-        }
-    }
-    summary
 }

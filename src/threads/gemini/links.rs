@@ -20,7 +20,8 @@ impl Gemini {
         setup: &str,
         now: Instant,
     ) {
-        if self.call(id).is_none() {
+        if self.call(id).is_none_or(|call| number <= call.closed()) {
+            // The call is over, or has given this link up while it was being connected; the socket closes here.
             return;
         }
         let entry = self.links.vacant_entry();
@@ -41,6 +42,7 @@ impl Gemini {
             number,
             garbage: 0,
             close_by: None,
+            closed_by_us: false,
             // TLS or tungstenite may hold bytes already for which no edge will come.
             remembered: true,
             greedy: false,
@@ -68,10 +70,8 @@ impl Gemini {
     }
 
     pub(super) fn close_link(&mut self, id: CallId, number: LinkNumber, now: Instant) {
-        if let Some(call) = self.call(id)
-            && call.link() == number
-        {
-            call.disconnected();
+        if let Some((call, pool)) = self.call_and_pool(id) {
+            call.close(number, pool);
         }
         if let Some(key) = self.find_link(id, number)
             && let Some(link) = self.links.get_mut(key)

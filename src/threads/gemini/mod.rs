@@ -60,6 +60,8 @@ struct Link {
     garbage: u32,
     /// One side has closed: when the rest of the closing handshake has taken too long.
     close_by: Option<Instant>,
+    /// It was we who closed first, and the call waits to hear that the link is gone.
+    closed_by_us: bool,
     /// To be served although no edge may come.
     remembered: bool,
     /// It had more than its last share.
@@ -136,10 +138,10 @@ impl Gemini {
             }
             self.own.answer();
             let now = self.clock.now();
-            if !self.take_orders(now) {
+            let mut wake = Wake::default();
+            if !self.take_orders(now, &mut wake) {
                 return Ok(());
             }
-            let mut wake = Wake::default();
             for event in &events {
                 if event.token() == BELL {
                     continue;
@@ -175,7 +177,12 @@ impl Gemini {
     }
 
     fn call(&mut self, id: CallId) -> Option<&mut Box<ModelSide>> {
-        self.calls.get_mut(id.slot as usize)?.as_mut().filter(|call| call.id() == id)
+        Some(self.call_and_pool(id)?.0)
+    }
+
+    fn call_and_pool(&mut self, id: CallId) -> Option<(&mut Box<ModelSide>, &mut SpeechPool)> {
+        let call = self.calls.get_mut(id.slot as usize)?.as_mut().filter(|call| call.id() == id)?;
+        Some((call, &mut self.pool))
     }
 
     fn tell(&mut self, id: CallId, fact: Fact) {
@@ -183,7 +190,7 @@ impl Gemini {
     }
 
     /// Returns false when told to stop.
-    fn take_orders(&mut self, now: Instant) -> bool {
+    fn take_orders(&mut self, now: Instant, wake: &mut Wake) -> bool {
         while let Some(order) = self.inbox.take() {
             match order {
                 GeminiOrder::Add(new) => {
@@ -196,6 +203,17 @@ impl Gemini {
                 }
                 GeminiOrder::Connected { id, link, connection, setup } => {
                     self.connected(id, link, *connection, &setup, now);
+                }
+                GeminiOrder::Play(id, sound) => {
+                    if let Some(place) = self.calls.get_mut(id.slot as usize)
+                        && let Some(call) = place.as_mut().filter(|call| call.id() == id)
+                    {
+                        let control = &mut self.control;
+                        let play = call.play(&sound, &mut self.pool, |fact| {
+                            control.send(ControlInput::Fact(id, fact));
+                        });
+                        wake.dsp |= play;
+                    }
                 }
                 GeminiOrder::Prompt(id, link, text) => self.say(id, link, client::realtime_text(&text)),
                 GeminiOrder::AnswerTool(id, link, response) => self.say(id, link, response),
@@ -246,9 +264,11 @@ impl Gemini {
                     let end = LinkEnd::from_close(code, reason.as_bytes());
                     // The link is over now; whether the server also ends its TCP connection, as it should (RFC 6455
                     // section 7.1.1), the call does not wait to see.
+                    let (call, number) = (link.call, link.number);
                     if link.close_by.replace(now.plus_ms(CLOSE_TIMEOUT_MS)).is_none() {
-                        let (call, number) = (link.call, link.number);
                         self.link_gone(call, number, end);
+                    } else if std::mem::take(&mut link.closed_by_us) {
+                        self.tell(call, Fact::LinkClosed(number));
                     }
                     let Some(same) = self.links.get_mut(key) else { return };
                     link = same;
@@ -329,7 +349,8 @@ impl Gemini {
     fn serve_calls(&mut self, wake: &mut Wake) -> bool {
         let mut backlog = false;
         for call in self.calls.iter_mut().flatten() {
-            call.take_uplink(&mut self.pool);
+            let (id, control) = (call.id(), &mut self.control);
+            call.take_uplink(&mut self.pool, |fact| control.send(ControlInput::Fact(id, fact)));
             if call.has_backlog() {
                 wake.dsp |= call.fill(&mut self.pool);
                 backlog |= call.has_backlog();
@@ -362,9 +383,13 @@ impl Gemini {
     /// Drops links whose closing handshake takes too long. Returns whether some are still closing.
     fn expire_closing(&mut self, now: Instant) -> bool {
         let mut closing = false;
+        let control = &mut self.control;
         self.links.retain(|_, link| {
             let expired = link.close_by.is_some_and(|by| now >= by);
             closing |= link.close_by.is_some() && !expired;
+            if expired && link.closed_by_us {
+                control.send(ControlInput::Fact(link.call, Fact::LinkClosed(link.number)));
+            }
             !expired
         });
         closing
@@ -378,6 +403,9 @@ impl Gemini {
             End::Protocol(_) => self.counters.link_protocol_errors.increment(),
             End::Closed | End::Dropped(_) => {}
         }
+        if link.closed_by_us {
+            return self.tell(link.call, Fact::LinkClosed(link.number));
+        }
         if link.close_by.is_some() {
             return;
         }
@@ -385,10 +413,10 @@ impl Gemini {
     }
 
     fn link_gone(&mut self, id: CallId, number: LinkNumber, end: LinkEnd) {
-        if let Some(call) = self.call(id)
+        if let Some((call, pool)) = self.call_and_pool(id)
             && call.link() == number
         {
-            call.disconnected();
+            call.disconnected(pool);
         }
         self.tell(id, Fact::LinkGone(number, end));
     }
@@ -398,6 +426,7 @@ impl Link {
     fn start_close(&mut self, now: Instant) {
         if self.close_by.is_none() {
             self.connection.close(CloseFrame { code: CloseCode::Normal, reason: "".into() });
+            self.closed_by_us = true;
             self.close_by = Some(now.plus_ms(CLOSE_TIMEOUT_MS));
         }
     }

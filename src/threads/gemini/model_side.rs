@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::base::limits::MODEL_IN_FRAMES;
 use crate::base::units::PTIME_MS;
-use crate::base::{CallId, FrameKind, FrameSink, FrameSource, LinkNumber, SampleRate};
+use crate::base::{CallId, FrameKind, FrameSink, FrameSource, LinkNumber, SampleRate, Sound};
 use crate::call::Fact;
 use crate::codec::gemini::client;
 use crate::codec::gemini::server::{self, ServerMessage};
@@ -62,6 +62,8 @@ pub struct ModelSide {
     speech: SpeechQueue,
     kept: SpeechQueue,
     link: LinkNumber,
+    /// Links up to this one were closed by order of control, connected or not.
+    closed: LinkNumber,
     live: bool,
     speaking: bool,
     overflowed: bool,
@@ -80,6 +82,7 @@ impl ModelSide {
             speech: SpeechQueue::new(limits.model_speech_ms),
             kept: SpeechQueue::new(limits.kept_speech_ms),
             link: 0,
+            closed: 0,
             live: false,
             speaking: false,
             overflowed: false,
@@ -104,9 +107,36 @@ impl ModelSide {
         self.going_away = false;
     }
 
-    /// The present link is gone; the caller's speech is kept from here on.
-    pub fn disconnected(&mut self) {
+    /// The present link is gone: the caller's speech is kept from here on, and what the model has said is all that comes of
+    /// this turn.
+    pub fn disconnected(&mut self, pool: &mut SpeechPool) {
         self.live = false;
+        if std::mem::take(&mut self.speaking) {
+            self.speech.push_end(pool, SampleRate::Hz24000);
+        }
+    }
+
+    /// Control has ordered this link to be closed, whether or not it is connected yet.
+    pub fn close(&mut self, link: LinkNumber, pool: &mut SpeechPool) {
+        self.closed = self.closed.max(link);
+        if self.link == link {
+            self.disconnected(pool);
+        }
+    }
+
+    /// The last link that control ordered to be closed; 0 if there is none.
+    pub fn closed(&self) -> LinkNumber {
+        self.closed
+    }
+
+    /// Queues a sound behind what the model has said. Returns whether some of it went to the dsp worker at once.
+    pub fn play(&mut self, sound: &Sound, pool: &mut SpeechPool, mut fact: impl FnMut(Fact)) -> bool {
+        let queued = self.speech.push(pool, sound.rate, &sound.samples);
+        if queued.is_err() && !std::mem::replace(&mut self.overflowed, true) {
+            fact(Fact::SpeechOverflow);
+        }
+        self.speech.push_end(pool, sound.rate);
+        self.fill(pool)
     }
 
     /// Whether the setup of the present link was accepted.
@@ -169,6 +199,7 @@ impl ModelSide {
         if (message.generation_complete || message.turn_complete) && self.speaking {
             self.speaking = false;
             self.speech.push_end(pool, SampleRate::Hz24000);
+            fact(Fact::GenerationComplete(link));
         }
         if message.turn_complete {
             fact(Fact::TurnComplete(link));
@@ -214,12 +245,20 @@ impl ModelSide {
         moved
     }
 
-    /// Takes what the dsp worker made of the caller. Beyond the limit the oldest is given up, counted.
-    pub fn take_uplink(&mut self, pool: &mut SpeechPool) {
+    /// Takes what the dsp worker made of the caller, and tells where talkspurts begin and end. Beyond the limit the oldest
+    /// is given up, counted.
+    pub fn take_uplink(&mut self, pool: &mut SpeechPool, mut fact: impl FnMut(Fact)) {
         while let Some(frame) = self.rings.model_out.take() {
-            if frame.kind == FrameKind::End {
-                self.kept.push_end(pool, frame.rate);
-                continue;
+            match frame.kind {
+                FrameKind::End => {
+                    self.kept.push_end(pool, frame.rate);
+                    continue;
+                }
+                FrameKind::SpurtStart | FrameKind::SpurtEnd => {
+                    fact(Fact::CallerSpoke(frame.kind == FrameKind::SpurtStart));
+                    continue;
+                }
+                FrameKind::Audio | FrameKind::AudioContinued => {}
             }
             while self.kept.push(pool, frame.rate, frame.samples()).is_err() {
                 let mut given_up = [0; SampleRate::Hz16000.samples_per_frame()];

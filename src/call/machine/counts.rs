@@ -1,0 +1,57 @@
+//! What happened in a call, counted for its record and its line in the log.
+//!
+//! Runs in: anywhere: pure. Owns plain numbers.
+//! Invariant: only grows.
+
+use crate::call::outcome::Cause;
+use crate::codec::gemini::close::LinkEndKind;
+
+/// What happened in a call, counted for its record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallEvents {
+    /// Turns in which the model spoke.
+    pub turns: u64,
+    /// Times that the caller interrupted.
+    pub interruptions: u64,
+    /// Tokens of the prompt side as the server last reported.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer side as the server last reported.
+    pub response_tokens: u64,
+    /// Keys that the caller pressed.
+    pub keys: u64,
+    /// Commands that the switch carried out.
+    pub commands_done: u64,
+    /// Commands that were refused, failed or were never confirmed.
+    pub commands_failed: u64,
+    /// Times that the server announced the end of a link.
+    pub go_aways: u64,
+    /// Links that went on with the conversation.
+    pub resumptions: u64,
+    /// Links with a new conversation, told of the old one.
+    pub fresh_sessions: u64,
+    /// Links that did not come about: not connected, or their setup not accepted.
+    pub failed_attempts: u64,
+    /// The longest time without a link in the call, in milliseconds.
+    pub gap_ms_max: u64,
+    /// All times without a link together, in milliseconds.
+    pub gap_ms_total: u64,
+    /// There was no use in another link.
+    pub given_up: bool,
+    link_ends: [u16; LinkEndKind::ALL.len()],
+}
+
+impl CallEvents {
+    /// Notes how a link ended that we did not close.
+    pub(super) fn link_failed(&mut self, cause: &Cause) {
+        if let Cause::Link(end) = cause
+            && let Some(count) = self.link_ends.get_mut(end.kind as usize)
+        {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// How links ended that we did not close, and how often, without those that never happened.
+    pub fn link_ends(&self) -> impl Iterator<Item = (LinkEndKind, u16)> {
+        LinkEndKind::ALL.into_iter().zip(self.link_ends).filter(|(_, count)| *count > 0)
+    }
+}

@@ -1,0 +1,338 @@
+//! The machine's part in links: when one is dialled, left and followed by the next, and when there is no use in another.
+//!
+//! Runs in: the control thread, inside a call's machine: pure. Owns the times and counts of that.
+//! Never dials while an older link may be open: a conversation is resumed only where no other link holds it.
+//! Invariant: as long as the call has no outcome and is not being given up, there is a link in use or on its way, or a time
+//! at which one will be.
+
+use super::Machine;
+use crate::base::Instant;
+use crate::call::events::Order;
+use crate::call::outcome::Cause;
+use crate::call::session::LinkState;
+use crate::codec::gemini::close::LinkEndKind;
+
+/// How long the next link is waited for after so many failures in a row; as long as the last one after more.
+const BACK_OFF_MS: [u64; 5] = [0, 500, 1_000, 2_000, 4_000];
+/// How much of a wait is left to chance, so that calls which lost their links together do not come back together.
+const JITTER_PERCENT: u64 = 25;
+/// How long the closing of a link is waited for before the next is dialled all the same.
+const CLOSE_WITHIN_MS: u64 = 500;
+/// A link that lived this long ends a series of failures.
+const STABLE_MS: u64 = 2_000;
+/// How long behind a turn its handle may come.
+const HANDLE_WITHIN_MS: u64 = 300;
+/// How long the model may take to begin its answer; what it has not begun to answer by then needs none.
+const ANSWER_WITHIN_MS: u64 = 3_000;
+/// How much earlier than the server a link is left that found no pause, at most; a quarter of the time if that is less.
+const GO_AWAY_MARGIN_MS: u64 = 5_000;
+/// Setups with one handle that may be refused for a reason which passes.
+const REFUSALS_MAX: u32 = 2;
+/// Prompts that may wait for an answer.
+const PROMPTS_MAX: usize = 8;
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// Until when what the session's state waits for must have come.
+    due: Option<Instant>,
+    /// The link is to be left in the next pause, and by then in any case.
+    leave_by: Option<Instant>,
+    /// The credential of the last setup, and whether that held a handle.
+    credential: usize,
+    with_handle: bool,
+    /// The next setup begins a new conversation, whatever handle there is.
+    anew: bool,
+    failures: u32,
+    refusals: u32,
+    /// Since when links fail, without one between that lived for a while.
+    trouble_since: Option<Instant>,
+    live_since: Option<Instant>,
+    /// Since when the model hears nothing, once it has heard something.
+    pub(super) gap_since: Option<Instant>,
+    chance: u64,
+    pub(super) exchange: Exchange,
+}
+
+/// What is under way between caller and model.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    /// The model is speaking: more of its audio will come.
+    generating: bool,
+    /// The model's turn has begun and is not complete.
+    open: bool,
+    /// The turn is complete since then, and its handle has not come.
+    over_at: Option<Instant>,
+    caller_speaks: bool,
+    /// The caller has begun to speak since the model did.
+    caller_spoke: bool,
+    /// Since when the caller, or a prompt, may be waiting for an answer.
+    asked_at: Option<Instant>,
+    /// What the model was told as text and has not answered.
+    prompts: Vec<String>,
+    /// Turns that are complete.
+    turns: u64,
+}
+
+impl Exchange {
+    /// From when on nothing is under way, as far as can be said now.
+    fn pause_at(&self) -> Option<Instant> {
+        if self.open || self.generating || self.caller_speaks {
+            return None;
+        }
+        let handle = self.over_at.map(|at| at.plus_ms(HANDLE_WITHIN_MS));
+        let answer = self.asked_at.map(|at| at.plus_ms(ANSWER_WITHIN_MS));
+        Some(handle.max(answer).unwrap_or_default())
+    }
+
+    pub(super) fn turn_started(&mut self) {
+        *self = Self {
+            generating: true,
+            open: true,
+            caller_speaks: self.caller_speaks,
+            turns: self.turns,
+            ..Self::default()
+        };
+    }
+
+    pub(super) fn generation_complete(&mut self) {
+        self.generating = false;
+    }
+
+    pub(super) fn tool_called(&mut self) {
+        self.open = true;
+    }
+
+    pub(super) fn interrupted(&mut self) {
+        (self.generating, self.open) = (false, false);
+    }
+
+    pub(super) fn turn_complete(&mut self, now: Instant) {
+        self.interrupted();
+        self.over_at = Some(now);
+        self.turns += 1;
+    }
+
+    pub(super) fn caller_spoke(&mut self, now: Instant, begins: bool) {
+        self.caller_speaks = begins;
+        self.caller_spoke = true;
+        self.asked_at = (!begins).then_some(now);
+    }
+}
+
+impl Machine {
+    /// Decides by chance with this seed from here on.
+    pub(super) fn seed(&mut self, seed: u64) {
+        self.links.chance = seed;
+    }
+
+    /// Leaves the present link for another one that goes on with the conversation. Without a live link there is nothing
+    /// to leave: the next one is on its way.
+    pub fn rotate(&mut self, now: Instant) {
+        let Some(link) = self.session.live().filter(|_| self.outcome.is_none()) else { return };
+        self.orders.push_back(Order::CloseLink(link));
+        self.session.without_link(LinkState::Closing);
+        self.left(now);
+        self.links.failures = 0;
+        self.links.due = Some(now.plus_ms(CLOSE_WITHIN_MS));
+    }
+
+    /// Leaves the present link for one with a new conversation, which is told what was said so far.
+    pub fn fresh(&mut self, now: Instant) {
+        self.links.anew = true;
+        self.rotate(now);
+    }
+
+    /// Dials the next link.
+    pub(super) fn dial(&mut self, now: Instant) {
+        let link = self.session.dial();
+        self.links.due = Some(self.not_beyond_giving_up(now.plus(self.agent.terms.dial_timeout)));
+        self.orders.push_back(Order::Dial(link));
+    }
+
+    /// A link is connected, its setup sent.
+    pub(super) fn link_connected(&mut self, now: Instant, link: u32) {
+        if self.session.advance(link, LinkState::SettingUp) {
+            self.links.due = Some(self.not_beyond_giving_up(now.plus(self.agent.terms.setup_timeout)));
+        } else {
+            // Connected after it was given up.
+            self.orders.push_back(Order::CloseLink(link));
+        }
+    }
+
+    /// The handle for the next setup, under this credential.
+    pub(super) fn handle_for(&mut self, credential: usize) -> Option<String> {
+        let handle = self.session.handle(credential, self.links.exchange.turns).map(str::to_owned);
+        let handle = handle.filter(|_| !self.links.anew);
+        (self.links.credential, self.links.with_handle) = (credential, handle.is_some());
+        handle
+    }
+
+    /// The setup was accepted: speech flows.
+    pub(super) fn link_live(&mut self, now: Instant, link: u32) {
+        if self.session.state() == LinkState::Live || !self.session.advance(link, LinkState::Live) {
+            return;
+        }
+        let links = &mut self.links;
+        (links.due, links.leave_by, links.refusals, links.anew) = (None, None, 0, false);
+        links.live_since = Some(now);
+        match (self.answered_at.is_some(), links.with_handle) {
+            (true, true) => self.events.resumptions += 1,
+            (true, false) => self.events.fresh_sessions += 1,
+            (false, _) => {}
+        }
+        if !links.with_handle {
+            self.session.forget_handles();
+        }
+        if let Some(since) = links.gap_since.take() {
+            let gap_ms = now.since_ms(since);
+            self.events.gap_ms_max = self.events.gap_ms_max.max(gap_ms);
+            self.events.gap_ms_total += gap_ms;
+        }
+        for text in std::mem::take(&mut self.links.exchange.prompts) {
+            self.prompt(now, text);
+        }
+    }
+
+    /// Tells the model something that it is to answer; again, if the link is lost before it does.
+    pub(super) fn prompt(&mut self, now: Instant, text: String) {
+        let Some(link) = self.session.live() else { return };
+        let exchange = &mut self.links.exchange;
+        exchange.asked_at = Some(now);
+        if exchange.prompts.len() < PROMPTS_MAX {
+            exchange.prompts.push(text.clone());
+        }
+        self.orders.push_back(Order::Prompt(link, text));
+    }
+
+    /// The server will end the link in so much time.
+    pub(super) fn go_away(&mut self, now: Instant, link: u32, left_ms: u64) {
+        if self.session.live() == Some(link) {
+            self.events.go_aways += 1;
+            let margin_ms = GO_AWAY_MARGIN_MS.min(left_ms / 4);
+            self.links.leave_by = Some(now.plus_ms(left_ms - margin_ms));
+        }
+    }
+
+    /// A handle came.
+    pub(super) fn resumable(&mut self, link: u32, handle: String) {
+        let at_boundary = !self.links.exchange.open && !self.awaits_tools();
+        let (credential, turns) = (self.links.credential, self.links.exchange.turns);
+        self.session.resumable(link, handle, credential, turns, at_boundary);
+        if at_boundary && self.session.live() == Some(link) {
+            self.links.exchange.over_at = None;
+        }
+    }
+
+    /// A link that we closed is gone.
+    pub(super) fn link_closed(&mut self, now: Instant, link: u32) {
+        if self.session.closing() == Some(link) && self.outcome.is_none() {
+            self.dial(now);
+        }
+    }
+
+    /// The present link did not come about, or was lost.
+    pub(super) fn link_lost(&mut self, now: Instant, cause: Cause) {
+        let was = self.session.state();
+        self.events.link_failed(&cause);
+        let mut wait_ms = 0;
+        if let (Cause::DialTimeout | Cause::SetupTimeout, Some(link)) = (&cause, self.session.link()) {
+            self.orders.push_back(Order::CloseLink(link));
+            wait_ms = CLOSE_WITHIN_MS;
+        }
+        self.session.without_link(LinkState::Waiting);
+        if was == LinkState::Live {
+            self.left(now);
+            if self.links.live_since.is_some_and(|since| now.since_ms(since) >= STABLE_MS) {
+                (self.links.failures, self.links.trouble_since) = (0, None);
+            }
+        } else {
+            self.events.failed_attempts += 1;
+            if self.is_useless(was, &cause) {
+                return self.give_up(now, cause);
+            }
+        }
+        let since = *self.links.trouble_since.get_or_insert(now);
+        let wait_ms = self.back_off_ms().max(wait_ms);
+        if now.plus_ms(wait_ms) >= since.plus(self.agent.terms.give_up) {
+            return self.give_up(now, cause);
+        }
+        if wait_ms == 0 {
+            self.dial(now);
+        } else {
+            self.links.due = Some(now.plus_ms(wait_ms));
+        }
+    }
+
+    /// Whether another attempt would fail as this one did. A conversation that cannot be resumed is begun anew.
+    fn is_useless(&mut self, was: LinkState, cause: &Cause) -> bool {
+        use LinkEndKind::{ContextExhausted, InvalidArgument, Quota, Unsupported};
+        let kind = match cause {
+            Cause::Link(end) => Some(end.kind),
+            _ => None,
+        };
+        if was == LinkState::SettingUp && self.links.with_handle {
+            let of_the_handle = matches!(kind, Some(ContextExhausted | InvalidArgument | Unsupported));
+            self.links.refusals += 1;
+            if of_the_handle || self.links.refusals >= REFUSALS_MAX {
+                self.links.anew = true;
+            }
+            if of_the_handle {
+                return false;
+            }
+        }
+        match cause {
+            // Said by the server, another credential may have room; said by ourselves, none has.
+            Cause::Link(end) if end.kind == Quota => end.close_code.is_none() && end.http_status.is_none(),
+            Cause::Link(end) => end.is_fatal_at_setup(),
+            _ => false,
+        }
+    }
+
+    /// The live link is one no more.
+    fn left(&mut self, now: Instant) {
+        self.links.gap_since.get_or_insert(now);
+        self.links.leave_by = None;
+        let exchange = &mut self.links.exchange;
+        (exchange.generating, exchange.open, exchange.over_at) = (false, false, None);
+    }
+
+    fn back_off_ms(&mut self) -> u64 {
+        let links = &mut self.links;
+        let step = BACK_OFF_MS[(links.failures as usize).min(BACK_OFF_MS.len() - 1)];
+        links.failures += 1;
+        // The generator of Knuth's MMIX: good enough to scatter some calls.
+        links.chance =
+            links.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        step + step * ((links.chance >> 33) % JITTER_PERCENT) / 100
+    }
+
+    fn not_beyond_giving_up(&self, at: Instant) -> Instant {
+        let give_up = self.links.trouble_since.map(|since| since.plus(self.agent.terms.give_up));
+        give_up.map_or(at, |give_up| give_up.min(at))
+    }
+
+    /// Does what is due.
+    pub(super) fn tick_links(&mut self, now: Instant) {
+        if self.outcome.is_some() || self.links_deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match self.session.state() {
+            LinkState::None => {}
+            LinkState::Live => self.rotate(now),
+            LinkState::Dialing => self.link_lost(now, Cause::DialTimeout),
+            LinkState::SettingUp => self.link_lost(now, Cause::SetupTimeout),
+            LinkState::Closing | LinkState::Waiting => self.dial(now),
+        }
+    }
+
+    /// When [`Machine::tick_links`] has something to do.
+    pub(super) fn links_deadline(&self) -> Option<Instant> {
+        if self.session.state() != LinkState::Live {
+            return self.links.due;
+        }
+        let by = self.links.leave_by?;
+        let pause = self.links.exchange.pause_at().filter(|_| !self.awaits_tools());
+        Some(pause.map_or(by, |pause| pause.min(by)))
+    }
+}
