@@ -98,6 +98,12 @@ pub enum Part {
 /// Something to be done for a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
+    /// Say who answers ([`super::Machine::answer_with`], [`super::Machine::refuse`]), if what is known of the call decides
+    /// it.
+    ChooseAgent {
+        /// Say it in any case: there is no more time to learn more.
+        last: bool,
+    },
     /// Connect a link and send it the agent's setup.
     Dial(LinkNumber),
     /// Say this to the model as text, so that it speaks.

@@ -20,19 +20,25 @@ use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 mod control;
 mod counts;
 mod fallback;
+mod limits;
 mod links;
+mod offered;
 mod tools;
 
 pub use control::ControlTerms;
 use control::Heard;
 pub use counts::CallEvents;
 use fallback::Farewell;
+pub use limits::Limits;
+use limits::Spent;
 use links::{Exchange, Links};
 use tools::Wish;
 
 /// A phase of a call's life, as in the design's section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// It is not known yet who answers.
+    Offered,
     /// The caller waits for the model.
     Dialing,
     /// Speech flows.
@@ -69,13 +75,24 @@ pub struct Machine {
     wish: Option<Wish>,
     hang_up_cause: Option<String>,
     events: CallEvents,
+    /// Until when is waited for what decides who answers.
+    offered_until: Option<Instant>,
+    /// When the call began, in seconds since 1970; 0: not known.
+    begun_s: u64,
+    spent: Spent,
     orders: VecDeque<Order>,
 }
 
 impl Machine {
     /// A call that was admitted at `now`, to be answered by `agent`; asks at once for a link.
     pub fn new(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
-        let mut machine = Self {
+        let mut machine = Self::unanswered(now, agent, fields);
+        machine.begin(now);
+        machine
+    }
+
+    fn unanswered(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
+        Self {
             agent,
             fields,
             offered_at: now,
@@ -96,10 +113,16 @@ impl Machine {
             wish: None,
             hang_up_cause: None,
             events: CallEvents::default(),
+            offered_until: None,
+            begun_s: 0,
+            spent: Spent::default(),
             orders: VecDeque::new(),
-        };
-        machine.dial(now);
-        machine
+        }
+    }
+
+    /// Says when the call began, in seconds since 1970, for the instructions that name it.
+    pub fn set_begun(&mut self, begun_s: u64) {
+        self.begun_s = begun_s;
     }
 
     /// Takes a fact. Once the call has ended there are none.
@@ -108,20 +131,28 @@ impl Machine {
             return;
         }
         match fact {
-            Fact::Identified(fields) => self.fields = *fields,
+            Fact::Identified(fields) => self.identified(*fields),
             Fact::LinkConnected(link) => self.link_connected(now, link),
             Fact::SetupComplete(link) => self.setup_complete(now, link),
             Fact::TurnStarted(link) => {
                 self.events.turns += 1;
+                self.model_is_heard(now, true);
                 self.exchange(link, |exchange| exchange.turn_started());
             }
             Fact::GenerationComplete(link) => self.exchange(link, |exchange| exchange.generation_complete()),
-            Fact::TurnComplete(link) => self.exchange(link, |exchange| exchange.turn_complete(now)),
+            Fact::TurnComplete(link) => {
+                self.model_is_heard(now, false);
+                self.exchange(link, |exchange| exchange.turn_complete(now));
+            }
             Fact::Interrupted(link) => {
                 self.events.interruptions += 1;
+                self.model_is_heard(now, false);
                 self.exchange(link, |exchange| exchange.interrupted());
             }
-            Fact::CallerSpoke(begins) => self.links.exchange.caller_spoke(now, begins),
+            Fact::CallerSpoke(begins) => {
+                self.caller_is_heard(now, begins);
+                self.links.exchange.caller_spoke(now, begins);
+            }
             Fact::GoAway(link, left) => self.go_away(now, link, left.as_millis() as u64),
             Fact::Reported(report) => self.reported(now, report),
             Fact::Commanded(requester, command) => self.command(now, requester, command),
@@ -141,6 +172,7 @@ impl Machine {
             Fact::TokensUsed(_, prompt, response) => {
                 self.events.prompt_tokens = prompt;
                 self.events.response_tokens = response;
+                self.tokens_used(prompt, response);
             }
             Fact::Resumable(link, handle) => self.resumable(link, handle),
             Fact::LinkGone(link, end) if self.session.link() == Some(link) => {
@@ -171,6 +203,8 @@ impl Machine {
     /// Notices that time has passed.
     pub fn tick(&mut self, now: Instant) {
         self.tick_control(now);
+        self.tick_offered(now);
+        self.tick_limits(now);
         if self.outcome.is_none() && now >= self.max_call_at() {
             return self.close(Cause::MaxCall);
         }
@@ -179,7 +213,8 @@ impl Machine {
 
     /// When [`Machine::tick`] wants to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let own = [Some(self.max_call_at()), self.links_deadline()];
+        let own =
+            [Some(self.max_call_at()), self.links_deadline(), self.offered_until, self.silence_deadline()];
         let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
         own.chain(self.control_deadline()).chain(self.farewell_deadline()).min()
     }
@@ -201,7 +236,7 @@ impl Machine {
     /// The setup message of the next link, for the credential with which it was connected.
     pub fn setup(&mut self, credential: &CredentialView<'_>) -> String {
         let handle = self.handle_for(credential.number);
-        let mut setup = self.agent.setup.clone();
+        let mut setup = self.agent.setup_for(&self.fields, self.begun_s);
         setup.resumption = Some(SessionResumption { handle });
         setup.to_json()
     }
@@ -244,7 +279,8 @@ impl Machine {
         if self.phase == Phase::Dialing {
             self.phase = Phase::Live;
             self.answered_at = Some(now);
-            if let Some(greeting) = self.agent.terms.greeting.clone() {
+            self.model_is_heard(now, false);
+            if let Some(greeting) = self.agent.greeting_for(&self.fields, self.begun_s) {
                 self.prompt(now, greeting);
             }
         }
@@ -295,9 +331,12 @@ impl Machine {
         }
     }
 
-    /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it and the caller is
-    /// still there, so that the script beside the switch can tell. mod_audio_stream understands both.
+    /// What the switch is told: 1000 where the call is over as it should be, 1008 where nobody answers, 1011 where we failed it and the
+    /// caller is still there, so that the script beside the switch can tell. mod_audio_stream understands both.
     fn leg_close(&self, outcome: &Outcome) -> LegClose {
+        if let Cause::Refused(reason) = &outcome.cause {
+            return LegClose::new(LegCloseCode::PolicyViolation, reason);
+        }
         let failed = outcome.is_failure() && !self.transferred;
         let code = if failed { LegCloseCode::InternalError } else { LegCloseCode::Normal };
         LegClose::new(code, outcome.label())

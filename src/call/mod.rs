@@ -4,7 +4,9 @@
 //! no clock, never blocks.
 
 pub mod agent;
+pub mod agents;
 pub mod commands;
+pub mod configured;
 pub mod events;
 pub mod expected;
 pub mod machine;
@@ -13,6 +15,7 @@ pub mod registry;
 pub mod session;
 
 pub use agent::{Agent, CallTerms, CredentialView};
+pub use agents::{Agents, Choice, CurrentAgents};
 pub use commands::{CommandError, CommandResult, LegKind, Requester};
 pub use events::{Fact, Order, Part};
 pub use expected::Expected;

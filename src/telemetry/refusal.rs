@@ -33,11 +33,13 @@ pub enum RefusalReason {
     Abandoned = 11,
     /// An AudioSocket whose UUID nobody announced.
     NotExpected = 12,
+    /// A route says that nobody answers this number or caller.
+    Route = 13,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 13] = [
+    pub const ALL: [RefusalReason; 14] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -51,6 +53,7 @@ impl RefusalReason {
         Self::NotWebSocket,
         Self::Abandoned,
         Self::NotExpected,
+        Self::Route,
     ];
 
     /// The value of the label `reason` of `tandem_refusals_total`.
@@ -69,6 +72,7 @@ impl RefusalReason {
             Self::NotWebSocket => "not_websocket",
             Self::Abandoned => "abandoned",
             Self::NotExpected => "not_expected",
+            Self::Route => "route",
         }
     }
 
@@ -76,7 +80,7 @@ impl RefusalReason {
     /// no HTTP to answer in: after a failed TLS handshake, or nobody.
     pub const fn http_status(self) -> Option<(u16, &'static str)> {
         Some(match self {
-            Self::AddressNotAllowed | Self::NotExpected => (403, "Forbidden"),
+            Self::AddressNotAllowed | Self::NotExpected | Self::Route => (403, "Forbidden"),
             Self::Token => (401, "Unauthorized"),
             Self::TooManyHandshakes | Self::TooManyCalls | Self::Descriptors | Self::Draining => {
                 (503, "Service Unavailable")
@@ -107,6 +111,7 @@ impl RefusalReason {
             Self::Draining => "the relay is shutting down",
             Self::Abandoned => "the peer left before its handshake was complete",
             Self::NotExpected => "nobody announced this UUID (POST /api/expect; listen.require_expected)",
+            Self::Route => "a route refuses this call ([[routes]])",
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }
     }

@@ -221,6 +221,7 @@ impl Machine {
 
     fn key(&mut self, now: Instant, key: char) {
         self.events.keys += 1;
+        self.caller_is_heard(now, false);
         if self.agent.terms.control.tell_keys && self.outcome.is_none() {
             if self.heard.keys.len() < KEYS_MAX {
                 self.heard.keys.push(key);

@@ -22,7 +22,7 @@ use native_tls::TlsAcceptor;
 use slab::Slab;
 
 use crate::base::{CallId, Instant};
-use crate::call::{Expected, Registry};
+use crate::call::{Choice, CurrentAgents, Expected, Registry};
 use crate::codec::mod_audio_stream::CallFields;
 use crate::config::{ListenConfig, Secret};
 use crate::net::listener::{Accepted, Listener};
@@ -79,6 +79,8 @@ pub struct AcceptParts {
     pub registry: Arc<Registry>,
     /// Calls that were announced.
     pub expected: Arc<Expected>,
+    /// Who answers, and which calls nobody answers.
+    pub agents: Arc<CurrentAgents>,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -296,8 +298,17 @@ impl Acceptor {
                                listen.token is set";
                     return self.refuse(now, key, upgrade, RefusalReason::NotExpected, why);
                 }
+                let fields = known_of(&upgrade, expected.unwrap_or_default());
+                let agents = self.parts.agents.get();
+                if agents.is_settled(&fields)
+                    && let Choice::Refuse(reason) = agents.choose(&fields)
+                {
+                    self.parts.registry.release(id);
+                    let why = format!("a route refuses this call: {reason}");
+                    return self.refuse(now, key, upgrade, RefusalReason::Route, &why);
+                }
                 self.handshakes.remove(key);
-                self.answer(now, id, upgrade, expected.unwrap_or_default());
+                self.answer(now, id, upgrade, fields);
             }
             Err(reason) => {
                 let why = match reason {
@@ -327,7 +338,7 @@ impl Acceptor {
     }
 
     /// Answers the upgrade, with which the call exists.
-    fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, expected: CallFields) {
+    fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, fields: CallFields) {
         let Upgrade { peer, facts, protocol, answer, mut stream, behind } = upgrade;
         let answered = send_at_once(&mut stream, &answer);
         if let Err(error) = answered.and_then(|()| self.deregister(&stream)) {
@@ -340,7 +351,6 @@ impl Acceptor {
         for note in &facts.notes {
             warn!("call {id} from {peer}: {note}");
         }
-        let fields = facts.url.or(facts.headers).or(expected);
         let connection = LegConnection::accepted(protocol, stream, behind);
         self.hand_over(now, NewCall { id, peer, fields, protocol, connection });
     }
@@ -370,6 +380,11 @@ impl Acceptor {
             shard.workers.iter_mut().for_each(|worker| _ = worker.flush());
         }
     }
+}
+
+/// What is known of a call when it is admitted.
+fn known_of(upgrade: &Upgrade, expected: CallFields) -> CallFields {
+    upgrade.facts.url.clone().or(upgrade.facts.headers.clone()).or(expected)
 }
 
 /// Sends an answer of 200 bytes, which an empty socket takes or is broken.

@@ -16,7 +16,8 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use crate::base::{CallId, Instant, LegReport};
-use crate::call::{Agent, Fact, LegKind, Machine, Part, Registry};
+use crate::call::agents::warn_of_unknown_agent;
+use crate::call::{Choice, CurrentAgents, Fact, LegKind, Machine, Part, Registry};
 use crate::codec::mod_audio_stream::Flavour;
 use crate::net::dial::Target;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
@@ -52,7 +53,7 @@ pub struct ControlParts {
     /// The clock.
     pub clock: Clock,
     /// Who answers.
-    pub agent: Arc<Agent>,
+    pub agents: Arc<CurrentAgents>,
     /// Where links go.
     pub target: Arc<Target>,
     /// How often the counters are logged; never if `None`.
@@ -130,7 +131,16 @@ impl Control {
         let Offer { id, shared, fields, peer, shard, worker, leg } = offer;
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
-        let mut machine = Machine::new(now, Arc::clone(&self.parts.agent), fields);
+        let agents = self.parts.agents.get();
+        warn_of_unknown_agent(id, &agents, &fields);
+        let mut machine = match agents.choose(&fields) {
+            Choice::Agent(agent) if agents.is_settled(&fields) => Machine::new(now, agent, fields),
+            _ => {
+                let wait = if agents.is_settled(&fields) { Duration::ZERO } else { agents.metadata_wait() };
+                Machine::offered(now, Arc::clone(agents.default_agent()), fields, now.plus(wait))
+            }
+        };
+        machine.set_begun(self.parts.clock.unix_seconds());
         let kind = match leg.protocol {
             Protocol::WebSocket(Flavour::ChanWebSocket) => LegKind::ChanWebsocket,
             Protocol::WebSocket(_) => LegKind::ModAudioStream,
