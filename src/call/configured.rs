@@ -122,7 +122,7 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         max_call: agent.max_call.unwrap_or(config.leg.max_call).min(config.leg.max_call),
         limits: Limits { tokens: agent.max_tokens, silence: agent.max_silence },
         greeting: agent.greeting.clone(),
-        give_up: std::time::Duration::from_secs(20),
+        give_up: config.session.give_up,
         greeting_sound: None,
         fallback_sound: None,
         fallback_transfer: agent.fallback.clone(),

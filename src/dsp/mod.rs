@@ -8,9 +8,13 @@ pub mod fir;
 pub mod level;
 pub mod playout;
 pub mod resample;
+pub mod spurts;
+pub mod talkspurt;
 pub mod uplink;
+pub mod voice;
 
 pub use level::Level;
 pub use playout::Playout;
 pub use resample::{Progress, Resampler};
+pub use spurts::{ListenTerms, Spurts};
 pub use uplink::Uplink;

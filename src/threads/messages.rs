@@ -77,6 +77,12 @@ pub enum GeminiOrder {
     Prompt(CallId, LinkNumber, String),
     /// Play this to the caller, behind what the model has said.
     Play(CallId, Arc<Sound>),
+    /// The relay takes the turns in this call: tell the model where the caller's talkspurts begin and end.
+    TakeTurns(CallId),
+    /// Keep the caller's speech although there is a link, or send it again, what was kept first.
+    HoldUplink(CallId, bool),
+    /// Tell the model that the caller's stream pauses, so that it takes what it has heard as a turn.
+    Commit(CallId, LinkNumber),
     /// Send this answer to a call of a tool.
     AnswerTool(CallId, LinkNumber, String),
     /// Close a link.

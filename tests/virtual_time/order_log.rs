@@ -98,9 +98,11 @@ impl OrderLog {
                 assert!(!self.retired.contains(part), "retired twice");
                 self.retired.push(*part);
             }
-            Order::Command(..) | Order::EventSocket { .. } | Order::Answer(..) | Order::AnswerTool(..) => {
-                panic!("{order:?}, and nobody asked for a command")
-            }
+            Order::Play(..)
+            | Order::Command(..)
+            | Order::EventSocket { .. }
+            | Order::Answer(..)
+            | Order::AnswerTool(..) => panic!("{order:?}, and nobody asked for it"),
             Order::Finish(_) => assert!(self.leg_gone && self.retired.len() == 2, "finished too early"),
         }
     }
