@@ -35,7 +35,7 @@ use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, Telephony
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use begin::{Waiting, start};
-use outside::{admin_shared, start_admin};
+use outside::{admin_shared, start_admin, tools};
 use prerequisites::{cannot_listen, check_file_limit};
 pub(crate) use prerequisites::{descriptors_needed, gemini_target};
 
@@ -170,6 +170,7 @@ impl Server {
             expected: &expected,
             max_calls: config.listen.max_calls,
             admin: admin.as_ref(),
+            tool_tls: connector.clone(),
         };
         builder
             .build(listeners, acceptor_tls, Dialer::new(clock, connector), &registry, target, Arc::clone(&agents))
@@ -250,6 +251,7 @@ struct Builder<'a> {
     max_calls: usize,
     expected: &'a Arc<Expected>,
     admin: Option<&'a Arc<AdminShared>>,
+    tool_tls: native_tls::TlsConnector,
 }
 
 impl Builder<'_> {
@@ -305,6 +307,7 @@ impl Builder<'_> {
             esl,
             retired,
             dial,
+            tools: tools(self, self.tool_tls.clone(), &control, &mut threads)?,
             registry: Arc::clone(registry),
             counters: Arc::clone(self.counters),
             clock: self.clock,

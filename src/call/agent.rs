@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::base::Sound;
 use crate::base::command::Destination;
 use crate::call::machine::{ControlTerms, Limits};
+use crate::call::tool::ToolTerms;
 use crate::codec::gemini::setup::SetupRequest;
 use crate::codec::mod_audio_stream::CallFields;
 use crate::config::template::{Variable, filled};
@@ -101,6 +102,8 @@ pub struct CallTerms {
     pub fallback_transfer: Option<Destination>,
     /// Call control.
     pub control: ControlTerms,
+    /// The model's tools but those that end or transfer the call.
+    pub tools: ToolTerms,
 }
 
 /// The limits that an unconfigured relay has; nothing else.
@@ -117,6 +120,7 @@ impl Default for CallTerms {
             fallback_sound: None,
             fallback_transfer: None,
             control: ControlTerms::default(),
+            tools: ToolTerms::default(),
         }
     }
 }

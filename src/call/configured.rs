@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use crate::base::{SampleRate, Sound};
 use crate::call::agent::{Agent, CallTerms};
-use crate::call::machine::{ControlTerms, Limits};
+use crate::call::machine::{ControlTerms, DigitTerms, Limits};
+use crate::call::tool::ToolTerms;
 use crate::codec::gemini::models;
 use crate::codec::gemini::setup::{Compression, SetupRequest, Thinking, TurnTaking};
-use crate::codec::gemini::tools;
 use crate::config::template::unknown_variables;
 use crate::config::{AgentConfig, Config};
+
+mod tools;
 
 /// The longest sound; a caller who hears it for longer has hung up.
 const SOUND_SECONDS_MAX: u32 = 120;
@@ -116,6 +118,7 @@ fn read_sound(path: &Path) -> Result<Sound, String> {
 }
 
 fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
+    let named = agent.tools.iter().filter_map(|name| config.tools.iter().find(|tool| tool.name == *name));
     CallTerms {
         dial_timeout: config.gemini.connect_timeout,
         setup_timeout: config.gemini.setup_timeout,
@@ -132,6 +135,13 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
             tell_keys: agent.tell_keys,
             model_may_end: agent.end_call,
             model_destinations: agent.transfer_destinations.clone(),
+            digits: DigitTerms { pause: agent.digits_timeout, terminator: agent.digits_terminator },
+        },
+        tools: ToolTerms {
+            send_dtmf: agent.send_dtmf,
+            call_info: agent.call_info,
+            // Those that are not there were refused when the configuration was read.
+            http: named.map(|tool| Arc::new(tools::http_tool(tool, &agent.model))).collect(),
         },
     }
 }
@@ -166,7 +176,6 @@ fn setup(agent: &AgentConfig) -> SetupRequest {
         }),
         input_transcription: agent.input_transcription || agent.transcript,
         output_transcription: agent.output_transcription || agent.transcript,
-        functions: tools::declarations(agent.end_call, &agent.transfer_destinations),
         ..SetupRequest::default()
     }
 }

@@ -10,8 +10,9 @@ use crate::base::command::{ChannelName, Command};
 use crate::base::{Instant, LegReport, LinkNumber, Sound};
 use crate::call::Outcome;
 use crate::call::commands::{CommandError, CommandResult, Requester};
+use crate::call::tool::{ToolNumber, ToolResult, ToolRun};
 use crate::codec::gemini::close::LinkEnd;
-use crate::codec::gemini::tools::ToolCall;
+use crate::codec::gemini::tools::{ToolAnswer, ToolCall};
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 
 /// Something that happened to a call.
@@ -33,6 +34,8 @@ pub enum Fact {
     ToolCalled(LinkNumber, Box<ToolCall>),
     /// The model takes calls of tools back, by their ids.
     ToolsCancelled(LinkNumber, Vec<String>),
+    /// What became of a tool that was to be carried out.
+    ToolDone(ToolNumber, ToolResult),
     /// An answering machine was recognised.
     AnsweringMachine,
     /// The switch hung the channel up with this cause, as the event socket says.
@@ -124,7 +127,11 @@ pub enum Order {
         send_by: Instant,
     },
     /// Answer the model's call of a tool.
-    AnswerTool(LinkNumber, Box<ToolCall>, Result<(), String>),
+    AnswerTool(LinkNumber, Box<ToolCall>, ToolAnswer),
+    /// Carry out a tool; its result is a [`Fact::ToolDone`].
+    RunTool(ToolNumber, Box<ToolRun>),
+    /// The result of a tool is no longer wanted.
+    CancelTool(ToolNumber),
     /// Tell whoever asked what became of their command.
     Answer(Requester, CommandResult),
     /// Close a link.

@@ -25,14 +25,14 @@ mod links;
 mod offered;
 mod tools;
 
-pub use control::ControlTerms;
 use control::Heard;
+pub use control::{ControlTerms, DigitTerms};
 pub use counts::CallEvents;
 use fallback::Farewell;
 pub use limits::Limits;
 use limits::Spent;
 use links::{Exchange, Links};
-use tools::Wish;
+use tools::ToolCalls;
 
 /// A phase of a call's life, as in the design's section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub struct Machine {
     script: bool,
     commands: Commands,
     heard: Heard,
-    wish: Option<Wish>,
+    tools: ToolCalls,
     hang_up_cause: Option<String>,
     events: CallEvents,
     /// Until when is waited for what decides who answers.
@@ -110,7 +110,7 @@ impl Machine {
             script: false,
             commands: Commands::default(),
             heard: Heard::default(),
-            wish: None,
+            tools: ToolCalls::default(),
             hang_up_cause: None,
             events: CallEvents::default(),
             offered_until: None,
@@ -162,12 +162,13 @@ impl Machine {
             Fact::HungUp(cause) => self.hang_up_cause = Some(cause),
             Fact::ToolCalled(link, call) => {
                 self.exchange(link, |exchange| exchange.tool_called());
-                self.tool_called(now, link, *call);
+                self.tool_called(now, link, call);
             }
             Fact::ToolsCancelled(link, ids) if self.session.link() == Some(link) => {
-                self.tools_cancelled(&ids)
+                self.tools_cancelled(link, &ids);
             }
             Fact::ToolsCancelled(..) => {}
+            Fact::ToolDone(number, result) => self.tool_done(number, result),
             Fact::AnsweringMachine => self.answering_machine(now),
             Fact::TokensUsed(_, prompt, response) => {
                 self.events.prompt_tokens = prompt;
@@ -238,6 +239,7 @@ impl Machine {
         let handle = self.handle_for(credential.number);
         let mut setup = self.agent.setup_for(&self.fields, self.begun_s);
         setup.resumption = Some(SessionResumption { handle });
+        setup.functions = self.functions();
         setup.to_json()
     }
 
@@ -293,18 +295,13 @@ impl Machine {
         }
     }
 
-    /// Whether the model waits for what a tool brings.
-    fn awaits_tools(&self) -> bool {
-        self.wish.is_some()
-    }
-
     /// Begins the end, once: the first cause is the outcome.
     fn close(&mut self, cause: Cause) {
         if self.outcome.is_some() {
             return;
         }
         self.phase = Phase::Closing;
-        self.wish = None;
+        self.drop_tools();
         // What made us give the call up, not what then happened first.
         let outcome = Outcome::of(self.farewell.take().map_or(cause, |farewell| farewell.cause));
         if let Some(link) = self.session.link() {

@@ -13,6 +13,7 @@ pub mod machine;
 pub mod outcome;
 pub mod registry;
 pub mod session;
+pub mod tool;
 
 pub use agent::{Agent, CallTerms, CredentialView};
 pub use agents::{Agents, Choice, CurrentAgents};

@@ -4,8 +4,10 @@
 //! Invariant: as in [`super::keys`]; a key that an agent does not set is as `[agent]` has it.
 
 use super::model::AgentConfig;
-use super::registry::{Key, Kind, integer_or_zero, text};
-use super::setters::{chosen, fallback, name_of, names, path, seconds, set_destinations, unless_zero};
+use super::registry::{Key, Kind, integer, integer_or_zero, text};
+use super::setters::{
+    chosen, digits_terminator, fallback, millis, name_of, names, path, seconds, set_destinations, unless_zero,
+};
 use crate::base::model_options::{Sensitivity, ThinkingLevel, TurnCoverage};
 
 /// What may be written for a sound.
@@ -281,7 +283,7 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
             "agent.tell_keys",
             "true",
             Kind::Switch { set: |a, v| a.as_mut().tell_keys = v },
-            "Tell the model which keys the caller presses, as text, once no other has followed for 1.5 s.",
+            "Tell the model which keys the caller presses, as text, once no other has followed for digits_timeout_ms.",
         ),
         Key::<T>::new(
             "agent.transfer_destinations",
@@ -299,7 +301,35 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
             Kind::Switch { set: |a, v| a.as_mut().end_call = v },
             "Give the model the end_call tool, with which it hangs up once what it said was played.",
         ),
-            Key::<T>::new(
+        Key::<T>::new(
+            "agent.digits_timeout_ms",
+            "1500",
+            integer(100, 30_000, |a, v| a.as_mut().digits_timeout = millis(v)),
+            "Without another key for this long, what the caller typed is complete.",
+        ),
+        Key::<T>::new(
+            "agent.digits_terminator",
+            "",
+            text("one of 0-9 A-D * #", |a, v| {
+                a.as_mut().digits_terminator = v.map(digits_terminator).transpose()?;
+                Ok(())
+            }),
+            "A key that ends what the caller types at once, and is not told with it. None by default.",
+        )
+        .example(r##""#""##),
+        Key::<T>::new(
+            "agent.send_dtmf",
+            "false",
+            Kind::Switch { set: |a, v| a.as_mut().send_dtmf = v },
+            "Give the model the send_dtmf tool, with which it sends telephone tones to the other side.",
+        ),
+        Key::<T>::new(
+            "agent.call_info",
+            "false",
+            Kind::Switch { set: |a, v| a.as_mut().call_info = v },
+            "Give the model the get_call_info tool: the numbers, how long the call has lasted, the local date and time.",
+        ),
+        Key::<T>::new(
             "agent.tools",
             "[]",
             Kind::List {

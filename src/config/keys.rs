@@ -354,6 +354,12 @@ const MAIN_KEYS: &[Key<Config>] = &[
         "Shards, each with its own telephony, gemini and dsp threads. One fits a small machine.",
     ),
     Key::<Config>::new(
+        "threads.tools",
+        "16",
+        integer(1, 256, |c, v| c.threads.tools = v as usize),
+        "HTTP tools of all calls that are carried out at one time; more wait.",
+    ),
+    Key::<Config>::new(
         "drain.seconds",
         "30",
         integer_or_zero(0, 86_400, "end them at once", |c, v| c.drain.timeout = seconds(v)),

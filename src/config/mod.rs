@@ -44,4 +44,4 @@ pub use route_keys::ROUTE_KEYS;
 pub use routes::{DEFAULT_AGENT, RouteConfig, RouteTable};
 pub use secret::Secret;
 pub use tables::Table;
-pub use tool_keys::{TOOL_KEYS, ToolBehavior, ToolConfig, ToolMethod};
+pub use tool_keys::{TOOL_KEYS, ToolBehavior, ToolConfig, ToolMethod, ToolScheduling};

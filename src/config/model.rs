@@ -252,6 +252,14 @@ pub struct AgentConfig {
     pub transfer_destinations: Vec<Destination>,
     /// The model may hang up.
     pub end_call: bool,
+    /// What the caller typed is complete without another key for this long.
+    pub digits_timeout: Duration,
+    /// Or when this key was pressed.
+    pub digits_terminator: Option<char>,
+    /// The model may send tones.
+    pub send_dtmf: bool,
+    /// The model may ask what is known of the call.
+    pub call_info: bool,
     /// The names of the HTTP tools that the model may use; each is one of [`Config::tools`].
     pub tools: Vec<String>,
 }
@@ -316,6 +324,8 @@ pub struct ThreadsConfig {
     pub dsp: usize,
     /// Shards, each with its own telephony, gemini and dsp threads.
     pub shards: usize,
+    /// HTTP tools that are carried out at one time.
+    pub tools: usize,
 }
 
 /// Section `[session]`.
@@ -435,6 +445,10 @@ impl Config {
                 tell_keys: false,
                 transfer_destinations: Vec::new(),
                 end_call: false,
+                digits_timeout: Duration::ZERO,
+                digits_terminator: None,
+                send_dtmf: false,
+                call_info: false,
                 tools: Vec::new(),
             },
             agents: BTreeMap::new(),
@@ -452,7 +466,7 @@ impl Config {
             },
             asterisk: AsteriskConfig { media_url: None },
             admin: AdminConfig { listen: None, token: None },
-            threads: ThreadsConfig { dsp: 0, shards: 0 },
+            threads: ThreadsConfig { dsp: 0, shards: 0, tools: 0 },
             session: SessionConfig { give_up: Duration::ZERO },
             drain: DrainConfig { timeout: Duration::ZERO },
             log: LogConfig { level: LevelFilter::Off, stats_interval: None },

@@ -6,6 +6,7 @@
 
 pub mod fir;
 pub mod level;
+pub mod local_barge_in;
 pub mod playout;
 pub mod resample;
 pub mod spurts;
@@ -14,6 +15,7 @@ pub mod uplink;
 pub mod voice;
 
 pub use level::Level;
+pub use local_barge_in::LocalBargeIn;
 pub use playout::Playout;
 pub use resample::{Progress, Resampler};
 pub use spurts::{ListenTerms, Spurts};

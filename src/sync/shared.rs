@@ -63,6 +63,15 @@ tally! {
     residual_us_last,
     /// dsp: the most of it in this call.
     residual_us_max,
+    /// dsp: microsecond of the clock at which the caller will have heard what was handed to the switch; the last there is
+    /// while playout pauses for them.
+    heard_at_us,
+    /// dsp: talkspurts of the caller that have ended.
+    spurts,
+    /// dsp: milliseconds of them together, without their hangovers.
+    speech_ms,
+    /// dsp: times that playout paused because the caller began to speak, before the model said so.
+    local_barge_ins,
     /// gemini: samples of speech that the model sent, at 24 kHz.
     model_samples,
     /// gemini: frames of the caller that were given up because no link took them for too long.

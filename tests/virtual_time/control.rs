@@ -84,7 +84,9 @@ impl World {
                 | Order::EventSocket { .. }
                 | Order::Play(..)
                 | Order::Answer(..)
-                | Order::AnswerTool(..) => {}
+                | Order::AnswerTool(..)
+                | Order::RunTool(..)
+                | Order::CancelTool(_) => {}
                 Order::Finish(outcome) => {
                     call.orders.finished(&outcome);
                     call.outcome = Some(outcome);

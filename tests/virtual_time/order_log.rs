@@ -98,11 +98,16 @@ impl OrderLog {
                 assert!(!self.retired.contains(part), "retired twice");
                 self.retired.push(*part);
             }
-            Order::Play(..)
+            Order::ChooseAgent { .. }
+            | Order::Play(..)
             | Order::Command(..)
             | Order::EventSocket { .. }
             | Order::Answer(..)
-            | Order::AnswerTool(..) => panic!("{order:?}, and nobody asked for it"),
+            | Order::AnswerTool(..)
+            | Order::RunTool(..)
+            | Order::CancelTool(_) => {
+                panic!("{order:?}, and nobody asked for a command")
+            }
             Order::Finish(_) => assert!(self.leg_gone && self.retired.len() == 2, "finished too early"),
         }
     }

@@ -23,6 +23,14 @@ pub struct CallEvents {
     pub commands_done: u64,
     /// Commands that were refused, failed or were never confirmed.
     pub commands_failed: u64,
+    /// Calls of tools by the model.
+    pub tools_called: u64,
+    /// Calls of tools that were answered with an error, but for those that timed out.
+    pub tools_failed: u64,
+    /// Calls of tools that had no result in time.
+    pub tools_timed_out: u64,
+    /// Calls of tools that the model took back.
+    pub tools_cancelled: u64,
     /// Times that the server announced the end of a link.
     pub go_aways: u64,
     /// Links that went on with the conversation.

@@ -26,6 +26,7 @@ use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
 use crate::threads::telephony::wire::Protocol;
+use crate::threads::tools::ToolPool;
 use requests::Requests;
 
 /// What the thread is built from.
@@ -46,6 +47,8 @@ pub struct ControlParts {
     pub retired: Vec<rtrb::Consumer<Box<DspCall>>>,
     /// Connects links.
     pub dial: DialPool,
+    /// Carries out HTTP tools.
+    pub tools: ToolPool,
     /// Whose slots are given free.
     pub registry: Arc<Registry>,
     /// The process's counters.
@@ -160,6 +163,9 @@ impl Control {
     }
 
     fn tell(&mut self, now: Instant, id: CallId, fact: Fact) {
+        if let Fact::ToolDone(number, _) = &fact {
+            self.parts.tools.done(id, *number);
+        }
         let Some(call) = self.call(id) else { return };
         let first_turn = matches!(fact, Fact::TurnStarted(_)) && call.machine.events().turns == 0;
         let unheard = fact == Fact::Reported(LegReport::Unheard);
@@ -274,5 +280,6 @@ impl Control {
         if let Some(esl) = &mut self.parts.esl {
             esl.send(EslOrder::Stop);
         }
+        self.parts.tools.stop();
     }
 }
