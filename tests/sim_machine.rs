@@ -45,7 +45,12 @@ fn any_fact() -> impl Strategy<Value = Fact> {
     let link = 0_u32..4;
     prop_oneof![
         Just(Fact::Identified(Box::default())),
+        Just(Fact::Identified(Box::new(CallFields { uuid: Some("u-1".into()), ..CallFields::default() }))),
         any_leg_end().prop_map(Fact::LegGone),
+        (0_u32..4, any_leg_end()).prop_map(|(number, end)| Fact::LegLost(number, end)),
+        Just(Fact::LegReturned),
+        Just(Fact::Replaced),
+        Just(Fact::HungUp("NORMAL_CLEARING".into())),
         link.clone().prop_map(Fact::LinkConnected),
         link.clone().prop_map(Fact::SetupComplete),
         link.clone().prop_map(Fact::TurnStarted),

@@ -88,6 +88,8 @@ pub struct CallTerms {
     pub setup_timeout: Duration,
     /// The longest call.
     pub max_call: Duration,
+    /// How long a call waits for a leg that was lost without a goodbye; zero: not at all.
+    pub detached: Duration,
     /// From the loss of a link until the call is given up, if no other one has come about by then.
     pub give_up: Duration,
     /// Other limits of a call.
@@ -113,6 +115,7 @@ impl Default for CallTerms {
             dial_timeout: Duration::from_secs(3),
             setup_timeout: Duration::from_secs(10),
             max_call: Duration::from_secs(3600),
+            detached: Duration::from_secs(10),
             give_up: Duration::from_secs(20),
             limits: Limits::default(),
             greeting: None,

@@ -124,6 +124,7 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         setup_timeout: config.gemini.setup_timeout,
         max_call: agent.max_call.unwrap_or(config.leg.max_call).min(config.leg.max_call),
         limits: Limits { tokens: agent.max_tokens, silence: agent.max_silence },
+        detached: config.leg.detached,
         greeting: agent.greeting.clone(),
         give_up: config.session.give_up,
         greeting_sound: None,

@@ -19,6 +19,7 @@ use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 
 mod control;
 mod counts;
+mod detached;
 mod fallback;
 mod limits;
 mod links;
@@ -28,6 +29,7 @@ mod tools;
 use control::Heard;
 pub use control::{ControlTerms, DigitTerms};
 pub use counts::CallEvents;
+use detached::Attachment;
 use fallback::Farewell;
 pub use limits::Limits;
 use limits::Spent;
@@ -43,6 +45,8 @@ pub enum Phase {
     Dialing,
     /// Speech flows.
     Live,
+    /// The leg was lost without a goodbye; session and queue wait for it.
+    Detached,
     /// Both sides are being closed.
     Closing,
     /// Everything is let go; the outcome is out.
@@ -65,6 +69,7 @@ pub struct Machine {
     transferred: bool,
     outcome: Option<Outcome>,
     leg_gone: bool,
+    attachment: Attachment,
     dsp_retired: bool,
     gemini_retired: bool,
     leg: LegKind,
@@ -104,6 +109,7 @@ impl Machine {
             transferred: false,
             outcome: None,
             leg_gone: false,
+            attachment: Attachment::default(),
             dsp_retired: false,
             gemini_retired: false,
             leg: LegKind::default(),
@@ -159,7 +165,7 @@ impl Machine {
             Fact::CommandDone(number) => self.done(number),
             Fact::CommandFailed(number, error) => self.failed(number, error),
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
-            Fact::HungUp(cause) => self.hang_up_cause = Some(cause),
+            Fact::HungUp(cause) => self.hung_up(cause),
             Fact::ToolCalled(link, call) => {
                 self.exchange(link, |exchange| exchange.tool_called());
                 self.tool_called(now, link, call);
@@ -180,6 +186,11 @@ impl Machine {
                 self.link_lost(now, Cause::Link(end));
             }
             Fact::LinkGone(link, _) | Fact::LinkClosed(link) => self.link_closed(now, link),
+            Fact::LegLost(connection, end) => self.leg_lost(now, connection, end),
+            Fact::LegReturned => self.leg_returned(now),
+            Fact::Replaced => self.replaced(),
+            Fact::Moved => self.close(Cause::Moved),
+            Fact::UuidInUse => self.close(Cause::UuidInUse),
             Fact::LegGone(end) => {
                 if !self.leg_gone {
                     self.leg_gone = true;
@@ -206,6 +217,7 @@ impl Machine {
         self.tick_control(now);
         self.tick_offered(now);
         self.tick_limits(now);
+        self.tick_detached(now);
         if self.outcome.is_none() && now >= self.max_call_at() {
             return self.close(Cause::MaxCall);
         }
@@ -214,8 +226,13 @@ impl Machine {
 
     /// When [`Machine::tick`] wants to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let own =
-            [Some(self.max_call_at()), self.links_deadline(), self.offered_until, self.silence_deadline()];
+        let own = [
+            Some(self.max_call_at()),
+            self.links_deadline(),
+            self.detached_deadline(),
+            self.offered_until,
+            self.silence_deadline(),
+        ];
         let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
         own.chain(self.control_deadline()).chain(self.farewell_deadline()).min()
     }
@@ -229,9 +246,9 @@ impl Machine {
         self.orders.pop_front()
     }
 
-    /// The phase.
+    /// The phase. A call without a leg is [`Phase::Detached`] whatever its session does meanwhile.
     pub fn phase(&self) -> Phase {
-        self.phase
+        if self.detached_deadline().is_some() { Phase::Detached } else { self.phase }
     }
 
     /// The setup message of the next link, for the credential with which it was connected.
@@ -328,14 +345,19 @@ impl Machine {
         }
     }
 
-    /// What the switch is told: 1000 where the call is over as it should be, 1008 where nobody answers, 1011 where we failed it and the
-    /// caller is still there, so that the script beside the switch can tell. mod_audio_stream understands both.
+    /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it and the caller is
+    /// still there, 1008 where it was refused, so that the script beside the switch can tell. mod_audio_stream understands
+    /// all of them.
     fn leg_close(&self, outcome: &Outcome) -> LegClose {
         if let Cause::Refused(reason) = &outcome.cause {
             return LegClose::new(LegCloseCode::PolicyViolation, reason);
         }
         let failed = outcome.is_failure() && !self.transferred;
-        let code = if failed { LegCloseCode::InternalError } else { LegCloseCode::Normal };
+        let code = match failed {
+            true if outcome.cause == Cause::UuidInUse => LegCloseCode::PolicyViolation,
+            true => LegCloseCode::InternalError,
+            false => LegCloseCode::Normal,
+        };
         LegClose::new(code, outcome.label())
     }
 }

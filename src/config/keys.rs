@@ -222,6 +222,13 @@ const MAIN_KEYS: &[Key<Config>] = &[
          before the call is answered with what is known.",
     ),
     Key::<Config>::new(
+        "leg.detached_ms",
+        "10000",
+        integer(0, 60_000, |c, v| c.leg.detached = millis(v)),
+        "A call whose leg is lost without a goodbye waits this long for the same UUID to come back, and after a close \
+         with code 1000 at most 500 ms of it; 0: it ends at once.",
+    ),
+    Key::<Config>::new(
         "playback.lead_ms",
         "60",
         integer(0, 200, |c, v| c.playback.lead_ms = v as u32),

@@ -126,6 +126,8 @@ pub struct LegConfig {
     pub max_call: Duration,
     /// How long a call waits for its number, where that decides who answers.
     pub metadata_wait: Duration,
+    /// How long a call waits for a leg that was lost without a goodbye.
+    pub detached: Duration,
 }
 
 /// Section `[playback]`.
@@ -388,6 +390,7 @@ impl Config {
                 silent_after: Duration::ZERO,
                 max_call: Duration::ZERO,
                 metadata_wait: Duration::ZERO,
+                detached: Duration::ZERO,
             },
             playback: PlaybackConfig {
                 lead_ms: 0,

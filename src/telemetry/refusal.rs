@@ -35,11 +35,13 @@ pub enum RefusalReason {
     NotExpected = 12,
     /// A route says that nobody answers this number or caller.
     Route = 13,
+    /// A call with this UUID is running, on a leg that lives or with other credentials.
+    UuidInUse = 14,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 14] = [
+    pub const ALL: [RefusalReason; 15] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -54,6 +56,7 @@ impl RefusalReason {
         Self::Abandoned,
         Self::NotExpected,
         Self::Route,
+        Self::UuidInUse,
     ];
 
     /// The value of the label `reason` of `tandem_refusals_total`.
@@ -73,6 +76,7 @@ impl RefusalReason {
             Self::Abandoned => "abandoned",
             Self::NotExpected => "not_expected",
             Self::Route => "route",
+            Self::UuidInUse => "uuid_in_use",
         }
     }
 
@@ -82,6 +86,7 @@ impl RefusalReason {
         Some(match self {
             Self::AddressNotAllowed | Self::NotExpected | Self::Route => (403, "Forbidden"),
             Self::Token => (401, "Unauthorized"),
+            Self::UuidInUse => (409, "Conflict"),
             Self::TooManyHandshakes | Self::TooManyCalls | Self::Descriptors | Self::Draining => {
                 (503, "Service Unavailable")
             }
@@ -112,6 +117,7 @@ impl RefusalReason {
             Self::Abandoned => "the peer left before its handshake was complete",
             Self::NotExpected => "nobody announced this UUID (POST /api/expect; listen.require_expected)",
             Self::Route => "a route refuses this call ([[routes]])",
+            Self::UuidInUse => "a call with this UUID is running, and each call needs its own",
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }
     }

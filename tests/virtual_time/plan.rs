@@ -191,6 +191,7 @@ impl Plan {
             },
             // Without patience the first loss of a link ends the call, as these scripts of one link mean it.
             give_up: Duration::ZERO,
+            detached: Duration::from_secs(10),
             greeting: percent(rng, 50).then(|| "Greet the caller.".into()),
             ..CallTerms::default()
         };

@@ -132,6 +132,8 @@ fn control_summary(events: &CallEvents) -> String {
         ("keys pressed", events.keys),
         ("orders done", events.commands_done),
         ("orders failed", events.commands_failed),
+        ("leg came back", events.reattachments),
+        ("ms without leg", events.detached_ms),
     ] {
         if count > 0 {
             summary.push_str(&format!(", {what} {count}"));
