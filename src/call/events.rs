@@ -154,6 +154,8 @@ pub enum Order {
     RunTool(ToolNumber, Box<ToolRun>),
     /// The result of a tool is no longer wanted.
     CancelTool(ToolNumber),
+    /// Keep the caller's audio back from the model, or send what was kept and what follows.
+    HoldUplink(bool),
     /// Tell whoever asked what became of their command.
     Answer(Requester, CommandResult),
     /// Close a link.

@@ -149,6 +149,11 @@ counters! {
     replayed_frames: "tandem_uplink_replayed_frames_total", "Caller's frames sent again on the next link.";
     silence_cut_frames: "tandem_uplink_silence_cut_frames_total", "Caller's frames of silence between talkspurts left out of a replay.";
 
+    tools_called: "tandem_tools_called_total", "Calls of tools by the model.";
+    tools_failed: "tandem_tools_unanswered_total" {why = "failed"}, "Calls of tools without a result, by why.";
+    tools_timed_out: "tandem_tools_unanswered_total" {why = "timeout"}, "Calls of tools without a result, by why.";
+    tools_cancelled: "tandem_tools_unanswered_total" {why = "cancelled"}, "Calls of tools without a result, by why.";
+
     uplink_frames: "tandem_frames_total" {direction = "uplink"}, "Audio frames, by direction.";
     downlink_frames: "tandem_frames_total" {direction = "downlink"}, "Audio frames, by direction.";
     uplink_silence_frames: "tandem_uplink_silence_frames_total", "Frames of silence filled in for a switch that sent nothing.";

@@ -86,7 +86,8 @@ impl World {
                 | Order::Answer(..)
                 | Order::AnswerTool(..)
                 | Order::RunTool(..)
-                | Order::CancelTool(_) => {}
+                | Order::CancelTool(_)
+                | Order::HoldUplink(_) => {}
                 Order::Finish(outcome) => {
                     call.orders.finished(&outcome);
                     call.outcome = Some(outcome);

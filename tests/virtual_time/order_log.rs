@@ -107,7 +107,7 @@ impl OrderLog {
             | Order::Answer(..)
             | Order::AnswerTool(..)
             | Order::RunTool(..)
-            | Order::CancelTool(_) => {
+            | Order::CancelTool(_) | Order::HoldUplink(_) => {
                 panic!("{order:?}, and nobody asked for a command")
             }
             Order::Finish(_) => assert!(self.leg_gone && self.retired.len() == 2, "finished too early"),

@@ -81,6 +81,7 @@ impl Control {
                 }
                 Order::RunTool(number, run) => self.run_tool(now, id, number, *run),
                 Order::CancelTool(number) => self.parts.tools.take_back(id, number),
+                Order::HoldUplink(held) => self.parts.gemini[shard].send(GeminiOrder::HoldUplink(id, held)),
                 Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
                 Order::CloseLink(link) => self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link)),
                 Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
