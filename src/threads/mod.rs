@@ -11,6 +11,7 @@ pub mod esl;
 pub mod gemini;
 pub mod messages;
 pub mod telephony;
+pub mod tools;
 
 use std::time::Duration;
 
