@@ -123,6 +123,12 @@ pub enum Part {
 /// Something to be done for a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
+    /// Say who answers ([`super::Machine::answer_with`], [`super::Machine::refuse`]), if what is known of the call decides
+    /// it.
+    ChooseAgent {
+        /// Say it in any case: there is no more time to learn more.
+        last: bool,
+    },
     /// Connect a link and send it the agent's setup.
     Dial(LinkNumber),
     /// Say this to the model as text, so that it speaks.
@@ -148,6 +154,8 @@ pub enum Order {
     RunTool(ToolNumber, Box<ToolRun>),
     /// The result of a tool is no longer wanted.
     CancelTool(ToolNumber),
+    /// Keep the caller's audio back from the model, or send what was kept and what follows.
+    HoldUplink(bool),
     /// Tell whoever asked what became of their command.
     Answer(Requester, CommandResult),
     /// Close a link.

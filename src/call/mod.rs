@@ -4,7 +4,9 @@
 //! no clock, never blocks.
 
 pub mod agent;
+pub mod agents;
 pub mod commands;
+pub mod configured;
 pub mod credentials;
 pub mod events;
 pub mod expected;
@@ -16,6 +18,7 @@ pub mod session;
 pub mod tool;
 
 pub use agent::{Agent, CallTerms, CredentialView};
+pub use agents::{Agents, Choice, CurrentAgents};
 pub use commands::{CommandError, CommandResult, LegKind, Requester};
 pub use credentials::Pool;
 pub use events::{Fact, Order, Part};

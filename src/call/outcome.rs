@@ -51,6 +51,12 @@ pub enum Cause {
     SetupTimeout,
     /// The longest call was reached.
     MaxCall,
+    /// A route says that nobody answers, for this reason.
+    Refused(String),
+    /// The agent's limit of tokens was reached.
+    TokenLimit,
+    /// Nobody said anything for as long as the agent allows.
+    CallerSilent,
     /// The model sent more speech than may wait.
     SpeechOverflow,
     /// The relay shut down.
@@ -74,6 +80,7 @@ impl Outcome {
         let by = match &cause {
             Cause::Leg(LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::Protocol(_)) => Party::Caller,
             Cause::Leg(LegEnd::Dropped(_) | LegEnd::Silent) => Party::Network,
+            Cause::Refused(_) | Cause::TokenLimit | Cause::CallerSilent => Party::Us,
             Cause::Leg(LegEnd::ByUs) | Cause::MaxCall | Cause::SpeechOverflow | Cause::ShutDown => Party::Us,
             Cause::Moved => Party::Us,
             Cause::UuidInUse => Party::Caller,
@@ -102,6 +109,9 @@ impl Outcome {
             Cause::DialTimeout => "dial_timeout",
             Cause::SetupTimeout => "setup_timeout",
             Cause::MaxCall => "max_call",
+            Cause::Refused(_) => "refused",
+            Cause::TokenLimit => "token_limit",
+            Cause::CallerSilent => "caller_silent",
             Cause::SpeechOverflow => "speech_overflow",
             Cause::ShutDown => "shutdown",
             Cause::Ordered(CommandKind::Transfer, _) => "transferred",
@@ -116,6 +126,9 @@ impl Outcome {
             Cause::Leg(LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::ByUs)
                 | Cause::Moved
                 | Cause::MaxCall
+                | Cause::Refused(_)
+                | Cause::TokenLimit
+                | Cause::CallerSilent
                 | Cause::ShutDown
                 | Cause::Ordered(..)
         )
@@ -141,7 +154,15 @@ impl fmt::Display for Outcome {
             Cause::SetupTimeout => {
                 write!(f, "Gemini did not confirm the setup within gemini.setup_timeout_ms")
             }
-            Cause::MaxCall => write!(f, "the longest call (leg.max_call_seconds) was reached"),
+            Cause::MaxCall => {
+                write!(
+                    f,
+                    "the longest call (leg.max_call_seconds or the agent's max_call_seconds) was reached"
+                )
+            }
+            Cause::Refused(reason) => write!(f, "refused by a route: {reason}"),
+            Cause::TokenLimit => write!(f, "the agent's max_tokens were used"),
+            Cause::CallerSilent => write!(f, "nobody said anything for the agent's silence_seconds"),
             Cause::SpeechOverflow => {
                 write!(f, "the model sent more speech than limits.model_speech_seconds allows to wait")
             }

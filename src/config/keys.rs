@@ -215,6 +215,13 @@ const MAIN_KEYS: &[Key<Config>] = &[
         "The longest call; it is ended then.",
     ),
     Key::<Config>::new(
+        "leg.metadata_wait_ms",
+        "500",
+        integer(0, 10_000, |c, v| c.leg.metadata_wait = millis(v)),
+        "Where a route asks for a number that neither URL nor headers have said, so long is waited for metadata \
+         before the call is answered with what is known.",
+    ),
+    Key::<Config>::new(
         "leg.detached_ms",
         "10000",
         integer(0, 60_000, |c, v| c.leg.detached = millis(v)),

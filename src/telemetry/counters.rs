@@ -159,6 +159,11 @@ counters! {
     warm_links_expired: "tandem_warm_links_total" {end = "expired"}, "Links connected ahead of their calls, by what became of them.";
     warm_links_closed: "tandem_warm_links_total" {end = "closed"}, "Links connected ahead of their calls, by what became of them.";
 
+    tools_called: "tandem_tools_called_total", "Calls of tools by the model.";
+    tools_failed: "tandem_tools_unanswered_total" {why = "failed"}, "Calls of tools without a result, by why.";
+    tools_timed_out: "tandem_tools_unanswered_total" {why = "timeout"}, "Calls of tools without a result, by why.";
+    tools_cancelled: "tandem_tools_unanswered_total" {why = "cancelled"}, "Calls of tools without a result, by why.";
+
     uplink_frames: "tandem_frames_total" {direction = "uplink"}, "Audio frames, by direction.";
     downlink_frames: "tandem_frames_total" {direction = "downlink"}, "Audio frames, by direction.";
     uplink_silence_frames: "tandem_uplink_silence_frames_total", "Frames of silence filled in for a switch that sent nothing.";

@@ -39,11 +39,13 @@ pub enum RefusalReason {
     Credentials = 14,
     /// A call with this UUID is running, on a leg that lives or with other credentials.
     UuidInUse = 15,
+    /// A route says that nobody answers this number or caller.
+    Route = 16,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 16] = [
+    pub const ALL: [RefusalReason; 17] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -60,6 +62,7 @@ impl RefusalReason {
         Self::NoCapacity,
         Self::Credentials,
         Self::UuidInUse,
+        Self::Route,
     ];
 
     /// The value of the label `reason` of `tandem_refusals_total`.
@@ -80,6 +83,7 @@ impl RefusalReason {
             Self::NotExpected => "not_expected",
             Self::NoCapacity => "no_capacity",
             Self::Credentials => "credentials",
+            Self::Route => "route",
             Self::UuidInUse => "uuid_in_use",
         }
     }
@@ -88,7 +92,7 @@ impl RefusalReason {
     /// no HTTP to answer in: after a failed TLS handshake, or nobody.
     pub const fn http_status(self) -> Option<(u16, &'static str)> {
         Some(match self {
-            Self::AddressNotAllowed | Self::NotExpected => (403, "Forbidden"),
+            Self::AddressNotAllowed | Self::NotExpected | Self::Route => (403, "Forbidden"),
             Self::Token => (401, "Unauthorized"),
             Self::TooManyHandshakes
             | Self::TooManyCalls
@@ -125,6 +129,7 @@ impl RefusalReason {
             Self::NotExpected => "nobody announced this UUID (POST /api/expect; listen.require_expected)",
             Self::NoCapacity => "every credential for Gemini has all the sessions it may have (max_sessions)",
             Self::Credentials => "no credential for Gemini works at the moment: the relay's log says why",
+            Self::Route => "a route refuses this call ([[routes]])",
             Self::UuidInUse => "a call with this UUID is running, and each call needs its own",
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }

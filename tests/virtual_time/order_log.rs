@@ -100,12 +100,15 @@ impl OrderLog {
                 assert!(!self.retired.contains(part), "retired twice");
                 self.retired.push(*part);
             }
-            Order::Command(..)
+            Order::ChooseAgent { .. }
+            | Order::Play(..)
+            | Order::Command(..)
             | Order::EventSocket { .. }
             | Order::Answer(..)
             | Order::AnswerTool(..)
             | Order::RunTool(..)
-            | Order::CancelTool(_) => {
+            | Order::CancelTool(_)
+            | Order::HoldUplink(_) => {
                 panic!("{order:?}, and nobody asked for a command")
             }
             Order::Finish(_) => assert!(self.leg_gone && self.retired.len() == 2, "finished too early"),

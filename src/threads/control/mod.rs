@@ -18,7 +18,8 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use crate::base::{CallId, Instant, LegReport};
-use crate::call::{Agent, Fact, LegCredentials, Machine, Opening, Part, Registry};
+use crate::call::agents::warn_of_unknown_agent;
+use crate::call::{Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, Part, Registry};
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::credentials::Credentials;
@@ -57,7 +58,7 @@ pub struct ControlParts {
     /// The clock.
     pub clock: Clock,
     /// Who answers.
-    pub agent: Arc<Agent>,
+    pub agents: Arc<CurrentAgents>,
     /// Where links go and with what.
     pub credentials: Arc<Credentials>,
     /// How often the counters are logged; never if `None`.
@@ -148,7 +149,16 @@ impl Control {
         let Offer { id, shared, fields, peer, credentials, opening, shard, worker, leg } = offer;
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
-        let mut machine = Machine::new(now, Arc::clone(&self.parts.agent), fields);
+        let agents = self.parts.agents.get();
+        warn_of_unknown_agent(id, &agents, &fields);
+        let mut machine = match agents.choose(&fields) {
+            Choice::Agent(agent) if agents.is_settled(&fields) => Machine::new(now, agent, fields),
+            _ => {
+                let wait = if agents.is_settled(&fields) { Duration::ZERO } else { agents.metadata_wait() };
+                Machine::offered(now, Arc::clone(agents.default_agent()), fields, now.plus(wait))
+            }
+        };
+        machine.set_begun(self.parts.clock.unix_seconds());
         machine.set_leg(opening.kind, RandomState::new().hash_one(id) as u32);
         if let Some(place) = self.calls.get_mut(id.slot as usize) {
             let presence = Presence::Unnamed;

@@ -13,19 +13,36 @@ use serde_json::Value;
 
 use super::Control;
 use crate::base::{CallId, Instant};
+use crate::call::agents::warn_of_unknown_agent;
 use crate::call::tool::{ToolFailure, ToolNumber, ToolRun};
-use crate::call::{Fact, Order, Part};
+use crate::call::{Choice, Fact, Order, Part};
 use crate::codec::gemini::tools;
 use crate::threads::dsp::DspOrder;
 use crate::threads::messages::{EslOrder, GeminiOrder, TelephonyOrder};
 
 impl Control {
+    /// Says who answers a call that waits for it, by what is known of it now.
+    fn choose_agent(&mut self, now: Instant, id: CallId, last: bool) {
+        let agents = self.parts.agents.get();
+        let Some(call) = self.call(id) else { return };
+        let fields = call.machine.fields();
+        if !last && !agents.is_settled(fields) {
+            return;
+        }
+        warn_of_unknown_agent(id, &agents, fields);
+        match agents.choose(fields) {
+            Choice::Agent(agent) => call.machine.answer_with(now, agent),
+            Choice::Refuse(reason) => call.machine.refuse(&reason),
+        }
+    }
+
     pub(super) fn carry_out(&mut self, now: Instant, id: CallId) {
         self.keep_known(now, id);
         while let Some(call) = self.call(id) {
             let (shard, worker) = (call.shard, call.worker);
             let Some(order) = call.machine.next_order() else { return };
             match order {
+                Order::ChooseAgent { last } => self.choose_agent(now, id, last),
                 Order::Dial(link) => self.dial(now, id, link),
                 Order::Prompt(link, text) => {
                     self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
@@ -47,6 +64,7 @@ impl Control {
                 }
                 Order::RunTool(number, run) => self.run_tool(now, id, number, *run),
                 Order::CancelTool(number) => self.parts.tools.take_back(id, number),
+                Order::HoldUplink(held) => self.parts.gemini[shard].send(GeminiOrder::HoldUplink(id, held)),
                 Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
                 Order::CloseLink(link) => {
                     call.dialled = call.dialled.take().filter(|dialled| dialled.link != link);
