@@ -32,6 +32,7 @@ pub static SECTIONS: &[(&str, &str)] = &[
         "Speech kept in memory. Beyond a limit a call ends with a clear outcome; nothing is dropped silently.",
     ),
     ("gemini", "The connection to the Gemini Live API."),
+    ("session", "The conversation with the model, which outlives its connections (docs/sessions.md)."),
     (
         "agent",
         "Who answers the telephone. What is not set is not sent: models refuse fields they do not know.",
@@ -339,6 +340,13 @@ const MAIN_KEYS: &[Key<Config>] = &[
         integer(100, 300_000, |c, v| c.gemini.credential_backoff = millis(v)),
         "How long a credential that fails (quota, refused key) is left alone before one call tries it again; doubled \
          each time that it fails again, up to 5 minutes.",
+    ),
+    Key::<Config>::new(
+        "session.give_up_seconds",
+        "20",
+        integer_or_zero(1, 600, "at the first loss", |c, v| c.session.give_up = seconds(v)),
+        "A call whose connection to the model is lost is given up if no other one came about within this time; the \
+         caller's speech is kept meanwhile.",
     ),
     Key::<Config>::new(
         "threads.dsp",

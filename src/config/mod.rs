@@ -34,7 +34,7 @@ pub use listing::{Loaded, Setting};
 pub use load::{FileChoice, Sources, load};
 pub use model::{
     AdminConfig, AgentConfig, Config, ControlConfig, DrainConfig, EslConfig, GeminiConfig, LegConfig,
-    LimitsConfig, ListenConfig, LogConfig, PlaybackConfig, ThreadsConfig, UplinkConfig,
+    LimitsConfig, ListenConfig, LogConfig, PlaybackConfig, SessionConfig, ThreadsConfig, UplinkConfig,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{markdown_tables, sample_file};

@@ -35,6 +35,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The connection to Gemini.
     pub gemini: GeminiConfig,
+    /// The conversation, which outlives its connections.
+    pub session: SessionConfig,
     /// Who answers the telephone: the default agent.
     pub agent: AgentConfig,
     /// The other agents by their names; ask [`Config::agent_named`].
@@ -273,6 +275,13 @@ pub struct ThreadsConfig {
     pub shards: usize,
 }
 
+/// Section `[session]`.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// How long another connection is tried for after one was lost.
+    pub give_up: Duration,
+}
+
 /// Section `[drain]`.
 #[derive(Debug, Clone)]
 pub struct DrainConfig {
@@ -380,6 +389,7 @@ impl Config {
             asterisk: AsteriskConfig { media_url: None },
             admin: AdminConfig { listen: None, token: None },
             threads: ThreadsConfig { dsp: 0, shards: 0 },
+            session: SessionConfig { give_up: Duration::ZERO },
             drain: DrainConfig { timeout: Duration::ZERO },
             log: LogConfig { level: LevelFilter::Off, stats_interval: None },
         }

@@ -20,7 +20,7 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         setup_timeout: config.gemini.setup_timeout,
         max_call: config.leg.max_call,
         greeting: agent.greeting.clone(),
-        give_up: std::time::Duration::from_secs(20),
+        give_up: config.session.give_up,
         greeting_sound: None,
         fallback_sound: None,
         fallback_transfer: None,

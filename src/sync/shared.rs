@@ -67,8 +67,12 @@ tally! {
     model_samples,
     /// gemini: frames of the caller that were given up because no link took them for too long.
     uplink_frames_dropped,
-    /// gemini: frames of 20 ms sent to the model.
+    /// gemini: frames of 20 ms sent to the model, those sent again among them.
     sent_frames,
+    /// gemini: frames of 20 ms that had been sent on a link which was lost before the model answered them.
+    replayed_frames,
+    /// gemini: frames of silence between talkspurts that were left out of a replay.
+    silence_cut_frames,
     /// gemini: times that the caller's stream was ended (`audioStreamEnd`).
     stream_ends,
 }

@@ -89,6 +89,8 @@ macro_rules! counters {
             pub first_audio: Histogram,
             /// `tandem_link_setup_seconds`: from the order to dial to `setupComplete`.
             pub link_setup: Histogram,
+            /// `tandem_session_gap_seconds`: from the loss of a live link to the next one's `setupComplete`.
+            pub session_gap: Histogram,
         }
 
         impl Counters {
@@ -101,6 +103,7 @@ macro_rules! counters {
                     barge_in_residual: Histogram::new(RESIDUAL_BOUNDS_US),
                     first_audio: Histogram::new(LATENCY_BOUNDS_US),
                     link_setup: Histogram::new(LATENCY_BOUNDS_US),
+                    session_gap: Histogram::new(LATENCY_BOUNDS_US),
                 }
             }
 
@@ -145,6 +148,14 @@ counters! {
     warm_links_used: "tandem_warm_links_total" {end = "used"}, "Links connected ahead of their calls, by what became of them.";
     warm_links_expired: "tandem_warm_links_total" {end = "expired"}, "Links connected ahead of their calls, by what became of them.";
     warm_links_closed: "tandem_warm_links_total" {end = "closed"}, "Links connected ahead of their calls, by what became of them.";
+
+    session_resumptions: "tandem_session_links_total" {kind = "resumed"}, "Links after a call's first, by what became of the conversation.";
+    session_fresh: "tandem_session_links_total" {kind = "fresh"}, "Links after a call's first, by what became of the conversation.";
+    session_failed_attempts: "tandem_session_failed_attempts_total", "Links of calls that did not come about.";
+    session_go_aways: "tandem_session_go_aways_total", "Ends of links that the model announced.";
+    sessions_given_up: "tandem_sessions_given_up_total", "Calls without any use in another link.";
+    replayed_frames: "tandem_uplink_replayed_frames_total", "Caller's frames sent again on the next link.";
+    silence_cut_frames: "tandem_uplink_silence_cut_frames_total", "Caller's frames of silence between talkspurts left out of a replay.";
 
     uplink_frames: "tandem_frames_total" {direction = "uplink"}, "Audio frames, by direction.";
     downlink_frames: "tandem_frames_total" {direction = "downlink"}, "Audio frames, by direction.";
@@ -215,11 +226,12 @@ impl Counters {
     }
 
     /// Every histogram with its name.
-    pub fn histograms(&self) -> [(&'static str, HistogramSnapshot); 3] {
+    pub fn histograms(&self) -> [(&'static str, HistogramSnapshot); 4] {
         [
             ("tandem_barge_in_residual_seconds", self.barge_in_residual.snapshot()),
             ("tandem_first_audio_seconds", self.first_audio.snapshot()),
             ("tandem_link_setup_seconds", self.link_setup.snapshot()),
+            ("tandem_session_gap_seconds", self.session_gap.snapshot()),
         ]
     }
 

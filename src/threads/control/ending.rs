@@ -51,6 +51,13 @@ impl Control {
             (&counters.barge_ins, events.interruptions),
             (&counters.uplink_stream_ends, tally.stream_ends),
             (&counters.flushed_frames, tally.flushed_samples / leg_frame_samples),
+            (&counters.session_resumptions, events.resumptions),
+            (&counters.session_fresh, events.fresh_sessions),
+            (&counters.session_failed_attempts, events.failed_attempts),
+            (&counters.session_go_aways, events.go_aways),
+            (&counters.sessions_given_up, events.given_up.into()),
+            (&counters.replayed_frames, tally.replayed_frames),
+            (&counters.silence_cut_frames, tally.silence_cut_frames),
         ] {
             counter.add(n);
         }
@@ -89,8 +96,34 @@ fn summary(machine: &Machine, tally: &TallySnapshot, leg: LegFormat) -> String {
         tally.model_samples as f64 / 24_000.0,
         events.prompt_tokens,
         events.response_tokens,
-        control_summary(&events)
+        session_summary(&events, tally) + &control_summary(&events)
     )
+}
+
+/// What became of the links, where anything did.
+fn session_summary(events: &CallEvents, tally: &TallySnapshot) -> String {
+    let mut summary = String::new();
+    for (what, count) in [
+        ("goAway", events.go_aways),
+        ("resumed", events.resumptions),
+        ("begun anew", events.fresh_sessions),
+        ("links failed", events.failed_attempts),
+        ("without a link at most (ms)", events.gap_ms_max),
+        ("without a link in all (ms)", events.gap_ms_total),
+        ("caller's audio sent again (ms)", tally.replayed_frames * 20),
+        ("silence left out (ms)", tally.silence_cut_frames * 20),
+    ] {
+        if count > 0 {
+            summary.push_str(&format!(", {what} {count}"));
+        }
+    }
+    for (kind, count) in events.link_ends() {
+        summary.push_str(&format!(", links {} {count}", kind.label()));
+    }
+    if events.given_up {
+        summary.push_str(", given up");
+    }
+    summary
 }
 
 /// What call control did, where it did anything.

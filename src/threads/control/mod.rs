@@ -190,7 +190,12 @@ impl Control {
             return;
         }
         let Some(call) = self.call(id) else { return };
+        let gap_ms_before = call.machine.events().gap_ms_total;
         call.machine.tell(now, fact);
+        let gap_ms = call.machine.events().gap_ms_total - gap_ms_before;
+        if gap_ms > 0 {
+            self.parts.counters.session_gap.observe(Duration::from_millis(gap_ms));
+        }
         if first_turn {
             self.parts.counters.first_audio.observe(now.since(offered_at));
         }
