@@ -342,13 +342,6 @@ const MAIN_KEYS: &[Key<Config>] = &[
     )
     .example(r#""/etc/tandem/tls/roots.pem""#),
     Key::<Config>::new(
-        "session.give_up_seconds",
-        "20",
-        integer_or_zero(1, 600, "at the first loss", |c, v| c.session.give_up = seconds(v)),
-        "A call whose connection to the model is lost is given up if no other one came about within this time; the \
-         caller's speech is kept meanwhile.",
-    ),
-    Key::<Config>::new(
         "gemini.warm_links",
         "0",
         integer(0, 64, |c, v| c.gemini.warm_links = v as usize),
@@ -361,6 +354,13 @@ const MAIN_KEYS: &[Key<Config>] = &[
         integer(100, 300_000, |c, v| c.gemini.credential_backoff = millis(v)),
         "How long a credential that fails (quota, refused key) is left alone before one call tries it again; doubled \
          each time that it fails again, up to 5 minutes.",
+    ),
+    Key::<Config>::new(
+        "session.give_up_seconds",
+        "20",
+        integer_or_zero(1, 600, "at the first loss", |c, v| c.session.give_up = seconds(v)),
+        "A call whose connection to the model is lost is given up if no other one came about within this time; the \
+         caller's speech is kept meanwhile.",
     ),
     Key::<Config>::new(
         "threads.dsp",

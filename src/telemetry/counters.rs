@@ -141,13 +141,6 @@ counters! {
     link_garbage: "tandem_link_faults_total" {fault = "garbage"}, "Faults of Gemini, by kind.";
     link_messages_too_big: "tandem_link_faults_total" {fault = "message_too_big"}, "Faults of Gemini, by kind.";
 
-    session_resumptions: "tandem_session_links_total" {kind = "resumed"}, "Links after a call's first, by what became of the conversation.";
-    session_fresh: "tandem_session_links_total" {kind = "fresh"}, "Links after a call's first, by what became of the conversation.";
-    session_failed_attempts: "tandem_session_failed_attempts_total", "Links of calls that did not come about.";
-    session_go_aways: "tandem_session_go_aways_total", "Ends of links that the model announced.";
-    sessions_given_up: "tandem_sessions_given_up_total", "Calls without any use in another link.";
-    replayed_frames: "tandem_uplink_replayed_frames_total", "Caller's frames sent again on the next link.";
-    silence_cut_frames: "tandem_uplink_silence_cut_frames_total", "Caller's frames of silence between talkspurts left out of a replay.";
     credentials_left: "tandem_credential_changes_total" {change = "left"}, "Changes of credentials' states.";
     credentials_taken_back: "tandem_credential_changes_total" {change = "taken_back"}, "Changes of credentials' states.";
     credential_tokens_lost: "tandem_credential_changes_total" {change = "no_token"}, "Changes of credentials' states.";
@@ -163,6 +156,13 @@ counters! {
     tools_failed: "tandem_tools_unanswered_total" {why = "failed"}, "Calls of tools without a result, by why.";
     tools_timed_out: "tandem_tools_unanswered_total" {why = "timeout"}, "Calls of tools without a result, by why.";
     tools_cancelled: "tandem_tools_unanswered_total" {why = "cancelled"}, "Calls of tools without a result, by why.";
+    session_resumptions: "tandem_session_links_total" {kind = "resumed"}, "Links after a call's first, by what became of the conversation.";
+    session_fresh: "tandem_session_links_total" {kind = "fresh"}, "Links after a call's first, by what became of the conversation.";
+    session_failed_attempts: "tandem_session_failed_attempts_total", "Links of calls that did not come about.";
+    session_go_aways: "tandem_session_go_aways_total", "Ends of links that the model announced.";
+    sessions_given_up: "tandem_sessions_given_up_total", "Calls without any use in another link.";
+    replayed_frames: "tandem_uplink_replayed_frames_total", "Caller's frames sent again on the next link.";
+    silence_cut_frames: "tandem_uplink_silence_cut_frames_total", "Caller's frames of silence between talkspurts left out of a replay.";
 
     uplink_frames: "tandem_frames_total" {direction = "uplink"}, "Audio frames, by direction.";
     downlink_frames: "tandem_frames_total" {direction = "downlink"}, "Audio frames, by direction.";
