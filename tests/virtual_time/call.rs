@@ -45,6 +45,8 @@ pub struct LinkSocket {
     pub number: u32,
     pub incoming: VecDeque<FromGemini>,
     pub garbage: u32,
+    /// The answer of which more is to come.
+    pub speaking: Option<usize>,
     /// The end of a close of ours that Gemini does not answer.
     pub close_by: Option<Instant>,
 }

@@ -100,14 +100,13 @@ impl OrderLog {
                 assert!(!self.retired.contains(part), "retired twice");
                 self.retired.push(*part);
             }
-            Order::Command(..)
+            Order::Play(..)
+            | Order::Command(..)
             | Order::EventSocket { .. }
             | Order::Answer(..)
             | Order::AnswerTool(..)
             | Order::RunTool(..)
-            | Order::CancelTool(_) => {
-                panic!("{order:?}, and nobody asked for a command")
-            }
+            | Order::CancelTool(_) => panic!("{order:?}, and nobody asked for it"),
             Order::Finish(_) => assert!(self.leg_gone && self.retired.len() == 2, "finished too early"),
         }
     }
