@@ -513,7 +513,7 @@ mod tests {
         model.take_turns();
         say(&mut model, &mut dsp, &mut pool, "(aa");
         assert_eq!(told(&mut model, &mut pool), "(aa");
-        model.disconnected();
+        model.disconnected(&mut pool, false);
         say(&mut model, &mut dsp, &mut pool, "aa)");
         model.connected(2);
         assert_eq!(told(&mut model, &mut pool), "", "the setup is not accepted yet");
