@@ -11,6 +11,7 @@ pub mod machine;
 pub mod outcome;
 pub mod registry;
 pub mod session;
+pub mod transcript;
 
 pub use agent::{Agent, CallTerms, CredentialView};
 pub use commands::{CommandError, CommandResult, LegKind, Requester};
