@@ -234,7 +234,7 @@ impl SpeechQueue {
     /// Drops a block of the oldest audio that belongs to no talkspurt, where `in_spurt` says whether what waits first does.
     /// Returns how many milliseconds it had; `None` if there is none.
     pub fn drop_silence(&mut self, pool: &mut SpeechPool, mut in_spurt: bool) -> Option<u64> {
-        let is_silence = |block: &Box<Block>| {
+        let mut is_silence = |block: &Block| {
             let silent = !in_spurt && block.mark.is_none();
             match block.mark {
                 Some(FrameKind::SpurtStart) => in_spurt = true,
@@ -243,7 +243,7 @@ impl SpeechQueue {
             }
             silent && block.len == BLOCK_SAMPLES
         };
-        let at = self.blocks.iter().position(is_silence)?;
+        let at = self.blocks.iter().position(|block| is_silence(block))?;
         let block = self.blocks.remove(at)?;
         let us = (block.len - block.taken) as u64 * 1_000_000 / u64::from(block.rate.hz());
         self.queued_us = self.queued_us.saturating_sub(us);
