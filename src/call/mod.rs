@@ -15,11 +15,8 @@ pub mod machine;
 pub mod outcome;
 pub mod registry;
 pub mod session;
-<<<<<<< HEAD
 pub mod tool;
-=======
 pub mod transcript;
->>>>>>> wt-session
 
 pub use agent::{Agent, CallTerms, CredentialView};
 pub use agents::{Agents, Choice, CurrentAgents};
