@@ -40,7 +40,6 @@ use crate::threads::warm::WarmLinks;
 use begin::{Waiting, start};
 pub(crate) use credentials::credentials;
 use outside::{admin_shared, start_admin, tools};
-
 pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
 
@@ -81,7 +80,7 @@ pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
     let server = Server::start(&loaded.config)?;
     let mut handle = server.handle();
     let timeout = loaded.config.drain.timeout;
-    let reload = reload::Reload::new(loaded, sources, Arc::clone(&server.agents));
+    let reload = reload::Reload::new(loaded, sources, &server);
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {

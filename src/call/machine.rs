@@ -348,16 +348,15 @@ impl Machine {
     }
 
     /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it and the caller is
-    /// still there, 1008 where it was refused or nothing can take it now, so that the script beside the switch can tell: it
+    /// still there, 1008 where nobody answers or nothing can take it now, so that the script beside the switch can tell: it
     /// goes to the fallback extension at once. mod_audio_stream understands all of them.
     fn leg_close(&self, outcome: &Outcome) -> LegClose {
         if let Cause::Refused(reason) = &outcome.cause {
             return LegClose::new(LegCloseCode::PolicyViolation, reason);
         }
         let refused = match &outcome.cause {
-            Cause::UuidInUse => true,
             Cause::Link(end) => end.kind == LinkEndKind::NoCredential,
-            _ => false,
+            cause => *cause == Cause::UuidInUse,
         };
         let code = match (outcome.is_failure() && !self.transferred, refused) {
             (true, true) => LegCloseCode::PolicyViolation,

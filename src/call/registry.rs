@@ -47,8 +47,8 @@ pub struct Registry {
     slots: Mutex<Slots>,
     max_calls: usize,
     rate: Rate,
-    credentials: Option<Arc<Pool>>,
     known: Known,
+    credentials: Option<Arc<Pool>>,
 }
 
 impl Registry {
@@ -56,7 +56,7 @@ impl Registry {
     pub fn new(max_calls: usize, rate: Rate) -> Self {
         let free = (0..max_calls as u32).rev().map(|slot| CallId { slot, generation: 1 }).collect();
         let slots = Mutex::new(Slots { free, buckets: HashMap::new(), draining: false });
-        Self { slots, max_calls, rate, credentials: None, known: Known::default() }
+        Self { slots, max_calls, rate, known: Known::default(), credentials: None }
     }
 
     /// The calls that are known by their UUID.

@@ -74,14 +74,14 @@ struct Call {
     shard: usize,
     worker: usize,
     peer: std::net::SocketAddr,
+    credentials: LegCredentials,
+    opening: Opening,
+    presence: Presence,
     /// The name of the credential of its newest link.
     credential: Option<Arc<str>>,
     dialled: Option<Dialled>,
     /// What a credential said that refused a link, until one is set up.
     refusal: Option<String>,
-    credentials: LegCredentials,
-    opening: Opening,
-    presence: Presence,
 }
 
 /// The thread's state.
@@ -169,12 +169,12 @@ impl Control {
                 shard,
                 worker,
                 peer,
-                credential: None,
-                dialled: None,
-                refusal: None,
                 credentials,
                 opening,
                 presence,
+                credential: None,
+                dialled: None,
+                refusal: None,
             }));
             self.live += 1;
         }
