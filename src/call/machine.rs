@@ -22,6 +22,8 @@ mod counts;
 mod fallback;
 mod links;
 mod tools;
+mod turns;
+mod watchdog;
 
 use control::Heard;
 pub use control::{ControlTerms, DigitTerms};
@@ -29,6 +31,8 @@ pub use counts::CallEvents;
 use fallback::Farewell;
 use links::{Exchange, Links};
 use tools::ToolCalls;
+use turns::Greeting;
+use watchdog::Watchdog;
 
 /// A phase of a call's life, as in the design's section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,9 @@ pub struct Machine {
     commands: Commands,
     heard: Heard,
     tools: ToolCalls,
+    watchdog: Watchdog,
+    /// The greeting that the caller cannot interrupt, until it is over.
+    greeting: Option<Greeting>,
     hang_up_cause: Option<String>,
     events: CallEvents,
     orders: VecDeque<Order>,
@@ -94,10 +101,13 @@ impl Machine {
             commands: Commands::default(),
             heard: Heard::default(),
             tools: ToolCalls::default(),
+            watchdog: Watchdog::default(),
+            greeting: None,
             hang_up_cause: None,
             events: CallEvents::default(),
             orders: VecDeque::new(),
         };
+        machine.begin_turns();
         machine.dial(now);
         machine
     }
@@ -107,6 +117,8 @@ impl Machine {
         if self.phase == Phase::Ended {
             return;
         }
+        self.watch(now, &fact);
+        self.watch_greeting(now, &fact);
         match fact {
             Fact::Identified(fields) => self.fields = *fields,
             Fact::LinkConnected(link) => self.link_connected(now, link),
@@ -167,6 +179,7 @@ impl Machine {
                 self.finish();
             }
         }
+        self.watch_tools(now);
     }
 
     /// Notices that time has passed.
@@ -176,12 +189,16 @@ impl Machine {
             return self.close(Cause::MaxCall);
         }
         self.tick_links(now);
+        self.tick_greeting(now);
+        self.watch_tools(now);
+        self.tick_watchdog(now);
     }
 
     /// When [`Machine::tick`] wants to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let own = [Some(self.max_call_at()), self.links_deadline()];
-        let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
+        let turns = [self.greeting_deadline(), self.watchdog_deadline()];
+        let own = [Some(self.max_call_at()), self.links_deadline()].into_iter().chain(turns);
+        let own = own.flatten().filter(|_| self.outcome.is_none());
         own.chain(self.control_deadline()).chain(self.farewell_deadline()).min()
     }
 
@@ -243,11 +260,14 @@ impl Machine {
             return;
         }
         self.link_live(now, link);
+        self.wait_anew(now);
         if self.phase == Phase::Dialing {
             self.phase = Phase::Live;
             self.answered_at = Some(now);
             if let Some(greeting) = self.agent.terms.greeting.clone() {
                 self.prompt(now, greeting);
+                self.greeting_is_due(now);
+                self.protect_greeting(now);
             }
         }
     }

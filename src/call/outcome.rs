@@ -45,6 +45,8 @@ pub enum Cause {
     DialTimeout,
     /// The model did not accept the setup in time.
     SetupTimeout,
+    /// The model answered nothing, whatever was done about it.
+    ModelSilent,
     /// The longest call was reached.
     MaxCall,
     /// The model sent more speech than may wait.
@@ -72,7 +74,7 @@ impl Outcome {
             Cause::Leg(LegEnd::Dropped(_) | LegEnd::Silent) => Party::Network,
             Cause::Leg(LegEnd::ByUs) | Cause::MaxCall | Cause::SpeechOverflow | Cause::ShutDown => Party::Us,
             Cause::DialTimeout => Party::Network,
-            Cause::SetupTimeout => Party::Model,
+            Cause::SetupTimeout | Cause::ModelSilent => Party::Model,
             Cause::Link(end) if end.kind == LinkEndKind::Dropped => Party::Network,
             Cause::Link(_) => Party::Model,
             Cause::Ordered(_, by) => *by,
@@ -92,6 +94,7 @@ impl Outcome {
             Cause::Link(end) => end.kind.label(),
             Cause::DialTimeout => "dial_timeout",
             Cause::SetupTimeout => "setup_timeout",
+            Cause::ModelSilent => "model_silent",
             Cause::MaxCall => "max_call",
             Cause::SpeechOverflow => "speech_overflow",
             Cause::ShutDown => "shutdown",
@@ -129,6 +132,10 @@ impl fmt::Display for Outcome {
             Cause::SetupTimeout => {
                 write!(f, "Gemini did not confirm the setup within gemini.setup_timeout_ms")
             }
+            Cause::ModelSilent => write!(
+                f,
+                "the model answered nothing, not even on another link and in another session (agent.answer_within_ms)"
+            ),
             Cause::MaxCall => write!(f, "the longest call (leg.max_call_seconds) was reached"),
             Cause::SpeechOverflow => {
                 write!(f, "the model sent more speech than limits.model_speech_seconds allows to wait")

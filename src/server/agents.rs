@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::call::agent::{Agent, CallTerms};
+use crate::call::agent::{Agent, CallTerms, TurnTerms};
 use crate::call::machine::{ControlTerms, DigitTerms};
 use crate::call::tool::{HttpTool, Method, ToolTerms};
-use crate::codec::gemini::setup::SetupRequest;
 use crate::codec::gemini::models;
+use crate::codec::gemini::setup::{SetupRequest, TurnTaking};
 use crate::codec::gemini::tools::{Behavior, Scheduling};
 use crate::config::{AgentConfig, Config, ToolBehavior, ToolConfig, ToolMethod, ToolScheduling};
+use crate::dsp::ListenTerms;
+
+/// What the model hears of the caller from before a talkspurt was found: two syllables, of which the first may be soft.
+const PRE_ROLL_MS: u32 = 240;
 
 /// The agent with this name and configuration.
 pub(crate) fn agent(config: &Config, name: &str, agent: &AgentConfig) -> Agent {
@@ -31,6 +35,16 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         greeting_sound: None,
         fallback_sound: None,
         fallback_transfer: None,
+        turns: TurnTerms {
+            listen: ListenTerms {
+                hangover_ms: agent.hangover.as_millis() as u32,
+                pre_roll_ms: if agent.relay_turns { PRE_ROLL_MS } else { 0 },
+                local_barge_in: agent.local_barge_in,
+            },
+            relay: agent.relay_turns,
+            protect_greeting: agent.protect_greeting,
+            answer_within: agent.answer_within,
+        },
         control: ControlTerms {
             event_socket: config.esl.host.is_some(),
             variables: config.control.variables.clone(),
@@ -86,6 +100,7 @@ fn setup(agent: &AgentConfig) -> SetupRequest {
         temperature: agent.temperature.map(|value| value as f32),
         input_transcription: agent.input_transcription,
         output_transcription: agent.output_transcription,
+        turns: TurnTaking { detection_disabled: agent.relay_turns, ..TurnTaking::default() },
         ..SetupRequest::default()
     }
 }
