@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::Machine;
+use super::{Machine, Phase};
 use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LinkNumber};
 use crate::call::commands::{CommandError, Requester};
@@ -39,6 +39,8 @@ pub(super) struct ToolCalls {
     wish: Option<Wish>,
     last: ToolNumber,
     running: Vec<Running>,
+    /// The caller's audio is kept back.
+    held: bool,
     /// Results whose link was gone, for the next one.
     untold: Vec<(ToolCall, Result<Value, String>)>,
 }
@@ -187,6 +189,7 @@ impl Machine {
         let deadline = now.plus_us(within.as_micros() as u64);
         self.tools.running.push(Running { number, link, call, tool, deadline });
         self.orders.push_back(Order::RunTool(number, Box::new(run)));
+        self.hold_uplink();
     }
 
     fn call_info(&self, now: Instant) -> Map<String, Value> {
@@ -227,6 +230,7 @@ impl Machine {
         {
             let Running { link, call, tool, .. } = self.tools.running.remove(at);
             self.answer_tool(link, &call, result, tool.as_deref());
+            self.hold_uplink();
         }
     }
 
@@ -243,6 +247,7 @@ impl Machine {
             self.events.tools_cancelled += 1;
         }
         self.events.tools_cancelled += self.commands.take_back(|asked, call| asked == link && named(call));
+        self.hold_uplink();
     }
 
     /// Takes an answer to the model, over the link that asked or, where that is gone, in words over the next.
@@ -301,9 +306,11 @@ impl Machine {
     /// So many samples have been handed to the switch so far.
     pub fn played(&mut self, now: Instant, samples: u64) {
         self.farewell_played(now, samples);
+        // What waits for a lost leg has not been heard.
+        let away = self.phase() == Phase::Detached;
         let Some(wish) = &mut self.tools.wish else { return };
         wish.look_at = now.plus_ms(LOOK_MS);
-        if samples != wish.played {
+        if samples != wish.played || away {
             (wish.played, wish.played_at) = (samples, now);
         }
         let heard = now.since(wish.played_at) >= QUIET || now.since(wish.since) >= QUIET_WITHIN;
@@ -320,15 +327,32 @@ impl Machine {
             self.answer_tool(link, &call, Err(ToolFailure::TimedOut), tool.as_deref());
         }
         self.tell_untold(now);
+        self.hold_uplink();
     }
 
     /// When to look at what was played, at what is overdue, or at what can be told now.
     pub(super) fn tools_deadline(&self) -> Option<Instant> {
         let tools = &self.tools;
-        let tellable = (!tools.untold.is_empty() && self.session.live().is_some()).then(Instant::default);
+        let tellable = !tools.untold.is_empty() && self.session.live().is_some();
+        let at_once = (tellable || tools.held != self.is_to_hold()).then(Instant::default);
         let wish = tools.wish.as_ref().map(|wish| wish.look_at);
         let running = tools.running.iter().map(|running| running.deadline);
-        running.chain(wish).chain(tellable).min()
+        running.chain(wish).chain(at_once).min()
+    }
+
+    /// Keeps the caller's audio back as long as the present link waits for a tool that asks for it.
+    fn hold_uplink(&mut self) {
+        let held = self.is_to_hold();
+        if self.tools.held != held {
+            self.tools.held = held;
+            self.orders.push_back(Order::HoldUplink(held));
+        }
+    }
+
+    fn is_to_hold(&self) -> bool {
+        let holds = |tool: &Arc<HttpTool>| tool.hold_uplink;
+        let waits = |running: &Running| self.session.link() == Some(running.link);
+        self.tools.running.iter().any(|running| waits(running) && running.tool.as_ref().is_some_and(holds))
     }
 
     /// The call is over: nobody is left to be answered.

@@ -44,8 +44,6 @@ struct Waiting {
     next: Step,
     /// Any step was taken.
     healing: bool,
-    /// The model has heard something, as its transcript of the caller shows.
-    heard: bool,
 }
 
 /// See the head of this file.
@@ -75,7 +73,7 @@ impl Watchdog {
 
     /// Somebody begins to wait for the model, or waits anew.
     fn wait(&mut self, now: Instant, next: Step) {
-        let waiting = self.waiting.get_or_insert(Waiting { since: now, next, healing: false, heard: false });
+        let waiting = self.waiting.get_or_insert(Waiting { since: now, next, healing: false });
         waiting.since = now;
         waiting.next = waiting.next.max(next);
     }
@@ -86,7 +84,6 @@ impl Watchdog {
         let Some(waiting) = self.waiting.take() else { return false };
         self.doublings = match waiting {
             Waiting { healing: false, .. } => 0,
-            Waiting { heard: true, .. } => self.doublings,
             // A commit brought it: there was something to be answered.
             Waiting { next: Step::Nudge, .. } => self.doublings,
             _ => (self.doublings + 1).min(DOUBLINGS_MAX),
@@ -188,14 +185,6 @@ impl Machine {
             }
         }
         dog.tools = tools;
-    }
-
-    /// The server has understood something that the caller said.
-    pub(super) fn caller_was_heard(&mut self, now: Instant) {
-        if let Some(waiting) = &mut self.watchdog.waiting {
-            (waiting.heard, waiting.since) = (true, now);
-            waiting.next = waiting.next.max(Step::Nudge);
-        }
     }
 
     /// A link is live: what was waited for on an older one is waited for on this one, from now on.

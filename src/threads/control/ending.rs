@@ -17,18 +17,19 @@ impl Control {
     pub(super) fn finish(&mut self, now: Instant, id: CallId, outcome: &Outcome) {
         let Some(call) = self.calls.get_mut(id.slot as usize).and_then(Option::take) else { return };
         self.live -= 1;
-        self.parts.registry.release(id);
+        self.parts.registry.release(now, id);
         let tally = call.shared.tally.snapshot();
         let machine = &call.machine;
         self.count(outcome, &tally, machine, call.shared.format());
         let line = format!(
-            "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}",
+            "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}{}",
             outcome.by.label(),
             outcome.label(),
             machine.hang_up_cause().map_or(String::new(), |cause| format!(" [{cause}]")),
             machine.fields(),
             call.peer,
             now.since_ms(machine.offered_at()) as f64 / 1000.0,
+            call.credential.as_ref().map_or(String::new(), |name| format!("credential {name}, ")),
             summary(machine, &tally, call.shared.format())
         );
         if outcome.is_failure() { warn!("{line}") } else { info!("{line}") }
@@ -48,6 +49,10 @@ impl Control {
             (&counters.slips, tally.slips),
             (&counters.model_turns, events.turns),
             (&counters.barge_ins, events.interruptions),
+            (&counters.tools_called, events.tools_called),
+            (&counters.tools_failed, events.tools_failed),
+            (&counters.tools_timed_out, events.tools_timed_out),
+            (&counters.tools_cancelled, events.tools_cancelled),
             (&counters.uplink_stream_ends, tally.stream_ends),
             (&counters.flushed_frames, tally.flushed_samples / leg_frame_samples),
             (&counters.session_resumptions, events.resumptions),
@@ -160,6 +165,12 @@ fn control_summary(events: &CallEvents) -> String {
         ("keys pressed", events.keys),
         ("orders done", events.commands_done),
         ("orders failed", events.commands_failed),
+        ("leg came back", events.reattachments),
+        ("ms without leg", events.detached_ms),
+        ("tools called", events.tools_called),
+        ("tools failed", events.tools_failed),
+        ("tools timed out", events.tools_timed_out),
+        ("tools taken back", events.tools_cancelled),
     ] {
         if count > 0 {
             summary.push_str(&format!(", {what} {count}"));
