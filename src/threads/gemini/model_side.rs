@@ -464,7 +464,7 @@ mod tests {
         model.take_turns();
         say(&mut model, &mut dsp, &mut pool, "(aa");
         assert_eq!(told(&mut model, &mut pool), "(aa");
-        model.disconnected();
+        model.disconnected(&mut pool);
         say(&mut model, &mut dsp, &mut pool, "aa)");
         model.connected(2);
         assert_eq!(told(&mut model, &mut pool), "", "the setup is not accepted yet");
