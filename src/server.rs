@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use log::info;
 use mio::Poll;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::call::registry::Rate;
-use crate::call::{Agent, Expected, Registry};
-use crate::config::Config;
+use crate::call::{Agents, CurrentAgents, Expected, Registry};
+use crate::config::{Config, Loaded, Sources};
 use crate::net::dial::{Dialer, Target};
 use crate::net::listener::Listener;
 use crate::net::tls;
@@ -34,16 +34,15 @@ use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
-pub(crate) use agents::agent;
 use begin::{Waiting, start};
 use outside::{admin_shared, start_admin, tools};
 use prerequisites::{cannot_listen, check_file_limit};
 pub(crate) use prerequisites::{descriptors_needed, gemini_target};
 
-mod agents;
 mod begin;
 mod outside;
 mod prerequisites;
+mod reload;
 
 /// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
 const STATUS_INTERRUPTED: i32 = 130;
@@ -53,6 +52,7 @@ pub struct Server {
     address: SocketAddr,
     clock: Clock,
     registry: Arc<Registry>,
+    agents: Arc<CurrentAgents>,
     expected: Arc<Expected>,
     counters: Arc<Counters>,
     accept: Outbox<AcceptOrder>,
@@ -63,17 +63,18 @@ pub struct Server {
 }
 
 /// Runs the relay until a signal ends it: SIGTERM or SIGINT lets calls finish, a second SIGINT ends it at once, SIGUSR1
-/// logs the counters.
+/// logs the counters, SIGHUP reads the configuration anew.
 ///
 /// # Errors
 /// Why it cannot start, with the remedy.
-pub fn run(config: &Config) -> Result<(), String> {
+pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
     // Before anything listens, so that no signal finds the default action.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])
         .map_err(|problem| format!("signals cannot be handled: {problem}"))?;
-    let server = Server::start(config)?;
+    let server = Server::start(&loaded.config)?;
     let mut handle = server.handle();
-    let timeout = config.drain.timeout;
+    let timeout = loaded.config.drain.timeout;
+    let reload = reload::Reload::new(loaded, sources, Arc::clone(&server.agents));
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
@@ -81,6 +82,7 @@ pub fn run(config: &Config) -> Result<(), String> {
             for signal in signals.forever() {
                 match signal {
                     SIGUSR1 => handle.log_counters(),
+                    SIGHUP => reload.reload(),
                     SIGINT if interrupted => std::process::exit(STATUS_INTERRUPTED),
                     signal => {
                         interrupted |= signal == SIGINT;
@@ -132,7 +134,7 @@ impl Server {
     /// Why it cannot, with the remedy.
     pub fn start(config: &Config) -> Result<Self, String> {
         let target = Arc::new(gemini_target(&config.gemini)?);
-        let agent = Arc::new(agent(config, "default", &config.agent));
+        let agents = Arc::new(CurrentAgents::new(Agents::new(config)?));
         let acceptor_tls = match (&config.listen.tls_certificate, &config.listen.tls_key) {
             (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
             _ => None,
@@ -171,7 +173,7 @@ impl Server {
             tool_tls: connector.clone(),
         };
         builder
-            .build(listeners, acceptor_tls, Dialer::new(clock, connector), &registry, target, agent)
+            .build(listeners, acceptor_tls, Dialer::new(clock, connector), &registry, target, Arc::clone(&agents))
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
             .map(|(accept, control, control_thread, threads)| {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
@@ -184,6 +186,7 @@ impl Server {
                     address,
                     clock,
                     registry: Arc::clone(&registry),
+                    agents,
                     expected: Arc::clone(&expected),
                     counters: Arc::clone(&counters),
                     accept,
@@ -259,7 +262,7 @@ impl Builder<'_> {
         dialer: Dialer,
         registry: &Arc<Registry>,
         target: Arc<Target>,
-        agent: Arc<Agent>,
+        agents: Arc<CurrentAgents>,
     ) -> io::Result<Built> {
         let mut threads = Vec::new();
         let control_waiting = Waiting::start("control")?;
@@ -308,7 +311,7 @@ impl Builder<'_> {
             registry: Arc::clone(registry),
             counters: Arc::clone(self.counters),
             clock: self.clock,
-            agent,
+            agents: Arc::clone(&agents),
             target,
             stats_interval: self.config.log.stats_interval,
             max_calls: self.max_calls,
@@ -325,6 +328,7 @@ impl Builder<'_> {
             control: control.clone(),
             registry: Arc::clone(registry),
             expected: Arc::clone(self.expected),
+            agents,
             counters: Arc::clone(self.counters),
             clock: self.clock,
             listen: self.config.listen.clone(),

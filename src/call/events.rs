@@ -40,6 +40,16 @@ pub enum Fact {
     AnsweringMachine,
     /// The switch hung the channel up with this cause, as the event socket says.
     HungUp(String),
+    /// The leg's connection of this number was lost, and its thread keeps the call's audio: the leg may come back.
+    LegLost(ConnectionNumber, LegEnd),
+    /// A leg with the call's UUID and credentials has connected and takes the call over.
+    LegReturned,
+    /// The call's UUID has come again on a leg that is another call: the lost leg does not come back.
+    Replaced,
+    /// The leg is that of another call, which waits for it or has a dead one, and is given to it.
+    Moved,
+    /// The leg is a second one: another call has its UUID, which came too late to refuse it at the door.
+    UuidInUse,
     /// The leg's socket is closed and its thread has let go of the call.
     LegGone(LegEnd),
     /// A link is connected and its setup has been sent.
@@ -74,10 +84,15 @@ pub enum Fact {
     ShutDown,
 }
 
+/// Which connection of a call's leg, counted from 1: news of an older one is stale.
+pub type ConnectionNumber = u32;
+
 /// How a leg ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LegEnd {
-    /// The switch closed with this code: 1000 is a hang-up.
+    /// The switch said that the caller hung up, in a way that leaves no doubt.
+    HungUp,
+    /// The switch closed with this code: 1000 is mostly a hang-up.
     Closed(u16),
     /// The connection ended without a closing handshake; what the system said.
     Dropped(String),
@@ -87,6 +102,13 @@ pub enum LegEnd {
     Protocol(String),
     /// We closed it.
     ByUs,
+}
+
+impl LegEnd {
+    /// Whether a leg that ended so may come back: nobody said that the call is over, or not for sure.
+    pub fn may_come_back(&self) -> bool {
+        matches!(self, Self::Closed(_) | Self::Dropped(_) | Self::Silent)
+    }
 }
 
 /// A thread's share of a call.
@@ -101,6 +123,12 @@ pub enum Part {
 /// Something to be done for a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
+    /// Say who answers ([`super::Machine::answer_with`], [`super::Machine::refuse`]), if what is known of the call decides
+    /// it.
+    ChooseAgent {
+        /// Say it in any case: there is no more time to learn more.
+        last: bool,
+    },
     /// Connect a link and send it the agent's setup.
     Dial(LinkNumber),
     /// Say this to the model as text, so that it speaks.

@@ -1,7 +1,8 @@
 //! Admission: which call gets a slot, decided from memory before the switch is answered.
 //!
 //! Runs in: the accept and admin threads (admit), the control and dial threads (give slots free), behind a lock that no
-//! media thread touches. Owns the free slots and a bounded table of how often each address called.
+//! media thread touches. Owns the free slots, a bounded table of how often each address called, and the calls that are
+//! known by their UUID ([`Known`]).
 //! Invariant: never more calls than the limit, and a slot given again has a higher generation.
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::net::IpAddr;
 use parking_lot::Mutex;
 
 use crate::base::{CallId, Instant};
+use crate::call::known::Known;
 use crate::telemetry::RefusalReason;
 
 /// Addresses whose rate is remembered. An address whose allowance is full again is forgotten first.
@@ -42,13 +44,20 @@ pub struct Registry {
     slots: Mutex<Slots>,
     max_calls: usize,
     rate: Rate,
+    known: Known,
 }
 
 impl Registry {
     /// A registry with room for `max_calls` calls.
     pub fn new(max_calls: usize, rate: Rate) -> Self {
         let free = (0..max_calls as u32).rev().map(|slot| CallId { slot, generation: 1 }).collect();
-        Self { slots: Mutex::new(Slots { free, buckets: HashMap::new(), draining: false }), max_calls, rate }
+        let slots = Mutex::new(Slots { free, buckets: HashMap::new(), draining: false });
+        Self { slots, max_calls, rate, known: Known::default() }
+    }
+
+    /// The calls that are known by their UUID.
+    pub fn known(&self) -> &Known {
+        &self.known
     }
 
     /// Gives a new call its slot.

@@ -6,10 +6,12 @@
 use std::net::ToSocketAddrs;
 
 use super::{Examination, PATIENCE};
+use crate::call::Agents;
 use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
+use crate::codec::mod_audio_stream::CallFields;
 use crate::net::dial::{DialError, Dialer};
 use crate::net::{probe, tls};
-use crate::server::{agent, gemini_target};
+use crate::server::gemini_target;
 
 /// Seconds of 2026-01-01: a clock before it is wrong whatever the truth is.
 const BUILT_AFTER_S: u64 = 1_767_225_600;
@@ -53,7 +55,11 @@ impl Examination<'_> {
             self.roots();
         }
         let dialer = Dialer::new(self.clock, connector);
-        let setup = agent(&self.config, "default", &self.config.agent).setup.to_json();
+        let agents = match Agents::new(&self.config) {
+            Ok(agents) => agents,
+            Err(why) => return self.report.bad("agent", why, "put the key right that it names"),
+        };
+        let setup = agents.default_agent().setup_for(&CallFields::default(), 0).to_json();
         let within = gemini.connect_timeout + gemini.setup_timeout;
         let begun = self.clock.now();
         match probe::link(&dialer, &target, &setup, within.max(PATIENCE), self.clock) {

@@ -132,6 +132,9 @@ counters! {
     leg_timeouts: "tandem_leg_faults_total" {fault = "timeout"}, "Faults of switches, by kind.";
     leg_unreachable: "tandem_leg_faults_total" {fault = "unreachable"}, "Faults of switches, by kind.";
 
+    legs_lost: "tandem_legs_lost_total", "Legs lost without a goodbye whose calls waited for them.";
+    leg_reattachments: "tandem_leg_reattachments_total", "Legs that came back and took their call over again.";
+
     links_opened: "tandem_links_opened_total", "Connections to Gemini that were upgraded to WebSocket.";
     link_dial_failures: "tandem_link_dial_failures_total", "Connections to Gemini that failed before the upgrade.";
     link_protocol_errors: "tandem_link_faults_total" {fault = "protocol"}, "Faults of Gemini, by kind.";

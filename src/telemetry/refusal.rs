@@ -33,11 +33,15 @@ pub enum RefusalReason {
     Abandoned = 11,
     /// An AudioSocket whose UUID nobody announced.
     NotExpected = 12,
+    /// A route says that nobody answers this number or caller.
+    Route = 13,
+    /// A call with this UUID is running, on a leg that lives or with other credentials.
+    UuidInUse = 14,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 13] = [
+    pub const ALL: [RefusalReason; 15] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -51,6 +55,8 @@ impl RefusalReason {
         Self::NotWebSocket,
         Self::Abandoned,
         Self::NotExpected,
+        Self::Route,
+        Self::UuidInUse,
     ];
 
     /// The value of the label `reason` of `tandem_refusals_total`.
@@ -69,6 +75,8 @@ impl RefusalReason {
             Self::NotWebSocket => "not_websocket",
             Self::Abandoned => "abandoned",
             Self::NotExpected => "not_expected",
+            Self::Route => "route",
+            Self::UuidInUse => "uuid_in_use",
         }
     }
 
@@ -76,8 +84,9 @@ impl RefusalReason {
     /// no HTTP to answer in: after a failed TLS handshake, or nobody.
     pub const fn http_status(self) -> Option<(u16, &'static str)> {
         Some(match self {
-            Self::AddressNotAllowed | Self::NotExpected => (403, "Forbidden"),
+            Self::AddressNotAllowed | Self::NotExpected | Self::Route => (403, "Forbidden"),
             Self::Token => (401, "Unauthorized"),
+            Self::UuidInUse => (409, "Conflict"),
             Self::TooManyHandshakes | Self::TooManyCalls | Self::Descriptors | Self::Draining => {
                 (503, "Service Unavailable")
             }
@@ -107,6 +116,8 @@ impl RefusalReason {
             Self::Draining => "the relay is shutting down",
             Self::Abandoned => "the peer left before its handshake was complete",
             Self::NotExpected => "nobody announced this UUID (POST /api/expect; listen.require_expected)",
+            Self::Route => "a route refuses this call ([[routes]])",
+            Self::UuidInUse => "a call with this UUID is running, and each call needs its own",
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }
     }

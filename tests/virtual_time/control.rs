@@ -82,6 +82,7 @@ impl World {
                 // The log of orders has refused these.
                 Order::Command(..)
                 | Order::EventSocket { .. }
+                | Order::Play(..)
                 | Order::Answer(..)
                 | Order::AnswerTool(..)
                 | Order::RunTool(..)

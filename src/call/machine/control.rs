@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::Machine;
+use super::{Machine, Phase};
 use crate::base::command::{ChannelName, Command, CommandKind, Destination, VariableName};
 use crate::base::{Instant, LegReport};
 use crate::call::commands::{CommandError, CommandResult, LegKind, Requester, UnderWay, Way};
@@ -89,6 +89,9 @@ impl Machine {
             return Err(CommandError::VariableNotAllowed(name.clone()));
         }
         let way = self.way_of(command.kind())?;
+        if way == Way::InBand && self.phase() == Phase::Detached {
+            return Err(CommandError::NotSent("the leg was lost and has not come back yet"));
+        }
         let (number, send_by) =
             self.commands.begin(now, requester, &command, way).ok_or(CommandError::TooMany)?;
         match (way, self.channel()) {
@@ -198,7 +201,7 @@ impl Machine {
     /// answered there, or has its deadline.
     pub(super) fn leg_gone_under_commands(&mut self, end: &LegEnd) {
         // A connection that was lost is no hang-up: the caller may still be there, and our script come back.
-        if matches!(end, LegEnd::Closed(_) | LegEnd::ByUs) {
+        if matches!(end, LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::ByUs) {
             while let Some(command) = self.commands.hang_up() {
                 self.carried_out(command);
             }
@@ -241,6 +244,7 @@ impl Machine {
 
     fn key(&mut self, now: Instant, key: char) {
         self.events.keys += 1;
+        self.caller_is_heard(now, false);
         if self.agent.terms.control.tell_keys && self.outcome.is_none() {
             let digits = self.agent.terms.control.digits;
             let ended = digits.terminator == Some(key);

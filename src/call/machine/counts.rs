@@ -43,6 +43,10 @@ pub struct CallEvents {
     pub gap_ms_max: u64,
     /// All times without a link together, in milliseconds.
     pub gap_ms_total: u64,
+    /// Times that a leg came back, or took over from one that was dead.
+    pub reattachments: u64,
+    /// Milliseconds for which the call had no leg.
+    pub detached_ms: u64,
     /// There was no use in another link.
     pub given_up: bool,
     link_ends: [u16; LinkEndKind::ALL.len()],

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::Machine;
+use super::{Machine, Phase};
 use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LinkNumber};
 use crate::call::commands::{CommandError, Requester};
@@ -303,9 +303,11 @@ impl Machine {
     /// So many samples have been handed to the switch so far.
     pub fn played(&mut self, now: Instant, samples: u64) {
         self.farewell_played(now, samples);
+        // What waits for a lost leg has not been heard.
+        let away = self.phase() == Phase::Detached;
         let Some(wish) = &mut self.tools.wish else { return };
         wish.look_at = now.plus_ms(LOOK_MS);
-        if samples != wish.played {
+        if samples != wish.played || away {
             (wish.played, wish.played_at) = (samples, now);
         }
         let heard = now.since(wish.played_at) >= QUIET || now.since(wish.since) >= QUIET_WITHIN;

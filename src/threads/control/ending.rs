@@ -136,6 +136,8 @@ fn control_summary(events: &CallEvents) -> String {
         ("keys pressed", events.keys),
         ("orders done", events.commands_done),
         ("orders failed", events.commands_failed),
+        ("leg came back", events.reattachments),
+        ("ms without leg", events.detached_ms),
         ("tools called", events.tools_called),
         ("tools failed", events.tools_failed),
         ("tools timed out", events.tools_timed_out),

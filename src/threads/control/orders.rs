@@ -14,8 +14,9 @@ use serde_json::Value;
 
 use super::Control;
 use crate::base::{CallId, Instant};
+use crate::call::agents::warn_of_unknown_agent;
 use crate::call::tool::{ToolFailure, ToolNumber, ToolRun};
-use crate::call::{CredentialView, Fact, Order, Part};
+use crate::call::{Choice, CredentialView, Fact, Order, Part};
 use crate::codec::gemini::close::LinkEnd;
 use crate::codec::gemini::tools;
 use crate::threads::dsp::DspOrder;
@@ -26,11 +27,28 @@ const ONLY_CREDENTIAL: CredentialView<'static> =
     CredentialView { number: 0, model_prefix: None, vertex: false };
 
 impl Control {
+    /// Says who answers a call that waits for it, by what is known of it now.
+    fn choose_agent(&mut self, now: Instant, id: CallId, last: bool) {
+        let agents = self.parts.agents.get();
+        let Some(call) = self.call(id) else { return };
+        let fields = call.machine.fields();
+        if !last && !agents.is_settled(fields) {
+            return;
+        }
+        warn_of_unknown_agent(id, &agents, fields);
+        match agents.choose(fields) {
+            Choice::Agent(agent) => call.machine.answer_with(now, agent),
+            Choice::Refuse(reason) => call.machine.refuse(&reason),
+        }
+    }
+
     pub(super) fn carry_out(&mut self, now: Instant, id: CallId) {
+        self.keep_known(now, id);
         while let Some(call) = self.call(id) {
             let (shard, worker) = (call.shard, call.worker);
             let Some(order) = call.machine.next_order() else { return };
             match order {
+                Order::ChooseAgent { last } => self.choose_agent(now, id, last),
                 Order::Dial(link) => {
                     let timeout = call.machine.agent().terms.dial_timeout;
                     let deadline = now.plus_us(timeout.as_micros() as u64);

@@ -9,6 +9,7 @@ mod links;
 pub mod model_side;
 mod parts;
 pub mod speech;
+mod unanswered;
 
 use std::io;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::base::limits::{
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, Part};
 use crate::codec::gemini::client;
-use crate::codec::gemini::close::LinkEnd;
+use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
 use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
@@ -427,7 +428,7 @@ impl Gemini {
         if let Some((call, pool)) = self.call_and_pool(id)
             && call.link() == number
         {
-            call.disconnected(pool);
+            call.disconnected(pool, end.kind == LinkEndKind::InvalidArgument);
         }
         self.tell(id, Fact::LinkGone(number, end));
     }

@@ -19,12 +19,19 @@ use crate::sync::CallShared;
 use crate::sync::rings::GeminiRings;
 use crate::sync::shared::add;
 use crate::threads::gemini::speech::{SpeechPool, SpeechQueue, Taken};
+use crate::threads::gemini::unanswered::Unanswered;
 use crate::threads::messages::NewModelSide;
 
 /// How full `model_in` is kept: 15 frames are 200 ms at 24 kHz.
 const MODEL_IN_FILL: usize = MODEL_IN_FRAMES * 3 / 4;
 /// Kept speech beyond this is sent in longer messages, so that a replay is quick.
 const REPLAY_FROM_MS: u64 = 200;
+/// From so much waiting speech of the caller on, silence between talkspurts is left out.
+const LEAVE_OUT_FROM_MS: u64 = 2_000;
+/// What is left of such silence on either side of it.
+const SILENCE_MS: u64 = 200;
+/// What is left of silence that no talkspurt follows, so that the model's own detection hears the last one end.
+const LAST_SILENCE_MS: u64 = 1_000;
 /// What is kept of silence while the caller's speech is held: a talkspurt is found a moment after it began.
 const PRE_ROLL_MS: u64 = 300;
 /// The longest audio message to the model.
@@ -63,6 +70,9 @@ pub struct ModelSide {
     limits: ModelSideLimits,
     speech: SpeechQueue,
     kept: SpeechQueue,
+    unanswered: Unanswered,
+    /// Milliseconds of the caller's stream behind the last talkspurt, sent or left out.
+    silence_ms: u64,
     link: LinkNumber,
     /// Links up to this one were closed by order of control, connected or not.
     closed: LinkNumber,
@@ -91,6 +101,8 @@ impl ModelSide {
             limits,
             speech: SpeechQueue::new(limits.model_speech_ms),
             kept: SpeechQueue::new(limits.kept_speech_ms),
+            unanswered: Unanswered::new(limits.kept_speech_ms),
+            silence_ms: SILENCE_MS,
             link: 0,
             closed: 0,
             live: false,
@@ -135,10 +147,18 @@ impl ModelSide {
 
     /// The present link is gone: the caller's speech is kept from here on, and what the model has said is all that comes of
     /// this turn.
-    pub fn disconnected(&mut self, pool: &mut SpeechPool) {
-        self.live = false;
+    ///
+    /// What the model has not begun to answer is sent again on the next link. The server may blame what was sent
+    /// (`blamed`): then that is done once.
+    pub fn disconnected(&mut self, pool: &mut SpeechPool, blamed: bool) {
         if std::mem::take(&mut self.speaking) {
             self.speech.push_end(pool, SampleRate::Hz24000);
+        }
+        if std::mem::take(&mut self.live) {
+            let given_back = self.unanswered.give_back(pool, &mut self.kept, blamed);
+            self.in_spurt = given_back.in_spurt;
+            add(&self.shared.tally.replayed_frames, given_back.replayed);
+            add(&self.shared.tally.uplink_frames_dropped, given_back.given_up);
         }
     }
 
@@ -146,7 +166,7 @@ impl ModelSide {
     pub fn close(&mut self, link: LinkNumber, pool: &mut SpeechPool) {
         self.closed = self.closed.max(link);
         if self.link == link {
-            self.disconnected(pool);
+            self.disconnected(pool, false);
         }
     }
 
@@ -213,6 +233,7 @@ impl ModelSide {
         }
         if message.audio.samples > 0 && !self.speaking {
             self.speaking = true;
+            self.unanswered.answered(pool);
             fact(Fact::TurnStarted(link));
         }
         if message.interrupted {
@@ -286,6 +307,10 @@ impl ModelSide {
                 FrameKind::Audio | FrameKind::AudioContinued => {}
             }
             while self.kept.push(pool, frame.rate, frame.samples()).is_err() {
+                if let Some(ms) = self.kept.drop_silence(pool, self.in_spurt) {
+                    add(&self.shared.tally.silence_cut_frames, ms / u64::from(PTIME_MS));
+                    continue;
+                }
                 add(&self.shared.tally.uplink_frames_dropped, 1);
                 if !self.give_up_oldest(pool) {
                     break;
@@ -332,19 +357,31 @@ impl ModelSide {
                 return false;
             }
             let mut samples = [0; CHUNK_SAMPLES_MAX];
+            if self.is_silence_to_leave_out() {
+                let leave_out = &mut samples[..SampleRate::Hz16000.samples_per_frame()];
+                if let Taken::Samples(..) = self.kept.take(pool, leave_out) {
+                    add(&self.shared.tally.silence_cut_frames, 1);
+                }
+                continue;
+            }
             let wanted = SampleRate::Hz16000.samples_in_ms(chunk_ms).min(CHUNK_SAMPLES_MAX);
             match self.kept.take(pool, &mut samples[..wanted]) {
                 Taken::Samples(n, _) => {
                     client::write_realtime_audio(out, &samples[..n]);
+                    self.unanswered.sent(pool, &samples[..n]);
+                    self.silence_ms += u64::from(chunk_ms);
                     let frames = n.div_ceil(SampleRate::Hz16000.samples_in_ms(PTIME_MS));
                     add(&self.shared.tally.sent_frames, frames as u64);
                     return true;
                 }
-                Taken::Mark(FrameKind::SpurtStart) => self.in_spurt = true,
-                Taken::Mark(FrameKind::SpurtEnd) => self.in_spurt = false,
+                Taken::Mark(mark @ (FrameKind::SpurtStart | FrameKind::SpurtEnd)) => {
+                    self.unanswered.passed(pool, mark);
+                    (self.in_spurt, self.silence_ms) = (mark == FrameKind::SpurtStart, 0);
+                }
                 // Only a model that detects activity itself knows of pauses in the stream.
                 Taken::Mark(_) if self.relay_turns => {}
-                Taken::Mark(_) => {
+                Taken::Mark(mark) => {
+                    self.unanswered.passed(pool, mark);
                     out.extend_from_slice(client::AUDIO_STREAM_END.as_bytes());
                     add(&self.shared.tally.stream_ends, 1);
                     return true;
@@ -354,9 +391,21 @@ impl ModelSide {
         }
     }
 
+    /// Whether what is sent next is silence that would only keep the talkspurts behind it waiting: much waits, and the
+    /// silence is neither right behind a talkspurt nor right before one.
+    fn is_silence_to_leave_out(&self) -> bool {
+        if self.in_spurt || self.kept.queued_ms() < LEAVE_OUT_FROM_MS {
+            return false;
+        }
+        let (ahead_ms, mark) = self.kept.next_mark();
+        let behind_ms = if mark == Some(FrameKind::SpurtStart) { SILENCE_MS } else { LAST_SILENCE_MS };
+        self.silence_ms >= behind_ms && ahead_ms > SILENCE_MS
+    }
+
     /// Gives all blocks back; the call is over.
     pub fn release(mut self, pool: &mut SpeechPool) {
         self.speech.clear(pool);
+        self.unanswered.clear(pool);
         self.kept.clear(pool);
     }
 }

@@ -211,6 +211,60 @@ impl SpeechQueue {
         Some(frame)
     }
 
+    /// Puts all of `other` before what waits. Together they may be more than the limit until some of it was taken.
+    pub fn prepend(&mut self, other: &mut Self) {
+        self.queued_us += std::mem::take(&mut other.queued_us);
+        while let Some(block) = other.blocks.pop_back() {
+            self.blocks.push_front(block);
+        }
+    }
+
+    /// Milliseconds of audio up to the next mark, which may be none, and that mark.
+    pub fn next_mark(&self) -> (u64, Option<FrameKind>) {
+        let mut us = 0;
+        for block in &self.blocks {
+            us += (block.len - block.taken) as u64 * 1_000_000 / u64::from(block.rate.hz());
+            if block.mark.is_some() {
+                return (us / 1000, block.mark);
+            }
+        }
+        (us / 1000, None)
+    }
+
+    /// Drops a block of the oldest audio that belongs to no talkspurt, where `in_spurt` says whether what waits first does.
+    /// Returns how many milliseconds it had; `None` if there is none.
+    pub fn drop_silence(&mut self, pool: &mut SpeechPool, mut in_spurt: bool) -> Option<u64> {
+        let is_silence = |block: &Box<Block>| {
+            let silent = !in_spurt && block.mark.is_none();
+            match block.mark {
+                Some(FrameKind::SpurtStart) => in_spurt = true,
+                Some(FrameKind::SpurtEnd) => in_spurt = false,
+                _ => {}
+            }
+            silent && block.len == BLOCK_SAMPLES
+        };
+        let at = self.blocks.iter().position(is_silence)?;
+        let block = self.blocks.remove(at)?;
+        let us = (block.len - block.taken) as u64 * 1_000_000 / u64::from(block.rate.hz());
+        self.queued_us = self.queued_us.saturating_sub(us);
+        pool.put(block);
+        Some(us / 1000)
+    }
+
+    /// Forgets what waits before the last mark of this kind. Returns whether there is one.
+    pub fn forget_before_last(&mut self, pool: &mut SpeechPool, mark: FrameKind) -> bool {
+        let Some(last) = self.blocks.iter().rposition(|block| block.mark == Some(mark)) else { return false };
+        for _ in 0..last {
+            self.drop_front(pool);
+        }
+        if let Some(block) = self.blocks.front_mut() {
+            block.taken = block.len;
+        }
+        let us = |block: &Block| (block.len - block.taken) as u64 * 1_000_000 / u64::from(block.rate.hz());
+        self.queued_us = self.blocks.iter().map(|block| us(block)).sum();
+        true
+    }
+
     /// Gives everything up.
     pub fn clear(&mut self, pool: &mut SpeechPool) {
         while !self.blocks.is_empty() {
