@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use log::info;
 use mio::Poll;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::call::registry::Rate;
-use crate::call::{Agent, Expected, Pool, Registry};
-use crate::config::Config;
+use crate::call::{Agents, CurrentAgents, Expected, Pool, Registry};
+use crate::config::{Config, Loaded, Sources};
 use crate::net::dial::Dialer;
 use crate::net::listener::Listener;
 use crate::net::tls;
@@ -37,18 +37,17 @@ use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, Telephony
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use crate::threads::warm::WarmLinks;
-pub(crate) use agents::agent;
 use begin::{Waiting, start};
 pub(crate) use credentials::credentials;
-use outside::{admin_shared, start_admin};
+use outside::{admin_shared, start_admin, tools};
 pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
 
-mod agents;
 mod begin;
 mod credentials;
 mod outside;
 mod prerequisites;
+mod reload;
 
 /// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
 const STATUS_INTERRUPTED: i32 = 130;
@@ -58,6 +57,7 @@ pub struct Server {
     address: SocketAddr,
     clock: Clock,
     registry: Arc<Registry>,
+    agents: Arc<CurrentAgents>,
     expected: Arc<Expected>,
     counters: Arc<Counters>,
     accept: Outbox<AcceptOrder>,
@@ -69,17 +69,18 @@ pub struct Server {
 }
 
 /// Runs the relay until a signal ends it: SIGTERM or SIGINT lets calls finish, a second SIGINT ends it at once, SIGUSR1
-/// logs the counters.
+/// logs the counters, SIGHUP reads the configuration anew.
 ///
 /// # Errors
 /// Why it cannot start, with the remedy.
-pub fn run(config: &Config) -> Result<(), String> {
+pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
     // Before anything listens, so that no signal finds the default action.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])
         .map_err(|problem| format!("signals cannot be handled: {problem}"))?;
-    let server = Server::start(config)?;
+    let server = Server::start(&loaded.config)?;
     let mut handle = server.handle();
-    let timeout = config.drain.timeout;
+    let timeout = loaded.config.drain.timeout;
+    let reload = reload::Reload::new(loaded, sources, Arc::clone(&server.agents));
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
@@ -87,6 +88,7 @@ pub fn run(config: &Config) -> Result<(), String> {
             for signal in signals.forever() {
                 match signal {
                     SIGUSR1 => handle.log_counters(),
+                    SIGHUP => reload.reload(),
                     SIGINT if interrupted => std::process::exit(STATUS_INTERRUPTED),
                     signal => {
                         interrupted |= signal == SIGINT;
@@ -138,7 +140,7 @@ impl Server {
     /// Why it cannot, with the remedy.
     pub fn start(config: &Config) -> Result<Self, String> {
         let access = credentials(config)?;
-        let agent = Arc::new(agent(config, "default", &config.agent));
+        let agents = Arc::new(CurrentAgents::new(Agents::new(config)?));
         let acceptor_tls = match (&config.listen.tls_certificate, &config.listen.tls_key) {
             (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
             _ => None,
@@ -178,9 +180,17 @@ impl Server {
             credentials: &credentials,
             max_calls: config.listen.max_calls,
             admin: admin.as_ref(),
+            tool_tls: connector.clone(),
         };
         builder
-            .build(listeners, acceptor_tls, Dialer::new(clock, connector), &registry, woken, agent)
+            .build(
+                listeners,
+                acceptor_tls,
+                Dialer::new(clock, connector),
+                &registry,
+                woken,
+                Arc::clone(&agents),
+            )
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
             .map(|(accept, control, control_thread, threads)| {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
@@ -193,6 +203,7 @@ impl Server {
                     address,
                     clock,
                     registry: Arc::clone(&registry),
+                    agents,
                     expected: Arc::clone(&expected),
                     counters: Arc::clone(&counters),
                     accept,
@@ -260,6 +271,7 @@ struct Builder<'a> {
     expected: &'a Arc<Expected>,
     credentials: &'a Arc<Credentials>,
     admin: Option<&'a Arc<AdminShared>>,
+    tool_tls: native_tls::TlsConnector,
 }
 
 impl Builder<'_> {
@@ -270,7 +282,7 @@ impl Builder<'_> {
         dialer: Dialer,
         registry: &Arc<Registry>,
         woken: crossbeam_channel::Receiver<()>,
-        agent: Arc<Agent>,
+        agents: Arc<CurrentAgents>,
     ) -> io::Result<Built> {
         let mut threads = Vec::new();
         let control_waiting = Waiting::start("control")?;
@@ -328,10 +340,11 @@ impl Builder<'_> {
             esl,
             retired,
             dial,
+            tools: tools(self, self.tool_tls.clone(), &control, &mut threads)?,
             registry: Arc::clone(registry),
             counters: Arc::clone(self.counters),
             clock: self.clock,
-            agent,
+            agents: Arc::clone(&agents),
             credentials: Arc::clone(self.credentials),
             stats_interval: self.config.log.stats_interval,
             max_calls: self.max_calls,
@@ -348,6 +361,7 @@ impl Builder<'_> {
             control: control.clone(),
             registry: Arc::clone(registry),
             expected: Arc::clone(self.expected),
+            agents,
             counters: Arc::clone(self.counters),
             clock: self.clock,
             listen: self.config.listen.clone(),

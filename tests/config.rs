@@ -53,7 +53,9 @@ fn sources(environment: &[(&str, &str)], sets: &[&str]) -> Sources {
 fn from_file(text: &str) -> Result<Loaded, String> {
     let directory = Directory::new();
     let path = directory.write("tandem.toml", text);
-    let loaded = config::load(&Sources { file: FileChoice::Named(path), ..Sources::default() });
+    // The variable of the sample's tool.
+    let environment = vec![("WEATHER_TOKEN".into(), "Bearer NeverPrintThis".into())];
+    let loaded = config::load(&Sources { file: FileChoice::Named(path), environment, sets: Vec::new() });
     // The directory differs from run to run; the rest of the text is what is tested.
     loaded.map_err(|problems| problems.to_string().replace(&format!("{}/", directory.0.display()), ""))
 }
@@ -723,6 +725,48 @@ fn what_names_something_that_is_not_there_is_an_error() {
 }
 
 #[test]
+fn a_tool_that_cannot_work_or_would_leak_is_refused_before_a_call_needs_it() {
+    let tool = |more: &str| {
+        let url = if more.contains("url =") { "" } else { "url = \"https://tools.example/a\"\n" };
+        error_of(from_file(&format!("[tools.a]\ndescription = \"x\"\n{url}{more}")))
+    };
+    for (more, expected) in [
+        ("url = \"http://tools.example/a\"", "http:// is for loopback and private addresses"),
+        ("url = \"http://8.8.8.8/a\"", "http:// is for loopback and private addresses"),
+        ("url = \"https://user:word@tools.example/a\"", "holds a user, a password or a fragment"),
+        ("url = \"ftp://tools.example/a\"", "begins with neither https:// nor http://"),
+        ("url = \"https://tools.example:0/\"", "has a port that is not one of 1 to 65535"),
+        ("parameters = '{\"type\": \"array\"}'", "it needs \"type\": \"object\""),
+        ("parameters = '{\"type\": \"object\", \"pattern\": \"x\"}'", "the keyword \"pattern\""),
+        ("header = \"X-Key\"\nheader_env = \"NOT_THERE\"", "the environment variable NOT_THERE is not set"),
+        ("behavior = \"non_blocking\"\nhold_uplink = true", "it does not wait: keep one"),
+        ("behavior = \"blocking\"\nscheduling = \"silent\"", "it waits for: keep one"),
+    ] {
+        let error = tool(more);
+        assert!(error.contains(expected), "{more}: {error}");
+    }
+    let named =
+        |name: &str| from_file(&format!("[tools.{name}]\ndescription = \"x\"\nurl = \"https://a.example/\""));
+    for name in ["send_dtmf", "end_call", "1st"] {
+        assert!(error_of(named(name)).contains("no fitting name"), "{name}");
+    }
+    for near in ["http://127.0.0.1:8000/a", "http://[::1]/a?b=c", "http://10.1.2.3/", "http://localhost/"] {
+        let file = format!("[tools.a]\ndescription = \"x\"\nurl = \"{near}\"");
+        assert_eq!(from_file(&file).expect(near).config.tools[0].url, near);
+    }
+}
+
+#[test]
+fn a_tools_secret_comes_from_the_environment_and_is_never_printed() {
+    let file = "[tools.a]\ndescription = \"x\"\nurl = \"https://a.example/\"\nheader = \"Authorization\"\n\
+                header_env = \"WEATHER_TOKEN\"";
+    let loaded = from_file(file).expect("a good file");
+    let secret = loaded.config.tools[0].header_value.as_ref().expect("a secret");
+    assert_eq!(secret.expose(), "Bearer NeverPrintThis");
+    assert!(!format!("{loaded} {:?}", loaded.config).contains("NeverPrintThis"));
+}
+
+#[test]
 fn of_one_table_no_more_than_a_thousand_are_taken() {
     let routes = "[[routes]]\nagent = \"default\"\n".repeat(1_001);
     assert_eq!(
@@ -766,6 +810,7 @@ fn another_value(key: &config::Key<Config>) -> String {
             "ws://127.0.0.1:1".into()
         }
         Kind::Text { .. } if key.name == "admin.listen" => "127.0.0.1:1".into(),
+        Kind::Text { .. } if key.name == "agent.digits_terminator" => "*".into(),
         Kind::Text { .. } if key.name == "esl.dial_string" => "user/{to}".into(),
         Kind::Text { .. } if key.name == "esl.answered_application" => "park()".into(),
         Kind::Text { .. } => "other".into(),

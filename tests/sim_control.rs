@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use serde_json::Value;
 use tandem::base::command::{
     Command, CommandKind, Destination, Digits, HangUpCause, Transfer, VariableName, VariableValue,
 };
 use tandem::base::{Instant, LegReport};
 use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
-use tandem::call::machine::{ControlTerms, Phase};
+use tandem::call::machine::{ControlTerms, DigitTerms, Phase};
 use tandem::call::{Cause, CommandError, Fact, LegKind, Machine, Order, Outcome, Part, Party, Requester};
-use tandem::codec::gemini::tools::ToolCall;
+use tandem::codec::gemini::tools::{Asked, ToolCall};
 use tandem::codec::mod_audio_stream::CallFields;
 
 fn agent(event_socket: bool) -> Arc<Agent> {
@@ -31,6 +32,7 @@ fn agent(event_socket: bool) -> Arc<Agent> {
             tell_keys: true,
             model_may_end: true,
             model_destinations: vec![Destination::new("2000").unwrap()],
+            digits: DigitTerms { terminator: Some('#'), ..DigitTerms::default() },
         },
         ..CallTerms::default()
     };
@@ -259,7 +261,7 @@ fn commands_without_end_are_refused() {
 #[test]
 fn what_the_caller_types_is_told_to_the_model_once_it_is_complete() {
     let mut machine = with_script();
-    for key in "12#".chars() {
+    for key in "12*".chars() {
         machine.tell(start(), Fact::Reported(LegReport::Dtmf(key)));
         // The event socket repeats what our script reports.
         machine.tell(start(), Fact::KeyOnEventSocket(key));
@@ -269,9 +271,22 @@ fn what_the_caller_types_is_told_to_the_model_once_it_is_complete() {
     machine.tick(due);
     let given = orders(&mut machine);
     let [Order::Prompt(1, text)] = given.as_slice() else { panic!("{given:?}") };
-    assert!(text.ends_with(": 12#"), "{text}");
+    assert!(text.ends_with(": 12*"), "{text}");
     machine.tick(due.plus_ms(10_000));
     assert_eq!(orders(&mut machine), []);
+}
+
+#[test]
+fn the_terminator_ends_what_is_typed_at_once_and_is_told_only_by_itself() {
+    let mut machine = with_script();
+    let mut told = Vec::new();
+    for key in "12##3".chars() {
+        machine.tell(start(), Fact::Reported(LegReport::Dtmf(key)));
+        told.extend(orders(&mut machine));
+    }
+    let [Order::Prompt(1, first), Order::Prompt(1, second)] = told.as_slice() else { panic!("{told:?}") };
+    assert!(first.ends_with(": 12") && second.ends_with(": #"), "{first} {second}");
+    assert!(machine.deadline().expect("a deadline") > start(), "the 3 may have others behind it");
 }
 
 #[test]
@@ -288,13 +303,13 @@ fn an_answering_machine_is_told_to_the_model_once_even_if_it_came_first() {
 }
 
 fn tool(command: Result<Command, String>) -> ToolCall {
-    ToolCall { id: "c-1".into(), name: "a_tool".into(), command }
+    ToolCall { id: "c-1".into(), name: "a_tool".into(), asked: command.map(Asked::Command) }
 }
 
 /// What the model is answered.
-fn tool_answers(orders: &[Order]) -> Vec<Result<(), String>> {
+fn tool_answers(orders: &[Order]) -> Vec<Result<Value, String>> {
     let answer = |order: &Order| match order {
-        Order::AnswerTool(1, _, result) => Some(result.clone()),
+        Order::AnswerTool(1, _, answer) => Some(answer.result.clone()),
         _ => None,
     };
     orders.iter().filter_map(answer).collect()

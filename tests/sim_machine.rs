@@ -45,7 +45,12 @@ fn any_fact() -> impl Strategy<Value = Fact> {
     let link = 0_u32..4;
     prop_oneof![
         Just(Fact::Identified(Box::default())),
+        Just(Fact::Identified(Box::new(CallFields { uuid: Some("u-1".into()), ..CallFields::default() }))),
         any_leg_end().prop_map(Fact::LegGone),
+        (0_u32..4, any_leg_end()).prop_map(|(number, end)| Fact::LegLost(number, end)),
+        Just(Fact::LegReturned),
+        Just(Fact::Replaced),
+        Just(Fact::HungUp("NORMAL_CLEARING".into())),
         link.clone().prop_map(Fact::LinkConnected),
         link.clone().prop_map(Fact::SetupComplete),
         link.clone().prop_map(Fact::TurnStarted),
@@ -84,6 +89,7 @@ proptest! {
         let mut given = orders(&mut machine);
         prop_assert_eq!(&given, &vec![Order::Dial(1)]);
         let (mut leg_gone, mut dsp_retired, mut gemini_retired) = (false, false, false);
+        let mut lost = vec![];
         for (us, fact) in events {
             let now = start.plus_us(us);
             match fact {
@@ -91,11 +97,21 @@ proptest! {
                     leg_gone |= matches!(fact, Fact::LegGone(_));
                     dsp_retired |= fact == Fact::Retired(Part::Dsp);
                     gemini_retired |= fact == Fact::Retired(Part::Gemini);
+                    if let Fact::LinkGone(link, _) = fact {
+                        lost.push(link);
+                    }
                     machine.tell(now, fact);
                 }
                 None => machine.tick(now),
             }
             let new = orders(&mut machine);
+            for order in &new {
+                if let Order::Dial(link) = order {
+                    let older = link - 1;
+                    let left = given.iter().chain(&new).any(|order| *order == Order::CloseLink(older));
+                    prop_assert!(left || lost.contains(&older), "link {link} beside an open one: {given:?}");
+                }
+            }
             prop_assert!(finishes(&given) == 0 || new.is_empty(), "after the end: {new:?}");
             given.extend(new);
             let over = leg_gone && dsp_retired && gemini_retired;
@@ -110,8 +126,12 @@ proptest! {
         prop_assert!(count(|order| matches!(order, Order::CloseLeg(_))) <= 1, "{given:?}");
         prop_assert!(count(|order| matches!(order, Order::Retire(Part::Dsp))) <= 1, "{given:?}");
         prop_assert!(count(|order| matches!(order, Order::Retire(Part::Gemini))) <= 1, "{given:?}");
-        prop_assert!(count(|order| matches!(order, Order::Prompt(..))) <= 1, "{given:?}");
-        prop_assert_eq!(count(|order| matches!(order, Order::Dial(_))), 1);
+        let dialled: Vec<_> = given.iter().filter_map(|order| match order {
+            Order::Dial(link) => Some(*link),
+            _ => None,
+        }).collect();
+        prop_assert_eq!(&dialled, &(1..=dialled.len() as u32).collect::<Vec<_>>());
+        prop_assert!(count(|order| matches!(order, Order::Prompt(..))) <= dialled.len(), "{given:?}");
     }
 
     /// Whatever came before: when every part does as it is told, the call ends, with the outcome of what came first.

@@ -26,6 +26,8 @@ pub enum Requester {
     Api(u64),
     /// The model, by this call of a tool on this link.
     Model(LinkNumber, Box<ToolCall>),
+    /// The model, which has taken the call of this tool back: nobody waits for the answer.
+    TakenBack(String),
     /// The relay itself, which gives the call up.
     Relay,
 }
@@ -104,7 +106,10 @@ impl fmt::Display for CommandError {
                 )
             }
             Self::NotAllowed => {
-                write!(f, "the agent may not: see agent.end_call and agent.transfer_destinations")
+                write!(
+                    f,
+                    "the agent may not: see agent.end_call, transfer_destinations, send_dtmf and call_info"
+                )
             }
             Self::TooMany => write!(f, "{UNDER_WAY_MAX} commands of this call are under way already"),
             Self::Refused(why) if why.is_empty() => write!(f, "the switch refused without a reason"),
@@ -182,6 +187,25 @@ impl Commands {
     pub(super) fn hang_up(&mut self) -> Option<UnderWay> {
         let at = self.under_way.iter().position(|command| command.kind == CommandKind::HangUp)?;
         Some(self.under_way.remove(at))
+    }
+
+    /// Forgets who asked for commands of the model, by link and call; what was sent is sent. Returns how many.
+    pub(super) fn take_back(&mut self, taken: impl Fn(LinkNumber, &ToolCall) -> bool) -> u64 {
+        let mut count = 0;
+        for command in &mut self.under_way {
+            if let Requester::Model(link, call) = &command.requester
+                && taken(*link, call)
+            {
+                command.requester = Requester::TakenBack(call.name.clone());
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Whether one of them is the model's.
+    pub(super) fn any_of_the_model(&self) -> bool {
+        self.under_way.iter().any(|command| matches!(command.requester, Requester::Model(..)))
     }
 
     /// When the first of them counts as failed.

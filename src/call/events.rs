@@ -10,8 +10,9 @@ use crate::base::command::{ChannelName, Command};
 use crate::base::{Instant, LegReport, LinkNumber, Sound};
 use crate::call::Outcome;
 use crate::call::commands::{CommandError, CommandResult, Requester};
+use crate::call::tool::{ToolNumber, ToolResult, ToolRun};
 use crate::codec::gemini::close::LinkEnd;
-use crate::codec::gemini::tools::ToolCall;
+use crate::codec::gemini::tools::{ToolAnswer, ToolCall};
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 
 /// Something that happened to a call.
@@ -33,10 +34,22 @@ pub enum Fact {
     ToolCalled(LinkNumber, Box<ToolCall>),
     /// The model takes calls of tools back, by their ids.
     ToolsCancelled(LinkNumber, Vec<String>),
+    /// What became of a tool that was to be carried out.
+    ToolDone(ToolNumber, ToolResult),
     /// An answering machine was recognised.
     AnsweringMachine,
     /// The switch hung the channel up with this cause, as the event socket says.
     HungUp(String),
+    /// The leg's connection of this number was lost, and its thread keeps the call's audio: the leg may come back.
+    LegLost(ConnectionNumber, LegEnd),
+    /// A leg with the call's UUID and credentials has connected and takes the call over.
+    LegReturned,
+    /// The call's UUID has come again on a leg that is another call: the lost leg does not come back.
+    Replaced,
+    /// The leg is that of another call, which waits for it or has a dead one, and is given to it.
+    Moved,
+    /// The leg is a second one: another call has its UUID, which came too late to refuse it at the door.
+    UuidInUse,
     /// The leg's socket is closed and its thread has let go of the call.
     LegGone(LegEnd),
     /// A link is connected and its setup has been sent.
@@ -71,10 +84,15 @@ pub enum Fact {
     ShutDown,
 }
 
+/// Which connection of a call's leg, counted from 1: news of an older one is stale.
+pub type ConnectionNumber = u32;
+
 /// How a leg ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LegEnd {
-    /// The switch closed with this code: 1000 is a hang-up.
+    /// The switch said that the caller hung up, in a way that leaves no doubt.
+    HungUp,
+    /// The switch closed with this code: 1000 is mostly a hang-up.
     Closed(u16),
     /// The connection ended without a closing handshake; what the system said.
     Dropped(String),
@@ -84,6 +102,13 @@ pub enum LegEnd {
     Protocol(String),
     /// We closed it.
     ByUs,
+}
+
+impl LegEnd {
+    /// Whether a leg that ended so may come back: nobody said that the call is over, or not for sure.
+    pub fn may_come_back(&self) -> bool {
+        matches!(self, Self::Closed(_) | Self::Dropped(_) | Self::Silent)
+    }
 }
 
 /// A thread's share of a call.
@@ -98,6 +123,12 @@ pub enum Part {
 /// Something to be done for a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
+    /// Say who answers ([`super::Machine::answer_with`], [`super::Machine::refuse`]), if what is known of the call decides
+    /// it.
+    ChooseAgent {
+        /// Say it in any case: there is no more time to learn more.
+        last: bool,
+    },
     /// Connect a link and send it the agent's setup.
     Dial(LinkNumber),
     /// Say this to the model as text, so that it speaks.
@@ -118,7 +149,13 @@ pub enum Order {
         send_by: Instant,
     },
     /// Answer the model's call of a tool.
-    AnswerTool(LinkNumber, Box<ToolCall>, Result<(), String>),
+    AnswerTool(LinkNumber, Box<ToolCall>, ToolAnswer),
+    /// Carry out a tool; its result is a [`Fact::ToolDone`].
+    RunTool(ToolNumber, Box<ToolRun>),
+    /// The result of a tool is no longer wanted.
+    CancelTool(ToolNumber),
+    /// Keep the caller's audio back from the model, or send what was kept and what follows.
+    HoldUplink(bool),
     /// Tell whoever asked what became of their command.
     Answer(Requester, CommandResult),
     /// Close a link.

@@ -20,24 +20,34 @@ use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 
 mod control;
 mod counts;
+mod detached;
 mod fallback;
+mod limits;
 mod links;
+mod offered;
 mod tools;
 
-pub use control::ControlTerms;
 use control::Heard;
+pub use control::{ControlTerms, DigitTerms};
 pub use counts::CallEvents;
+use detached::Attachment;
 use fallback::Farewell;
+pub use limits::Limits;
+use limits::Spent;
 use links::{Exchange, Links};
-use tools::Wish;
+use tools::ToolCalls;
 
 /// A phase of a call's life, as in the design's section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// It is not known yet who answers.
+    Offered,
     /// The caller waits for the model.
     Dialing,
     /// Speech flows.
     Live,
+    /// The leg was lost without a goodbye; session and queue wait for it.
+    Detached,
     /// Both sides are being closed.
     Closing,
     /// Everything is let go; the outcome is out.
@@ -60,6 +70,7 @@ pub struct Machine {
     transferred: bool,
     outcome: Option<Outcome>,
     leg_gone: bool,
+    attachment: Attachment,
     dsp_retired: bool,
     gemini_retired: bool,
     leg: LegKind,
@@ -67,16 +78,27 @@ pub struct Machine {
     script: bool,
     commands: Commands,
     heard: Heard,
-    wish: Option<Wish>,
+    tools: ToolCalls,
     hang_up_cause: Option<String>,
     events: CallEvents,
+    /// Until when is waited for what decides who answers.
+    offered_until: Option<Instant>,
+    /// When the call began, in seconds since 1970; 0: not known.
+    begun_s: u64,
+    spent: Spent,
     orders: VecDeque<Order>,
 }
 
 impl Machine {
     /// A call that was admitted at `now`, to be answered by `agent`; asks at once for a link.
     pub fn new(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
-        let mut machine = Self {
+        let mut machine = Self::unanswered(now, agent, fields);
+        machine.begin(now);
+        machine
+    }
+
+    fn unanswered(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
+        Self {
             agent,
             fields,
             offered_at: now,
@@ -88,19 +110,26 @@ impl Machine {
             transferred: false,
             outcome: None,
             leg_gone: false,
+            attachment: Attachment::default(),
             dsp_retired: false,
             gemini_retired: false,
             leg: LegKind::default(),
             script: false,
             commands: Commands::default(),
             heard: Heard::default(),
-            wish: None,
+            tools: ToolCalls::default(),
             hang_up_cause: None,
             events: CallEvents::default(),
+            offered_until: None,
+            begun_s: 0,
+            spent: Spent::default(),
             orders: VecDeque::new(),
-        };
-        machine.dial(now);
-        machine
+        }
+    }
+
+    /// Says when the call began, in seconds since 1970, for the instructions that name it.
+    pub fn set_begun(&mut self, begun_s: u64) {
+        self.begun_s = begun_s;
     }
 
     /// Takes a fact. Once the call has ended there are none.
@@ -109,45 +138,60 @@ impl Machine {
             return;
         }
         match fact {
-            Fact::Identified(fields) => self.fields = *fields,
+            Fact::Identified(fields) => self.identified(*fields),
             Fact::LinkConnected(link) => self.link_connected(now, link),
             Fact::SetupComplete(link) => self.setup_complete(now, link),
             Fact::TurnStarted(link) => {
                 self.events.turns += 1;
+                self.model_is_heard(now, true);
                 self.exchange(link, |exchange| exchange.turn_started());
             }
             Fact::GenerationComplete(link) => self.exchange(link, |exchange| exchange.generation_complete()),
-            Fact::TurnComplete(link) => self.exchange(link, |exchange| exchange.turn_complete(now)),
+            Fact::TurnComplete(link) => {
+                self.model_is_heard(now, false);
+                self.exchange(link, |exchange| exchange.turn_complete(now));
+            }
             Fact::Interrupted(link) => {
                 self.events.interruptions += 1;
+                self.model_is_heard(now, false);
                 self.exchange(link, |exchange| exchange.interrupted());
             }
-            Fact::CallerSpoke(begins) => self.links.exchange.caller_spoke(now, begins),
+            Fact::CallerSpoke(begins) => {
+                self.caller_is_heard(now, begins);
+                self.links.exchange.caller_spoke(now, begins);
+            }
             Fact::GoAway(link, left) => self.go_away(now, link, left.as_millis() as u64),
             Fact::Reported(report) => self.reported(now, report),
             Fact::Commanded(requester, command) => self.command(now, requester, command),
             Fact::CommandDone(number) => self.done(number),
             Fact::CommandFailed(number, error) => self.failed(number, error),
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
-            Fact::HungUp(cause) => self.hang_up_cause = Some(cause),
+            Fact::HungUp(cause) => self.hung_up(cause),
             Fact::ToolCalled(link, call) => {
                 self.exchange(link, |exchange| exchange.tool_called());
-                self.tool_called(now, link, *call);
+                self.tool_called(now, link, call);
             }
             Fact::ToolsCancelled(link, ids) if self.session.link() == Some(link) => {
-                self.tools_cancelled(&ids)
+                self.tools_cancelled(link, &ids);
             }
             Fact::ToolsCancelled(..) => {}
+            Fact::ToolDone(number, result) => self.tool_done(number, result),
             Fact::AnsweringMachine => self.answering_machine(now),
             Fact::TokensUsed(_, prompt, response) => {
                 self.events.prompt_tokens = prompt;
                 self.events.response_tokens = response;
+                self.tokens_used(prompt, response);
             }
             Fact::Resumable(link, handle) => self.resumable(link, handle),
             Fact::LinkGone(link, end) if self.session.link() == Some(link) => {
                 self.link_lost(now, Cause::Link(end));
             }
             Fact::LinkGone(link, _) | Fact::LinkClosed(link) => self.link_closed(now, link),
+            Fact::LegLost(connection, end) => self.leg_lost(now, connection, end),
+            Fact::LegReturned => self.leg_returned(now),
+            Fact::Replaced => self.replaced(),
+            Fact::Moved => self.close(Cause::Moved),
+            Fact::UuidInUse => self.close(Cause::UuidInUse),
             Fact::LegGone(end) => {
                 if !self.leg_gone {
                     self.leg_gone = true;
@@ -172,6 +216,9 @@ impl Machine {
     /// Notices that time has passed.
     pub fn tick(&mut self, now: Instant) {
         self.tick_control(now);
+        self.tick_offered(now);
+        self.tick_limits(now);
+        self.tick_detached(now);
         if self.outcome.is_none() && now >= self.max_call_at() {
             return self.close(Cause::MaxCall);
         }
@@ -180,7 +227,13 @@ impl Machine {
 
     /// When [`Machine::tick`] wants to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let own = [Some(self.max_call_at()), self.links_deadline()];
+        let own = [
+            Some(self.max_call_at()),
+            self.links_deadline(),
+            self.detached_deadline(),
+            self.offered_until,
+            self.silence_deadline(),
+        ];
         let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
         own.chain(self.control_deadline()).chain(self.farewell_deadline()).min()
     }
@@ -194,16 +247,18 @@ impl Machine {
         self.orders.pop_front()
     }
 
-    /// The phase.
+    /// The phase. A call without a leg is [`Phase::Detached`] whatever its session does meanwhile.
     pub fn phase(&self) -> Phase {
-        self.phase
+        if self.detached_deadline().is_some() { Phase::Detached } else { self.phase }
     }
 
     /// The setup message of the next link, for the credential with which it was connected.
     pub fn setup(&mut self, credential: &CredentialView<'_>) -> String {
         let handle = self.handle_for(credential.number);
-        let mut setup = self.agent.setup.for_credential(credential.model_prefix);
+        let setup = self.agent.setup_for(&self.fields, self.begun_s);
+        let mut setup = setup.for_credential(credential.model_prefix);
         setup.resumption = Some(SessionResumption { handle });
+        setup.functions = self.functions();
         setup.to_json()
     }
 
@@ -245,7 +300,8 @@ impl Machine {
         if self.phase == Phase::Dialing {
             self.phase = Phase::Live;
             self.answered_at = Some(now);
-            if let Some(greeting) = self.agent.terms.greeting.clone() {
+            self.model_is_heard(now, false);
+            if let Some(greeting) = self.agent.greeting_for(&self.fields, self.begun_s) {
                 self.prompt(now, greeting);
             }
         }
@@ -258,18 +314,13 @@ impl Machine {
         }
     }
 
-    /// Whether the model waits for what a tool brings.
-    fn awaits_tools(&self) -> bool {
-        self.wish.is_some()
-    }
-
     /// Begins the end, once: the first cause is the outcome.
     fn close(&mut self, cause: Cause) {
         if self.outcome.is_some() {
             return;
         }
         self.phase = Phase::Closing;
-        self.wish = None;
+        self.drop_tools();
         // What made us give the call up, not what then happened first.
         let outcome = Outcome::of(self.farewell.take().map_or(cause, |farewell| farewell.cause));
         if let Some(link) = self.session.link() {
@@ -297,10 +348,16 @@ impl Machine {
     }
 
     /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it and the caller is
-    /// still there, 1008 where nothing can take it now, so that the script beside the switch can tell: it goes to the
-    /// fallback extension at once. mod_audio_stream understands all of them.
+    /// still there, 1008 where nobody answers or nothing can take it now, so that the script beside the switch can tell: it
+    /// goes to the fallback extension at once. mod_audio_stream understands all of them.
     fn leg_close(&self, outcome: &Outcome) -> LegClose {
-        let refused = matches!(&outcome.cause, Cause::Link(end) if end.kind == LinkEndKind::NoCredential);
+        if let Cause::Refused(reason) = &outcome.cause {
+            return LegClose::new(LegCloseCode::PolicyViolation, reason);
+        }
+        let refused = match &outcome.cause {
+            Cause::Link(end) => end.kind == LinkEndKind::NoCredential,
+            cause => *cause == Cause::UuidInUse,
+        };
         let code = match (outcome.is_failure() && !self.transferred, refused) {
             (true, true) => LegCloseCode::PolicyViolation,
             (true, false) => LegCloseCode::InternalError,

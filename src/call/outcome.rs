@@ -39,6 +39,10 @@ impl Party {
 pub enum Cause {
     /// The leg ended first.
     Leg(LegEnd),
+    /// The leg turned out to be that of another call, which has it now.
+    Moved,
+    /// The leg turned out to be a second one with the UUID of another call.
+    UuidInUse,
     /// The link ended or never came about.
     Link(LinkEnd),
     /// No link was ready in time.
@@ -47,6 +51,12 @@ pub enum Cause {
     SetupTimeout,
     /// The longest call was reached.
     MaxCall,
+    /// A route says that nobody answers, for this reason.
+    Refused(String),
+    /// The agent's limit of tokens was reached.
+    TokenLimit,
+    /// Nobody said anything for as long as the agent allows.
+    CallerSilent,
     /// The model sent more speech than may wait.
     SpeechOverflow,
     /// The relay shut down.
@@ -68,9 +78,12 @@ impl Outcome {
     /// The outcome of a cause: who is to blame follows from it.
     pub fn of(cause: Cause) -> Self {
         let by = match &cause {
-            Cause::Leg(LegEnd::Closed(_)) | Cause::Leg(LegEnd::Protocol(_)) => Party::Caller,
+            Cause::Leg(LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::Protocol(_)) => Party::Caller,
             Cause::Leg(LegEnd::Dropped(_) | LegEnd::Silent) => Party::Network,
+            Cause::Refused(_) | Cause::TokenLimit | Cause::CallerSilent => Party::Us,
             Cause::Leg(LegEnd::ByUs) | Cause::MaxCall | Cause::SpeechOverflow | Cause::ShutDown => Party::Us,
+            Cause::Moved => Party::Us,
+            Cause::UuidInUse => Party::Caller,
             Cause::DialTimeout => Party::Network,
             Cause::SetupTimeout => Party::Model,
             Cause::Link(end) if end.kind == LinkEndKind::Dropped => Party::Network,
@@ -84,16 +97,21 @@ impl Outcome {
     /// A short constant word for the cause, for metrics.
     pub fn label(&self) -> &'static str {
         match &self.cause {
-            Cause::Leg(LegEnd::Closed(1000)) => "hangup",
+            Cause::Leg(LegEnd::HungUp | LegEnd::Closed(1000)) => "hangup",
             Cause::Leg(LegEnd::Closed(_)) => "leg_closed",
             Cause::Leg(LegEnd::Dropped(_)) => "leg_dropped",
             Cause::Leg(LegEnd::Silent) => "leg_silent",
             Cause::Leg(LegEnd::Protocol(_)) => "leg_protocol",
             Cause::Leg(LegEnd::ByUs) => "leg_closed_by_us",
             Cause::Link(end) => end.kind.label(),
+            Cause::Moved => "moved",
+            Cause::UuidInUse => "uuid_in_use",
             Cause::DialTimeout => "dial_timeout",
             Cause::SetupTimeout => "setup_timeout",
             Cause::MaxCall => "max_call",
+            Cause::Refused(_) => "refused",
+            Cause::TokenLimit => "token_limit",
+            Cause::CallerSilent => "caller_silent",
             Cause::SpeechOverflow => "speech_overflow",
             Cause::ShutDown => "shutdown",
             Cause::Ordered(CommandKind::Transfer, _) => "transferred",
@@ -105,8 +123,12 @@ impl Outcome {
     pub fn is_failure(&self) -> bool {
         !matches!(
             self.cause,
-            Cause::Leg(LegEnd::Closed(_) | LegEnd::ByUs)
+            Cause::Leg(LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::ByUs)
+                | Cause::Moved
                 | Cause::MaxCall
+                | Cause::Refused(_)
+                | Cause::TokenLimit
+                | Cause::CallerSilent
                 | Cause::ShutDown
                 | Cause::Ordered(..)
         )
@@ -116,13 +138,15 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
-            Cause::Leg(LegEnd::Closed(1000)) => write!(f, "the switch hung up"),
+            Cause::Leg(LegEnd::HungUp | LegEnd::Closed(1000)) => write!(f, "the switch hung up"),
             Cause::Leg(LegEnd::Closed(code)) => write!(f, "the switch closed with code {code}"),
             Cause::Leg(LegEnd::Dropped(what)) => write!(f, "the switch's connection was lost: {what}"),
             Cause::Leg(LegEnd::Silent) => write!(f, "the switch went silent and did not answer a ping"),
             Cause::Leg(LegEnd::Protocol(what)) => write!(f, "the switch broke the protocol: {what}"),
             Cause::Leg(LegEnd::ByUs) => write!(f, "closed by the relay"),
             Cause::Link(end) => write!(f, "{end}"),
+            Cause::Moved => write!(f, "its leg is that of a call that was waiting for it"),
+            Cause::UuidInUse => write!(f, "another call has this UUID; each call needs its own"),
             Cause::DialTimeout => write!(
                 f,
                 "no connection to Gemini within gemini.connect_timeout_ms; check DNS, the route and gemini.base_url"
@@ -130,7 +154,15 @@ impl fmt::Display for Outcome {
             Cause::SetupTimeout => {
                 write!(f, "Gemini did not confirm the setup within gemini.setup_timeout_ms")
             }
-            Cause::MaxCall => write!(f, "the longest call (leg.max_call_seconds) was reached"),
+            Cause::MaxCall => {
+                write!(
+                    f,
+                    "the longest call (leg.max_call_seconds or the agent's max_call_seconds) was reached"
+                )
+            }
+            Cause::Refused(reason) => write!(f, "refused by a route: {reason}"),
+            Cause::TokenLimit => write!(f, "the agent's max_tokens were used"),
+            Cause::CallerSilent => write!(f, "nobody said anything for the agent's silence_seconds"),
             Cause::SpeechOverflow => {
                 write!(f, "the model sent more speech than limits.model_speech_seconds allows to wait")
             }

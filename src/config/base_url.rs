@@ -37,8 +37,7 @@ impl BaseUrl {
     /// As [`BaseUrl::parse`].
     pub fn parse_of_switch(text: &str) -> Result<Self, String> {
         let url = Self::take_apart(text)?;
-        let is_near = || url.is_loopback() || url.host.parse().is_ok_and(is_private);
-        if !url.tls && !is_near() {
+        if !url.tls && !is_near(&url.host) {
             return Err("would send the speech unencrypted: ws:// is for loopback and private addresses (numbers, no \
                         names), wss:// for all others"
                 .into());
@@ -111,8 +110,7 @@ impl BaseUrl {
     /// Whether the host is this machine (127.0.0.0/8, ::1, `localhost` as RFC 6761 section 6.3 fixes it): a simulator
     /// or a local proxy.
     pub fn is_loopback(&self) -> bool {
-        self.host.eq_ignore_ascii_case("localhost")
-            || self.host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+        is_loopback(&self.host)
     }
 
     /// `host:port` as a `Host` header has it (RFC 9110 section 7.2): IPv6 in brackets, the scheme's own port left out.
@@ -133,6 +131,17 @@ impl fmt::Display for BaseUrl {
         let scheme = if self.tls { "wss" } else { "ws" };
         write!(f, "{scheme}://{}{}", self.authority(), self.path_prefix)
     }
+}
+
+/// Whether a host is this machine or of a network that is nobody else's, so that nothing need be encrypted.
+pub(super) fn is_near(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    is_loopback(host) || host.parse().is_ok_and(is_private)
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// Whether an address is of a network that is nobody else's: RFC 1918, RFC 4193, and link-local ones.

@@ -215,6 +215,20 @@ const MAIN_KEYS: &[Key<Config>] = &[
         "The longest call; it is ended then.",
     ),
     Key::<Config>::new(
+        "leg.metadata_wait_ms",
+        "500",
+        integer(0, 10_000, |c, v| c.leg.metadata_wait = millis(v)),
+        "Where a route asks for a number that neither URL nor headers have said, so long is waited for metadata \
+         before the call is answered with what is known.",
+    ),
+    Key::<Config>::new(
+        "leg.detached_ms",
+        "10000",
+        integer(0, 60_000, |c, v| c.leg.detached = millis(v)),
+        "A call whose leg is lost without a goodbye waits this long for the same UUID to come back, and after a close \
+         with code 1000 at most 500 ms of it; 0: it ends at once.",
+    ),
+    Key::<Config>::new(
         "playback.lead_ms",
         "60",
         integer(0, 200, |c, v| c.playback.lead_ms = v as u32),
@@ -359,6 +373,12 @@ const MAIN_KEYS: &[Key<Config>] = &[
         "1",
         integer(1, 64, |c, v| c.threads.shards = v as usize),
         "Shards, each with its own telephony, gemini and dsp threads. One fits a small machine.",
+    ),
+    Key::<Config>::new(
+        "threads.tools",
+        "16",
+        integer(1, 256, |c, v| c.threads.tools = v as usize),
+        "HTTP tools of all calls that are carried out at one time; more wait.",
     ),
     Key::<Config>::new(
         "drain.seconds",

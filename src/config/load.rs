@@ -14,6 +14,7 @@ use super::model::Config;
 use super::problem::{Origin, Problem, Problems, key_named, nearest, unknown_key};
 use super::registry::{Key, default_value};
 use super::tables::{self, Row, Table, Written};
+use super::tool_keys;
 use super::validate;
 use super::value::Value;
 
@@ -59,6 +60,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     loading.apply_environment(&sources.environment);
     loading.apply_sets(&sources.sets);
     loading.fill_tables(&sources.environment);
+    tool_keys::read_secrets(&mut loading.loaded, &sources.environment, &mut loading.problems);
     if loading.problems.is_empty() {
         validate::check(&mut loading.loaded, &mut loading.problems);
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::base_url::is_near;
 use super::model::{AgentConfig, Config};
 use super::secret::Secret;
 use crate::base::command::{Destination, VariableName};
@@ -56,6 +57,19 @@ pub(super) fn name_of(text: Option<&str>, marks: &str) -> Result<String, String>
     }
 }
 
+/// The value of a choice whose first word stands for none.
+pub(super) fn chosen<T: Copy>(values: &[T], position: usize) -> Option<T> {
+    values.get(position.checked_sub(1)?).copied()
+}
+
+/// Where a call goes that cannot go on; `None` hangs up.
+pub(super) fn fallback(text: Option<&str>) -> Result<Option<Destination>, String> {
+    match text {
+        None | Some("hangup") => Ok(None),
+        Some(to) => Destination::new(to).map(Some).map_err(|unfit| format!("cannot be used: {unfit}")),
+    }
+}
+
 /// Names of tables, such as of `[tools.NAME]`.
 pub(super) fn names(texts: &[String]) -> Result<Vec<String>, String> {
     texts
@@ -64,26 +78,54 @@ pub(super) fn names(texts: &[String]) -> Result<Vec<String>, String> {
         .collect()
 }
 
-/// The URL of a tool: HTTP over TLS or without.
+/// The URL of a tool. What goes there unencrypted stays near: the caller's words are in it, and may be a secret.
 pub(super) fn tool_url(text: Option<&str>) -> Result<String, String> {
-    let url = text.ok_or("is empty")?;
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    match rest.ok_or("begins with neither https:// nor http://")? {
-        "" => Err("names no host".into()),
-        _ if url.chars().any(|c| c.is_whitespace() || c.is_control()) => Err("holds white space".into()),
-        _ => Ok(url.to_owned()),
+    let text = text.ok_or("is empty")?;
+    let url: http::Uri = text.parse().map_err(|error| format!("is not a URL ({error})"))?;
+    let authority = url.authority().ok_or("names no host")?;
+    let port = authority.as_str().rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+    if authority.host().trim_matches(['[', ']']).is_empty() {
+        return Err("names no host".into());
+    }
+    if authority.as_str().contains('@') || text.contains('#') {
+        return Err(
+            "holds a user, a password or a fragment (a secret goes into header and header_env)".into()
+        );
+    }
+    if port.is_some() && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err("has a port that is not one of 1 to 65535".into());
+    }
+    match url.scheme_str() {
+        Some("https") => Ok(text.to_owned()),
+        Some("http") if is_near(authority.host()) => Ok(text.to_owned()),
+        Some("http") => {
+            Err("would send what the caller said unencrypted: http:// is for loopback and private addresses \
+                             (numbers, or localhost), https:// for all others"
+                .into())
+        }
+        _ => Err("begins with neither https:// nor http://".into()),
     }
 }
 
-/// A JSON schema of arguments.
-pub(super) fn tool_parameters(text: Option<&str>) -> Result<Option<String>, String> {
-    let Some(text) = text else { return Ok(None) };
-    let schema: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
-    if schema.get("type").and_then(serde_json::Value::as_str) != Some("object") {
-        return Err("is not a schema with \"type\": \"object\"".into());
+/// One key of a telephone.
+pub(super) fn digits_terminator(text: &str) -> Result<char, String> {
+    let mut keys = text.chars();
+    match (keys.next(), keys.next()) {
+        (Some(key @ ('0'..='9' | 'A'..='D' | '*' | '#')), None) => Ok(key),
+        _ => Err("is not one key of a telephone".into()),
     }
-    Ok(Some(text.to_owned()))
+}
+
+/// A secret as the value of a header: printable ASCII (RFC 9110 section 5.5), spaces as in `Bearer …` included.
+pub(super) fn header_value(text: &str) -> Result<Secret, &'static str> {
+    match text {
+        _ if text.trim() != text => Err("begins or ends with white space"),
+        _ if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => {
+            Err("holds a character that cannot go into an HTTP header")
+        }
+        _ if text.len() > 4096 => Err("is longer than 4096 bytes"),
+        _ => Ok(Secret::new(text)),
+    }
 }
 
 pub(super) fn set_host(config: &mut Config, host: Option<&str>) -> Result<(), String> {

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use super::listing::Loaded;
 use super::model::AgentConfig;
 use super::problem::{Origin, Problem, nearest};
+use super::tool_keys::ToolBehavior;
+use crate::base::parameters::BUILT_IN_TOOLS;
 
 /// Model speech as it waits: 24 kHz, 16 bits.
 const MODEL_SPEECH_BYTES_PER_SECOND: u64 = 48_000;
@@ -185,6 +187,34 @@ fn check_tables(loaded: &Loaded, problems: &mut Vec<Problem>) {
             if missing {
                 problems.push(Problem::at(place.clone(), format!("tools.{name} has no {key}: set it")));
             }
+        }
+        if !name.starts_with(|first: char| first.is_ascii_lowercase())
+            || BUILT_IN_TOOLS.contains(&name.as_str())
+        {
+            let text = format!(
+                "[tools.{name}] has no fitting name: write one that begins with a letter and is none of {}, which are \
+                 built in",
+                BUILT_IN_TOOLS.join(", ")
+            );
+            problems.push(Problem::at(place.clone(), text));
+        }
+        if tool.hold_uplink && tool.behavior == Some(ToolBehavior::NonBlocking) {
+            problems.push(Problem::at(
+                loaded.origin(&format!("tools.{name}.hold_uplink")),
+                format!(
+                    "tools.{name}.hold_uplink = true keeps the caller's speech back while the model waits, and with \
+                     behavior = \"non_blocking\" it does not wait: keep one"
+                ),
+            ));
+        }
+        if tool.scheduling.is_some() && tool.behavior == Some(ToolBehavior::Blocking) {
+            problems.push(Problem::at(
+                loaded.origin(&format!("tools.{name}.scheduling")),
+                format!(
+                    "tools.{name}.scheduling says what becomes of a result that the model does not wait for, and behavior = \"blocking\" \
+                     makes it one that it waits for: keep one"
+                ),
+            ));
         }
         for (is_set, present, other) in [
             (tool.header.is_some() && tool.header_env.is_none(), "header", "header_env"),

@@ -6,11 +6,13 @@
 use std::net::ToSocketAddrs;
 
 use super::{Examination, PATIENCE};
+use crate::call::Agents;
 use crate::call::credentials::CredentialTerms;
 use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
+use crate::codec::mod_audio_stream::CallFields;
 use crate::net::dial::{DialError, Dialer, Target};
 use crate::net::{probe, tls};
-use crate::server::{agent, credentials};
+use crate::server::credentials;
 
 /// Seconds of 2026-01-01: a clock before it is wrong whatever the truth is.
 const BUILT_AFTER_S: u64 = 1_767_225_600;
@@ -81,7 +83,11 @@ impl Examination<'_> {
             true => format!("{}:{}", target.host, target.port),
             false => format!("{}:{} (credential {:?})", target.host, target.port, terms.name),
         };
-        let setup = agent(&self.config, "default", &self.config.agent).setup;
+        let agents = match Agents::new(&self.config) {
+            Ok(agents) => agents,
+            Err(why) => return self.report.bad("agent", why, "put the key right that it names"),
+        };
+        let setup = agents.default_agent().setup_for(&CallFields::default(), 0);
         let setup = setup.for_credential(terms.model_prefix.as_deref()).to_json();
         let within = self.config.gemini.connect_timeout + self.config.gemini.setup_timeout;
         let begun = self.clock.now();

@@ -6,11 +6,17 @@
 
 pub mod fir;
 pub mod level;
+pub mod local_barge_in;
 pub mod playout;
 pub mod resample;
+pub mod spurts;
+pub mod talkspurt;
 pub mod uplink;
+pub mod voice;
 
 pub use level::Level;
+pub use local_barge_in::LocalBargeIn;
 pub use playout::Playout;
 pub use resample::{Progress, Resampler};
+pub use spurts::{ListenTerms, Spurts};
 pub use uplink::Uplink;

@@ -19,6 +19,12 @@ const FRAME_US: u64 = PTIME_MS as u64 * 1000;
 const BRIDGE_US: u64 = 100_000;
 static SILENCE: [i16; 256] = [0; 256];
 
+/// When something is heard whose playout pauses.
+pub const NEVER_HEARD: Instant = Instant::from_micros(u64::MAX);
+
+/// 20 ms at any rate.
+type StagedFrame = [i16; SampleRate::Hz48000.samples_per_frame()];
+
 /// What one [`Playout::pass`] did, for the call's counters.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct PlayoutReport {
@@ -56,6 +62,21 @@ enum WaitsFor {
     Model,
     /// Room, because the switch takes nothing.
     Switch,
+    /// The caller, who has begun to speak.
+    Caller,
+}
+
+/// Whether frames leave.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// They do.
+    On,
+    /// One more, which fades out, and is kept to be heard in full when it goes on.
+    FadingOut,
+    /// They do not.
+    Paused,
+    /// The next one fades in.
+    FadingIn,
 }
 
 /// See the head of this file.
@@ -64,7 +85,7 @@ pub struct Playout {
     turn: Turn,
     current: Frame,
     taken: usize,
-    staged: [i16; SampleRate::Hz48000.samples_per_frame()],
+    staged: StagedFrame,
     staged_len: usize,
     /// When the first of the staged samples came.
     staged_at: Instant,
@@ -76,6 +97,9 @@ pub struct Playout {
     put: usize,
     /// Audio of a turn was released whose end has not been.
     speaking: bool,
+    /// The staged frame is the one with which the model's turn ends.
+    staged_is_last: bool,
+    flow: Flow,
     /// Who is to blame if the next frame comes too late.
     waits_for: WaitsFor,
     /// The model has ended the turn; these many samples of the filter's tail are still to come.
@@ -97,9 +121,32 @@ impl Playout {
             dry_at: now,
             put: 0,
             speaking: false,
+            staged_is_last: false,
+            flow: Flow::On,
             waits_for: WaitsFor::Model,
             tail: None,
         }
+    }
+
+    /// Pauses within 20 ms and without a click, or goes on where it paused: nothing is lost. The next turn is not paused.
+    pub fn pause(&mut self, paused: bool) {
+        self.flow = match (paused, self.flow) {
+            (true, Flow::On) => Flow::FadingOut,
+            (true, Flow::FadingIn) => Flow::Paused,
+            (false, Flow::Paused) => Flow::FadingIn,
+            (false, Flow::FadingOut) => Flow::On,
+            (_, same) => same,
+        };
+    }
+
+    /// Whether the caller hears the model, or is about to.
+    pub fn is_heard(&self, now: Instant) -> bool {
+        self.speaking || self.staged_len > 0 || self.dry_at > now
+    }
+
+    /// When the caller will have heard what was handed to the switch; [`NEVER_HEARD`] while playout pauses.
+    pub fn heard_at(&self) -> Instant {
+        if self.flow == Flow::Paused && self.speaking { NEVER_HEARD } else { self.dry_at }
     }
 
     /// Microseconds of audio that the switch has and the caller has not heard yet.
@@ -122,27 +169,43 @@ impl Playout {
         }
         if format.rate != self.resampler.to() {
             self.resampler = Resampler::new(self.resampler.from(), format.rate);
-            self.staged_len = 0;
+            (self.staged_len, self.staged_is_last) = (0, false);
         }
         let frame_samples = format.rate.samples_per_frame();
         self.count_waiting(now, format, sink);
+        if self.flow == Flow::FadingIn {
+            // What the caller did not hear meanwhile came too late for no one.
+            self.dry_at = self.dry_at.max(now);
+        }
         loop {
             let due = self.due(format);
             if now < due {
-                self.waits_for = WaitsFor::Worker;
+                self.waits_for = if self.flow == Flow::Paused { WaitsFor::Caller } else { WaitsFor::Worker };
                 report.deadline = Some(due);
                 return report;
             }
+            if self.flow == Flow::Paused {
+                self.waits_for = WaitsFor::Caller;
+                self.close_chunk(now, sink, &mut report);
+                return report;
+            }
             self.stage(now, frame_samples, source, &mut report);
-            let ready = if self.staged_len == frame_samples {
-                Ready::Frame
-            } else {
+            let ready = if self.staged_len < frame_samples {
                 self.complete_frame(now, frame_samples, sink, &mut report)
+            } else if self.staged_is_last {
+                Ready::LastFrame
+            } else {
+                Ready::Frame
             };
             if ready == Ready::Nothing {
+                if self.flow == Flow::FadingOut {
+                    // Nothing is left that could click.
+                    self.flow = Flow::Paused;
+                }
                 self.waits_for = WaitsFor::Model;
                 return report;
             }
+            self.staged_is_last = ready == Ready::LastFrame;
             if sink.room() < frame_samples.div_ceil(Frame::CAPACITY) {
                 // The switch is stalled; nobody rings when room appears.
                 if self.waits_for == WaitsFor::Worker || now <= self.dry_at {
@@ -191,6 +254,8 @@ impl Playout {
         self.dry_at = now;
         self.put = 0;
         self.speaking = false;
+        self.staged_is_last = false;
+        self.flow = Flow::On;
         self.waits_for = WaitsFor::Model;
         self.tail = None;
         self.resampler.reset();
@@ -339,8 +404,12 @@ impl Playout {
         self.waits_for = WaitsFor::Worker;
         self.dry_at = self.dry_at.plus_us(FRAME_US);
         self.chunk_frames += 1;
-        let chunk_ends = ready == Ready::LastFrame || self.chunk_frames * PTIME_MS as u16 >= format.chunk_ms;
-        let mut pieces = self.staged[..self.staged_len].chunks(Frame::CAPACITY).peekable();
+        let fades_out = self.flow == Flow::FadingOut;
+        let chunk_ends =
+            ready == Ready::LastFrame || fades_out || self.chunk_frames * PTIME_MS as u16 >= format.chunk_ms;
+        let faded = (self.flow != Flow::On).then(|| fade(&self.staged, self.staged_len, fades_out));
+        let heard = faded.as_ref().unwrap_or(&self.staged);
+        let mut pieces = heard[..self.staged_len].chunks(Frame::CAPACITY).peekable();
         while let Some(piece) = pieces.next() {
             let mut frame = Frame::audio(self.turn, format.rate, piece);
             if !chunk_ends || pieces.peek().is_some() {
@@ -354,10 +423,24 @@ impl Playout {
         } else if chunk_ends {
             self.chunk_frames = 0;
         }
-        self.staged_len = 0;
-        self.speaking = ready != Ready::LastFrame;
         report.frames += 1;
+        if fades_out {
+            (self.speaking, self.flow) = (true, Flow::Paused);
+        } else {
+            (self.staged_len, self.staged_is_last) = (0, false);
+            (self.speaking, self.flow) = (ready != Ready::LastFrame, Flow::On);
+        }
     }
+}
+
+/// The frame with its gain going evenly from one to nothing, or the other way.
+fn fade(staged: &StagedFrame, len: usize, out: bool) -> StagedFrame {
+    let mut faded = *staged;
+    for (n, sample) in faded[..len].iter_mut().enumerate() {
+        let gain = if out { len - n } else { n } as i32;
+        *sample = (i32::from(*sample) * gain / len as i32) as i16;
+    }
+    faded
 }
 
 #[cfg(test)]
@@ -696,5 +779,99 @@ pub(crate) mod tests {
         let kinds: Vec<_> = sink.frames.iter().map(|f| f.kind).collect();
         use FrameKind::{Audio, AudioContinued as More};
         assert_eq!(kinds, [More, More, More, More, Audio, More, Audio]);
+    }
+
+    /// A line that can be followed: 100 Hz.
+    fn tone(turn: Turn, ms: u32) -> VecDeque<Frame> {
+        let step = std::f32::consts::TAU * 100.0 / MODEL_OUTPUT_RATE.hz() as f32;
+        let samples: Vec<i16> = (0..MODEL_OUTPUT_RATE.samples_in_ms(ms))
+            .map(|n| ((n as f32 * step).sin() * 10_000.0) as i16)
+            .collect();
+        samples.chunks(Frame::CAPACITY).map(|piece| Frame::audio(turn, MODEL_OUTPUT_RATE, piece)).collect()
+    }
+
+    #[test]
+    fn a_pause_fades_out_and_goes_on_with_every_sample_and_without_a_click() {
+        for rate in SampleRate::ALL {
+            let format = binary(rate);
+            let mut playout = Playout::new(at(0), 1, rate);
+            let mut source = Queue::from(tone(1, 1000));
+            source.frames.push_back(Frame::end(1, MODEL_OUTPUT_RATE));
+            let mut plain = Queue::with_room(ROOM);
+            let mut never_paused = Playout::new(at(0), 1, rate);
+            let mut same = Queue::from(source.frames.clone());
+            let mut sink = Queue::with_room(ROOM);
+            let (mut underruns, mut slips, mut at_pause) = (0, 0, 0);
+            for ms in (0..4000).step_by(20) {
+                if ms == 300 {
+                    playout.pause(true);
+                }
+                if ms == 1500 {
+                    assert_eq!(playout.heard_at(), NEVER_HEARD);
+                    playout.pause(false);
+                }
+                let report = playout.pass(at(ms), 1, format, &mut source, &mut sink);
+                (underruns, slips) = (underruns + report.underruns, slips + report.slips);
+                match ms {
+                    300 => at_pause = samples(&sink),
+                    320..1500 => assert_eq!((report.frames, samples(&sink)), (0, at_pause), "{rate} {ms}"),
+                    _ => {}
+                }
+                never_paused.pass(at(ms), 1, format, &mut same, &mut plain);
+            }
+            assert_eq!((underruns, slips), (0, 0), "{rate}");
+            let flat = |sink: &Queue| -> Vec<i16> {
+                sink.frames.iter().flat_map(|frame| frame.samples().to_vec()).collect()
+            };
+            let (heard, plain) = (flat(&sink), flat(&plain));
+            let frame = rate.samples_per_frame();
+            let faded = at_pause - frame;
+            assert_eq!(heard[..faded], plain[..faded], "{rate}: unchanged before it");
+            assert_eq!(
+                heard[at_pause + frame..],
+                plain[at_pause..],
+                "{rate}: unchanged behind it, nothing lost"
+            );
+            let steepest = |line: &[i16]| line.windows(2).map(|p| p[0].abs_diff(p[1])).max();
+            assert!(steepest(&heard) <= steepest(&plain).map(|step| step * 3 / 2 + 50), "{rate}: a click");
+            assert!(!playout.is_heard(at(4000)));
+        }
+    }
+
+    #[test]
+    fn a_pause_at_the_last_frame_of_a_turn_neither_loses_it_nor_leaves_the_turn_open() {
+        let format = binary(SampleRate::Hz16000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 90, 9));
+        source.frames.push_back(Frame::end(1, MODEL_OUTPUT_RATE));
+        let mut sink = Queue::with_room(ROOM);
+        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        playout.pass(at(20), 1, format, &mut source, &mut sink);
+        playout.pause(true);
+        playout.pass(at(40), 1, format, &mut source, &mut sink);
+        assert!(playout.is_heard(at(500)), "the last frame waits");
+        playout.pause(false);
+        let frames = playout.pass(at(700), 1, format, &mut source, &mut sink).frames;
+        assert_eq!(frames, 1);
+        assert!(!playout.is_heard(at(900)));
+        let next = playout.pass(at(5000), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
+        assert_eq!((next.frames, next.underruns), (1, 0), "the next turn begins without an underrun");
+    }
+
+    #[test]
+    fn an_interruption_ends_a_pause_and_the_next_turn_is_heard() {
+        let format = binary(SampleRate::Hz16000);
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let mut source = Queue::from(speech(1, 500, 9));
+        let mut sink = Queue::with_room(ROOM);
+        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        playout.pause(true);
+        playout.pass(at(20), 1, format, &mut source, &mut sink);
+        sink.frames.clear();
+        source.frames.extend(speech(2, 100, 7));
+        let report = playout.pass(at(300), 2, format, &mut source, &mut sink);
+        assert!(report.barge_in_residual_us.is_some(), "the caller was in the middle of it");
+        assert_eq!(report.frames, 3);
+        assert!(sink.frames.iter().all(|frame| frame.turn == 2));
     }
 }

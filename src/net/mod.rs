@@ -5,6 +5,8 @@
 pub mod audiosocket;
 pub mod dial;
 pub mod http;
+pub mod http_client;
+mod http_tls;
 pub mod listener;
 pub mod options;
 pub mod probe;

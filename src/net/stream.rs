@@ -96,6 +96,14 @@ impl Stream {
         Ok(())
     }
 
+    /// Takes the socket away from a poll, for another one.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl`.
+    pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut SourceFd(&self.socket().as_raw_fd()))
+    }
+
     /// Allows so many bytes to be read from now on; without it, reads are not limited. Beyond it a read says
     /// `WouldBlock` and [`Stream::is_cut_short`] tells that it was for this reason.
     pub fn allow(&mut self, bytes: usize) {

@@ -1,7 +1,7 @@
-//! What faces the operator and the switch beside the calls: the event socket and the admin server.
+//! What faces others than switch and model beside the calls: the event socket, the admin server, HTTP tools.
 //!
 //! Runs in: the main thread, at start. Owns nothing once the threads run.
-//! Invariant: either is started only where the configuration asks for it.
+//! Invariant: event socket and admin server are started only where the configuration asks for them.
 
 use std::io;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use super::Builder;
 use super::begin::start;
 use crate::call::{Expected, Registry};
 use crate::config::Config;
+use crate::net::http_client::HttpClient;
 use crate::sync::{Clock, Outbox, mailbox};
 use crate::telemetry::Counters;
 use crate::threads::admin::connect::MediaServer;
@@ -20,6 +21,7 @@ use crate::threads::admin::{ADMIN_THREADS, Admin, AdminParts, AdminShared};
 use crate::threads::dial::DialPool;
 use crate::threads::esl::{self, Esl, EslParts};
 use crate::threads::messages::{ControlInput, EslOrder};
+use crate::threads::tools::{ToolPool, tool_pool};
 
 impl Builder<'_> {
     /// The thread of the event socket, if there is one.
@@ -40,6 +42,27 @@ impl Builder<'_> {
         threads.push(start("esl", move || esl.run())?);
         Ok(Some(outbox))
     }
+}
+
+/// The pool of HTTP tools with its threads. There are always some: tools may be configured while the relay runs.
+///
+/// # Errors
+/// Those of starting a thread.
+pub(super) fn tools(
+    builder: &Builder<'_>,
+    tls: native_tls::TlsConnector,
+    control: &Outbox<ControlInput>,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> io::Result<ToolPool> {
+    let (pool, thread) = tool_pool(HttpClient::new(tls), control.clone(), builder.clock);
+    for n in 0..builder.config.threads.tools {
+        let thread = thread.clone();
+        threads.push(start(&format!("tools-{n}"), move || {
+            thread.run();
+            Ok(())
+        })?);
+    }
+    Ok(pool)
 }
 
 /// The admin server, which listens and does not serve yet.

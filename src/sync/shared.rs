@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::base::{CallId, LegFormat, Turn};
+use crate::base::{CallId, Instant, LegFormat, Turn};
 
 /// One call's shared numbers, behind an `Arc` in every thread that serves the call.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub struct CallShared {
     id: CallId,
     turn: AtomicU32,
     format: AtomicU32,
+    /// telephony: when the switch last sent anything, in microseconds of the relay's clock; 0 for never.
+    heard_at_us: AtomicU64,
     /// What happened to the audio of this call so far.
     pub tally: Tally,
 }
@@ -63,6 +65,15 @@ tally! {
     residual_us_last,
     /// dsp: the most of it in this call.
     residual_us_max,
+    /// dsp: microsecond of the clock at which the caller will have heard what was handed to the switch; the last there is
+    /// while playout pauses for them.
+    heard_at_us,
+    /// dsp: talkspurts of the caller that have ended.
+    spurts,
+    /// dsp: milliseconds of them together, without their hangovers.
+    speech_ms,
+    /// dsp: times that playout paused because the caller began to speak, before the model said so.
+    local_barge_ins,
     /// gemini: samples of speech that the model sent, at 24 kHz.
     model_samples,
     /// gemini: frames of the caller that were given up because no link took them for too long.
@@ -84,6 +95,7 @@ impl CallShared {
             id,
             turn: AtomicU32::new(1),
             format: AtomicU32::new(format.to_bits()),
+            heard_at_us: AtomicU64::new(0),
             tally: Tally::default(),
         }
     }
@@ -103,6 +115,16 @@ impl CallShared {
         let next = self.turn.load(Ordering::Relaxed).wrapping_add(1);
         self.turn.store(next, Ordering::Release);
         next
+    }
+
+    /// Notes that the switch has sent something. Only the telephony thread calls it.
+    pub fn hear_leg(&self, now: Instant) {
+        self.heard_at_us.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    /// When the switch last sent anything, however little; the clock's beginning for never.
+    pub fn leg_heard_at(&self) -> Instant {
+        Instant::from_micros(self.heard_at_us.load(Ordering::Relaxed))
     }
 
     /// The downlink's format.

@@ -132,6 +132,9 @@ counters! {
     leg_timeouts: "tandem_leg_faults_total" {fault = "timeout"}, "Faults of switches, by kind.";
     leg_unreachable: "tandem_leg_faults_total" {fault = "unreachable"}, "Faults of switches, by kind.";
 
+    legs_lost: "tandem_legs_lost_total", "Legs lost without a goodbye whose calls waited for them.";
+    leg_reattachments: "tandem_leg_reattachments_total", "Legs that came back and took their call over again.";
+
     links_opened: "tandem_links_opened_total", "Connections to Gemini that were upgraded to WebSocket.";
     link_dial_failures: "tandem_link_dial_failures_total", "Connections to Gemini that failed before the upgrade.";
     link_protocol_errors: "tandem_link_faults_total" {fault = "protocol"}, "Faults of Gemini, by kind.";
@@ -156,6 +159,11 @@ counters! {
     sessions_given_up: "tandem_sessions_given_up_total", "Calls without any use in another link.";
     replayed_frames: "tandem_uplink_replayed_frames_total", "Caller's frames sent again on the next link.";
     silence_cut_frames: "tandem_uplink_silence_cut_frames_total", "Caller's frames of silence between talkspurts left out of a replay.";
+
+    tools_called: "tandem_tools_called_total", "Calls of tools by the model.";
+    tools_failed: "tandem_tools_unanswered_total" {why = "failed"}, "Calls of tools without a result, by why.";
+    tools_timed_out: "tandem_tools_unanswered_total" {why = "timeout"}, "Calls of tools without a result, by why.";
+    tools_cancelled: "tandem_tools_unanswered_total" {why = "cancelled"}, "Calls of tools without a result, by why.";
 
     uplink_frames: "tandem_frames_total" {direction = "uplink"}, "Audio frames, by direction.";
     downlink_frames: "tandem_frames_total" {direction = "downlink"}, "Audio frames, by direction.";

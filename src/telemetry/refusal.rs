@@ -33,15 +33,19 @@ pub enum RefusalReason {
     Abandoned = 11,
     /// An AudioSocket whose UUID nobody announced.
     NotExpected = 12,
+    /// A route says that nobody answers this number or caller.
+    Route = 13,
+    /// A call with this UUID is running, on a leg that lives or with other credentials.
+    UuidInUse = 14,
     /// Every credential that works has all the sessions that it may have.
-    NoCapacity = 13,
+    NoCapacity = 15,
     /// No credential works at the moment.
-    Credentials = 14,
+    Credentials = 16,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 15] = [
+    pub const ALL: [RefusalReason; 17] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -55,6 +59,8 @@ impl RefusalReason {
         Self::NotWebSocket,
         Self::Abandoned,
         Self::NotExpected,
+        Self::Route,
+        Self::UuidInUse,
         Self::NoCapacity,
         Self::Credentials,
     ];
@@ -75,6 +81,8 @@ impl RefusalReason {
             Self::NotWebSocket => "not_websocket",
             Self::Abandoned => "abandoned",
             Self::NotExpected => "not_expected",
+            Self::Route => "route",
+            Self::UuidInUse => "uuid_in_use",
             Self::NoCapacity => "no_capacity",
             Self::Credentials => "credentials",
         }
@@ -84,8 +92,9 @@ impl RefusalReason {
     /// no HTTP to answer in: after a failed TLS handshake, or nobody.
     pub const fn http_status(self) -> Option<(u16, &'static str)> {
         Some(match self {
-            Self::AddressNotAllowed | Self::NotExpected => (403, "Forbidden"),
+            Self::AddressNotAllowed | Self::NotExpected | Self::Route => (403, "Forbidden"),
             Self::Token => (401, "Unauthorized"),
+            Self::UuidInUse => (409, "Conflict"),
             Self::TooManyHandshakes
             | Self::TooManyCalls
             | Self::Descriptors
@@ -118,6 +127,8 @@ impl RefusalReason {
             Self::Draining => "the relay is shutting down",
             Self::Abandoned => "the peer left before its handshake was complete",
             Self::NotExpected => "nobody announced this UUID (POST /api/expect; listen.require_expected)",
+            Self::Route => "a route refuses this call ([[routes]])",
+            Self::UuidInUse => "a call with this UUID is running, and each call needs its own",
             Self::NoCapacity => "every credential for Gemini has all the sessions it may have (max_sessions)",
             Self::Credentials => "no credential for Gemini works at the moment: the relay's log says why",
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",

@@ -6,13 +6,16 @@
 //! Invariant: a call's memory comes and goes in the box in which control sent it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use crate::base::units::PTIME_MS;
 use crate::base::{CallId, FrameSink, Instant, Turn};
 use crate::dsp::playout::PlayoutReport;
+use crate::dsp::talkspurt::Heard;
 use crate::dsp::uplink::UplinkReport;
-use crate::dsp::{Playout, Uplink};
+use crate::dsp::{ListenTerms, LocalBargeIn, Playout, Spurts, Uplink};
 use crate::sync::rings::DspRings;
 use crate::sync::shared::{add, raise};
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox};
@@ -24,7 +27,10 @@ pub struct DspCall {
     rings: DspRings,
     shared: Arc<CallShared>,
     uplink: Uplink,
+    spurts: Spurts,
     playout: Playout,
+    local_barge_in: LocalBargeIn,
+    paused: bool,
     /// Until when there is nothing to do but for what arrives.
     idle_until: IdleUntil,
 }
@@ -42,6 +48,8 @@ const NEVER: Instant = Instant::from_micros(u64::MAX);
 pub enum DspOrder {
     /// Serve this call.
     Add(Box<DspCall>),
+    /// Listen to this call's caller in this way from here on.
+    Listen(CallId, ListenTerms),
     /// Stop serving it and hand its memory back.
     Remove(CallId),
     /// End the thread.
@@ -94,6 +102,12 @@ impl Worker {
                     );
                     self.calls.push(call);
                 }
+                DspOrder::Listen(id, terms) => {
+                    if let Some(call) = self.calls.iter_mut().find(|call| call.id == id) {
+                        call.spurts.set(terms);
+                        call.local_barge_in.enable(terms.local_barge_in);
+                    }
+                }
                 DspOrder::Remove(id) => {
                     if let Some(at) = self.calls.iter().position(|call| call.id == id) {
                         let pushed = self.retired.push(self.calls.swap_remove(at));
@@ -119,33 +133,63 @@ impl DspCall {
         let uplink = Uplink::new(now, rate, end_after_ms);
         let playout = Playout::new(now, shared.turn(), rate);
         let idle_until = IdleUntil { uplink: Instant::default(), playout: Instant::default(), turn: 0 };
-        Self { id, rings, shared, uplink, playout, idle_until }
+        let spurts = Spurts::new(ListenTerms::default());
+        let local_barge_in = LocalBargeIn::default();
+        Self { id, rings, shared, uplink, spurts, playout, local_barge_in, paused: false, idle_until }
     }
 
     /// Serves the call. In most passes nothing has happened to it: that must cost no more than a look at its rings.
     fn pass(&mut self, now: Instant, report: &mut PassReport) {
         if now >= self.idle_until.uplink || !self.rings.caller_in.is_empty() {
-            let uplink = self.uplink.pass(now, &mut self.rings.caller_in, &mut self.rings.model_out);
+            let mut marked = self.spurts.before(&mut self.rings.model_out);
+            let uplink = self.uplink.pass(now, &mut self.rings.caller_in, &mut marked);
             self.idle_until.uplink = uplink.deadline.unwrap_or(NEVER);
-            report.to_gemini |= uplink.frames > 0;
+            if self.spurts.has_backlog() {
+                // Nobody rings when room appears.
+                self.idle_until.uplink = self.idle_until.uplink.min(now.plus_ms(PTIME_MS.into()));
+            }
+            report.to_gemini |= self.spurts.has_released();
             self.count_uplink(&uplink);
+            self.listen(now);
         }
         let turn = self.shared.turn();
+        let paused = self.local_barge_in.is_paused(now, turn);
+        let pause_changes = paused != self.paused;
+        if pause_changes {
+            self.paused = paused;
+            self.playout.pause(paused);
+        }
         // What waits in `caller_out` tells playout whether the switch is stalled.
         let untouched = self.rings.model_in.is_empty() && self.rings.caller_out.waiting() == 0;
-        if now >= self.idle_until.playout || turn != self.idle_until.turn || !untouched {
+        if now >= self.idle_until.playout || turn != self.idle_until.turn || !untouched || pause_changes {
             let format = self.shared.format();
             let (source, sink) = (&mut self.rings.model_in, &mut self.rings.caller_out);
             let playout = self.playout.pass(now, turn, format, source, sink);
             self.idle_until.playout = playout.deadline.unwrap_or(NEVER);
             self.idle_until.turn = turn;
+            self.shared.tally.heard_at_us.store(self.playout.heard_at().as_micros(), Ordering::Relaxed);
             report.to_telephony |=
                 playout.frames > 0 || playout.chunk_closed || playout.barge_in_residual_us.is_some();
             self.count_playout(&playout);
         }
-        let deadline = self.idle_until.uplink.min(self.idle_until.playout);
+        let pause_ends = self.local_barge_in.deadline().unwrap_or(NEVER);
+        let deadline = self.idle_until.uplink.min(self.idle_until.playout).min(pause_ends);
         if deadline != NEVER {
             report.deadline = Some(report.deadline.map_or(deadline, |earliest| earliest.min(deadline)));
+        }
+    }
+
+    /// Takes notice of what the caller has begun or ended to say.
+    fn listen(&mut self, now: Instant) {
+        let Some(heard) = self.spurts.heard() else { return };
+        let tally = &self.shared.tally;
+        if let Heard::Ended { speech_ms } = heard {
+            add(&tally.spurts, 1);
+            add(&tally.speech_ms, speech_ms.into());
+        }
+        let model_is_heard = self.playout.is_heard(now);
+        if self.local_barge_in.heard(now, heard, self.shared.turn(), model_is_heard) {
+            add(&tally.local_barge_ins, 1);
         }
     }
 
@@ -166,7 +210,7 @@ impl DspCall {
         }
         if let Some(residual_us) = playout.barge_in_residual_us {
             add(&tally.barge_ins, 1);
-            tally.residual_us_last.store(residual_us, std::sync::atomic::Ordering::Relaxed);
+            tally.residual_us_last.store(residual_us, Ordering::Relaxed);
             raise(&tally.residual_us_max, residual_us);
         }
     }

@@ -10,7 +10,8 @@ use crossbeam_channel::Sender;
 
 use crate::base::command::{ChannelName, Command};
 use crate::base::{CallId, Instant, LinkNumber, Sound};
-use crate::call::{CommandResult, Fact, Part};
+use crate::call::events::ConnectionNumber;
+use crate::call::{CommandResult, Fact, LegCredentials, Opening, Part};
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 use crate::net::dial::Target;
@@ -36,10 +37,32 @@ pub struct NewLeg {
     pub protocol: Protocol,
 }
 
+/// A leg that came back to its call.
+pub struct ReturnedLeg {
+    /// Which call.
+    pub id: CallId,
+    /// Which connection of its leg this is.
+    pub number: ConnectionNumber,
+    /// Where the switch is.
+    pub peer: SocketAddr,
+    /// The connection, not yet registered with a poll.
+    pub connection: LegConnection,
+    /// What URL and headers said this time.
+    pub fields: CallFields,
+    /// What is on the line.
+    pub protocol: Protocol,
+}
+
 /// What the telephony thread is told.
 pub enum TelephonyOrder {
     /// Serve this leg.
     Add(Box<NewLeg>),
+    /// Serve this call's leg, whose audio is here, on another connection.
+    TakeBack(Box<ReturnedLeg>),
+    /// Ask its switch for a sign of life.
+    Ping(CallId),
+    /// Let go of the first call's leg and send its connection to control: it is the second call's.
+    Move(CallId, CallId),
     /// Tell its switch this.
     Command(CallId, OrderNumber, Command),
     /// Close it.
@@ -77,6 +100,12 @@ pub enum GeminiOrder {
     Prompt(CallId, LinkNumber, String),
     /// Play this to the caller, behind what the model has said.
     Play(CallId, Arc<Sound>),
+    /// The relay takes the turns in this call: tell the model where the caller's talkspurts begin and end.
+    TakeTurns(CallId),
+    /// Keep the caller's speech although there is a link, or send it again, what was kept first.
+    HoldUplink(CallId, bool),
+    /// Tell the model that the caller's stream pauses, so that it takes what it has heard as a turn.
+    Commit(CallId, LinkNumber),
     /// Send this answer to a call of a tool.
     AnswerTool(CallId, LinkNumber, String),
     /// Close a link.
@@ -167,6 +196,10 @@ pub struct Offer {
     pub fields: CallFields,
     /// Where the switch is.
     pub peer: SocketAddr,
+    /// What its leg showed at the door.
+    pub credentials: LegCredentials,
+    /// How its leg was opened.
+    pub opening: Opening,
     /// The shard that serves it.
     pub shard: usize,
     /// The dsp worker that serves it, counted over all shards.
@@ -215,6 +248,10 @@ pub type CommandReply = Option<CommandResult>;
 pub enum ControlInput {
     /// A new call.
     Offered(Box<Offer>),
+    /// The leg of a running call is back. Its connection's number is control's to give.
+    Returned(Box<ReturnedLeg>),
+    /// A second leg of a call has arrived: does the first one live?
+    Challenged(CallId),
     /// A fact about a call.
     Fact(CallId, Fact),
     /// The event socket says something of a channel, by its UUID.

@@ -13,6 +13,7 @@ pub mod gemini;
 pub mod keeper;
 pub mod messages;
 pub mod telephony;
+pub mod tools;
 pub mod tokens;
 pub mod warm;
 

@@ -236,10 +236,11 @@ fn a_link_that_is_refused_or_breaks_ends_the_call_with_1011_and_its_cause() {
 fn a_switch_that_goes_without_a_goodbye_ends_its_call() {
     let _turn = in_company();
     let model = Model::start(speaking(Voice::Parrot));
-    let relay = Relay::start(&model, &[]);
+    let relay = Relay::start(&model, &["leg.detached_ms=100"]);
     let leg = Leg::call(&relay, "/?uuid=torn");
     model.ready(1);
     leg.drop_connection();
+    relay.line(&["the leg was lost"]);
     let end = relay.end_of("uuid=torn");
     assert!(end.contains("ended by network (leg_dropped)"), "{end}");
     // The link is closed in order, and the model knows that nobody listens.

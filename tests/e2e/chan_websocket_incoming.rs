@@ -80,7 +80,7 @@ fn the_relay_hangs_up_by_closing_and_the_switch_ends_the_connection() {
     let _turn = in_company();
     let model = Model::start(speaking(Voice::Parrot));
     let asterisk = Asterisk::start();
-    let relay = Relay::start(&model, &[&asterisk.setting(), "listen.max_calls=1"]);
+    let relay = Relay::start(&model, &[&asterisk.setting(), "listen.max_calls=1", "leg.detached_ms=0"]);
     let leg = call(&relay, &asterisk, "ours");
     relay.line(&["offered", "uuid=ours"]);
     let (status, answer) = ask(&relay, "POST /api/calls/ours/hangup", "");

@@ -180,7 +180,7 @@ fn the_longest_call_is_ended_in_order() {
 fn a_leg_that_goes_silent_is_pinged_and_then_ended_and_one_that_answers_is_not() {
     let _turn = in_company();
     let model = Model::start(speaking(Voice::Echo));
-    let relay = Relay::start(&model, &["leg.silent_after_ms=1000"]);
+    let relay = Relay::start(&model, &["leg.silent_after_ms=1000", "leg.detached_ms=0"]);
     let silent = Leg::call(&relay, "/?uuid=silent");
     silent.mute();
     // Sends no audio either, but answers pings, as a switch does that waits for something to be played.

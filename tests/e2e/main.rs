@@ -21,4 +21,5 @@ mod file_playback;
 mod harness;
 mod identical;
 mod lifecycle;
+mod reattach;
 mod scripts;

@@ -45,6 +45,8 @@ pub struct LinkSocket {
     pub number: u32,
     pub incoming: VecDeque<FromGemini>,
     pub garbage: u32,
+    /// The answer of which more is to come.
+    pub speaking: Option<usize>,
     /// The end of a close of ours that Gemini does not answer.
     pub close_by: Option<Instant>,
 }
@@ -71,6 +73,8 @@ pub struct Call {
     pub id: CallId,
     pub plan: Plan,
     pub leg: Option<LegSocket>,
+    /// A leg that lost its connection.
+    pub lost_leg: Option<Leg>,
     pub model: Option<ModelSide>,
     pub link: Option<LinkSocket>,
     pub machine: Option<Machine>,
@@ -85,6 +89,7 @@ impl Call {
             id: CallId { slot: number as u32, generation: 1 },
             plan,
             leg: None,
+            lost_leg: None,
             model: None,
             link: None,
             machine: None,
@@ -120,7 +125,7 @@ impl Call {
             panic!("the call never began")
         };
         let Witness { shared, ear, hearing, underruns, .. } = witness;
-        assert!(self.leg.is_none() && self.model.is_none() && self.link.is_none() && self.machine.is_none());
+        assert!(self.leg.is_none() && self.lost_leg.is_none() && self.model.is_none() && self.link.is_none() && self.machine.is_none());
         assert_eq!(Arc::strong_count(&shared), 1, "somebody still owns a part of the call");
         let tally = shared.tally.snapshot();
         assert_eq!(tally.played_samples, ear.samples);

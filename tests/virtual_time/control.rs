@@ -82,8 +82,12 @@ impl World {
                 // The log of orders has refused these.
                 Order::Command(..)
                 | Order::EventSocket { .. }
+                | Order::Play(..)
                 | Order::Answer(..)
-                | Order::AnswerTool(..) => {}
+                | Order::AnswerTool(..)
+                | Order::RunTool(..)
+                | Order::CancelTool(_)
+                | Order::HoldUplink(_) => {}
                 Order::Finish(outcome) => {
                     call.orders.finished(&outcome);
                     call.outcome = Some(outcome);

@@ -10,7 +10,7 @@ use tandem::codec::gemini::LinkEnd;
 use tandem::threads::gemini::model_side::{ModelSide, Wake};
 use tandem::threads::messages::{ControlInput, GeminiOrder};
 
-use super::call::LinkSocket;
+use super::call::{LinkSocket, Witness};
 use super::plan::{FromGemini, Said};
 use super::world::{Event, Part, World};
 
@@ -69,13 +69,16 @@ impl World {
                 GeminiOrder::CloseLink(id, number) => {
                     let by = self.now.plus_ms(CLOSE_TIMEOUT_MS);
                     let call = &mut self.calls[id.slot as usize];
-                    if let Some(model) = call.model.as_mut().filter(|model| model.link() == number) {
-                        model.disconnected();
+                    if let Some(model) = &mut call.model {
+                        model.close(number, &mut self.pool);
                     }
                     if let Some(link) = call.link.as_mut().filter(|link| link.number == number) {
                         link.close_by = Some(by);
+                        cut_off(&mut call.witness, link, self.now);
                     }
                 }
+                // Nothing in the plans asks for these.
+                GeminiOrder::TakeTurns(_) | GeminiOrder::HoldUplink(..) | GeminiOrder::Commit(..) => {}
                 GeminiOrder::Retire(id) => {
                     if let Some(model) = self.calls[id.slot as usize].model.take() {
                         model.release(&mut self.pool);
@@ -85,7 +88,13 @@ impl World {
                 GeminiOrder::Prompt(id, _, text) => {
                     self.note(id.slot as usize, format_args!("prompt: {text}"));
                 }
-                GeminiOrder::Connected { .. } | GeminiOrder::AnswerTool(..) | GeminiOrder::Stop => {
+                GeminiOrder::Connected { .. }
+                | GeminiOrder::AnswerTool(..)
+                | GeminiOrder::Play(..)
+                | GeminiOrder::TakeTurns(..)
+                | GeminiOrder::HoldUplink(..)
+                | GeminiOrder::Commit(..)
+                | GeminiOrder::Stop => {
                     unreachable!("never sent here")
                 }
             }
@@ -97,8 +106,13 @@ impl World {
         let call = &mut self.calls[number];
         let Some(model) = &mut call.model else { return };
         model.connected(link);
-        call.link =
-            Some(LinkSocket { number: link, incoming: Default::default(), garbage: 0, close_by: None });
+        call.link = Some(LinkSocket {
+            number: link,
+            incoming: Default::default(),
+            garbage: 0,
+            speaking: None,
+            close_by: None,
+        });
         let arrivals: Vec<u64> = call.plan.from_gemini.iter().map(|(at, _)| *at).collect();
         let id = call.id;
         for (n, at) in arrivals.into_iter().enumerate() {
@@ -159,6 +173,10 @@ impl World {
         }
         if said.samples > 0 {
             witness.ear.answer_arrives(now, said.answer, said.samples);
+            link.speaking = Some(said.answer);
+        }
+        if said.ends || said.interrupts {
+            link.speaking = None;
         }
         if said.ends {
             witness.ear.answer_ends(now, said.answer);
@@ -179,12 +197,13 @@ impl World {
     fn drop_link(&mut self, number: usize, end: LinkEnd) {
         self.note(number, format_args!("the link is gone: {end}"));
         let call = &mut self.calls[number];
-        let Some(link) = call.link.take() else { return };
+        let Some(mut link) = call.link.take() else { return };
         if link.close_by.is_some() {
             return;
         }
+        cut_off(&mut call.witness, &mut link, self.now);
         if let Some(model) = &mut call.model {
-            model.disconnected();
+            model.disconnected(&mut self.pool, false);
         }
         let id = call.id;
         self.tell(id, Fact::LinkGone(link.number, end));
@@ -197,7 +216,8 @@ impl World {
         for call in &mut self.calls {
             let (Some(model), Some(witness)) = (&mut call.model, &mut call.witness) else { continue };
             model.take_uplink(&mut self.pool, drop);
-            if witness.shared.tally.snapshot().uplink_frames_dropped > 0 {
+            let tally = witness.shared.tally.snapshot();
+            if tally.uplink_frames_dropped + tally.silence_cut_frames > 0 {
                 witness.hearing.speech_is_given_up();
             }
             if model.has_backlog() {
@@ -213,5 +233,12 @@ impl World {
             }
         }
         backlog
+    }
+}
+
+/// The link is gone in the middle of an answer: what came of it is all of it.
+fn cut_off(witness: &mut Option<Witness>, link: &mut LinkSocket, now: Instant) {
+    if let (Some(witness), Some(answer)) = (witness, link.speaking.take()) {
+        witness.ear.answer_ends(now, answer);
     }
 }

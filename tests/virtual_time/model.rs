@@ -179,11 +179,10 @@ impl Writer<'_> {
         at
     }
 
-    /// Something that changes nothing.
+    /// Something that changes nothing. (`goAway` does: the link is left.)
     fn oddity(&mut self, at_us: u64) {
         let json: &[u8] = match self.rng.u32(0..10) {
-            0 => br#"{"goAway":{"timeLeft":"9.5s"}}"#,
-            1 => br#"{"sessionResumptionUpdate":{"newHandle":"h","resumable":true}}"#,
+            0 | 1 => br#"{"sessionResumptionUpdate":{"newHandle":"h","resumable":true}}"#,
             2 => br#"{"unknown":[{"deep":null}],"serverContent":{"alsoUnknown":1}}"#,
             3 => br#"{"serverContent":{"modelTurn":{"parts":[]},"turnComplete":true}}"#,
             4 => br#"{"setupComplete":{"sessionId":"again"}}"#,

@@ -43,6 +43,8 @@ impl OrderLog {
                 self.link_gone = true;
                 Some(Cause::Link(end.clone()))
             }
+            // Nobody waits for the leg of a call without a UUID.
+            Fact::LegLost(_, end) => Some(Cause::Leg(end.clone())),
             Fact::LegGone(end) => {
                 assert!(!self.leg_gone, "the leg went twice");
                 self.leg_gone = true;
@@ -98,7 +100,14 @@ impl OrderLog {
                 assert!(!self.retired.contains(part), "retired twice");
                 self.retired.push(*part);
             }
-            Order::Command(..) | Order::EventSocket { .. } | Order::Answer(..) | Order::AnswerTool(..) => {
+            Order::ChooseAgent { .. }
+            | Order::Play(..)
+            | Order::Command(..)
+            | Order::EventSocket { .. }
+            | Order::Answer(..)
+            | Order::AnswerTool(..)
+            | Order::RunTool(..)
+            | Order::CancelTool(_) | Order::HoldUplink(_) => {
                 panic!("{order:?}, and nobody asked for a command")
             }
             Order::Finish(_) => assert!(self.leg_gone && self.retired.len() == 2, "finished too early"),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use fastrand::Rng;
 use tandem::base::{Instant, Mix, PlaybackFormat};
 use tandem::call::agent::CallTerms;
-use tandem::call::machine::ControlTerms;
 use tandem::codec::gemini::LinkEnd;
 use tandem::codec::mod_audio_stream::{CallFields, Flavour};
 use tandem::threads::gemini::model_side::ModelSideLimits;
@@ -190,8 +189,11 @@ impl Plan {
             } else {
                 Duration::from_secs(3600)
             },
+            // Without patience the first loss of a link ends the call, as these scripts of one link mean it.
+            give_up: Duration::ZERO,
+            detached: Duration::from_secs(10),
             greeting: percent(rng, 50).then(|| "Greet the caller.".into()),
-            control: ControlTerms::default(),
+            ..CallTerms::default()
         };
         let dialling = match fault {
             Fault::DialRefused => {

@@ -36,7 +36,11 @@ impl World {
         while let Some(order) = self.telephony_inbox.take() {
             if let TelephonyOrder::Close(id, close) = order {
                 self.note(id.slot as usize, format_args!("the leg is closed with {}", close.code().code()));
-                self.start_close(id.slot as usize, LegEnd::ByUs);
+                let number = id.slot as usize;
+                if self.calls[number].lost_leg.take().is_some() {
+                    self.tell(id, Fact::LegGone(LegEnd::ByUs));
+                }
+                self.start_close(number, LegEnd::ByUs);
             }
         }
         let mut share = self.share();
@@ -111,7 +115,7 @@ impl World {
                     let id = call.id;
                     self.tell(id, Fact::Reported(report));
                 }
-                Received::HungUp => return Read::Over(LegEnd::Closed(1000)),
+                Received::HungUp => return Read::Over(LegEnd::HungUp),
                 Received::Refused(why) => self.start_close(number, LegEnd::Protocol(why.into())),
                 Received::Flood => self.start_close(number, LegEnd::Protocol("a flood".into())),
             }
@@ -155,7 +159,7 @@ impl World {
     fn give_leg_up(&mut self, number: usize, end: LegEnd) {
         self.note(number, format_args!("the leg is gone: {end:?}"));
         let call = &mut self.calls[number];
-        call.leg = None;
+        let socket = call.leg.take();
         call.witness.iter_mut().for_each(Witness::goes_deaf);
         if let Some(witness) = &call.witness
             && call.plan.hears_everything
@@ -163,7 +167,12 @@ impl World {
             witness.ear.assert_everything_was_heard();
         }
         let id = call.id;
-        self.tell(id, Fact::LegGone(end));
+        if end.may_come_back() {
+            call.lost_leg = socket.map(|socket| socket.leg);
+            self.tell(id, Fact::LegLost(1, end));
+        } else {
+            self.tell(id, Fact::LegGone(end));
+        }
     }
 }
 

@@ -6,16 +6,17 @@
 
 use std::time::Duration;
 
-use super::Machine;
+use super::{Machine, Phase};
 use crate::base::command::{ChannelName, Command, CommandKind, Destination, VariableName};
 use crate::base::{Instant, LegReport};
 use crate::call::commands::{CommandError, CommandResult, LegKind, Requester, UnderWay, Way};
 use crate::call::events::{LegEnd, Order};
 use crate::call::outcome::{Cause, Party};
+use crate::call::tool::ToolFailure;
 use crate::codec::mod_audio_stream::OrderNumber;
 
-/// Without another key for this long, what the caller typed is complete.
-const KEYS_PAUSE: Duration = Duration::from_millis(1_500);
+/// How soon a model that was not ready is tried again.
+const TRY_AGAIN_MS: u64 = 500;
 /// Keys of which the model is told at once; what is typed beyond them before the pause is ignored.
 const KEYS_MAX: usize = 32;
 
@@ -28,10 +29,27 @@ pub struct ControlTerms {
     pub variables: Vec<VariableName>,
     /// The model is told which keys the caller presses.
     pub tell_keys: bool,
+    /// When what the caller typed is complete.
+    pub digits: DigitTerms,
     /// The model may end the call.
     pub model_may_end: bool,
     /// Where the model may transfer the call to.
     pub model_destinations: Vec<Destination>,
+}
+
+/// When the keys that a caller pressed are complete, and the model is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DigitTerms {
+    /// When no other has followed for this long.
+    pub pause: Duration,
+    /// Or when this key is pressed, which ends them and is not one of them.
+    pub terminator: Option<char>,
+}
+
+impl Default for DigitTerms {
+    fn default() -> Self {
+        Self { pause: Duration::from_millis(1_500), terminator: None }
+    }
 }
 
 /// What was heard besides the caller's audio and waits to be told to the model.
@@ -71,6 +89,9 @@ impl Machine {
             return Err(CommandError::VariableNotAllowed(name.clone()));
         }
         let way = self.way_of(command.kind())?;
+        if way == Way::InBand && self.phase() == Phase::Detached {
+            return Err(CommandError::NotSent("the leg was lost and has not come back yet"));
+        }
         let (number, send_by) =
             self.commands.begin(now, requester, &command, way).ok_or(CommandError::TooMany)?;
         match (way, self.channel()) {
@@ -164,10 +185,11 @@ impl Machine {
             Err(_) => self.events.commands_failed += 1,
         }
         if let Requester::Model(link, call) = &requester
-            && self.session.link() == Some(*link)
+            && self.outcome.is_none()
         {
-            let said = result.as_ref().map_err(ToString::to_string).copied();
-            self.orders.push_back(Order::AnswerTool(*link, call.clone(), said));
+            let said = result.clone().map(|()| "done".into());
+            let said = said.map_err(|error| ToolFailure::Failed(error.to_string()));
+            self.answer_tool(*link, call, said, None);
         }
         if requester == Requester::Relay {
             self.relay_answered(&result);
@@ -179,7 +201,7 @@ impl Machine {
     /// answered there, or has its deadline.
     pub(super) fn leg_gone_under_commands(&mut self, end: &LegEnd) {
         // A connection that was lost is no hang-up: the caller may still be there, and our script come back.
-        if matches!(end, LegEnd::Closed(_) | LegEnd::ByUs) {
+        if matches!(end, LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::ByUs) {
             while let Some(command) = self.commands.hang_up() {
                 self.carried_out(command);
             }
@@ -202,13 +224,14 @@ impl Machine {
             self.answer(command.requester, Err(error));
             self.finish();
         }
+        self.tick_tools(now);
         self.tell_heard(now);
     }
 
     /// When control wants to be ticked.
     pub(super) fn control_deadline(&self) -> Option<Instant> {
         let heard = self.heard.due.filter(|_| self.outcome.is_none());
-        self.commands.deadline().into_iter().chain(heard).chain(self.wish_deadline()).min()
+        self.commands.deadline().into_iter().chain(heard).chain(self.tools_deadline()).min()
     }
 
     /// The caller pressed a key, as the leg or the event socket says. Where our script is, it reports keys, and the event
@@ -221,11 +244,20 @@ impl Machine {
 
     fn key(&mut self, now: Instant, key: char) {
         self.events.keys += 1;
+        self.caller_is_heard(now, false);
         if self.agent.terms.control.tell_keys && self.outcome.is_none() {
-            if self.heard.keys.len() < KEYS_MAX {
+            let digits = self.agent.terms.control.digits;
+            let ended = digits.terminator == Some(key);
+            if !ended && self.heard.keys.len() < KEYS_MAX {
                 self.heard.keys.push(key);
             }
-            self.heard.due = Some(now.plus_us(KEYS_PAUSE.as_micros() as u64));
+            // The terminator by itself is something that the caller may mean, too.
+            if ended && self.heard.keys.is_empty() {
+                self.heard.keys.push(key);
+            }
+            let pause = if ended { Duration::ZERO } else { digits.pause };
+            self.heard.due = Some(now.plus_us(pause.as_micros() as u64));
+            self.tell_heard(now);
         }
     }
 
@@ -245,7 +277,7 @@ impl Machine {
         }
         if self.session.live().is_none() {
             // Nobody to be told yet.
-            self.heard.due = Some(now.plus_us(KEYS_PAUSE.as_micros() as u64));
+            self.heard.due = Some(now.plus_ms(TRY_AGAIN_MS));
             return;
         };
         self.heard.due = None;
@@ -265,7 +297,7 @@ impl Machine {
 fn asked_by(requester: &Requester) -> Party {
     match requester {
         Requester::Api(_) => Party::Us,
-        Requester::Model(..) => Party::Model,
+        Requester::Model(..) | Requester::TakenBack(_) => Party::Model,
         Requester::Relay => Party::Us,
     }
 }

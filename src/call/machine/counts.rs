@@ -23,6 +23,14 @@ pub struct CallEvents {
     pub commands_done: u64,
     /// Commands that were refused, failed or were never confirmed.
     pub commands_failed: u64,
+    /// Calls of tools by the model.
+    pub tools_called: u64,
+    /// Calls of tools that were answered with an error, but for those that timed out.
+    pub tools_failed: u64,
+    /// Calls of tools that had no result in time.
+    pub tools_timed_out: u64,
+    /// Calls of tools that the model took back.
+    pub tools_cancelled: u64,
     /// Times that the server announced the end of a link.
     pub go_aways: u64,
     /// Links that went on with the conversation.
@@ -35,6 +43,10 @@ pub struct CallEvents {
     pub gap_ms_max: u64,
     /// All times without a link together, in milliseconds.
     pub gap_ms_total: u64,
+    /// Times that a leg came back, or took over from one that was dead.
+    pub reattachments: u64,
+    /// Milliseconds for which the call had no leg.
+    pub detached_ms: u64,
     /// There was no use in another link.
     pub given_up: bool,
     link_ends: [u16; LinkEndKind::ALL.len()],

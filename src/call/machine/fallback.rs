@@ -44,7 +44,7 @@ impl Machine {
             self.orders.push_back(Order::CloseLink(link));
         }
         self.session.without_link(LinkState::None);
-        self.wish = None;
+        self.drop_tools();
         let sound = self.agent.terms.fallback_sound.clone().filter(|_| !self.leg_gone);
         let until = now.plus(sound.as_ref().map_or(Duration::ZERO, |sound| sound.duration() + WORDS_WITHIN));
         let look_at = sound.is_some().then(|| now.plus_ms(LOOK_MS));

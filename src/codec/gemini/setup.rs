@@ -7,6 +7,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::base::model_options::{Sensitivity, ThinkingLevel, TurnCoverage};
+
 /// What the setup message asks for. Which model takes which field is in [`super::models`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SetupRequest {
@@ -45,31 +47,12 @@ pub struct SetupRequest {
 }
 
 /// How much a model thinks; the API takes one of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Thinking {
     /// In words.
-    #[serde(rename = "thinkingLevel")]
     Level(ThinkingLevel),
     /// In tokens; 0 is none.
-    #[serde(rename = "thinkingBudget")]
     Budget(u32),
-}
-
-/// How much a model thinks, in words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum ThinkingLevel {
-    /// Hardly.
-    Minimal,
-    /// A little.
-    Low,
-    /// Some.
-    Medium,
-    /// Much.
-    High,
-    /// Very much.
-    XHigh,
 }
 
 /// Turn taking as the setup asks for it; what is `None` is the server's own.
@@ -91,29 +74,6 @@ pub struct TurnTaking {
     pub interrupts: Option<bool>,
     /// What belongs to the caller's turn.
     pub coverage: Option<TurnCoverage>,
-}
-
-/// How readily the server's detection changes its mind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sensitivity {
-    /// Readily.
-    High,
-    /// Less so.
-    Low,
-}
-
-/// What belongs to the caller's turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum TurnCoverage {
-    /// Only what was found to be speech.
-    #[serde(rename = "TURN_INCLUDES_ONLY_ACTIVITY")]
-    OnlyActivity,
-    /// Everything since the last turn, silence included.
-    #[serde(rename = "TURN_INCLUDES_ALL_INPUT")]
-    AllInput,
-    /// Speech, and all video.
-    #[serde(rename = "TURN_INCLUDES_AUDIO_ACTIVITY_AND_ALL_VIDEO")]
-    AudioActivityAndAllVideo,
 }
 
 /// Context window compression; what is `None` is the server's own (80 % of the window, and half of that).
@@ -155,7 +115,7 @@ impl SetupRequest {
                     top_p: self.top_p.filter(|value| value.is_finite()),
                     max_output_tokens: self.max_output_tokens,
                     speech_config: self.speech_config(),
-                    thinking_config: self.thinking,
+                    thinking_config: self.thinking.map(ThinkingConfig::of),
                     enable_affective_dialog: self.affective_dialog.then_some(true),
                 },
                 system_instruction: self
@@ -214,7 +174,11 @@ impl TurnTaking {
                 true => "START_OF_ACTIVITY_INTERRUPTS",
                 false => "NO_INTERRUPTION",
             }),
-            turn_coverage: self.coverage,
+            turn_coverage: self.coverage.map(|coverage| match coverage {
+                TurnCoverage::OnlyActivity => "TURN_INCLUDES_ONLY_ACTIVITY",
+                TurnCoverage::AllInput => "TURN_INCLUDES_ALL_INPUT",
+                TurnCoverage::AudioActivityAndAllVideo => "TURN_INCLUDES_AUDIO_ACTIVITY_AND_ALL_VIDEO",
+            }),
         };
         Some(config).filter(|config| *config != RealtimeInputConfig::default())
     }
@@ -262,7 +226,7 @@ struct RealtimeInputConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     activity_handling: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    turn_coverage: Option<TurnCoverage>,
+    turn_coverage: Option<&'static str>,
 }
 
 #[derive(Default, PartialEq, Serialize)]
@@ -278,6 +242,29 @@ struct ActivityDetection {
     prefix_padding_ms: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     silence_duration_ms: Option<u32>,
+}
+
+#[derive(Serialize)]
+enum ThinkingConfig {
+    #[serde(rename = "thinkingLevel")]
+    Level(&'static str),
+    #[serde(rename = "thinkingBudget")]
+    Budget(u32),
+}
+
+impl ThinkingConfig {
+    fn of(thinking: Thinking) -> Self {
+        match thinking {
+            Thinking::Budget(tokens) => Self::Budget(tokens),
+            Thinking::Level(level) => Self::Level(match level {
+                ThinkingLevel::Minimal => "MINIMAL",
+                ThinkingLevel::Low => "LOW",
+                ThinkingLevel::Medium => "MEDIUM",
+                ThinkingLevel::High => "HIGH",
+                ThinkingLevel::XHigh => "XHIGH",
+            }),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -314,7 +301,7 @@ struct GenerationConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     speech_config: Option<SpeechConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    thinking_config: Option<Thinking>,
+    thinking_config: Option<ThinkingConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     enable_affective_dialog: Option<bool>,
 }

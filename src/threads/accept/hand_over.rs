@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Acceptor;
 use crate::base::{CallId, Instant};
+use crate::call::{LegCredentials, Opening};
 use crate::codec::mod_audio_stream::{CallFields, Flavour};
 use crate::sync::rings::call_rings;
 use crate::sync::{CallShared, Outbox};
@@ -22,6 +23,8 @@ use crate::threads::telephony::wire::Protocol;
 pub(super) struct NewCall {
     pub(super) id: CallId,
     pub(super) peer: SocketAddr,
+    pub(super) credentials: LegCredentials,
+    pub(super) opening: Opening,
     pub(super) fields: CallFields,
     pub(super) protocol: Protocol,
     pub(super) connection: LegConnection,
@@ -33,14 +36,20 @@ impl Acceptor {
         let DialledLeg { id, fields, peer, connection } = leg;
         let protocol = Protocol::WebSocket(Flavour::ChanWebSocket);
         let connection = LegConnection::WebSocket(connection);
-        self.hand_over(now, NewCall { id, peer, fields, protocol, connection });
+        let credentials = LegCredentials { token: None, address: peer.ip() };
+        let opening = Opening { kind: protocol.kind(), fields: fields.clone() };
+        self.hand_over(now, NewCall { id, peer, credentials, opening, fields, protocol, connection });
     }
 
     /// Gives the call to its threads.
     pub(super) fn hand_over(&mut self, now: Instant, new: NewCall) {
-        let NewCall { id, peer, fields, protocol, connection } = new;
+        let NewCall { id, peer, credentials, opening, fields, protocol, connection } = new;
         let format = self.parts.defaults.format(protocol, &fields);
         let shared = Arc::new(CallShared::new(id, format));
+        if let Some(uuid) = &fields.uuid {
+            let (credentials, opening) = (credentials.clone(), opening.clone());
+            self.parts.registry.known().begin(uuid, credentials, opening, Arc::clone(&shared));
+        }
         let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
         let shard_number = id.slot as usize % self.parts.shards.len();
         let worker = self.next_worker;
@@ -59,6 +68,8 @@ impl Acceptor {
             shared: Arc::clone(&shared),
             fields: fields.clone(),
             peer,
+            credentials,
+            opening,
             shard: shard_number,
             worker: shard.first_worker + worker,
             leg: Box::new(NewLeg { id, shared, rings: telephony_rings, connection, fields, protocol }),

@@ -35,6 +35,8 @@ enum Stage {
     /// The answer is on its way; afterwards the peer may read it in peace.
     Refusing(Stream, Vec<u8>),
     Lingering(Stream),
+    /// A second leg of a call waits for the first one's sign of life, or for its end.
+    Held(Box<Upgrade>, Instant),
 }
 
 /// See the head of this file.
@@ -114,6 +116,7 @@ impl Handshake {
                 Stage::Uuid(stream, reader) => self.uuid(now, stream, reader),
                 Stage::Refusing(stream, answer) => return self.refusing(stream, answer),
                 Stage::Lingering(stream) => return self.linger(stream),
+                held @ Stage::Held(..) => Ok(Next::Wait(held)),
             };
             match next {
                 Ok(Next::Go(stage)) => self.stage = Some(stage),
@@ -123,6 +126,28 @@ impl Handshake {
                 }
                 Ok(Next::Done(step)) => return step,
                 Err(_) => return Step::Over,
+            }
+        }
+    }
+
+    /// Keeps a complete request for later, which has waited since then.
+    pub fn hold(&mut self, upgrade: Upgrade, since: Instant, until: Instant) {
+        self.stage = Some(Stage::Held(Box::new(upgrade), since));
+        self.deadline = until;
+    }
+
+    /// Whether a complete request is kept.
+    pub fn is_held(&self) -> bool {
+        matches!(self.stage, Some(Stage::Held(..)))
+    }
+
+    /// Gives the kept request back, and since when it has waited.
+    pub fn take_held(&mut self) -> Option<(Upgrade, Instant)> {
+        match self.stage.take() {
+            Some(Stage::Held(upgrade, since)) => Some((*upgrade, since)),
+            stage => {
+                self.stage = stage;
+                None
             }
         }
     }

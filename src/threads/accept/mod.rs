@@ -6,6 +6,7 @@
 //! Invariant: a call exists from the moment of its 101 (ours, or that of a switch that was connected to), with its rings
 //! at dsp and gemini before its offer, which holds its leg, is at control; whoever is refused is told why and counted.
 
+mod come_back;
 mod hand_over;
 pub mod handshake;
 
@@ -22,7 +23,7 @@ use native_tls::TlsAcceptor;
 use slab::Slab;
 
 use crate::base::{CallId, Instant};
-use crate::call::{Expected, Registry};
+use crate::call::{Choice, CurrentAgents, Expected, Registry};
 use crate::codec::mod_audio_stream::CallFields;
 use crate::config::{ListenConfig, Secret};
 use crate::net::listener::{Accepted, Listener};
@@ -79,6 +80,8 @@ pub struct AcceptParts {
     pub registry: Arc<Registry>,
     /// Calls that were announced.
     pub expected: Arc<Expected>,
+    /// Who answers, and which calls nobody answers.
+    pub agents: Arc<CurrentAgents>,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -104,6 +107,8 @@ pub struct Acceptor {
     parts: AcceptParts,
     handshakes: Slab<Handshake>,
     next_worker: usize,
+    /// Handshakes that are held.
+    held: usize,
     /// The answer to a connection for which there is no descriptor.
     no_descriptor: Vec<u8>,
 }
@@ -122,7 +127,7 @@ impl Acceptor {
     pub fn new(parts: AcceptParts) -> Self {
         let reason = RefusalReason::Descriptors;
         let no_descriptor = refusal(reason, reason.explanation());
-        Self { parts, handshakes: Slab::new(), next_worker: 0, no_descriptor }
+        Self { parts, handshakes: Slab::new(), next_worker: 0, held: 0, no_descriptor }
     }
 
     /// Serves until told to stop.
@@ -163,6 +168,7 @@ impl Acceptor {
             if more != More::None {
                 more = self.accept(now);
             }
+            self.decide_held(now);
             self.expire(now);
             self.flush();
         }
@@ -171,6 +177,9 @@ impl Acceptor {
     fn next_deadline(&self) -> Duration {
         let now = self.parts.clock.now();
         let earliest = self.handshakes.iter().map(|(_, handshake)| handshake.deadline).min();
+        if self.held > 0 {
+            return come_back::LOOK;
+        }
         // The longest wait bounds how long a message that was held back stays.
         earliest.map_or(Duration::from_secs(1), |at| at.since(now) + Duration::from_millis(1))
     }
@@ -274,11 +283,12 @@ impl Acceptor {
                 }
                 self.refuse_counted(Some(peer), reason, why);
             }
-            Step::Upgrade(upgrade) => self.upgrade(now, key, *upgrade),
+            Step::Upgrade(upgrade) => self.upgrade(now, key, *upgrade, None),
         }
     }
 
-    fn upgrade(&mut self, now: Instant, key: usize, upgrade: Upgrade) {
+    /// Admits or refuses a complete request, which was held before since then.
+    fn upgrade(&mut self, now: Instant, key: usize, upgrade: Upgrade, held_since: Option<Instant>) {
         if let Some(expected) = &self.parts.listen.token
             && upgrade.protocol != Protocol::AudioSocket
             && !token_matches(&upgrade, expected)
@@ -286,6 +296,7 @@ impl Acceptor {
             let why = "the token is missing or wrong (listen.token)";
             return self.refuse(now, key, upgrade, RefusalReason::Token, why);
         }
+        let Some(upgrade) = self.come_back(now, key, upgrade, held_since) else { return };
         match self.parts.registry.admit(now, upgrade.peer.ip()) {
             Ok(id) => {
                 let expected = upgrade.facts.url.uuid.as_deref();
@@ -296,8 +307,17 @@ impl Acceptor {
                                listen.token is set";
                     return self.refuse(now, key, upgrade, RefusalReason::NotExpected, why);
                 }
+                let fields = known_of(&upgrade, expected.unwrap_or_default());
+                let agents = self.parts.agents.get();
+                if agents.is_settled(&fields)
+                    && let Choice::Refuse(reason) = agents.choose(&fields)
+                {
+                    self.parts.registry.release(now, id);
+                    let why = format!("a route refuses this call: {reason}");
+                    return self.refuse(now, key, upgrade, RefusalReason::Route, &why);
+                }
                 self.handshakes.remove(key);
-                self.answer(now, id, upgrade, expected.unwrap_or_default());
+                self.answer(now, id, upgrade, fields);
             }
             Err(reason) => {
                 let why = match reason {
@@ -328,22 +348,30 @@ impl Acceptor {
     }
 
     /// Answers the upgrade, with which the call exists.
-    fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, expected: CallFields) {
+    fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, fields: CallFields) {
+        let (peer, protocol) = (upgrade.peer, upgrade.protocol);
+        let (credentials, opening) = come_back::shown(&upgrade);
+        let Some(connection) = self.connection(id, upgrade) else {
+            self.parts.registry.release(now, id);
+            return;
+        };
+        self.hand_over(now, NewCall { id, peer, credentials, opening, fields, protocol, connection });
+    }
+
+    /// Answers the upgrade. Returns the leg's connection, unless the switch has gone meanwhile.
+    fn connection(&self, id: CallId, upgrade: Upgrade) -> Option<LegConnection> {
         let Upgrade { peer, facts, protocol, answer, mut stream, behind } = upgrade;
         let answered = send_at_once(&mut stream, &answer);
         if let Err(error) = answered.and_then(|()| self.deregister(&stream)) {
             debug!("{peer}: the upgrade could not be answered: {error}");
             let reason = RefusalReason::Abandoned;
             self.refuse_counted(Some(peer), reason, reason.explanation());
-            self.parts.registry.release(now, id);
-            return;
+            return None;
         }
         for note in &facts.notes {
             warn!("call {id} from {peer}: {note}");
         }
-        let fields = facts.url.or(facts.headers).or(expected);
-        let connection = LegConnection::accepted(protocol, stream, behind);
-        self.hand_over(now, NewCall { id, peer, fields, protocol, connection });
+        Some(LegConnection::accepted(protocol, stream, behind))
     }
 
     fn deregister(&self, stream: &Stream) -> io::Result<()> {
@@ -371,6 +399,11 @@ impl Acceptor {
             shard.workers.iter_mut().for_each(|worker| _ = worker.flush());
         }
     }
+}
+
+/// What is known of a call when it is admitted.
+fn known_of(upgrade: &Upgrade, expected: CallFields) -> CallFields {
+    upgrade.facts.url.clone().or(upgrade.facts.headers.clone()).or(expected)
 }
 
 /// Sends an answer of 200 bytes, which an empty socket takes or is broken.

@@ -49,6 +49,10 @@ impl Control {
             (&counters.slips, tally.slips),
             (&counters.model_turns, events.turns),
             (&counters.barge_ins, events.interruptions),
+            (&counters.tools_called, events.tools_called),
+            (&counters.tools_failed, events.tools_failed),
+            (&counters.tools_timed_out, events.tools_timed_out),
+            (&counters.tools_cancelled, events.tools_cancelled),
             (&counters.uplink_stream_ends, tally.stream_ends),
             (&counters.flushed_frames, tally.flushed_samples / leg_frame_samples),
             (&counters.session_resumptions, events.resumptions),
@@ -133,6 +137,12 @@ fn control_summary(events: &CallEvents) -> String {
         ("keys pressed", events.keys),
         ("orders done", events.commands_done),
         ("orders failed", events.commands_failed),
+        ("leg came back", events.reattachments),
+        ("ms without leg", events.detached_ms),
+        ("tools called", events.tools_called),
+        ("tools failed", events.tools_failed),
+        ("tools timed out", events.tools_timed_out),
+        ("tools taken back", events.tools_cancelled),
     ] {
         if count > 0 {
             summary.push_str(&format!(", {what} {count}"));

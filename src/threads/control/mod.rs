@@ -6,6 +6,7 @@
 
 mod credentials;
 mod ending;
+mod legs;
 mod orders;
 mod requests;
 
@@ -17,16 +18,17 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use crate::base::{CallId, Instant, LegReport};
-use crate::call::{Agent, Fact, LegKind, Machine, Part, Registry};
-use crate::codec::mod_audio_stream::Flavour;
+use crate::call::agents::warn_of_unknown_agent;
+use crate::call::{Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, Part, Registry};
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::credentials::Credentials;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
-use crate::threads::telephony::wire::Protocol;
+use crate::threads::tools::ToolPool;
 use credentials::Dialled;
+use legs::Presence;
 use requests::Requests;
 
 /// What the thread is built from.
@@ -47,6 +49,8 @@ pub struct ControlParts {
     pub retired: Vec<rtrb::Consumer<Box<DspCall>>>,
     /// Connects links.
     pub dial: DialPool,
+    /// Carries out HTTP tools.
+    pub tools: ToolPool,
     /// Whose slots are given free.
     pub registry: Arc<Registry>,
     /// The process's counters.
@@ -54,7 +58,7 @@ pub struct ControlParts {
     /// The clock.
     pub clock: Clock,
     /// Who answers.
-    pub agent: Arc<Agent>,
+    pub agents: Arc<CurrentAgents>,
     /// Where links go and with what.
     pub credentials: Arc<Credentials>,
     /// How often the counters are logged; never if `None`.
@@ -70,6 +74,9 @@ struct Call {
     shard: usize,
     worker: usize,
     peer: std::net::SocketAddr,
+    credentials: LegCredentials,
+    opening: Opening,
+    presence: Presence,
     /// The name of the credential of its newest link.
     credential: Option<Arc<str>>,
     dialled: Option<Dialled>,
@@ -85,13 +92,16 @@ pub struct Control {
     drain_by: Option<Instant>,
     next_stats: Option<Instant>,
     requests: Requests,
+    /// Calls that learnt a UUID late which another call has, and since when.
+    named_late: Vec<(CallId, Instant)>,
 }
 
 impl Control {
     /// The thread's state before its first pass.
     pub fn new(parts: ControlParts) -> Self {
         let calls = (0..parts.max_calls).map(|_| None).collect();
-        Self { parts, calls, live: 0, drain_by: None, next_stats: None, requests: Requests::default() }
+        let requests = Requests::default();
+        Self { parts, calls, live: 0, drain_by: None, next_stats: None, requests, named_late: Vec::new() }
     }
 
     /// Serves until drained, then stops the media threads.
@@ -121,6 +131,8 @@ impl Control {
     fn take(&mut self, now: Instant, input: ControlInput) {
         match input {
             ControlInput::Offered(offer) => self.offered(now, *offer),
+            ControlInput::Returned(leg) => self.returned(now, *leg),
+            ControlInput::Challenged(id) => self.challenged(id),
             ControlInput::Fact(id, fact) => self.tell(now, id, fact),
             ControlInput::OnChannel(channel, what) => self.on_channel(now, &channel, what),
             ControlInput::Commanded(channel, command, reply) => self.commanded(now, &channel, command, reply),
@@ -134,17 +146,22 @@ impl Control {
     }
 
     fn offered(&mut self, now: Instant, offer: Offer) {
-        let Offer { id, shared, fields, peer, shard, worker, leg } = offer;
+        let Offer { id, shared, fields, peer, credentials, opening, shard, worker, leg } = offer;
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
-        let mut machine = Machine::new(now, Arc::clone(&self.parts.agent), fields);
-        let kind = match leg.protocol {
-            Protocol::WebSocket(Flavour::ChanWebSocket) => LegKind::ChanWebsocket,
-            Protocol::WebSocket(_) => LegKind::ModAudioStream,
-            Protocol::AudioSocket => LegKind::AudioSocket,
+        let agents = self.parts.agents.get();
+        warn_of_unknown_agent(id, &agents, &fields);
+        let mut machine = match agents.choose(&fields) {
+            Choice::Agent(agent) if agents.is_settled(&fields) => Machine::new(now, agent, fields),
+            _ => {
+                let wait = if agents.is_settled(&fields) { Duration::ZERO } else { agents.metadata_wait() };
+                Machine::offered(now, Arc::clone(agents.default_agent()), fields, now.plus(wait))
+            }
         };
-        machine.set_leg(kind, RandomState::new().hash_one(id) as u32);
+        machine.set_begun(self.parts.clock.unix_seconds());
+        machine.set_leg(opening.kind, RandomState::new().hash_one(id) as u32);
         if let Some(place) = self.calls.get_mut(id.slot as usize) {
+            let presence = Presence::Unnamed;
             *place = Some(Box::new(Call {
                 id,
                 machine,
@@ -152,6 +169,9 @@ impl Control {
                 shard,
                 worker,
                 peer,
+                credentials,
+                opening,
+                presence,
                 credential: None,
                 dialled: None,
                 refusal: None,
@@ -167,6 +187,9 @@ impl Control {
     }
 
     fn tell(&mut self, now: Instant, id: CallId, fact: Fact) {
+        if let Fact::ToolDone(number, _) = &fact {
+            self.parts.tools.done(id, *number);
+        }
         let Some(call) = self.call(id) else { return };
         let first_turn = matches!(fact, Fact::TurnStarted(_)) && call.machine.events().turns == 0;
         let unheard = fact == Fact::Reported(LegReport::Unheard);
@@ -183,6 +206,7 @@ impl Control {
                     call.machine.fields()
                 );
             }
+            Fact::LegLost(_, end) => info!("call {id}: the leg was lost ({end:?})"),
             Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
             _ => {}
         }
@@ -209,7 +233,8 @@ impl Control {
     fn tick(&mut self, now: Instant) -> Option<Instant> {
         let shut_down = self.drain_by.is_some_and(|by| now >= by);
         let mut due = Vec::new();
-        let mut deadline = self.drain_by.filter(|_| !shut_down);
+        let looks = self.look_at_named_late(now);
+        let mut deadline = self.drain_by.filter(|_| !shut_down).into_iter().chain(looks).min();
         for call in self.calls.iter().flatten() {
             match call.machine.deadline() {
                 Some(at) if shut_down || now >= at => due.push(call.id),
@@ -285,5 +310,6 @@ impl Control {
         if let Some(esl) = &mut self.parts.esl {
             esl.send(EslOrder::Stop);
         }
+        self.parts.tools.stop();
     }
 }

@@ -4,21 +4,45 @@
 //! Never blocks.
 //! Invariant: the orders of a call are carried out in the order in which its machine gave them.
 
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use log::debug;
+use serde_json::Value;
 
 use super::Control;
 use crate::base::{CallId, Instant};
-use crate::call::{Order, Part};
+use crate::call::agents::warn_of_unknown_agent;
+use crate::call::tool::{ToolFailure, ToolNumber, ToolRun};
+use crate::call::{Choice, Fact, Order, Part};
 use crate::codec::gemini::tools;
 use crate::threads::dsp::DspOrder;
 use crate::threads::messages::{EslOrder, GeminiOrder, TelephonyOrder};
 
 impl Control {
+    /// Says who answers a call that waits for it, by what is known of it now.
+    fn choose_agent(&mut self, now: Instant, id: CallId, last: bool) {
+        let agents = self.parts.agents.get();
+        let Some(call) = self.call(id) else { return };
+        let fields = call.machine.fields();
+        if !last && !agents.is_settled(fields) {
+            return;
+        }
+        warn_of_unknown_agent(id, &agents, fields);
+        match agents.choose(fields) {
+            Choice::Agent(agent) => call.machine.answer_with(now, agent),
+            Choice::Refuse(reason) => call.machine.refuse(&reason),
+        }
+    }
+
     pub(super) fn carry_out(&mut self, now: Instant, id: CallId) {
+        self.keep_known(now, id);
         while let Some(call) = self.call(id) {
             let (shard, worker) = (call.shard, call.worker);
             let Some(order) = call.machine.next_order() else { return };
             match order {
+                Order::ChooseAgent { last } => self.choose_agent(now, id, last),
                 Order::Dial(link) => self.dial(now, id, link),
                 Order::Prompt(link, text) => {
                     self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
@@ -33,11 +57,14 @@ impl Control {
                         esl.send(EslOrder::Command { id, number, channel, command, send_by });
                     }
                 }
-                Order::AnswerTool(link, call, result) => {
-                    debug!("call {id}: the model's {}: {result:?}", call.name);
-                    let response = tools::response(&call, &result);
+                Order::AnswerTool(link, call, answer) => {
+                    debug!("call {id}: the model's {}: {:?}", call.name, answer.result);
+                    let response = tools::response(&call, &answer);
                     self.parts.gemini[shard].send(GeminiOrder::AnswerTool(id, link, response));
                 }
+                Order::RunTool(number, run) => self.run_tool(now, id, number, *run),
+                Order::CancelTool(number) => self.parts.tools.take_back(id, number),
+                Order::HoldUplink(held) => self.parts.gemini[shard].send(GeminiOrder::HoldUplink(id, held)),
                 Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
                 Order::CloseLink(link) => {
                     call.dialled = call.dialled.take().filter(|dialled| dialled.link != link);
@@ -49,5 +76,46 @@ impl Control {
                 Order::Finish(outcome) => self.finish(now, id, &outcome),
             }
         }
+    }
+
+    /// What is known of the call is said at once; another server is asked on a thread that may wait for it.
+    fn run_tool(&mut self, now: Instant, id: CallId, number: ToolNumber, run: ToolRun) {
+        let result = match run {
+            ToolRun::CallInfo(mut known) => {
+                known.insert("local_time".to_owned(), local_time(self.parts.clock.wall()).into());
+                Ok(Value::Object(known))
+            }
+            ToolRun::Http { tool, arguments, caller } => {
+                match self.parts.tools.run(now, (id, number), tool, arguments, caller) {
+                    Ok(()) => return,
+                    Err(why) => Err(ToolFailure::Failed(why)),
+                }
+            }
+        };
+        if let Some(call) = self.call(id) {
+            call.machine.tell(now, Fact::ToolDone(number, result));
+        }
+    }
+}
+
+/// The time of the wall clock where `TZ` says that we are, as a model reads it.
+fn local_time(wall: SystemTime) -> String {
+    match Timestamp::try_from(wall) {
+        Ok(moment) => {
+            moment.to_zoned(TimeZone::system()).strftime("%A, %Y-%m-%d %H:%M:%S %Z (%:z)").to_string()
+        }
+        Err(_) => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_local_time_names_day_and_zone() {
+        let text = local_time(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000));
+        assert!(text.contains("2001-09-0") && text.contains(", ") && text.contains(':'), "{text}");
+        assert!(text.starts_with("Sunday") || text.starts_with("Saturday"), "{text}");
     }
 }

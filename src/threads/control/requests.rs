@@ -28,6 +28,7 @@ impl Requests {
         let who = match requester {
             Requester::Api(number) => format!("request {number} of the API"),
             Requester::Model(_, call) => format!("the model's {}", call.name),
+            Requester::TakenBack(name) => format!("the model's {name}, which it took back"),
             Requester::Relay => "the transfer of a call that is given up".to_owned(),
         };
         match &result {

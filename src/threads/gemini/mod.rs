@@ -9,6 +9,7 @@ mod links;
 pub mod model_side;
 mod parts;
 pub mod speech;
+mod unanswered;
 
 use std::io;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::base::limits::{
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, Part};
 use crate::codec::gemini::client;
-use crate::codec::gemini::close::LinkEnd;
+use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
 use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
@@ -216,6 +217,17 @@ impl Gemini {
                     }
                 }
                 GeminiOrder::Prompt(id, link, text) => self.say(id, link, client::realtime_text(&text)),
+                GeminiOrder::TakeTurns(id) => {
+                    if let Some(call) = self.call(id) {
+                        call.take_turns();
+                    }
+                }
+                GeminiOrder::HoldUplink(id, held) => {
+                    if let Some(call) = self.call(id) {
+                        call.hold(held);
+                    }
+                }
+                GeminiOrder::Commit(id, link) => self.say(id, link, client::AUDIO_STREAM_END.to_owned()),
                 GeminiOrder::AnswerTool(id, link, response) => self.say(id, link, response),
                 GeminiOrder::CloseLink(id, link) => self.close_link(id, link, now),
                 GeminiOrder::Retire(id) => {
@@ -416,7 +428,7 @@ impl Gemini {
         if let Some((call, pool)) = self.call_and_pool(id)
             && call.link() == number
         {
-            call.disconnected(pool);
+            call.disconnected(pool, end.kind == LinkEndKind::InvalidArgument);
         }
         self.tell(id, Fact::LinkGone(number, end));
     }

@@ -19,12 +19,21 @@ use crate::sync::CallShared;
 use crate::sync::rings::GeminiRings;
 use crate::sync::shared::add;
 use crate::threads::gemini::speech::{SpeechPool, SpeechQueue, Taken};
+use crate::threads::gemini::unanswered::Unanswered;
 use crate::threads::messages::NewModelSide;
 
 /// How full `model_in` is kept: 15 frames are 200 ms at 24 kHz.
 const MODEL_IN_FILL: usize = MODEL_IN_FRAMES * 3 / 4;
 /// Kept speech beyond this is sent in longer messages, so that a replay is quick.
 const REPLAY_FROM_MS: u64 = 200;
+/// From so much waiting speech of the caller on, silence between talkspurts is left out.
+const LEAVE_OUT_FROM_MS: u64 = 2_000;
+/// What is left of such silence on either side of it.
+const SILENCE_MS: u64 = 200;
+/// What is left of silence that no talkspurt follows, so that the model's own detection hears the last one end.
+const LAST_SILENCE_MS: u64 = 1_000;
+/// What is kept of silence while the caller's speech is held: a talkspurt is found a moment after it began.
+const PRE_ROLL_MS: u64 = 300;
 /// The longest audio message to the model.
 const CHUNK_MS_MAX: u32 = 100;
 /// The longest handle of a session that is kept; real ones have some hundred bytes.
@@ -61,6 +70,9 @@ pub struct ModelSide {
     limits: ModelSideLimits,
     speech: SpeechQueue,
     kept: SpeechQueue,
+    unanswered: Unanswered,
+    /// Milliseconds of the caller's stream behind the last talkspurt, sent or left out.
+    silence_ms: u64,
     link: LinkNumber,
     /// Links up to this one were closed by order of control, connected or not.
     closed: LinkNumber,
@@ -69,6 +81,14 @@ pub struct ModelSide {
     overflowed: bool,
     /// The present link's end was announced; said once, for control logs it.
     going_away: bool,
+    /// The model is told where talkspurts begin and end.
+    relay_turns: bool,
+    /// What is sent next belongs to a talkspurt.
+    in_spurt: bool,
+    /// The model was told on the present link that the caller speaks, and not yet that they have stopped.
+    activity: bool,
+    /// The caller's speech waits although there is a link.
+    held: bool,
 }
 
 impl ModelSide {
@@ -81,12 +101,18 @@ impl ModelSide {
             limits,
             speech: SpeechQueue::new(limits.model_speech_ms),
             kept: SpeechQueue::new(limits.kept_speech_ms),
+            unanswered: Unanswered::new(limits.kept_speech_ms),
+            silence_ms: SILENCE_MS,
             link: 0,
             closed: 0,
             live: false,
             speaking: false,
             overflowed: false,
             going_away: false,
+            relay_turns: false,
+            in_spurt: false,
+            activity: false,
+            held: false,
         }
     }
 
@@ -105,14 +131,34 @@ impl ModelSide {
         self.link = link;
         self.live = false;
         self.going_away = false;
+        self.activity = false;
+    }
+
+    /// The relay takes the turns in this call: the model is told where talkspurts begin and end.
+    pub fn take_turns(&mut self) {
+        self.relay_turns = true;
+    }
+
+    /// Keeps the caller's speech from here on although there is a link, or sends what was kept and what follows. What the
+    /// caller did not say anything in is not kept for longer than a pre-roll.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// The present link is gone: the caller's speech is kept from here on, and what the model has said is all that comes of
     /// this turn.
-    pub fn disconnected(&mut self, pool: &mut SpeechPool) {
-        self.live = false;
+    ///
+    /// What the model has not begun to answer is sent again on the next link. The server may blame what was sent
+    /// (`blamed`): then that is done once.
+    pub fn disconnected(&mut self, pool: &mut SpeechPool, blamed: bool) {
         if std::mem::take(&mut self.speaking) {
             self.speech.push_end(pool, SampleRate::Hz24000);
+        }
+        if std::mem::take(&mut self.live) {
+            let given_back = self.unanswered.give_back(pool, &mut self.kept, blamed);
+            self.in_spurt = given_back.in_spurt;
+            add(&self.shared.tally.replayed_frames, given_back.replayed);
+            add(&self.shared.tally.uplink_frames_dropped, given_back.given_up);
         }
     }
 
@@ -120,7 +166,7 @@ impl ModelSide {
     pub fn close(&mut self, link: LinkNumber, pool: &mut SpeechPool) {
         self.closed = self.closed.max(link);
         if self.link == link {
-            self.disconnected(pool);
+            self.disconnected(pool, false);
         }
     }
 
@@ -187,6 +233,7 @@ impl ModelSide {
         }
         if message.audio.samples > 0 && !self.speaking {
             self.speaking = true;
+            self.unanswered.answered(pool);
             fact(Fact::TurnStarted(link));
         }
         if message.interrupted {
@@ -250,59 +297,115 @@ impl ModelSide {
     pub fn take_uplink(&mut self, pool: &mut SpeechPool, mut fact: impl FnMut(Fact)) {
         while let Some(frame) = self.rings.model_out.take() {
             match frame.kind {
-                FrameKind::End => {
-                    self.kept.push_end(pool, frame.rate);
-                    continue;
-                }
-                FrameKind::SpurtStart | FrameKind::SpurtEnd => {
-                    fact(Fact::CallerSpoke(frame.kind == FrameKind::SpurtStart));
+                FrameKind::SpurtStart | FrameKind::SpurtEnd | FrameKind::End => {
+                    if frame.kind != FrameKind::End {
+                        fact(Fact::CallerSpoke(frame.kind == FrameKind::SpurtStart));
+                    }
+                    self.kept.push_mark(pool, frame.rate, frame.kind);
                     continue;
                 }
                 FrameKind::Audio | FrameKind::AudioContinued => {}
             }
             while self.kept.push(pool, frame.rate, frame.samples()).is_err() {
-                let mut given_up = [0; SampleRate::Hz16000.samples_per_frame()];
+                if let Some(ms) = self.kept.drop_silence(pool, self.in_spurt) {
+                    add(&self.shared.tally.silence_cut_frames, ms / u64::from(PTIME_MS));
+                    continue;
+                }
                 add(&self.shared.tally.uplink_frames_dropped, 1);
-                if self.kept.take(pool, &mut given_up) == Taken::Nothing {
+                if !self.give_up_oldest(pool) {
                     break;
                 }
             }
         }
+        // Without a mark nothing that waits is speech, or its beginning is yet to be found.
+        while self.held && !self.in_spurt && !self.kept.has_mark() && self.kept.queued_ms() > PRE_ROLL_MS {
+            if !self.give_up_oldest(pool) {
+                break;
+            }
+        }
+    }
+
+    /// Takes the oldest frame of what is kept, to be heard by nobody. Returns false if there is none.
+    fn give_up_oldest(&mut self, pool: &mut SpeechPool) -> bool {
+        let mut given_up = [0; SampleRate::Hz16000.samples_per_frame()];
+        match self.kept.take(pool, &mut given_up) {
+            Taken::Nothing => return false,
+            Taken::Mark(FrameKind::SpurtStart) => self.in_spurt = true,
+            Taken::Mark(FrameKind::SpurtEnd) => self.in_spurt = false,
+            Taken::Mark(_) | Taken::Samples(..) => {}
+        }
+        true
     }
 
     /// Writes the next message with the caller's audio into `out`, which it empties first. Returns false when the link
     /// is not ready for any or less than a chunk waits.
     pub fn next_message(&mut self, pool: &mut SpeechPool, out: &mut Vec<u8>) -> bool {
-        if !self.live || self.kept.is_empty() {
+        if !self.live || self.held {
             return false;
         }
-        let chunk_ms =
-            if self.kept.queued_ms() > REPLAY_FROM_MS { CHUNK_MS_MAX } else { self.limits.chunk_ms };
-        if self.kept.queued_ms() < u64::from(chunk_ms) && !self.kept.has_end() {
-            return false;
-        }
-        let mut samples = [0; CHUNK_SAMPLES_MAX];
-        let wanted = SampleRate::Hz16000.samples_in_ms(chunk_ms).min(CHUNK_SAMPLES_MAX);
         out.clear();
-        match self.kept.take(pool, &mut samples[..wanted]) {
-            Taken::Samples(n, _) => {
-                client::write_realtime_audio(out, &samples[..n]);
-                let frames = n.div_ceil(SampleRate::Hz16000.samples_in_ms(PTIME_MS));
-                add(&self.shared.tally.sent_frames, frames as u64);
-                true
+        loop {
+            if self.relay_turns && self.in_spurt != self.activity {
+                let mark = if self.in_spurt { client::ACTIVITY_START } else { client::ACTIVITY_END };
+                out.extend_from_slice(mark.as_bytes());
+                self.activity = self.in_spurt;
+                return true;
             }
-            Taken::End => {
-                out.extend_from_slice(client::AUDIO_STREAM_END.as_bytes());
-                add(&self.shared.tally.stream_ends, 1);
-                true
+            let replayed = self.kept.queued_ms() > REPLAY_FROM_MS;
+            let chunk_ms = if replayed { CHUNK_MS_MAX } else { self.limits.chunk_ms };
+            if self.kept.queued_ms() < u64::from(chunk_ms) && !self.kept.has_mark() {
+                return false;
             }
-            Taken::Nothing => false,
+            let mut samples = [0; CHUNK_SAMPLES_MAX];
+            if self.is_silence_to_leave_out() {
+                let leave_out = &mut samples[..SampleRate::Hz16000.samples_per_frame()];
+                if let Taken::Samples(..) = self.kept.take(pool, leave_out) {
+                    add(&self.shared.tally.silence_cut_frames, 1);
+                }
+                continue;
+            }
+            let wanted = SampleRate::Hz16000.samples_in_ms(chunk_ms).min(CHUNK_SAMPLES_MAX);
+            match self.kept.take(pool, &mut samples[..wanted]) {
+                Taken::Samples(n, _) => {
+                    client::write_realtime_audio(out, &samples[..n]);
+                    self.unanswered.sent(pool, &samples[..n]);
+                    self.silence_ms += u64::from(chunk_ms);
+                    let frames = n.div_ceil(SampleRate::Hz16000.samples_in_ms(PTIME_MS));
+                    add(&self.shared.tally.sent_frames, frames as u64);
+                    return true;
+                }
+                Taken::Mark(mark @ (FrameKind::SpurtStart | FrameKind::SpurtEnd)) => {
+                    self.unanswered.passed(pool, mark);
+                    (self.in_spurt, self.silence_ms) = (mark == FrameKind::SpurtStart, 0);
+                }
+                // Only a model that detects activity itself knows of pauses in the stream.
+                Taken::Mark(_) if self.relay_turns => {}
+                Taken::Mark(mark) => {
+                    self.unanswered.passed(pool, mark);
+                    out.extend_from_slice(client::AUDIO_STREAM_END.as_bytes());
+                    add(&self.shared.tally.stream_ends, 1);
+                    return true;
+                }
+                Taken::Nothing => return false,
+            }
         }
+    }
+
+    /// Whether what is sent next is silence that would only keep the talkspurts behind it waiting: much waits, and the
+    /// silence is neither right behind a talkspurt nor right before one.
+    fn is_silence_to_leave_out(&self) -> bool {
+        if self.in_spurt || self.kept.queued_ms() < LEAVE_OUT_FROM_MS {
+            return false;
+        }
+        let (ahead_ms, mark) = self.kept.next_mark();
+        let behind_ms = if mark == Some(FrameKind::SpurtStart) { SILENCE_MS } else { LAST_SILENCE_MS };
+        self.silence_ms >= behind_ms && ahead_ms > SILENCE_MS
     }
 
     /// Gives all blocks back; the call is over.
     pub fn release(mut self, pool: &mut SpeechPool) {
         self.speech.clear(pool);
+        self.unanswered.clear(pool);
         self.kept.clear(pool);
     }
 }
@@ -310,7 +413,7 @@ impl ModelSide {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::LegFormat;
+    use crate::base::{Frame, LegFormat};
     use crate::codec::base64;
     use crate::sync::rings::call_rings;
 
@@ -342,5 +445,93 @@ mod tests {
             model.fill(&mut pool);
         }
         assert_eq!(heard, [1; 290 * 24]);
+    }
+
+    /// A model side with a ready link, and the dsp worker's end of its rings.
+    fn with_link() -> (ModelSide, crate::sync::rings::DspRings, SpeechPool) {
+        let id = CallId { slot: 0, generation: 1 };
+        let shared = Arc::new(CallShared::new(id, LegFormat::new(SampleRate::Hz16000, 60, 20)));
+        let (_telephony, dsp, rings) = call_rings();
+        let limits = ModelSideLimits { chunk_ms: 20, model_speech_ms: 1000, kept_speech_ms: 5000 };
+        let mut model = ModelSide::new(NewModelSide { id, shared, rings }, limits);
+        model.connected(1);
+        model.live = true;
+        (model, dsp, SpeechPool::new(1 << 20))
+    }
+
+    /// What the model is told, a letter each: `a` audio, `(` and `)` the caller's activity, `e` the end of the stream.
+    fn told(model: &mut ModelSide, pool: &mut SpeechPool) -> String {
+        let (mut told, mut json) = (String::new(), Vec::new());
+        while model.next_message(pool, &mut json) {
+            let text = String::from_utf8(std::mem::take(&mut json)).expect("text");
+            told.push(match text.as_str() {
+                client::ACTIVITY_START => '(',
+                client::ACTIVITY_END => ')',
+                client::AUDIO_STREAM_END => 'e',
+                _ => 'a',
+            });
+        }
+        told
+    }
+
+    /// Lets the dsp worker say it in the same letters; `e` is the end of the stream. Returns what control is told.
+    fn say(
+        model: &mut ModelSide,
+        dsp: &mut crate::sync::rings::DspRings,
+        pool: &mut SpeechPool,
+        said: &str,
+    ) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        for letter in said.chars() {
+            dsp.model_out.put(match letter {
+                '(' => Frame::mark(FrameKind::SpurtStart),
+                ')' => Frame::mark(FrameKind::SpurtEnd),
+                'e' => Frame::end(0, SampleRate::Hz16000),
+                _ => Frame::audio(0, SampleRate::Hz16000, &[5; 320]),
+            });
+            model.take_uplink(pool, |fact| facts.push(fact));
+        }
+        facts
+    }
+
+    #[test]
+    fn talkspurts_are_told_to_control_always_and_to_the_model_where_the_relay_takes_the_turns() {
+        for (relay_turns, expected) in [(false, "aaaaea"), (true, "a(aa)aa")] {
+            let (mut model, mut dsp, mut pool) = with_link();
+            if relay_turns {
+                model.take_turns();
+            }
+            let facts = say(&mut model, &mut dsp, &mut pool, "a(aa)aea");
+            assert_eq!(facts, [Fact::CallerSpoke(true), Fact::CallerSpoke(false)]);
+            assert_eq!(told(&mut model, &mut pool), expected);
+        }
+    }
+
+    #[test]
+    fn a_link_that_comes_in_the_middle_of_a_talkspurt_is_told_of_it_before_its_audio() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        model.take_turns();
+        say(&mut model, &mut dsp, &mut pool, "(aa");
+        assert_eq!(told(&mut model, &mut pool), "(aa");
+        model.disconnected();
+        say(&mut model, &mut dsp, &mut pool, "aa)");
+        model.connected(2);
+        assert_eq!(told(&mut model, &mut pool), "", "the setup is not accepted yet");
+        model.live = true;
+        assert_eq!(told(&mut model, &mut pool), "(aa)");
+    }
+
+    #[test]
+    fn speech_that_is_held_is_sent_afterwards_and_the_silence_before_it_is_not() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        model.hold(true);
+        say(&mut model, &mut dsp, &mut pool, &"a".repeat(200));
+        assert_eq!(model.kept.queued_ms(), PRE_ROLL_MS);
+        say(&mut model, &mut dsp, &mut pool, &format!("({})", "a".repeat(100)));
+        assert_eq!(told(&mut model, &mut pool), "");
+        assert_eq!(model.kept.queued_ms(), PRE_ROLL_MS + 2_000, "what the caller said is all there");
+        model.hold(false);
+        assert!(told(&mut model, &mut pool).len() >= 23);
+        assert_eq!(model.kept.queued_ms(), 0);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{Frame, SampleRate, Turn};
+use crate::base::{Frame, FrameKind, SampleRate, Turn};
 
 /// Samples in a block: 80 ms at 24 kHz, about what one message of Gemini brings.
 const BLOCK_SAMPLES: usize = SampleRate::Hz24000.samples_in_ms(80);
@@ -23,8 +23,8 @@ struct Block {
     len: usize,
     taken: usize,
     rate: SampleRate,
-    /// A turn, or the caller's stream, ends behind this block's samples.
-    end: bool,
+    /// What stands behind this block's samples: a turn or the caller's stream ends, a talkspurt begins or ends.
+    mark: Option<FrameKind>,
 }
 
 /// The shard's blocks.
@@ -52,9 +52,9 @@ impl SpeechPool {
         }
         self.in_use += 1;
         let mut block = self.free.pop().unwrap_or_else(|| {
-            Box::new(Block { samples: [0; BLOCK_SAMPLES], len: 0, taken: 0, rate, end: false })
+            Box::new(Block { samples: [0; BLOCK_SAMPLES], len: 0, taken: 0, rate, mark: None })
         });
-        (block.len, block.taken, block.rate, block.end) = (0, 0, rate, false);
+        (block.len, block.taken, block.rate, block.mark) = (0, 0, rate, None);
         Some(block)
     }
 
@@ -75,8 +75,8 @@ pub struct Full;
 pub enum Taken {
     /// So many samples.
     Samples(usize, SampleRate),
-    /// The mark of an end.
-    End,
+    /// A mark: [`FrameKind::End`], [`FrameKind::SpurtStart`] or [`FrameKind::SpurtEnd`].
+    Mark(FrameKind),
     /// Nothing waits.
     Nothing,
 }
@@ -101,14 +101,14 @@ impl SpeechQueue {
         self.queued_us / 1000
     }
 
-    /// Whether nothing waits, not even an end.
+    /// Whether nothing waits, not even a mark.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
 
-    /// Whether an end waits among the audio.
-    pub fn has_end(&self) -> bool {
-        self.blocks.iter().any(|block| block.end)
+    /// Whether a mark waits among the audio.
+    pub fn has_mark(&self) -> bool {
+        self.blocks.iter().any(|block| block.mark.is_some())
     }
 
     /// Puts samples behind the others.
@@ -121,7 +121,7 @@ impl SpeechQueue {
             return Err(Full);
         }
         let room = match self.blocks.back() {
-            Some(block) if block.rate == rate && !block.end => BLOCK_SAMPLES - block.len,
+            Some(block) if block.rate == rate && block.mark.is_none() => BLOCK_SAMPLES - block.len,
             _ => 0,
         };
         if samples.len().saturating_sub(room).div_ceil(BLOCK_SAMPLES) > pool.in_use_max - pool.in_use {
@@ -129,7 +129,8 @@ impl SpeechQueue {
         }
         let mut rest = samples;
         while !rest.is_empty() {
-            if self.blocks.back().is_none_or(|b| b.len == BLOCK_SAMPLES || b.rate != rate || b.end) {
+            if self.blocks.back().is_none_or(|b| b.len == BLOCK_SAMPLES || b.rate != rate || b.mark.is_some())
+            {
                 self.add_block(pool, rate)?;
             }
             let Some(block) = self.blocks.back_mut() else { return Err(Full) };
@@ -142,29 +143,35 @@ impl SpeechQueue {
         Ok(())
     }
 
-    /// Marks an end behind what waits. Without room for the mark it is left out: the queue is about to be given up.
+    /// Puts the mark of an end behind what waits.
     pub fn push_end(&mut self, pool: &mut SpeechPool, rate: SampleRate) {
-        if self.blocks.back().is_none_or(|block| block.end) && self.add_block(pool, rate).is_err() {
+        self.push_mark(pool, rate, FrameKind::End);
+    }
+
+    /// Puts a mark behind what waits. Without room for it it is left out: the queue is about to be given up.
+    pub fn push_mark(&mut self, pool: &mut SpeechPool, rate: SampleRate, mark: FrameKind) {
+        if self.blocks.back().is_none_or(|block| block.mark.is_some()) && self.add_block(pool, rate).is_err()
+        {
             return;
         }
         if let Some(block) = self.blocks.back_mut() {
-            block.end = true;
+            block.mark = Some(mark);
         }
     }
 
-    /// Takes samples of one rate, at most as many as `into` holds, or an end.
+    /// Takes samples of one rate, at most as many as `into` holds, or a mark.
     pub fn take(&mut self, pool: &mut SpeechPool, into: &mut [i16]) -> Taken {
         let mut filled = 0;
         let mut rate = None;
         while filled < into.len() {
             let Some(block) = self.blocks.front_mut() else { break };
             if block.taken == block.len {
-                if block.end {
+                if let Some(mark) = block.mark {
                     if filled > 0 {
                         break;
                     }
                     self.drop_front(pool);
-                    return Taken::End;
+                    return Taken::Mark(mark);
                 }
                 self.drop_front(pool);
                 continue;
@@ -179,7 +186,7 @@ impl SpeechQueue {
             let us = fit as u64 * 1_000_000 / u64::from(block.rate.hz());
             self.queued_us = self.queued_us.saturating_sub(us);
         }
-        if self.blocks.front().is_some_and(|block| block.taken == block.len && !block.end) {
+        if self.blocks.front().is_some_and(|block| block.taken == block.len && block.mark.is_none()) {
             self.drop_front(pool);
         }
         rate.map_or(Taken::Nothing, |rate| Taken::Samples(filled, rate))
@@ -193,15 +200,69 @@ impl SpeechQueue {
             taken = self.take(pool, samples);
             match taken {
                 Taken::Samples(n, _) => n,
-                Taken::End | Taken::Nothing => 0,
+                Taken::Mark(_) | Taken::Nothing => 0,
             }
         });
         match taken {
             Taken::Samples(_, rate) => frame.rate = rate,
-            Taken::End => return Some(Frame::end(turn, SampleRate::Hz24000)),
+            Taken::Mark(_) => return Some(Frame::end(turn, SampleRate::Hz24000)),
             Taken::Nothing => return None,
         }
         Some(frame)
+    }
+
+    /// Puts all of `other` before what waits. Together they may be more than the limit until some of it was taken.
+    pub fn prepend(&mut self, other: &mut Self) {
+        self.queued_us += std::mem::take(&mut other.queued_us);
+        while let Some(block) = other.blocks.pop_back() {
+            self.blocks.push_front(block);
+        }
+    }
+
+    /// Milliseconds of audio up to the next mark, which may be none, and that mark.
+    pub fn next_mark(&self) -> (u64, Option<FrameKind>) {
+        let mut us = 0;
+        for block in &self.blocks {
+            us += (block.len - block.taken) as u64 * 1_000_000 / u64::from(block.rate.hz());
+            if block.mark.is_some() {
+                return (us / 1000, block.mark);
+            }
+        }
+        (us / 1000, None)
+    }
+
+    /// Drops a block of the oldest audio that belongs to no talkspurt, where `in_spurt` says whether what waits first does.
+    /// Returns how many milliseconds it had; `None` if there is none.
+    pub fn drop_silence(&mut self, pool: &mut SpeechPool, mut in_spurt: bool) -> Option<u64> {
+        let is_silence = |block: &Box<Block>| {
+            let silent = !in_spurt && block.mark.is_none();
+            match block.mark {
+                Some(FrameKind::SpurtStart) => in_spurt = true,
+                Some(FrameKind::SpurtEnd) => in_spurt = false,
+                _ => {}
+            }
+            silent && block.len == BLOCK_SAMPLES
+        };
+        let at = self.blocks.iter().position(is_silence)?;
+        let block = self.blocks.remove(at)?;
+        let us = (block.len - block.taken) as u64 * 1_000_000 / u64::from(block.rate.hz());
+        self.queued_us = self.queued_us.saturating_sub(us);
+        pool.put(block);
+        Some(us / 1000)
+    }
+
+    /// Forgets what waits before the last mark of this kind. Returns whether there is one.
+    pub fn forget_before_last(&mut self, pool: &mut SpeechPool, mark: FrameKind) -> bool {
+        let Some(last) = self.blocks.iter().rposition(|block| block.mark == Some(mark)) else { return false };
+        for _ in 0..last {
+            self.drop_front(pool);
+        }
+        if let Some(block) = self.blocks.front_mut() {
+            block.taken = block.len;
+        }
+        let us = |block: &Block| (block.len - block.taken) as u64 * 1_000_000 / u64::from(block.rate.hz());
+        self.queued_us = self.blocks.iter().map(|block| us(block)).sum();
+        true
     }
 
     /// Gives everything up.

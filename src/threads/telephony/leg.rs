@@ -18,7 +18,7 @@ use crate::base::command::Command;
 use crate::base::limits::LEG_SAID_MESSAGES;
 use crate::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegReport, SampleRate, Turn};
 use crate::codec::audiosocket;
-use crate::codec::mod_audio_stream::{CallFields, OrderNumber, UplinkDecoder};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, OrderNumber, UplinkDecoder};
 use crate::sync::CallShared;
 use crate::sync::rings::TelephonyRings;
 use crate::sync::shared::add;
@@ -119,6 +119,34 @@ impl Leg {
             texts: 0,
             text_allowance: TextAllowance::new(now),
         }
+    }
+
+    /// Goes on with another connection of the same switch. What was not handed over yet is still to be played; what was
+    /// to be said beside it was said to a switch that is not listening any more.
+    pub fn reconnected(&mut self, protocol: Protocol, fields: CallFields, now: Instant) {
+        self.protocol = protocol;
+        self.said.clear();
+        self.texts = 0;
+        self.text_allowance = TextAllowance::new(now);
+        self.audio_allowance = AudioAllowance::new(now);
+        self.adopt(fields.or(self.fields.clone()));
+        self.decoder = UplinkDecoder::new(self.defaults.mix(protocol, &self.fields));
+        self.wire.reconnected(protocol, self.fields.playback.unwrap_or(self.defaults.playback));
+    }
+
+    /// What is on the line and what is known of the call.
+    pub fn opened(&self) -> (Protocol, CallFields) {
+        (self.protocol, self.fields.clone())
+    }
+
+    /// Notes that the switch has sent something.
+    pub fn hear_switch(&self, now: Instant) {
+        self.shared.hear_leg(now);
+    }
+
+    /// Whether a switch that speaks this protocol closes with 1000 for nothing but a caller who hung up.
+    pub fn hangs_up_by_closing(&self) -> bool {
+        self.protocol == Protocol::WebSocket(Flavour::ChanWebSocket)
     }
 
     /// Which call.
@@ -403,7 +431,6 @@ mod tests {
     use super::*;
     use crate::base::limits::{CALLER_AHEAD_MS_MAX, CALLER_SPEED_MAX, LEG_TEXT_BURST};
     use crate::base::{Mix, PlaybackFormat};
-    use crate::codec::mod_audio_stream::Flavour;
     use crate::sync::rings::{DspRings, call_rings};
     use crate::threads::telephony::defaults::Pacing;
 

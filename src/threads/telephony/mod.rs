@@ -5,6 +5,7 @@
 //! Invariant: what a leg does, floods, stalls or breaks included, costs the other legs at most its share of one pass.
 
 mod allowance;
+mod attach;
 pub mod chan_websocket;
 pub mod connection;
 pub mod defaults;
@@ -77,6 +78,8 @@ pub struct TelephonyParts {
 pub struct Telephony {
     parts: TelephonyParts,
     sockets: Vec<Option<Box<Socket>>>,
+    /// Legs that were lost and whose calls wait for them.
+    lost: Vec<Leg>,
     live: usize,
     swept_at: Instant,
 }
@@ -93,7 +96,7 @@ impl Telephony {
     /// The thread's state before its first pass.
     pub fn new(parts: TelephonyParts) -> Self {
         let sockets = (0..parts.max_calls).map(|_| None).collect();
-        Self { parts, sockets, live: 0, swept_at: Instant::default() }
+        Self { parts, sockets, lost: Vec::new(), live: 0, swept_at: Instant::default() }
     }
 
     /// Serves until told to stop.
@@ -155,12 +158,17 @@ impl Telephony {
         while let Some(order) = self.parts.inbox.take() {
             match order {
                 TelephonyOrder::Add(new) => self.add(*new, now),
+                TelephonyOrder::TakeBack(returned) => self.take_back(*returned, now),
+                TelephonyOrder::Ping(id) => self.ping(id),
+                TelephonyOrder::Move(from, to) => self.move_leg(from, to),
                 TelephonyOrder::Command(id, number, command) => self.command(id, number, &command),
                 TelephonyOrder::Close(id, close) => {
                     if let Some(socket) = self.socket(id.slot as usize)
                         && socket.leg.id() == id
                     {
                         socket.start_close(&close, LegEnd::ByUs, now);
+                    } else {
+                        self.let_go_of_lost(id);
                     }
                 }
                 TelephonyOrder::Stop => return false,
@@ -195,11 +203,7 @@ impl Telephony {
         }
         let defaults = self.parts.settings.defaults;
         let leg = Leg::new(new.id, new.shared, new.rings, defaults, new.protocol, new.fields, now);
-        let socket = Socket::new(leg, new.connection, now);
-        if let Some(place) = self.sockets.get_mut(slot) {
-            *place = Some(Box::new(socket));
-            self.live += 1;
-        }
+        self.put(Socket::new(leg, new.connection, 1, now));
     }
 
     /// Reads what can be read and hands over what is due. Returns whether a socket waits for room in its ring, or for
@@ -247,6 +251,7 @@ impl Telephony {
                 message_or_frame => message_or_frame,
             };
             socket.heard_at = now;
+            socket.leg.hear_switch(now);
             socket.pinged = false;
             let received = match incoming {
                 Incoming::Frame(frame) => {
@@ -332,14 +337,20 @@ impl Telephony {
         }
     }
 
-    /// Lets go of a leg.
+    /// Lets go of a leg's connection, and of the leg where it cannot come back.
     fn give_up(&mut self, slot: usize, end: LegEnd) {
         if let Some(socket) = self.sockets[slot].take() {
             self.live -= 1;
             if socket.leg.has_run_ahead() {
                 self.parts.counters.leg_audio_floods.increment();
             }
-            self.tell(socket.leg.id(), Fact::LegGone(end));
+            let id = socket.leg.id();
+            if end.may_come_back() {
+                self.tell(id, Fact::LegLost(socket.number, end));
+                self.lost.push(socket.leg);
+            } else {
+                self.tell(id, Fact::LegGone(end));
+            }
         }
     }
 

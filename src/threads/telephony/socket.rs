@@ -7,7 +7,7 @@ use super::connection::LegConnection;
 use super::leg::Leg;
 use crate::base::Instant;
 use crate::base::limits::CLOSE_TIMEOUT_MS;
-use crate::call::events::LegEnd;
+use crate::call::events::{ConnectionNumber, LegEnd};
 use crate::codec::mod_audio_stream::{LegClose, LegCloseCode};
 use crate::net::websocket::End;
 use crate::telemetry::counters::Counters;
@@ -20,6 +20,8 @@ const KEEPALIVE_MS: u64 = 1_000;
 pub(super) struct Socket {
     pub(super) leg: Leg,
     pub(super) connection: LegConnection,
+    /// Which connection of the call's leg this is.
+    pub(super) number: ConnectionNumber,
     pub(super) heard_at: Instant,
     /// When something was last sent.
     sent_at: Instant,
@@ -36,10 +38,11 @@ pub(super) struct Socket {
 
 impl Socket {
     /// A leg that begins now.
-    pub(super) fn new(leg: Leg, connection: LegConnection, now: Instant) -> Self {
+    pub(super) fn new(leg: Leg, connection: LegConnection, number: ConnectionNumber, now: Instant) -> Self {
         Self {
             leg,
             connection,
+            number,
             heard_at: now,
             sent_at: now,
             pinged: false,
@@ -89,7 +92,15 @@ impl Socket {
     pub(super) fn closed_by_peer(&mut self, code: u16, now: Instant) {
         self.closed_with = Some(code);
         if self.closing.is_none() {
-            self.closing = Some((LegEnd::Closed(code), now.plus_ms(CLOSE_TIMEOUT_MS)));
+            self.closing = Some((self.goodbye(code), now.plus_ms(CLOSE_TIMEOUT_MS)));
+        }
+    }
+
+    /// What a close of the switch means.
+    fn goodbye(&self, code: u16) -> LegEnd {
+        match code {
+            1000 if self.leg.hangs_up_by_closing() => LegEnd::HungUp,
+            code => LegEnd::Closed(code),
         }
     }
 
@@ -104,8 +115,8 @@ impl Socket {
             return end.clone();
         }
         match end {
-            _ if self.closed_with.is_some() => LegEnd::Closed(self.closed_with.unwrap_or(1005)),
-            End::Closed if self.connection.ends_by_hanging_up() => LegEnd::Closed(1000),
+            _ if self.closed_with.is_some() => self.goodbye(self.closed_with.unwrap_or(1005)),
+            End::Closed if self.connection.ends_by_hanging_up() => LegEnd::HungUp,
             End::Closed => LegEnd::Closed(1005),
             End::Dropped(what) => LegEnd::Dropped(what),
             End::TooBig(what) => {

@@ -12,6 +12,7 @@ use tungstenite::{Bytes, Message};
 use super::chan_websocket::{ChanWebSocket, Reported};
 use crate::base::command::Command;
 use crate::base::{Instant, LegReport, PlaybackFormat, SampleRate, Turn};
+use crate::call::LegKind;
 use crate::codec::audiosocket::{self, Frame, LabelCheck, Meaning};
 use crate::codec::mod_audio_stream::{CallFields, Flavour, LegText, OrderNumber, orders, playback};
 
@@ -22,6 +23,17 @@ pub enum Protocol {
     WebSocket(Flavour),
     /// An AudioSocket of Asterisk.
     AudioSocket,
+}
+
+impl Protocol {
+    /// What speaks so.
+    pub fn kind(self) -> LegKind {
+        match self {
+            Self::WebSocket(Flavour::ChanWebSocket) => LegKind::ChanWebsocket,
+            Self::WebSocket(_) => LegKind::ModAudioStream,
+            Self::AudioSocket => LegKind::AudioSocket,
+        }
+    }
 }
 
 /// A rate of AudioSocket that the relay has no filter for.
@@ -91,6 +103,16 @@ impl Wire {
                 Self::ModAudioStream { flavour, playback, chunk: 0, chunk_turn: 0 }
             }
             Protocol::AudioSocket => Self::AudioSocket(LabelCheck::default()),
+        }
+    }
+
+    /// Goes on with another connection of the same switch.
+    pub fn reconnected(&mut self, protocol: Protocol, playback: PlaybackFormat) {
+        match (&mut *self, protocol) {
+            (_, Protocol::WebSocket(Flavour::ChanWebSocket)) => *self = Self::new(protocol, playback),
+            // The script that plays files is still there, and counts their chunks.
+            (Self::ModAudioStream { flavour, .. }, Protocol::WebSocket(now)) => *flavour = now,
+            _ => *self = Self::new(protocol, playback),
         }
     }
 

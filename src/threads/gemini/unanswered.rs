@@ -1,0 +1,122 @@
+//! The caller's talkspurts that were sent and that the model has not begun to answer: what is sent again on the next link.
+//!
+//! Runs in: the gemini thread. Owns copies of them, in blocks of the shard's pool. Never reads a clock: the caller's stream
+//! itself tells the time.
+//! Invariant: what is given back stands before what was not sent yet, in the order in which it was said, and begins and
+//! ends with the marks of its talkspurts.
+
+use super::speech::{SpeechPool, SpeechQueue, Taken};
+use crate::base::{FrameKind, SampleRate};
+
+/// Silence behind a talkspurt that is sent again with it, so that the model's own detection hears that it is over.
+const SILENCE_BEHIND_MS: u64 = 1_000;
+/// What the model has not begun to answer when so much more of the caller's stream was sent needs no answer.
+const ANSWERED_WITHIN_MS: u64 = 15_000;
+/// Times that the same talkspurt is sent again.
+const REPLAYS_MAX: u32 = 3;
+const RATE: SampleRate = SampleRate::Hz16000;
+
+/// See the head of this file.
+pub(super) struct Unanswered {
+    queue: SpeechQueue,
+    /// The oldest talkspurt has lost its beginning, so that no mark tells of it.
+    begins_within: bool,
+    in_spurt: bool,
+    /// Of the caller's stream behind the last talkspurt.
+    silence_samples: usize,
+    replays: u32,
+}
+
+impl Unanswered {
+    /// Of at most `ms` milliseconds.
+    pub(super) fn new(ms: u64) -> Self {
+        Self {
+            queue: SpeechQueue::new(ms),
+            begins_within: false,
+            in_spurt: false,
+            silence_samples: 0,
+            replays: 0,
+        }
+    }
+
+    /// These samples are sent.
+    pub(super) fn sent(&mut self, pool: &mut SpeechPool, samples: &[i16]) {
+        if !self.in_spurt {
+            self.silence_samples = self.silence_samples.saturating_add(samples.len());
+            let silence_ms = (self.silence_samples / RATE.samples_in_ms(1)) as u64;
+            if silence_ms >= ANSWERED_WITHIN_MS {
+                self.clear(pool);
+            }
+            if silence_ms > SILENCE_BEHIND_MS || self.queue.is_empty() {
+                return;
+            }
+        }
+        while self.queue.push(pool, RATE, samples).is_err() {
+            match self.queue.take(pool, &mut [0; RATE.samples_per_frame()]) {
+                Taken::Nothing => return,
+                Taken::Samples(..) => {}
+                Taken::Mark(mark) => self.begins_within = mark == FrameKind::SpurtStart,
+            }
+        }
+    }
+
+    /// This mark is passed.
+    pub(super) fn passed(&mut self, pool: &mut SpeechPool, mark: FrameKind) {
+        match mark {
+            FrameKind::SpurtStart => self.in_spurt = true,
+            FrameKind::SpurtEnd => (self.in_spurt, self.silence_samples) = (false, 0),
+            _ if self.queue.is_empty() => return,
+            _ => {}
+        }
+        self.queue.push_mark(pool, RATE, mark);
+    }
+
+    /// The model begins to answer: only a talkspurt that goes on is still to be answered.
+    pub(super) fn answered(&mut self, pool: &mut SpeechPool) {
+        self.replays = 0;
+        if self.in_spurt {
+            let found = self.queue.forget_before_last(pool, FrameKind::SpurtStart);
+            self.begins_within &= !found;
+        } else {
+            self.clear(pool);
+        }
+    }
+
+    /// The link is gone: puts everything before what was not sent yet, unless that was done too often or the model is
+    /// `suspected` of not bearing it. Returns how many frames it was, and whether what comes first is within a talkspurt.
+    pub(super) fn give_back(
+        &mut self,
+        pool: &mut SpeechPool,
+        kept: &mut SpeechQueue,
+        suspected: bool,
+    ) -> GivenBack {
+        let frames = self.queue.queued_ms().div_ceil(20);
+        let within = if self.queue.is_empty() { self.in_spurt } else { self.begins_within };
+        let replays_max = if suspected { 1 } else { REPLAYS_MAX };
+        if self.replays >= replays_max && frames > 0 {
+            self.clear(pool);
+            return GivenBack { replayed: 0, given_up: frames, in_spurt: self.in_spurt };
+        }
+        self.replays += u32::from(frames > 0);
+        kept.prepend(&mut self.queue);
+        (self.begins_within, self.in_spurt) = (false, within);
+        GivenBack { replayed: frames, given_up: 0, in_spurt: within }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self, pool: &mut SpeechPool) {
+        self.queue.clear(pool);
+        self.begins_within = false;
+    }
+}
+
+/// What [`Unanswered::give_back`] did, in frames of 20 ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GivenBack {
+    /// To be sent again.
+    pub(super) replayed: u64,
+    /// Not to be sent again.
+    pub(super) given_up: u64,
+    /// What is sent next is within a talkspurt whose beginning is not sent again.
+    pub(super) in_spurt: bool,
+}
