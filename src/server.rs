@@ -80,7 +80,7 @@ pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
     let server = Server::start(&loaded.config)?;
     let mut handle = server.handle();
     let timeout = loaded.config.drain.timeout;
-    let reload = reload::Reload::new(loaded, sources, Arc::clone(&server.agents));
+    let reload = reload::Reload::new(loaded, sources, &server);
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
