@@ -191,6 +191,8 @@ impl Plan {
             },
             // Without patience the first loss of a link ends the call, as these scripts of one link mean it.
             give_up: Duration::ZERO,
+            // Legs that come back are the business of `long_calls`.
+            detached: Duration::ZERO,
             greeting: percent(rng, 50).then(|| "Greet the caller.".into()),
             ..CallTerms::default()
         };
