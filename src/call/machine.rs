@@ -14,6 +14,7 @@ use crate::call::commands::{Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
+use crate::codec::gemini::close::LinkEndKind;
 use crate::codec::gemini::setup::SessionResumption;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 
@@ -254,7 +255,8 @@ impl Machine {
     /// The setup message of the next link, for the credential with which it was connected.
     pub fn setup(&mut self, credential: &CredentialView<'_>) -> String {
         let handle = self.handle_for(credential.number);
-        let mut setup = self.agent.setup_for(&self.fields, self.begun_s);
+        let setup = self.agent.setup_for(&self.fields, self.begun_s);
+        let mut setup = setup.for_credential(credential.model_prefix);
         setup.resumption = Some(SessionResumption { handle });
         setup.functions = self.functions();
         setup.to_json()
@@ -346,17 +348,20 @@ impl Machine {
     }
 
     /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it and the caller is
-    /// still there, 1008 where it was refused, so that the script beside the switch can tell. mod_audio_stream understands
-    /// all of them.
+    /// still there, 1008 where nobody answers or nothing can take it now, so that the script beside the switch can tell: it
+    /// goes to the fallback extension at once. mod_audio_stream understands all of them.
     fn leg_close(&self, outcome: &Outcome) -> LegClose {
         if let Cause::Refused(reason) = &outcome.cause {
             return LegClose::new(LegCloseCode::PolicyViolation, reason);
         }
-        let failed = outcome.is_failure() && !self.transferred;
-        let code = match failed {
-            true if outcome.cause == Cause::UuidInUse => LegCloseCode::PolicyViolation,
-            true => LegCloseCode::InternalError,
-            false => LegCloseCode::Normal,
+        let refused = match &outcome.cause {
+            Cause::Link(end) => end.kind == LinkEndKind::NoCredential,
+            cause => *cause == Cause::UuidInUse,
+        };
+        let code = match (outcome.is_failure() && !self.transferred, refused) {
+            (true, true) => LegCloseCode::PolicyViolation,
+            (true, false) => LegCloseCode::InternalError,
+            (false, _) => LegCloseCode::Normal,
         };
         LegClose::new(code, outcome.label())
     }

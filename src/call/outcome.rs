@@ -87,6 +87,7 @@ impl Outcome {
             Cause::DialTimeout => Party::Network,
             Cause::SetupTimeout => Party::Model,
             Cause::Link(end) if end.kind == LinkEndKind::Dropped => Party::Network,
+            Cause::Link(end) if end.kind == LinkEndKind::NoCredential => Party::Us,
             Cause::Link(_) => Party::Model,
             Cause::Ordered(_, by) => *by,
         };

@@ -180,6 +180,10 @@ pub struct GeminiConfig {
     pub setup_timeout: Duration,
     /// PEM file with roots trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Links of each credential that are connected ahead of their calls.
+    pub warm_links: usize,
+    /// How long a credential that fails is left alone at first.
+    pub credential_backoff: Duration,
 }
 
 /// Section `[agent]`. A field that is `None` or false is left out of `setup`, because models refuse fields they do not
@@ -412,6 +416,8 @@ impl Config {
                 connect_timeout: Duration::ZERO,
                 setup_timeout: Duration::ZERO,
                 ca_file: None,
+                warm_links: 0,
+                credential_backoff: Duration::ZERO,
             },
             agent: AgentConfig {
                 model: String::new(),

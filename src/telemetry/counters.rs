@@ -141,6 +141,17 @@ counters! {
     link_garbage: "tandem_link_faults_total" {fault = "garbage"}, "Faults of Gemini, by kind.";
     link_messages_too_big: "tandem_link_faults_total" {fault = "message_too_big"}, "Faults of Gemini, by kind.";
 
+    credentials_left: "tandem_credential_changes_total" {change = "left"}, "Changes of credentials' states.";
+    credentials_taken_back: "tandem_credential_changes_total" {change = "taken_back"}, "Changes of credentials' states.";
+    credential_tokens_lost: "tandem_credential_changes_total" {change = "no_token"}, "Changes of credentials' states.";
+    credential_moves: "tandem_credential_moves_total", "Calls that went on with another credential than before.";
+    links_without_credential: "tandem_links_without_credential_total", "Links that no credential could take.";
+    token_fetches: "tandem_token_fetches_total" {result = "fetched"}, "Attempts to fetch a bearer token, by result.";
+    token_failures: "tandem_token_fetches_total" {result = "failed"}, "Attempts to fetch a bearer token, by result.";
+    warm_links_used: "tandem_warm_links_total" {end = "used"}, "Links connected ahead of their calls, by what became of them.";
+    warm_links_expired: "tandem_warm_links_total" {end = "expired"}, "Links connected ahead of their calls, by what became of them.";
+    warm_links_closed: "tandem_warm_links_total" {end = "closed"}, "Links connected ahead of their calls, by what became of them.";
+
     session_resumptions: "tandem_session_links_total" {kind = "resumed"}, "Links after a call's first, by what became of the conversation.";
     session_fresh: "tandem_session_links_total" {kind = "fresh"}, "Links after a call's first, by what became of the conversation.";
     session_failed_attempts: "tandem_session_failed_attempts_total", "Links of calls that did not come about.";

@@ -17,18 +17,19 @@ impl Control {
     pub(super) fn finish(&mut self, now: Instant, id: CallId, outcome: &Outcome) {
         let Some(call) = self.calls.get_mut(id.slot as usize).and_then(Option::take) else { return };
         self.live -= 1;
-        self.parts.registry.release(id);
+        self.parts.registry.release(now, id);
         let tally = call.shared.tally.snapshot();
         let machine = &call.machine;
         self.count(outcome, &tally, machine, call.shared.format());
         let line = format!(
-            "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}",
+            "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}{}",
             outcome.by.label(),
             outcome.label(),
             machine.hang_up_cause().map_or(String::new(), |cause| format!(" [{cause}]")),
             machine.fields(),
             call.peer,
             now.since_ms(machine.offered_at()) as f64 / 1000.0,
+            call.credential.as_ref().map_or(String::new(), |name| format!("credential {name}, ")),
             summary(machine, &tally, call.shared.format())
         );
         if outcome.is_failure() { warn!("{line}") } else { info!("{line}") }

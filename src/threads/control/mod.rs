@@ -4,6 +4,7 @@
 //! Never blocks but in its park; opens no socket.
 //! Invariant: a slot is given free only after telephony, dsp and gemini have let go of the call.
 
+mod credentials;
 mod ending;
 mod legs;
 mod orders;
@@ -19,13 +20,14 @@ use log::{debug, info, warn};
 use crate::base::{CallId, Instant, LegReport};
 use crate::call::agents::warn_of_unknown_agent;
 use crate::call::{Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, Part, Registry};
-use crate::net::dial::Target;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
+use crate::threads::credentials::Credentials;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
 use crate::threads::tools::ToolPool;
+use credentials::Dialled;
 use legs::Presence;
 use requests::Requests;
 
@@ -57,8 +59,8 @@ pub struct ControlParts {
     pub clock: Clock,
     /// Who answers.
     pub agents: Arc<CurrentAgents>,
-    /// Where links go.
-    pub target: Arc<Target>,
+    /// Where links go and with what.
+    pub credentials: Arc<Credentials>,
     /// How often the counters are logged; never if `None`.
     pub stats_interval: Option<Duration>,
     /// Calls in the process at most: slots are below it.
@@ -75,6 +77,11 @@ struct Call {
     credentials: LegCredentials,
     opening: Opening,
     presence: Presence,
+    /// The name of the credential of its newest link.
+    credential: Option<Arc<str>>,
+    dialled: Option<Dialled>,
+    /// What a credential said that refused a link, until one is set up.
+    refusal: Option<String>,
 }
 
 /// The thread's state.
@@ -165,6 +172,9 @@ impl Control {
                 credentials,
                 opening,
                 presence,
+                credential: None,
+                dialled: None,
+                refusal: None,
             }));
             self.live += 1;
         }
@@ -200,6 +210,10 @@ impl Control {
             Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
             _ => {}
         }
+        if self.tell_pool(now, id, &fact) {
+            return;
+        }
+        let Some(call) = self.call(id) else { return };
         let gap_ms_before = call.machine.events().gap_ms_total;
         call.machine.tell(now, fact);
         let gap_ms = call.machine.events().gap_ms_total - gap_ms_before;
