@@ -88,6 +88,9 @@ impl World {
                 | Order::AnswerTool(..)
                 | Order::RunTool(..)
                 | Order::CancelTool(_)
+                | Order::Commit(_)
+                | Order::Listen(_)
+                | Order::TakeTurns
                 | Order::HoldUplink(_) => {}
                 Order::Finish(outcome) => {
                     call.orders.finished(&outcome);

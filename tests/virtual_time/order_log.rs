@@ -108,6 +108,9 @@ impl OrderLog {
             | Order::AnswerTool(..)
             | Order::RunTool(..)
             | Order::CancelTool(_)
+            | Order::Commit(_)
+            | Order::Listen(_)
+            | Order::TakeTurns
             | Order::HoldUplink(_) => {
                 panic!("{order:?}, and nobody asked for a command")
             }
