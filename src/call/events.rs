@@ -14,6 +14,7 @@ use crate::call::tool::{ToolNumber, ToolResult, ToolRun};
 use crate::codec::gemini::close::LinkEnd;
 use crate::codec::gemini::tools::{ToolAnswer, ToolCall};
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
+use crate::dsp::ListenTerms;
 
 /// Something that happened to a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -156,6 +157,12 @@ pub enum Order {
     CancelTool(ToolNumber),
     /// Keep the caller's audio back from the model, or send what was kept and what follows.
     HoldUplink(bool),
+    /// Tell the server that the caller's stream pauses, so that it takes what it has heard as a turn.
+    Commit(LinkNumber),
+    /// Listen to the caller in this way from here on.
+    Listen(ListenTerms),
+    /// Tell the model where the caller's talkspurts begin and end.
+    TakeTurns,
     /// Tell whoever asked what became of their command.
     Answer(Requester, CommandResult),
     /// Close a link.

@@ -26,6 +26,8 @@ mod limits;
 mod links;
 mod offered;
 mod tools;
+mod turns;
+mod watchdog;
 
 use control::Heard;
 pub use control::{ControlTerms, DigitTerms};
@@ -36,6 +38,8 @@ pub use limits::Limits;
 use limits::Spent;
 use links::{Exchange, Links};
 use tools::ToolCalls;
+use turns::Greeting;
+use watchdog::Watchdog;
 
 /// A phase of a call's life, as in the design's section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +83,9 @@ pub struct Machine {
     commands: Commands,
     heard: Heard,
     tools: ToolCalls,
+    watchdog: Watchdog,
+    /// The greeting that the caller cannot interrupt, until it is over.
+    greeting: Option<Greeting>,
     hang_up_cause: Option<String>,
     events: CallEvents,
     /// Until when is waited for what decides who answers.
@@ -118,6 +125,8 @@ impl Machine {
             commands: Commands::default(),
             heard: Heard::default(),
             tools: ToolCalls::default(),
+            watchdog: Watchdog::default(),
+            greeting: None,
             hang_up_cause: None,
             events: CallEvents::default(),
             offered_until: None,
@@ -137,6 +146,8 @@ impl Machine {
         if self.phase == Phase::Ended {
             return;
         }
+        self.watch(now, &fact);
+        self.watch_greeting(now, &fact);
         match fact {
             Fact::Identified(fields) => self.identified(*fields),
             Fact::LinkConnected(link) => self.link_connected(now, link),
@@ -211,6 +222,7 @@ impl Machine {
                 self.finish();
             }
         }
+        self.watch_tools(now);
     }
 
     /// Notices that time has passed.
@@ -223,6 +235,9 @@ impl Machine {
             return self.close(Cause::MaxCall);
         }
         self.tick_links(now);
+        self.tick_greeting(now);
+        self.watch_tools(now);
+        self.tick_watchdog(now);
     }
 
     /// When [`Machine::tick`] wants to be called at the latest.
@@ -233,6 +248,8 @@ impl Machine {
             self.detached_deadline(),
             self.offered_until,
             self.silence_deadline(),
+            self.greeting_deadline(),
+            self.watchdog_deadline(),
         ];
         let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
         own.chain(self.control_deadline()).chain(self.farewell_deadline()).min()
@@ -297,12 +314,15 @@ impl Machine {
             return;
         }
         self.link_live(now, link);
+        self.wait_anew(now);
         if self.phase == Phase::Dialing {
             self.phase = Phase::Live;
             self.answered_at = Some(now);
             self.model_is_heard(now, false);
             if let Some(greeting) = self.agent.greeting_for(&self.fields, self.begun_s) {
                 self.prompt(now, greeting);
+                self.greeting_is_due(now);
+                self.protect_greeting(now);
             }
         }
     }

@@ -252,6 +252,16 @@ pub struct AgentConfig {
     pub input_transcription: bool,
     /// Ask for a transcript of the model.
     pub output_transcription: bool,
+    /// The relay finds the caller's talkspurts, not the server.
+    pub relay_turns: bool,
+    /// A talkspurt has ended when nothing was said for so long.
+    pub hangover: Duration,
+    /// Playout pauses as soon as the caller speaks.
+    pub local_barge_in: bool,
+    /// The caller's speech is kept back during the greeting, for so long at most.
+    pub protect_greeting: Option<Duration>,
+    /// How long the caller waits for an answer before something is done about it.
+    pub answer_within: Option<Duration>,
     /// Tell the model which keys the caller presses.
     pub tell_keys: bool,
     /// Where the model may transfer a call to.
@@ -454,6 +464,11 @@ impl Config {
                 tell_keys: false,
                 transfer_destinations: Vec::new(),
                 end_call: false,
+                relay_turns: false,
+                hangover: Duration::ZERO,
+                local_barge_in: false,
+                protect_greeting: None,
+                answer_within: None,
                 digits_timeout: Duration::ZERO,
                 digits_terminator: None,
                 send_dtmf: false,

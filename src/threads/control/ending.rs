@@ -60,6 +60,13 @@ impl Control {
             (&counters.session_failed_attempts, events.failed_attempts),
             (&counters.session_go_aways, events.go_aways),
             (&counters.sessions_given_up, events.given_up.into()),
+            (&counters.watchdog_commits, events.commits),
+            (&counters.watchdog_nudges, events.nudges),
+            (&counters.watchdog_resumptions, events.watchdog_resumptions),
+            (&counters.watchdog_sessions, events.watchdog_sessions),
+            (&counters.watchdog_healed, events.healed),
+            (&counters.empty_turns, events.empty_turns),
+            (&counters.local_barge_ins, tally.local_barge_ins),
             (&counters.replayed_frames, tally.replayed_frames),
             (&counters.silence_cut_frames, tally.silence_cut_frames),
         ] {
@@ -100,8 +107,29 @@ fn summary(machine: &Machine, tally: &TallySnapshot, leg: LegFormat) -> String {
         tally.model_samples as f64 / 24_000.0,
         events.prompt_tokens,
         events.response_tokens,
-        session_summary(&events, tally) + &control_summary(&events)
+        turns_summary(&events, tally) + &session_summary(&events, tally) + &control_summary(&events)
     )
+}
+
+/// How the caller's turns went, where they spoke, and what was done about those that went wrong.
+fn turns_summary(events: &CallEvents, tally: &TallySnapshot) -> String {
+    let mut summary = String::new();
+    for (what, count) in [
+        ("talkspurts", tally.spurts),
+        ("of speech (ms)", tally.speech_ms),
+        ("paused for the caller", tally.local_barge_ins),
+        ("empty turns", events.empty_turns),
+        ("commits", events.commits),
+        ("nudges", events.nudges),
+        ("links left", events.watchdog_resumptions),
+        ("sessions left", events.watchdog_sessions),
+        ("healed", events.healed),
+    ] {
+        if count > 0 {
+            summary.push_str(&format!(", {what} {count}"));
+        }
+    }
+    summary
 }
 
 /// What became of the links, where anything did.
