@@ -278,7 +278,10 @@ fn an_answer_that_is_too_long_is_an_error_whether_or_not_it_says_how_long() {
     let long = "x".repeat(70 * 1024);
     let server = Server::start(move |n| match n {
         1 => http("200 OK", "text/plain", &long),
-        _ => Reply::Text(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}", long.len())),
+        _ => Reply::Text(format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}",
+            long.len()
+        )),
     });
     let mut pool = pool(1);
     for _ in 0..2 {
