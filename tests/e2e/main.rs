@@ -23,3 +23,4 @@ mod identical;
 mod lifecycle;
 mod reattach;
 mod scripts;
+mod tools;
