@@ -107,9 +107,8 @@ impl OrderLog {
             | Order::Answer(..)
             | Order::AnswerTool(..)
             | Order::RunTool(..)
-            | Order::CancelTool(_) | Order::HoldUplink(_) => {
-                panic!("{order:?}, and nobody asked for a command")
-            }
+            | Order::CancelTool(_)
+            | Order::HoldUplink(_) => panic!("{order:?}, and nobody asked for it"),
             Order::Finish(_) => assert!(self.leg_gone && self.retired.len() == 2, "finished too early"),
         }
     }
