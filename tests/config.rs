@@ -557,6 +557,7 @@ api_key = "AIzaNeverPrintThis"
 max_sessions = 3
 
 [credentials.first]
+api_key = "AIzaNorThis"
 
 [[routes]]
 did = "22004XX"
@@ -614,6 +615,30 @@ fn an_agents_own_instructions_are_instead_of_the_default_agents() {
     let agents = from_file(&text).unwrap().config.agents;
     assert_eq!(agents["a"].instructions.as_deref(), Some("Own."));
     assert_eq!(agents["b"].instructions.as_deref(), Some("From the file."));
+}
+
+#[test]
+fn a_credential_that_cannot_work_is_named_with_what_it_lacks() {
+    let wrong = |text: &str| from_file(&format!("[credentials.one]\n{text}")).unwrap_err().to_string();
+    let no_key = wrong("");
+    assert!(
+        no_key.contains("[credentials.one] has no api_key") && no_key.contains("tandem.toml:1"),
+        "{no_key}"
+    );
+    for text in ["", "token_file = \"/t\"\nmetadata = true"] {
+        let sources = wrong(&format!("kind = \"vertex\"\nproject = \"p\"\n{text}"));
+        assert!(sources.contains("needs one source of tokens"), "{sources}");
+    }
+    assert!(wrong("kind = \"vertex\"\nmetadata = true").contains("needs a project"));
+    let loaded = from_file("[credentials.one]\napi_key = \"k\"\nproject = \"p\"").unwrap();
+    assert!(
+        loaded.warnings.iter().any(|warning| warning.contains("kind = \"vertex\"")),
+        "{:?}",
+        loaded.warnings
+    );
+    let near =
+        from_file("[gemini]\nbase_url = \"ws://127.0.0.1:1\"\n[credentials.one]\nmax_sessions = 1").unwrap();
+    assert_eq!(near.config.credentials.len(), 1, "a simulator needs no key");
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod captures;
 mod chan_websocket;
 mod chan_websocket_incoming;
 mod control;
+mod credentials;
 mod doctor;
 mod file_playback;
 mod harness;
