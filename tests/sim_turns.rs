@@ -220,6 +220,7 @@ fn a_turn_without_a_word_is_counted_and_the_model_nudged() {
     call.caller_says(800);
     call.wait(500);
     call.tell(Fact::TurnComplete(call.link));
+    call.tell(Fact::Resumable(call.link, "the handle".into()));
     call.wait(PATIENCE_MS);
     assert_eq!((call.told.as_str(), call.events().empty_turns), ("p", 1));
     call.tell(Fact::TurnComplete(call.link));
