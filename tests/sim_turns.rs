@@ -9,6 +9,7 @@ use std::time::Duration;
 use tandem::base::Instant;
 use tandem::call::agent::{CallTerms, CredentialView, TurnTerms};
 use tandem::call::machine::{CallEvents, Phase};
+use tandem::call::transcript::Speaker;
 use tandem::call::{Fact, Machine, Order};
 use tandem::codec::mod_audio_stream::CallFields;
 use tandem::dsp::ListenTerms;
@@ -142,6 +143,18 @@ fn an_answer_ends_the_healing_at_every_step_and_is_counted() {
         call.wait(60_000);
         assert_eq!((call.told.as_str(), call.events().healed), (told, 1));
     }
+}
+
+#[test]
+fn what_the_model_has_understood_is_not_committed_and_the_patience_begins_anew() {
+    let mut call = Call::watched();
+    call.caller_says(400);
+    call.wait(1_000);
+    call.tell(Fact::Transcribed(call.link, Speaker::Caller, "Yes.".into()));
+    call.wait(PATIENCE_MS - 1);
+    assert_eq!(call.told, "");
+    call.wait(1);
+    assert_eq!(call.told, "p");
 }
 
 #[test]

@@ -67,35 +67,38 @@ impl CredentialConfig {
         }
     }
 
-    /// What is missing or too much, as the end of a sentence that begins with the credential.
-    pub(super) fn complaint(&self, gemini_is_near: bool) -> Option<&'static str> {
-        let sources = [self.token_command.is_some(), self.token_file.is_some(), self.metadata];
-        let sources = sources.into_iter().filter(|is_set| *is_set).count();
+    /// What is missing, as the end of a sentence that begins with the credential.
+    pub(super) fn lack(&self, gemini_is_near: bool) -> Option<&'static str> {
         let is_near = self.base_url.as_ref().map_or(gemini_is_near, BaseUrl::is_loopback);
         match (self.kind, &self.api_key) {
-            (CredentialKind::Developer, _)
-                if sources > 0 || self.project.is_some() || self.location.is_some() =>
-            {
-                Some(
-                    "has keys of Vertex AI: write kind = \"vertex\", or leave out project, location and the token",
-                )
-            }
             (CredentialKind::Developer, None) if !is_near => Some(
                 "has no api_key: write one, or set the environment variable TANDEM_CREDENTIALS_NAME_API_KEY with this name",
             ),
-            (CredentialKind::Vertex, Some(_))
-                if sources > 0 || self.project.is_some() || self.location.is_some() =>
-            {
-                Some(
-                    "has an api_key, with which Vertex AI (express mode) takes no project, location or token: leave one out",
-                )
-            }
-            (CredentialKind::Vertex, None) if sources != 1 => {
+            (CredentialKind::Vertex, None) if self.token_sources() != 1 => {
                 Some("needs one source of tokens: token_command, token_file or metadata = true")
             }
             (CredentialKind::Vertex, None) if self.project.is_none() => Some("needs a project"),
             _ => None,
         }
+    }
+
+    /// What is too much and is not used, in the same form.
+    pub(super) fn excess(&self) -> Option<&'static str> {
+        let of_project = self.token_sources() > 0 || self.project.is_some();
+        match (self.kind, &self.api_key) {
+            (CredentialKind::Developer, _) if of_project || self.location.is_some() => Some(
+                "is for the Developer API, and keys of Vertex AI are not used: write kind = \"vertex\" if it is not",
+            ),
+            (CredentialKind::Vertex, Some(_)) if of_project => Some(
+                "has an api_key, with which Vertex AI (express mode) takes neither project nor token: they are not used",
+            ),
+            _ => None,
+        }
+    }
+
+    fn token_sources(&self) -> usize {
+        let sources = [self.token_command.is_some(), self.token_file.is_some(), self.metadata];
+        sources.into_iter().filter(|is_set| *is_set).count()
     }
 }
 

@@ -46,9 +46,10 @@ fn check_credentials(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     let config = &loaded.config;
     for credential in &config.credentials {
         let heading = format!("[credentials.{}]", credential.name);
-        if let Some(complaint) = credential.complaint(config.gemini.base_url.is_loopback()) {
-            problems.push(Problem::at(loaded.origin(&heading), format!("{heading} {complaint}")));
+        if let Some(lack) = credential.lack(config.gemini.base_url.is_loopback()) {
+            problems.push(Problem::at(loaded.origin(&heading), format!("{heading} {lack}")));
         }
+        loaded.warnings.extend(credential.excess().map(|excess| format!("{heading} {excess}")));
     }
     if !config.credentials.is_empty() && config.gemini.api_key.is_some() {
         loaded.warnings.push("gemini.api_key is not used, because there are [credentials.NAME]".into());

@@ -62,12 +62,12 @@ fn of(credential: &CredentialConfig, gemini: &GeminiConfig) -> Result<(Credentia
         None => vertex_base(location)?,
     };
     // Google's SDKs name the project before the publisher, and in express mode only the publisher.
-    let model_prefix = match &credential.project {
+    let model_prefix = match credential.project.as_ref().filter(|_| key.is_none()) {
         Some(project) => format!("projects/{project}/locations/{location}/publishers/google/models/"),
         None => "publishers/google/models/".to_owned(),
     };
     let target = target(&base, &format!("{VERTEX_API}.LlmBidiService/BidiGenerateContent"), key)?;
-    let source = source(credential);
+    let source = source(credential).filter(|_| key.is_none());
     let terms = CredentialTerms {
         model_prefix: Some(model_prefix.into()),
         vertex: true,

@@ -68,6 +68,7 @@ impl World {
             call.orders.order(&order);
             let id = call.id;
             match order {
+                Order::ChooseAgent { .. } => panic!("the agent of every call here is known"),
                 Order::Dial(link) => match call.plan.dialling {
                     Dialling::Connects(us) | Dialling::Fails(us, _) => {
                         self.expect(now.plus_us(us), number, Event::Dialled(link));

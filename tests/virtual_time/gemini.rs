@@ -89,9 +89,6 @@ impl World {
                 GeminiOrder::Connected { .. }
                 | GeminiOrder::AnswerTool(..)
                 | GeminiOrder::Play(..)
-                | GeminiOrder::TakeTurns(..)
-                | GeminiOrder::HoldUplink(..)
-                | GeminiOrder::Commit(..)
                 | GeminiOrder::Stop => {
                     unreachable!("never sent here")
                 }

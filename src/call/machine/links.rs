@@ -243,9 +243,6 @@ impl Machine {
         self.session.without_link(LinkState::Waiting);
         if was == LinkState::Live {
             self.left(now);
-            if self.links.live_since.is_some_and(|since| now.since_ms(since) >= STABLE_MS) {
-                (self.links.failures, self.links.trouble_since) = (0, None);
-            }
         } else {
             self.events.failed_attempts += 1;
             if self.is_useless(was, &cause) {
@@ -293,6 +290,9 @@ impl Machine {
     fn left(&mut self, now: Instant) {
         self.links.gap_since.get_or_insert(now);
         self.links.leave_by = None;
+        if self.links.live_since.is_some_and(|since| now.since_ms(since) >= STABLE_MS) {
+            (self.links.failures, self.links.trouble_since) = (0, None);
+        }
         let exchange = &mut self.links.exchange;
         (exchange.generating, exchange.open, exchange.over_at) = (false, false, None);
     }

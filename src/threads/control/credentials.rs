@@ -101,7 +101,6 @@ impl Control {
                 if !during_setup || !is_worth_another_credential(end.kind) {
                     return false;
                 }
-                debug!("call {id}: link {link}: {end}");
                 call.refusal = Some(end.said());
                 dialled.refused_by.push(dialled.credential);
                 self.dial_with_another(now, id, *link, dialled.refused_by)

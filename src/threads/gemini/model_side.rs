@@ -514,12 +514,109 @@ mod tests {
         model.take_turns();
         say(&mut model, &mut dsp, &mut pool, "(aa");
         assert_eq!(told(&mut model, &mut pool), "(aa");
-        model.disconnected();
+        model.disconnected(&mut pool, false);
         say(&mut model, &mut dsp, &mut pool, "aa)");
         model.connected(2);
         assert_eq!(told(&mut model, &mut pool), "", "the setup is not accepted yet");
         model.live = true;
-        assert_eq!(told(&mut model, &mut pool), "(aa)");
+        assert_eq!(told(&mut model, &mut pool), "(aaaa)", "what the lost link was told is told again");
+    }
+
+    /// Lets the link be lost and another one come. Returns what that is told.
+    fn next_link(model: &mut ModelSide, pool: &mut SpeechPool, blamed: bool) -> String {
+        model.disconnected(pool, blamed);
+        model.connected(model.link() + 1);
+        model.live = true;
+        told(model, pool)
+    }
+
+    #[test]
+    fn what_the_model_has_begun_to_answer_is_not_sent_again_and_a_talkspurt_under_way_is() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        say(&mut model, &mut dsp, &mut pool, "a(aaa)a(aa");
+        assert_eq!(told(&mut model, &mut pool), "aaaaaaa");
+        model.receive(&spoken(1, 240), &mut pool, |_| ()).expect("a good message");
+        assert_eq!(next_link(&mut model, &mut pool, false), "aa");
+        say(&mut model, &mut dsp, &mut pool, "a)");
+        assert_eq!(told(&mut model, &mut pool), "a");
+        model.speaking = false;
+        model.receive(&spoken(1, 240), &mut pool, |_| ()).expect("a good message");
+        assert_eq!(next_link(&mut model, &mut pool, false), "");
+        assert_eq!(model.shared.tally.snapshot().replayed_frames, 2);
+    }
+
+    #[test]
+    fn an_end_of_the_stream_is_said_again_behind_what_it_ended() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        say(&mut model, &mut dsp, &mut pool, "(aaa)ae");
+        assert_eq!(told(&mut model, &mut pool), "aaaae");
+        assert_eq!(next_link(&mut model, &mut pool, false), "aaaae");
+    }
+
+    #[test]
+    fn a_talkspurt_is_sent_again_a_few_times_and_once_where_the_server_blames_it() {
+        for (blamed, times) in [(false, 3), (true, 1)] {
+            let (mut model, mut dsp, mut pool) = with_link();
+            say(&mut model, &mut dsp, &mut pool, "(aaa)");
+            assert_eq!(told(&mut model, &mut pool), "aaa");
+            for _ in 0..times {
+                assert_eq!(next_link(&mut model, &mut pool, blamed), "aaa");
+            }
+            assert_eq!(next_link(&mut model, &mut pool, blamed), "");
+            assert_eq!(model.shared.tally.snapshot().uplink_frames_dropped, 3, "counted as lost");
+            model.release(&mut pool);
+            assert_eq!(pool.blocks_in_use(), 0);
+        }
+    }
+
+    #[test]
+    fn a_talkspurt_that_was_never_answered_is_not_sent_again_for_ever() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        say(&mut model, &mut dsp, &mut pool, "(aaa)");
+        for _ in 0..15 {
+            say(&mut model, &mut dsp, &mut pool, &"a".repeat(50));
+            told(&mut model, &mut pool);
+        }
+        assert_eq!(next_link(&mut model, &mut pool, false), "");
+    }
+
+    #[test]
+    fn of_much_that_waits_talkspurts_come_first_and_only_silence_is_left_out() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        model.live = false;
+        let silence = "a".repeat(50);
+        say(&mut model, &mut dsp, &mut pool, &format!("{silence}(aaa){silence}(aa){silence}"));
+        model.live = true;
+        told(&mut model, &mut pool);
+        let tally = model.shared.tally.snapshot();
+        // Of each second of silence 200 ms are left on either side; the last one is whole.
+        assert_eq!(tally.silence_cut_frames + tally.sent_frames, 155);
+        assert!((60..=80).contains(&tally.silence_cut_frames), "{}", tally.silence_cut_frames);
+        assert_eq!(tally.uplink_frames_dropped, 0);
+    }
+
+    #[test]
+    fn a_full_queue_gives_silence_up_before_speech() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        model.live = false;
+        // Four of the five seconds that fit are silence.
+        let (silence, speech) = ("a".repeat(200), "a".repeat(150));
+        say(&mut model, &mut dsp, &mut pool, &format!("{silence}({speech})"));
+        let tally = model.shared.tally.snapshot();
+        assert_eq!(tally.uplink_frames_dropped, 0);
+        assert!(tally.silence_cut_frames >= 100, "{}", tally.silence_cut_frames);
+    }
+
+    #[test]
+    fn a_sound_is_played_whether_or_not_there_is_a_link() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        model.disconnected(&mut pool, false);
+        let sound = Sound { rate: SampleRate::Hz16000, samples: vec![3; 640] };
+        assert!(model.play(&sound, &mut pool, |fact| panic!("{fact:?}")));
+        let kinds: Vec<_> = std::iter::from_fn(|| dsp.model_in.take())
+            .map(|frame| (frame.kind, frame.samples().len()))
+            .collect();
+        assert_eq!(kinds, [(FrameKind::Audio, 320), (FrameKind::Audio, 320), (FrameKind::End, 0)]);
     }
 
     #[test]
