@@ -25,3 +25,4 @@ mod lifecycle;
 mod reattach;
 mod scripts;
 mod tools;
+mod turns;

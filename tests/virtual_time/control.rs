@@ -88,7 +88,10 @@ impl World {
                 | Order::AnswerTool(..)
                 | Order::RunTool(..)
                 | Order::CancelTool(_)
-                | Order::HoldUplink(_) => {}
+                | Order::HoldUplink(_)
+                | Order::Commit(_)
+                | Order::Listen(_)
+                | Order::TakeTurns => {}
                 Order::Finish(outcome) => {
                     call.orders.finished(&outcome);
                     call.outcome = Some(outcome);
