@@ -5,7 +5,7 @@ RELEASE := target/release
 VENV := target/venv
 SDK_NODE := target/sdk-node
 
-.PHONY: help demo run test check bench density legs figures sdk dialplan doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test check bench density legs faults figures sdk dialplan doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -64,6 +64,10 @@ density: prerequisites-build ## CPU against the null relay, memory of an idle ca
 legs: prerequisites-build ## every leg and playback: round trip, jitter, underruns, barge-in at the ear: target/legs.json
 	@$(CARGO) build --release --locked --package tandem --bins --package tandem-loadtest
 	@$(RELEASE)/legs
+
+faults: prerequisites-build ## everything the Gemini side does to a call, at every moment, on every leg: target/faults.json
+	@$(CARGO) build --release --locked --package tandem --bins --package tandem-loadtest
+	@$(RELEASE)/faults
 
 figures: prerequisites-build ## the resampler's audio figures: target/resampler.json and the picture in docs
 	$(CARGO) run --release --locked --example resampler_figures

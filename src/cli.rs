@@ -11,12 +11,14 @@ use std::process::ExitCode;
 
 use argh::{EarlyExit, FromArgs};
 
+use crate::call::agents;
 use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
 use crate::telemetry::redact;
 
 mod call;
 mod doctor;
 mod install;
+mod route;
 
 pub use doctor::Options as DoctorOptions;
 
@@ -39,12 +41,14 @@ pub enum Command {
     InstallFreeswitch(install::Options),
     /// Have the running relay place a call and end.
     Call(Sources, call::Options),
+    /// Say who answers a number and end.
+    Route(Sources, route::Options),
 }
 
 /// What is left to do when arguments and configuration are read.
 pub enum Task {
-    /// Run the relay.
-    Run(Box<Loaded>),
+    /// Run the relay; the configuration is read anew from the sources on SIGHUP.
+    Run(Box<Loaded>, Sources),
     /// Look for what is wrong; the doctor reads the configuration itself, to say what is wrong with it.
     Doctor(Sources, DoctorOptions),
 }
@@ -107,6 +111,7 @@ enum Subcommand {
     Call(call::Options),
     Doctor(DoctorOptions),
     Freeswitch(Freeswitch),
+    Route(route::Options),
 }
 
 /// Help with FreeSWITCH: tandem freeswitch install --to DIR
@@ -124,10 +129,10 @@ enum FreeswitchCommand {
 }
 
 /// The words that make subcommands.
-const SUBCOMMANDS: [&str; 3] = ["call", "doctor", "freeswitch"];
+const SUBCOMMANDS: [&str; 4] = ["call", "doctor", "freeswitch", "route"];
 /// Options that are followed by a value.
-const OPTIONS_WITH_VALUE: [&str; 7] =
-    ["--config", "--set", "--to", "--agent", "--from", "--freeswitch", "--scripts"];
+const OPTIONS_WITH_VALUE: [&str; 8] =
+    ["--config", "--set", "--to", "--agent", "--from", "--freeswitch", "--scripts", "--caller"];
 
 /// Reads the arguments (without the program's name).
 ///
@@ -157,6 +162,7 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
     Ok(match (arguments.version, arguments.check, arguments.subcommand) {
         (true, _, _) => Command::Version,
         (_, _, Some(Subcommand::Call(options))) => Command::Call(sources, options),
+        (_, _, Some(Subcommand::Route(options))) => Command::Route(sources, options),
         (_, _, Some(Subcommand::Doctor(options))) => Command::Doctor(sources, options),
         (_, _, Some(Subcommand::Freeswitch(Freeswitch { command: FreeswitchCommand::Install(options) }))) => {
             Command::InstallFreeswitch(options)
@@ -188,10 +194,15 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
             })
         }
         Command::Doctor(sources, options) => Ok(Task::Doctor(sources, options)),
-        Command::Run(sources) => config::load(&sources)
-            .map(|loaded| Task::Run(Box::new(loaded)))
-            .map_err(|problems| configuration_error(&problems)),
-        Command::Check(sources) => Err(match config::load(&sources) {
+        Command::Route(sources, options) => Err(match agents::load(&sources) {
+            Ok(loaded) => route::run(&options, &loaded.config),
+            Err(problems) => configuration_error(&problems),
+        }),
+        Command::Run(sources) => match agents::load(&sources) {
+            Ok(loaded) => Ok(Task::Run(Box::new(loaded), sources)),
+            Err(problems) => Err(configuration_error(&problems)),
+        },
+        Command::Check(sources) => Err(match agents::load(&sources) {
             Ok(loaded) => Exit {
                 output: loaded.to_string(),
                 errors: loaded.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect(),

@@ -16,7 +16,8 @@ mod system;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{self, Config, Sources};
+use crate::call::agents;
+use crate::config::{Config, Sources};
 use crate::sync::Clock;
 
 pub use finding::{Finding, Report, Status};
@@ -46,7 +47,7 @@ struct Examination<'a> {
 /// Looks at everything.
 pub fn examine(options: &Options) -> Report {
     let mut report = Report::default();
-    let config = match config::load(&options.sources) {
+    let config = match agents::load(&options.sources) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 report.warn("configuration", warning.to_string(), "see docs/configuration.md");

@@ -10,8 +10,8 @@ use tandem::{cli, config, doctor, server, telemetry};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let loaded = match cli::prepare(&arguments, std::env::vars_os().collect()) {
-        Ok(cli::Task::Run(loaded)) => *loaded,
+    let (loaded, sources) = match cli::prepare(&arguments, std::env::vars_os().collect()) {
+        Ok(cli::Task::Run(loaded, sources)) => (*loaded, sources),
         Ok(cli::Task::Doctor(sources, options)) => return diagnose(sources, &options),
         Err(exit) => return exit.print(),
     };
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         eprintln!("tandem: the log cannot be started: {problem}");
     }
     loaded.log();
-    match server::run(&loaded.config) {
+    match server::run(loaded, sources) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             error!("{problem}");

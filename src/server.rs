@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use log::info;
 use mio::Poll;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::call::registry::Rate;
-use crate::call::{Agent, Expected, Registry};
-use crate::config::Config;
-use crate::net::dial::{Dialer, Target};
+use crate::call::{Agents, CurrentAgents, Expected, Pool, Registry};
+use crate::config::{Config, Loaded, Sources};
+use crate::net::dial::Dialer;
 use crate::net::listener::Listener;
 use crate::net::tls;
 use crate::sync::rings::ring;
@@ -27,23 +27,27 @@ use crate::telemetry::Counters;
 use crate::threads::accept::{self, AcceptParts, Acceptor, ShardDoor};
 use crate::threads::admin::AdminShared;
 use crate::threads::control::{Control, ControlParts};
-use crate::threads::dial::DialPool;
+use crate::threads::credentials::Credentials;
+use crate::threads::dial::{DialParts, DialPool};
 use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
+use crate::threads::keeper::Keeper;
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
-pub(crate) use agents::agent;
+use crate::threads::warm::WarmLinks;
 use begin::{Waiting, start};
+pub(crate) use credentials::credentials;
 use outside::{admin_shared, start_admin, tools};
+pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
-pub(crate) use prerequisites::{descriptors_needed, gemini_target};
 
-mod agents;
 mod begin;
+mod credentials;
 mod outside;
 mod prerequisites;
+mod reload;
 
 /// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
 const STATUS_INTERRUPTED: i32 = 130;
@@ -53,27 +57,30 @@ pub struct Server {
     address: SocketAddr,
     clock: Clock,
     registry: Arc<Registry>,
+    agents: Arc<CurrentAgents>,
     expected: Arc<Expected>,
     counters: Arc<Counters>,
     accept: Outbox<AcceptOrder>,
     control: Outbox<ControlInput>,
     control_thread: JoinHandle<()>,
     admin: Option<Arc<AdminShared>>,
+    credentials: Arc<Credentials>,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// Runs the relay until a signal ends it: SIGTERM or SIGINT lets calls finish, a second SIGINT ends it at once, SIGUSR1
-/// logs the counters.
+/// logs the counters, SIGHUP reads the configuration anew.
 ///
 /// # Errors
 /// Why it cannot start, with the remedy.
-pub fn run(config: &Config) -> Result<(), String> {
+pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
     // Before anything listens, so that no signal finds the default action.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])
         .map_err(|problem| format!("signals cannot be handled: {problem}"))?;
-    let server = Server::start(config)?;
+    let server = Server::start(&loaded.config)?;
     let mut handle = server.handle();
-    let timeout = config.drain.timeout;
+    let timeout = loaded.config.drain.timeout;
+    let reload = reload::Reload::new(loaded, sources, &server);
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
@@ -81,6 +88,7 @@ pub fn run(config: &Config) -> Result<(), String> {
             for signal in signals.forever() {
                 match signal {
                     SIGUSR1 => handle.log_counters(),
+                    SIGHUP => reload.reload(),
                     SIGINT if interrupted => std::process::exit(STATUS_INTERRUPTED),
                     signal => {
                         interrupted |= signal == SIGINT;
@@ -131,8 +139,8 @@ impl Server {
     /// # Errors
     /// Why it cannot, with the remedy.
     pub fn start(config: &Config) -> Result<Self, String> {
-        let target = Arc::new(gemini_target(&config.gemini)?);
-        let agent = Arc::new(agent(config, "default", &config.agent));
+        let access = credentials(config)?;
+        let agents = Arc::new(CurrentAgents::new(Agents::new(config)?));
         let acceptor_tls = match (&config.listen.tls_certificate, &config.listen.tls_key) {
             (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
             _ => None,
@@ -152,13 +160,16 @@ impl Server {
 
         let clock = Clock::new();
         let counters = Arc::new(Counters::new());
-        let registry = Arc::new(Registry::new(
-            config.listen.max_calls,
-            Rate {
-                per_second: config.listen.max_calls_per_second_per_address,
-                burst: config.listen.max_calls_burst_per_address,
-            },
-        ));
+        let rate = Rate {
+            per_second: config.listen.max_calls_per_second_per_address,
+            burst: config.listen.max_calls_burst_per_address,
+        };
+        let pool = Arc::new(Pool::new(config.gemini.credential_backoff.as_millis() as u64));
+        let registry = Registry::new(config.listen.max_calls, rate).with_credentials(Arc::clone(&pool));
+        let registry = Arc::new(registry);
+        let (credentials, woken) = Credentials::new(pool, Arc::clone(&counters));
+        credentials.replace(access);
+        let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
         let admin = admin_shared(config, &registry, &expected, &counters, clock)?;
         let builder = Builder {
@@ -166,12 +177,20 @@ impl Server {
             clock,
             counters: &counters,
             expected: &expected,
+            credentials: &credentials,
             max_calls: config.listen.max_calls,
             admin: admin.as_ref(),
             tool_tls: connector.clone(),
         };
         builder
-            .build(listeners, acceptor_tls, Dialer::new(clock, connector), &registry, target, agent)
+            .build(
+                listeners,
+                acceptor_tls,
+                Dialer::new(clock, connector),
+                &registry,
+                woken,
+                Arc::clone(&agents),
+            )
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
             .map(|(accept, control, control_thread, threads)| {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
@@ -184,12 +203,14 @@ impl Server {
                     address,
                     clock,
                     registry: Arc::clone(&registry),
+                    agents,
                     expected: Arc::clone(&expected),
                     counters: Arc::clone(&counters),
                     accept,
                     control,
                     control_thread,
                     admin,
+                    credentials: Arc::clone(&credentials),
                     threads,
                 }
             })
@@ -233,6 +254,7 @@ impl Server {
         if let Some(admin) = &self.admin {
             admin.stop();
         }
+        self.credentials.stop();
         for thread in self.threads {
             _ = thread.join();
         }
@@ -247,6 +269,7 @@ struct Builder<'a> {
     counters: &'a Arc<Counters>,
     max_calls: usize,
     expected: &'a Arc<Expected>,
+    credentials: &'a Arc<Credentials>,
     admin: Option<&'a Arc<AdminShared>>,
     tool_tls: native_tls::TlsConnector,
 }
@@ -258,8 +281,8 @@ impl Builder<'_> {
         tls: Option<native_tls::TlsAcceptor>,
         dialer: Dialer,
         registry: &Arc<Registry>,
-        target: Arc<Target>,
-        agent: Arc<Agent>,
+        woken: crossbeam_channel::Receiver<()>,
+        agents: Arc<CurrentAgents>,
     ) -> io::Result<Built> {
         let mut threads = Vec::new();
         let control_waiting = Waiting::start("control")?;
@@ -283,14 +306,27 @@ impl Builder<'_> {
         let poll = Poll::new()?;
         let own = accept::doorbell(&poll)?;
         let (accept, inbox) = mailbox(own.clone());
-        let dial = DialPool::new(
+        let warm = Arc::new(WarmLinks::new(self.config.gemini.warm_links, Arc::clone(self.counters)));
+        let dial = DialPool::new(DialParts {
             dialer,
-            shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
-            control.clone(),
-            accept.clone(),
-            Arc::clone(registry),
-            Arc::clone(self.counters),
-        );
+            gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
+            control: control.clone(),
+            accept: accept.clone(),
+            registry: Arc::clone(registry),
+            credentials: Arc::clone(self.credentials),
+            warm: Arc::clone(&warm),
+            counters: Arc::clone(self.counters),
+        });
+        let keeper = Keeper {
+            credentials: Arc::clone(self.credentials),
+            warm,
+            dial: dial.clone(),
+            connect_within: self.config.gemini.connect_timeout,
+            counters: Arc::clone(self.counters),
+            clock: self.clock,
+            woken,
+        };
+        threads.push(start("keeper", move || keeper.run())?);
         let esl = self.esl(&control, &mut threads)?;
         if let Some(admin) = self.admin {
             start_admin(admin, &control, esl.as_ref(), &dial, &mut threads)?;
@@ -308,8 +344,8 @@ impl Builder<'_> {
             registry: Arc::clone(registry),
             counters: Arc::clone(self.counters),
             clock: self.clock,
-            agent,
-            target,
+            agents: Arc::clone(&agents),
+            credentials: Arc::clone(self.credentials),
             stats_interval: self.config.log.stats_interval,
             max_calls: self.max_calls,
         });
@@ -325,6 +361,7 @@ impl Builder<'_> {
             control: control.clone(),
             registry: Arc::clone(registry),
             expected: Arc::clone(self.expected),
+            agents,
             counters: Arc::clone(self.counters),
             clock: self.clock,
             listen: self.config.listen.clone(),

@@ -1,6 +1,6 @@
 //! Load-test tools of Tandem: the Gemini Live simulator ([`sim`]), the call generator ([`callgen`]), the null relay
 //! ([`null_relay`]), and what is built of them: the density measurement ([`density`]), the legs beside each other
-//! ([`legs`]) and the demonstration ([`demo`]).
+//! ([`legs`]), what becomes of calls when the Gemini side goes wrong ([`faults`]), and the demonstration ([`demo`]).
 //!
 //! Runs in: the binaries of this package, and tests of the relay, which start the simulator and the generator inside
 //! their own process. Never used by the relay itself.
@@ -8,6 +8,7 @@
 pub mod callgen;
 pub mod demo;
 pub mod density;
+pub mod faults;
 pub mod floor;
 pub mod legs;
 pub mod null_relay;

@@ -13,7 +13,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use tandem_loadtest::{
     floor::{DOWNLINK_LINK_BYTES, UPLINK_LINK_BYTES},
-    sim::{AudioKept, AuthKind, ClosedBy, Fnv1a, SimConfig, SimEvent, Simulator, Voice, What},
+    sim::{
+        AudioKept, AuthKind, ClosedBy, Fault, Fnv1a, Scheduled, SimConfig, SimEvent, Simulator, Voice, What,
+    },
     speech,
 };
 use tungstenite::{Message, WebSocket, protocol::Role};
@@ -472,4 +474,71 @@ fn an_address_in_use_is_named() {
     let first = start(&[], Voice::Echo, 0.0);
     let error = Simulator::start(SimConfig { listen: first.addr(), ..SimConfig::default() }).unwrap_err();
     assert!(error.to_string().contains(&first.addr().to_string()), "{error}");
+}
+
+#[test]
+fn a_key_has_so_many_sessions_and_one_that_fails_fails_until_it_recovers() {
+    for (quota_at_upgrade, status, code) in [(false, 101, 1011), (true, 429, 0)] {
+        let config = SimConfig { sessions_per_key: Some(1), quota_at_upgrade, ..SimConfig::default() };
+        let simulator = Simulator::start(config).unwrap();
+        let mut first = Client::open(&simulator, json!({}));
+        assert_eq!(attempt(&simulator, "k"), (status, code));
+        assert_eq!(attempt(&simulator, "another"), (101, 0));
+        first.0.close(None).unwrap();
+        event(&simulator, |what| matches!(what, What::Closed { .. }));
+        simulator.fail_key("k", Some(Fault::Http(503)));
+        assert_eq!(attempt(&simulator, "k"), (503, 0));
+        simulator.fail_key("k", Some("close:1008:Gone@setup".parse::<Scheduled>().unwrap().fault));
+        assert_eq!(attempt(&simulator, "k"), (101, 1008));
+        assert_eq!(attempt(&simulator, "another"), (101, 0));
+        simulator.fail_key("k", None);
+        assert_eq!(attempt(&simulator, "k"), (101, 0));
+    }
+}
+
+/// Opens a session with a key and leaves it to itself: the status of the upgrade and the code of a refused setup, 0 for
+/// one that was accepted.
+fn attempt(simulator: &Simulator, key: &str) -> (u16, u16) {
+    let url = format!("ws://{}{PATH}?key={key}", simulator.addr());
+    let mut client = match tungstenite::client(url, tcp(simulator)) {
+        Ok((socket, _)) => Client(socket),
+        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
+            return (response.status().as_u16(), 0);
+        }
+        Err(error) => panic!("{error}"),
+    };
+    client.setup(json!({}));
+    match client.0.read().expect("an answer") {
+        Message::Close(frame) => (101, frame.map_or(1005, |frame| frame.code.into())),
+        _ => {
+            client.0.close(None).unwrap();
+            event(simulator, |what| matches!(what, What::Closed { code: 1005, .. }));
+            (101, 0)
+        }
+    }
+}
+
+#[test]
+fn what_happens_to_everyone_happens_to_every_open_session_at_once() {
+    let simulator = start(&[], Voice::Answer, 0.0);
+    let mut clients = [(); 3].map(|()| Client::open(&simulator, json!({})));
+    simulator.everyone("go-away:60000@setup".parse::<Scheduled>().unwrap().fault).unwrap();
+    for client in &mut clients {
+        assert_eq!(client.next()["goAway"]["timeLeft"], "60s");
+    }
+    assert!(simulator.everyone("empty-turn@turn".parse::<Scheduled>().unwrap().fault).is_err());
+}
+
+#[test]
+fn after_a_silent_go_away_nothing_comes_and_nothing_is_closed() {
+    let simulator = start(&["go-away:50:silent@turn1"], Voice::Answer, 0.0);
+    let mut client = Client::open(&simulator, json!({}));
+    client.text("Talk");
+    assert_eq!(client.next()["goAway"]["timeLeft"], "0.05s");
+    client.0.get_ref().set_read_timeout(Some(Duration::from_millis(150))).unwrap();
+    let error = client.0.read().expect_err("nothing more comes");
+    assert!(
+        matches!(&error, tungstenite::Error::Io(io) if io.kind() == std::io::ErrorKind::WouldBlock),
+        "{error}"
+    );
 }

@@ -10,6 +10,7 @@ pub mod leg_format;
 pub mod leg_options;
 pub mod leg_report;
 pub mod limits;
+pub mod model_options;
 pub mod parameters;
 pub mod sound;
 pub mod units;

@@ -14,6 +14,7 @@ use crate::call::tool::{ToolNumber, ToolResult, ToolRun};
 use crate::codec::gemini::close::LinkEnd;
 use crate::codec::gemini::tools::{ToolAnswer, ToolCall};
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
+use crate::dsp::ListenTerms;
 
 /// Something that happened to a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,6 +124,12 @@ pub enum Part {
 /// Something to be done for a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
+    /// Say who answers ([`super::Machine::answer_with`], [`super::Machine::refuse`]), if what is known of the call decides
+    /// it.
+    ChooseAgent {
+        /// Say it in any case: there is no more time to learn more.
+        last: bool,
+    },
     /// Connect a link and send it the agent's setup.
     Dial(LinkNumber),
     /// Say this to the model as text, so that it speaks.
@@ -148,6 +155,14 @@ pub enum Order {
     RunTool(ToolNumber, Box<ToolRun>),
     /// The result of a tool is no longer wanted.
     CancelTool(ToolNumber),
+    /// Keep the caller's audio back from the model, or send what was kept and what follows.
+    HoldUplink(bool),
+    /// Tell the server that the caller's stream pauses, so that it takes what it has heard as a turn.
+    Commit(LinkNumber),
+    /// Listen to the caller in this way from here on.
+    Listen(ListenTerms),
+    /// Tell the model where the caller's talkspurts begin and end.
+    TakeTurns,
     /// Tell whoever asked what became of their command.
     Answer(Requester, CommandResult),
     /// Close a link.

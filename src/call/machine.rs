@@ -14,6 +14,7 @@ use crate::call::commands::{Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
+use crate::codec::gemini::close::LinkEndKind;
 use crate::codec::gemini::setup::SessionResumption;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 
@@ -21,20 +22,30 @@ mod control;
 mod counts;
 mod detached;
 mod fallback;
+mod limits;
 mod links;
+mod offered;
 mod tools;
+mod turns;
+mod watchdog;
 
 use control::Heard;
 pub use control::{ControlTerms, DigitTerms};
 pub use counts::CallEvents;
 use detached::Attachment;
 use fallback::Farewell;
+pub use limits::Limits;
+use limits::Spent;
 use links::{Exchange, Links};
 use tools::ToolCalls;
+use turns::Greeting;
+use watchdog::Watchdog;
 
 /// A phase of a call's life, as in the design's section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// It is not known yet who answers.
+    Offered,
     /// The caller waits for the model.
     Dialing,
     /// Speech flows.
@@ -72,15 +83,29 @@ pub struct Machine {
     commands: Commands,
     heard: Heard,
     tools: ToolCalls,
+    watchdog: Watchdog,
+    /// The greeting that the caller cannot interrupt, until it is over.
+    greeting: Option<Greeting>,
     hang_up_cause: Option<String>,
     events: CallEvents,
+    /// Until when is waited for what decides who answers.
+    offered_until: Option<Instant>,
+    /// When the call began, in seconds since 1970; 0: not known.
+    begun_s: u64,
+    spent: Spent,
     orders: VecDeque<Order>,
 }
 
 impl Machine {
     /// A call that was admitted at `now`, to be answered by `agent`; asks at once for a link.
     pub fn new(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
-        let mut machine = Self {
+        let mut machine = Self::unanswered(now, agent, fields);
+        machine.begin(now);
+        machine
+    }
+
+    fn unanswered(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
+        Self {
             agent,
             fields,
             offered_at: now,
@@ -100,12 +125,20 @@ impl Machine {
             commands: Commands::default(),
             heard: Heard::default(),
             tools: ToolCalls::default(),
+            watchdog: Watchdog::default(),
+            greeting: None,
             hang_up_cause: None,
             events: CallEvents::default(),
+            offered_until: None,
+            begun_s: 0,
+            spent: Spent::default(),
             orders: VecDeque::new(),
-        };
-        machine.dial(now);
-        machine
+        }
+    }
+
+    /// Says when the call began, in seconds since 1970, for the instructions that name it.
+    pub fn set_begun(&mut self, begun_s: u64) {
+        self.begun_s = begun_s;
     }
 
     /// Takes a fact. Once the call has ended there are none.
@@ -113,21 +146,31 @@ impl Machine {
         if self.phase == Phase::Ended {
             return;
         }
+        self.watch(now, &fact);
+        self.watch_greeting(now, &fact);
         match fact {
-            Fact::Identified(fields) => self.fields = *fields,
+            Fact::Identified(fields) => self.identified(*fields),
             Fact::LinkConnected(link) => self.link_connected(now, link),
             Fact::SetupComplete(link) => self.setup_complete(now, link),
             Fact::TurnStarted(link) => {
                 self.events.turns += 1;
+                self.model_is_heard(now, true);
                 self.exchange(link, |exchange| exchange.turn_started());
             }
             Fact::GenerationComplete(link) => self.exchange(link, |exchange| exchange.generation_complete()),
-            Fact::TurnComplete(link) => self.exchange(link, |exchange| exchange.turn_complete(now)),
+            Fact::TurnComplete(link) => {
+                self.model_is_heard(now, false);
+                self.exchange(link, |exchange| exchange.turn_complete(now));
+            }
             Fact::Interrupted(link) => {
                 self.events.interruptions += 1;
+                self.model_is_heard(now, false);
                 self.exchange(link, |exchange| exchange.interrupted());
             }
-            Fact::CallerSpoke(begins) => self.links.exchange.caller_spoke(now, begins),
+            Fact::CallerSpoke(begins) => {
+                self.caller_is_heard(now, begins);
+                self.links.exchange.caller_spoke(now, begins);
+            }
             Fact::GoAway(link, left) => self.go_away(now, link, left.as_millis() as u64),
             Fact::Reported(report) => self.reported(now, report),
             Fact::Commanded(requester, command) => self.command(now, requester, command),
@@ -148,6 +191,7 @@ impl Machine {
             Fact::TokensUsed(_, prompt, response) => {
                 self.events.prompt_tokens = prompt;
                 self.events.response_tokens = response;
+                self.tokens_used(prompt, response);
             }
             Fact::Resumable(link, handle) => self.resumable(link, handle),
             Fact::LinkGone(link, end) if self.session.link() == Some(link) => {
@@ -178,21 +222,35 @@ impl Machine {
                 self.finish();
             }
         }
+        self.watch_tools(now);
     }
 
     /// Notices that time has passed.
     pub fn tick(&mut self, now: Instant) {
         self.tick_control(now);
+        self.tick_offered(now);
+        self.tick_limits(now);
         self.tick_detached(now);
         if self.outcome.is_none() && now >= self.max_call_at() {
             return self.close(Cause::MaxCall);
         }
         self.tick_links(now);
+        self.tick_greeting(now);
+        self.watch_tools(now);
+        self.tick_watchdog(now);
     }
 
     /// When [`Machine::tick`] wants to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let own = [Some(self.max_call_at()), self.links_deadline(), self.detached_deadline()];
+        let own = [
+            Some(self.max_call_at()),
+            self.links_deadline(),
+            self.detached_deadline(),
+            self.offered_until,
+            self.silence_deadline(),
+            self.greeting_deadline(),
+            self.watchdog_deadline(),
+        ];
         let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
         own.chain(self.control_deadline()).chain(self.farewell_deadline()).min()
     }
@@ -214,7 +272,8 @@ impl Machine {
     /// The setup message of the next link, for the credential with which it was connected.
     pub fn setup(&mut self, credential: &CredentialView<'_>) -> String {
         let handle = self.handle_for(credential.number);
-        let mut setup = self.agent.setup.clone();
+        let setup = self.agent.setup_for(&self.fields, self.begun_s);
+        let mut setup = setup.for_credential(credential.model_prefix);
         setup.resumption = Some(SessionResumption { handle });
         setup.functions = self.functions();
         setup.to_json()
@@ -255,11 +314,15 @@ impl Machine {
             return;
         }
         self.link_live(now, link);
+        self.wait_anew(now);
         if self.phase == Phase::Dialing {
             self.phase = Phase::Live;
             self.answered_at = Some(now);
-            if let Some(greeting) = self.agent.terms.greeting.clone() {
+            self.model_is_heard(now, false);
+            if let Some(greeting) = self.agent.greeting_for(&self.fields, self.begun_s) {
                 self.prompt(now, greeting);
+                self.greeting_is_due(now);
+                self.protect_greeting(now);
             }
         }
     }
@@ -305,14 +368,20 @@ impl Machine {
     }
 
     /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it and the caller is
-    /// still there, 1008 where it was refused, so that the script beside the switch can tell. mod_audio_stream understands
-    /// all of them.
+    /// still there, 1008 where nobody answers or nothing can take it now, so that the script beside the switch can tell: it
+    /// goes to the fallback extension at once. mod_audio_stream understands all of them.
     fn leg_close(&self, outcome: &Outcome) -> LegClose {
-        let failed = outcome.is_failure() && !self.transferred;
-        let code = match failed {
-            true if outcome.cause == Cause::UuidInUse => LegCloseCode::PolicyViolation,
-            true => LegCloseCode::InternalError,
-            false => LegCloseCode::Normal,
+        if let Cause::Refused(reason) = &outcome.cause {
+            return LegClose::new(LegCloseCode::PolicyViolation, reason);
+        }
+        let refused = match &outcome.cause {
+            Cause::Link(end) => end.kind == LinkEndKind::NoCredential,
+            cause => *cause == Cause::UuidInUse,
+        };
+        let code = match (outcome.is_failure() && !self.transferred, refused) {
+            (true, true) => LegCloseCode::PolicyViolation,
+            (true, false) => LegCloseCode::InternalError,
+            (false, _) => LegCloseCode::Normal,
         };
         LegClose::new(code, outcome.label())
     }

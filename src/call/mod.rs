@@ -4,7 +4,10 @@
 //! no clock, never blocks.
 
 pub mod agent;
+pub mod agents;
 pub mod commands;
+pub mod configured;
+pub mod credentials;
 pub mod events;
 pub mod expected;
 pub mod known;
@@ -15,7 +18,9 @@ pub mod session;
 pub mod tool;
 
 pub use agent::{Agent, CallTerms, CredentialView};
+pub use agents::{Agents, Choice, CurrentAgents};
 pub use commands::{CommandError, CommandResult, LegKind, Requester};
+pub use credentials::Pool;
 pub use events::{Fact, Order, Part};
 pub use expected::Expected;
 pub use known::{Arrival, Known, LegCredentials, Opening};

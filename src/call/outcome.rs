@@ -49,8 +49,16 @@ pub enum Cause {
     DialTimeout,
     /// The model did not accept the setup in time.
     SetupTimeout,
+    /// The model answered nothing, whatever was done about it.
+    ModelSilent,
     /// The longest call was reached.
     MaxCall,
+    /// A route says that nobody answers, for this reason.
+    Refused(String),
+    /// The agent's limit of tokens was reached.
+    TokenLimit,
+    /// Nobody said anything for as long as the agent allows.
+    CallerSilent,
     /// The model sent more speech than may wait.
     SpeechOverflow,
     /// The relay shut down.
@@ -74,12 +82,14 @@ impl Outcome {
         let by = match &cause {
             Cause::Leg(LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::Protocol(_)) => Party::Caller,
             Cause::Leg(LegEnd::Dropped(_) | LegEnd::Silent) => Party::Network,
+            Cause::Refused(_) | Cause::TokenLimit | Cause::CallerSilent => Party::Us,
             Cause::Leg(LegEnd::ByUs) | Cause::MaxCall | Cause::SpeechOverflow | Cause::ShutDown => Party::Us,
             Cause::Moved => Party::Us,
             Cause::UuidInUse => Party::Caller,
             Cause::DialTimeout => Party::Network,
-            Cause::SetupTimeout => Party::Model,
+            Cause::SetupTimeout | Cause::ModelSilent => Party::Model,
             Cause::Link(end) if end.kind == LinkEndKind::Dropped => Party::Network,
+            Cause::Link(end) if end.kind == LinkEndKind::NoCredential => Party::Us,
             Cause::Link(_) => Party::Model,
             Cause::Ordered(_, by) => *by,
         };
@@ -100,7 +110,11 @@ impl Outcome {
             Cause::UuidInUse => "uuid_in_use",
             Cause::DialTimeout => "dial_timeout",
             Cause::SetupTimeout => "setup_timeout",
+            Cause::ModelSilent => "model_silent",
             Cause::MaxCall => "max_call",
+            Cause::Refused(_) => "refused",
+            Cause::TokenLimit => "token_limit",
+            Cause::CallerSilent => "caller_silent",
             Cause::SpeechOverflow => "speech_overflow",
             Cause::ShutDown => "shutdown",
             Cause::Ordered(CommandKind::Transfer, _) => "transferred",
@@ -115,6 +129,9 @@ impl Outcome {
             Cause::Leg(LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::ByUs)
                 | Cause::Moved
                 | Cause::MaxCall
+                | Cause::Refused(_)
+                | Cause::TokenLimit
+                | Cause::CallerSilent
                 | Cause::ShutDown
                 | Cause::Ordered(..)
         )
@@ -140,7 +157,19 @@ impl fmt::Display for Outcome {
             Cause::SetupTimeout => {
                 write!(f, "Gemini did not confirm the setup within gemini.setup_timeout_ms")
             }
-            Cause::MaxCall => write!(f, "the longest call (leg.max_call_seconds) was reached"),
+            Cause::ModelSilent => write!(
+                f,
+                "the model answered nothing, not even on another link and in another session (agent.answer_within_ms)"
+            ),
+            Cause::MaxCall => {
+                write!(
+                    f,
+                    "the longest call (leg.max_call_seconds or the agent's max_call_seconds) was reached"
+                )
+            }
+            Cause::Refused(reason) => write!(f, "refused by a route: {reason}"),
+            Cause::TokenLimit => write!(f, "the agent's max_tokens were used"),
+            Cause::CallerSilent => write!(f, "nobody said anything for the agent's silence_seconds"),
             Cause::SpeechOverflow => {
                 write!(f, "the model sent more speech than limits.model_speech_seconds allows to wait")
             }

@@ -4,8 +4,17 @@
 //! Invariant: as in [`super::keys`]; a key that an agent does not set is as `[agent]` has it.
 
 use super::model::AgentConfig;
-use super::registry::{Key, Kind, integer, text};
-use super::setters::{digits_terminator, millis, name_of, names, path, set_destinations};
+use super::registry::{Key, Kind, integer, integer_or_zero, text};
+use super::setters::{
+    chosen, digits_terminator, fallback, millis, name_of, names, path, seconds, set_destinations, unless_zero,
+};
+use crate::base::model_options::{Sensitivity, ThinkingLevel, TurnCoverage};
+
+/// What may be written for a sound.
+const SOUND: &str = "the path of a WAV file: 16 bits, mono, 8000, 16000, 24000, 32000 or 48000 Hz";
+
+/// What may be written for a sensitivity.
+const SENSITIVITIES: &[&str] = &["default", "high", "low"];
 
 /// The keys, for whatever holds one agent: the whole configuration (its default agent), or an agent itself.
 pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [Key<T>] {
@@ -47,7 +56,8 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
                 a.as_mut().instructions = v.map(str::to_owned);
                 Ok(())
             }),
-            "System instructions: who the model is on the telephone and how it should speak.",
+            "System instructions: who the model is on the telephone and how it should speak. {caller}, {did}, {uuid}, \
+             {agent}, {date}, {time} and {weekday} stand for what is known of the call; {{caller}} is the word in braces.",
         )
         .example(r#""You answer the telephone of a bicycle shop. Be brief and friendly.""#),
         Key::<T>::new(
@@ -67,7 +77,8 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
                 a.as_mut().greeting = v.map(str::to_owned);
                 Ok(())
             }),
-            "What the model is told when the call begins, so that it speaks first. The caller speaks first by default.",
+            "What the model is told when the call begins, so that it speaks first. The caller speaks first by default. \
+             Variables as in the instructions.",
         )
         .example(r#""Greet the caller and ask how you can help.""#),
         Key::<T>::new(
@@ -77,6 +88,185 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
             "Sampling temperature. The model's own by default.",
         )
         .example("0.7"),
+        Key::<T>::new(
+            "agent.greeting_sound",
+            "",
+            text(SOUND, |a, v| {
+                a.as_mut().greeting_sound = path(v);
+                Ok(())
+            }),
+            "A greeting that is played at once, while the model gets ready; the greeting above, if set, follows it.",
+        )
+        .example(r#""/etc/tandem/welcome.wav""#),
+        Key::<T>::new(
+            "agent.top_p",
+            "",
+            Kind::Number { min: 0.0, max: 1.0, set: |a, v| a.as_mut().top_p = v },
+            "Nucleus sampling mass. The model's own by default.",
+        )
+        .example("0.95"),
+        Key::<T>::new(
+            "agent.max_output_tokens",
+            "0",
+            integer_or_zero(1, 65_536, "the model's own", |a, v| {
+                a.as_mut().max_output_tokens = (v > 0).then_some(v as u32);
+            }),
+            "The most tokens of one answer.",
+        ),
+        Key::<T>::new(
+            "agent.thinking_level",
+            r#""default""#,
+            Kind::Choice {
+                choices: &["default", "minimal", "low", "medium", "high", "xhigh"],
+                set: |a, i| a.as_mut().thinking_level = chosen(&ThinkingLevel::ALL, i),
+            },
+            "How much the model thinks before it speaks, where it can be told. Thinking makes it slower to answer.",
+        ),
+        Key::<T>::new(
+            "agent.thinking_budget",
+            "0",
+            integer_or_zero(1, 65_536, "not said", |a, v| {
+                a.as_mut().thinking_budget = (v > 0).then_some(v as u32);
+            }),
+            "The same as a number of tokens, for models that want it so.",
+        ),
+        Key::<T>::new(
+            "agent.affective_dialog",
+            "false",
+            Kind::Switch { set: |a, v| a.as_mut().affective_dialog = v },
+            "Answer in the mood of the caller, where the model can be told to.",
+        ),
+        Key::<T>::new(
+            "agent.proactive_audio",
+            "false",
+            Kind::Switch { set: |a, v| a.as_mut().proactive_audio = v },
+            "Speak of its own accord, and not where nothing was said to it, where the model can be told to.",
+        ),
+        Key::<T>::new(
+            "agent.start_sensitivity",
+            r#""default""#,
+            Kind::Choice {
+                choices: SENSITIVITIES,
+                set: |a, i| a.as_mut().start_sensitivity = chosen(&Sensitivity::ALL, i),
+            },
+            "How readily the server takes a sound for the beginning of speech. Its default is high, on Vertex AI low.",
+        ),
+        Key::<T>::new(
+            "agent.end_sensitivity",
+            r#""default""#,
+            Kind::Choice {
+                choices: SENSITIVITIES,
+                set: |a, i| a.as_mut().end_sensitivity = chosen(&Sensitivity::ALL, i),
+            },
+            "How readily the server takes silence for the end of speech. Its default is high, on Vertex AI low.",
+        ),
+        Key::<T>::new(
+            "agent.prefix_padding_ms",
+            "0",
+            integer_or_zero(1, 5_000, "the server's own", |a, v| {
+                a.as_mut().prefix_padding_ms = (v > 0).then_some(v as u32);
+            }),
+            "Speech of this length before the server counts it as begun. Lower it where short words are not heard.",
+        ),
+        Key::<T>::new(
+            "agent.silence_duration_ms",
+            "0",
+            integer_or_zero(1, 10_000, "the server's own", |a, v| {
+                a.as_mut().silence_duration_ms = (v > 0).then_some(v as u32);
+            }),
+            "Silence of this length before the server counts speech as ended. Raise it where callers are cut off in a \
+             pause; the answer comes later by as much.",
+        ),
+        Key::<T>::new(
+            "agent.activity_handling",
+            r#""default""#,
+            Kind::Choice {
+                choices: &["default", "interrupt", "no_interruption"],
+                set: |a, i| a.as_mut().interruptions = chosen(&[true, false], i),
+            },
+            "Whether a caller who speaks interrupts the model. The server's default is interrupt.",
+        ),
+        Key::<T>::new(
+            "agent.turn_coverage",
+            r#""default""#,
+            Kind::Choice {
+                choices: &["default", "only_activity", "all_input", "activity_and_video"],
+                set: |a, i| a.as_mut().turn_coverage = chosen(&TurnCoverage::ALL, i),
+            },
+            "What belongs to the caller's turn: what was found to be speech, or all that was heard.",
+        ),
+        Key::<T>::new(
+            "agent.compression",
+            "true",
+            Kind::Switch { set: |a, v| a.as_mut().compression = v },
+            "Let the server leave out older parts of a conversation that fills the model's context. Without it a \
+             conversation ends after about 15 minutes.",
+        ),
+        Key::<T>::new(
+            "agent.compression_trigger_tokens",
+            "0",
+            integer_or_zero(1_000, 1_000_000, "the server's own", |a, v| {
+                a.as_mut().compression_trigger_tokens = (v > 0).then_some(v as u32);
+            }),
+            "Tokens in the context at which that happens. Fewer keep the answers of a long call quick.",
+        ),
+        Key::<T>::new(
+            "agent.compression_target_tokens",
+            "0",
+            integer_or_zero(500, 1_000_000, "the server's own", |a, v| {
+                a.as_mut().compression_target_tokens = (v > 0).then_some(v as u32);
+            }),
+            "Tokens that are left then.",
+        ),
+        Key::<T>::new(
+            "agent.max_call_seconds",
+            "0",
+            integer_or_zero(1, 86_400, "leg.max_call_seconds", |a, v| {
+                a.as_mut().max_call = unless_zero(v, seconds);
+            }),
+            "The longest call of this agent. leg.max_call_seconds holds beside it.",
+        ),
+        Key::<T>::new(
+            "agent.max_tokens",
+            "0",
+            integer_or_zero(1, 1_000_000_000, "no limit", |a, v| {
+                a.as_mut().max_tokens = (v > 0).then_some(v);
+            }),
+            "Tokens of a call, those of each turn's context and answer added up, at which it is ended.",
+        ),
+        Key::<T>::new(
+            "agent.silence_seconds",
+            "0",
+            integer_or_zero(5, 3_600, "never", |a, v| {
+                a.as_mut().max_silence = unless_zero(v, seconds);
+            }),
+            "A call in which neither the caller nor the model has said anything for so long is ended.",
+        ),
+        Key::<T>::new(
+            "agent.fallback",
+            r#""hangup""#,
+            text("hangup, or the extension or number to transfer to", |a, v| {
+                a.as_mut().fallback = fallback(v)?;
+                Ok(())
+            }),
+            "What becomes of a call that cannot go on, because the model is not to be had.",
+        ),
+        Key::<T>::new(
+            "agent.fallback_sound",
+            "",
+            text(SOUND, |a, v| {
+                a.as_mut().fallback_sound = path(v);
+                Ok(())
+            }),
+            "What the caller hears before that.",
+        )
+        .example(r#""/etc/tandem/sorry.wav""#),
+        Key::<T>::new(
+            "agent.transcript",
+            "false",
+            Kind::Switch { set: |a, v| a.as_mut().transcript = v },
+            "Ask for the transcripts of both sides.",
+        ),
         Key::<T>::new(
             "agent.input_transcription",
             "false",
@@ -88,6 +278,41 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
             "false",
             Kind::Switch { set: |a, v| a.as_mut().output_transcription = v },
             "Ask for a transcript of what the model says.",
+        ),
+        Key::<T>::new(
+            "agent.turn_taking",
+            r#""server""#,
+            Kind::Choice { choices: &["server", "relay"], set: |a, i| a.as_mut().relay_turns = i == 1 },
+            "Who finds out when the caller begins and ends to speak: Gemini, or this relay, which then tells Gemini \
+             (docs/turn-taking.md).",
+        ),
+        Key::<T>::new(
+            "agent.hangover_ms",
+            "600",
+            integer(100, 3_000, |a, v| a.as_mut().hangover = millis(v)),
+            "Without speech for so long the caller has finished, as the relay sees it. With turn_taking = \"relay\" a longer \
+             pause for thought ends the turn.",
+        ),
+        Key::<T>::new(
+            "agent.local_barge_in",
+            "false",
+            Kind::Switch { set: |a, v| a.as_mut().local_barge_in = v },
+            "Pause the model's speech as soon as the caller speaks, and go on with it if the model does not stop. Echo on the \
+             line pauses it too.",
+        ),
+        Key::<T>::new(
+            "agent.protect_greeting_ms",
+            "0",
+            integer_or_zero(1_000, 30_000, "never", |a, v| a.as_mut().protect_greeting = unless_zero(v, millis)),
+            "Let the greeting be spoken to its end: what the caller says meanwhile is sent to the model afterwards, or after so \
+             long. 0 lets the caller interrupt it.",
+        ),
+        Key::<T>::new(
+            "agent.answer_within_ms",
+            "4000",
+            integer_or_zero(1_000, 60_000, "never", |a, v| a.as_mut().answer_within = unless_zero(v, millis)),
+            "Without an answer to what the caller said for so long, the relay heals step by step, so long for each \
+             (docs/turn-taking.md). 0 never does.",
         ),
         Key::<T>::new(
             "agent.tell_keys",

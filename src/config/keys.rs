@@ -215,6 +215,13 @@ const MAIN_KEYS: &[Key<Config>] = &[
         "The longest call; it is ended then.",
     ),
     Key::<Config>::new(
+        "leg.metadata_wait_ms",
+        "500",
+        integer(0, 10_000, |c, v| c.leg.metadata_wait = millis(v)),
+        "Where a route asks for a number that neither URL nor headers have said, so long is waited for metadata \
+         before the call is answered with what is known.",
+    ),
+    Key::<Config>::new(
         "leg.detached_ms",
         "10000",
         integer(0, 60_000, |c, v| c.leg.detached = millis(v)),
@@ -334,6 +341,20 @@ const MAIN_KEYS: &[Key<Config>] = &[
         "Root certificates trusted beside the system's, for a proxy or a simulator with TLS.",
     )
     .example(r#""/etc/tandem/tls/roots.pem""#),
+    Key::<Config>::new(
+        "gemini.warm_links",
+        "0",
+        integer(0, 64, |c, v| c.gemini.warm_links = v as usize),
+        "Links of each credential that are connected ahead of their calls and wait for up to 30 s: a call is ready that \
+         much earlier.",
+    ),
+    Key::<Config>::new(
+        "gemini.credential_backoff_ms",
+        "10000",
+        integer(100, 300_000, |c, v| c.gemini.credential_backoff = millis(v)),
+        "How long a credential that fails (quota, refused key) is left alone before one call tries it again; doubled \
+         each time that it fails again, up to 5 minutes.",
+    ),
     Key::<Config>::new(
         "session.give_up_seconds",
         "20",

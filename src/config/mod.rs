@@ -23,6 +23,7 @@ pub mod routes;
 mod secret;
 mod setters;
 mod tables;
+pub mod template;
 mod tool_keys;
 mod validate;
 mod value;
@@ -36,7 +37,7 @@ pub use model::{
     AdminConfig, AgentConfig, Config, ControlConfig, DrainConfig, EslConfig, GeminiConfig, LegConfig,
     LimitsConfig, ListenConfig, LogConfig, PlaybackConfig, SessionConfig, ThreadsConfig, UplinkConfig,
 };
-pub use problem::{Origin, Problem, Problems};
+pub use problem::{Origin, Problem, Problems, nearest};
 pub use reference::{markdown_tables, sample_file};
 pub use registry::{Key, Kind};
 pub use route_keys::ROUTE_KEYS;

@@ -117,7 +117,7 @@ pub(super) fn nearest_key(name: &str) -> Option<&'static str> {
 }
 
 /// The candidate most similar to `name`, if any is similar at all.
-pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this share of equal letters a suggestion confuses more than it helps; "lisen.prt" has 0.82.
     const SIMILAR_ENOUGH: f64 = 0.6;
     let name = name.to_ascii_lowercase();

@@ -57,6 +57,19 @@ pub(super) fn name_of(text: Option<&str>, marks: &str) -> Result<String, String>
     }
 }
 
+/// The value of a choice whose first word stands for none.
+pub(super) fn chosen<T: Copy>(values: &[T], position: usize) -> Option<T> {
+    values.get(position.checked_sub(1)?).copied()
+}
+
+/// Where a call goes that cannot go on; `None` hangs up.
+pub(super) fn fallback(text: Option<&str>) -> Result<Option<Destination>, String> {
+    match text {
+        None | Some("hangup") => Ok(None),
+        Some(to) => Destination::new(to).map(Some).map_err(|unfit| format!("cannot be used: {unfit}")),
+    }
+}
+
 /// Names of tables, such as of `[tools.NAME]`.
 pub(super) fn names(texts: &[String]) -> Result<Vec<String>, String> {
     texts

@@ -81,6 +81,7 @@ pub(super) fn admin_shared(
     let parts = AdminParts {
         token: config.admin.token.clone(),
         registry: Arc::clone(registry),
+        routes: config.routes.clone(),
         expected: Arc::clone(expected),
         expect: config.listen.expect,
         outbound: can_place.then_some(config.esl.answer_timeout),

@@ -28,8 +28,10 @@ use super::redact::redact;
 pub fn init(level: LevelFilter) -> Result<(), SetLoggerError> {
     let zone = TimeZone::try_system();
     let zone_in_use = zone.as_ref().cloned().unwrap_or(TimeZone::UTC);
+    // Without RUST_LOG the level alone decides, which can be set anew while the process runs.
+    let filtered = if has_filter() { level } else { LevelFilter::Trace };
     env_logger::Builder::new()
-        .filter_level(level)
+        .filter_level(filtered)
         .parse_env(env_logger::Env::new().filter("RUST_LOG").write_style("RUST_LOG_STYLE"))
         .format(move |line, record| {
             let style = line.default_level_style(record.level());
@@ -44,12 +46,24 @@ pub fn init(level: LevelFilter) -> Result<(), SetLoggerError> {
             )
         })
         .try_init()?;
+    set_level(level);
     if let Err(error) = zone {
         log::warn!(
             "times are in UTC, because the time zone is not known ({error}): set TZ, for example Europe/Berlin"
         );
     }
     Ok(())
+}
+
+/// Logs at `level` and above from now on, unless `RUST_LOG` decides.
+pub fn set_level(level: LevelFilter) {
+    if !has_filter() {
+        log::set_max_level(level);
+    }
+}
+
+fn has_filter() -> bool {
+    std::env::var_os("RUST_LOG").is_some_and(|filter| !filter.is_empty())
 }
 
 /// A moment as the log writes it: ISO 8601 local time with milliseconds and the offset from UTC.

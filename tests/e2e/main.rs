@@ -22,3 +22,4 @@ mod identical;
 mod lifecycle;
 mod reattach;
 mod scripts;
+mod turns;

@@ -86,7 +86,11 @@ impl World {
                 | Order::Answer(..)
                 | Order::AnswerTool(..)
                 | Order::RunTool(..)
-                | Order::CancelTool(_) => {}
+                | Order::CancelTool(_)
+                | Order::HoldUplink(_)
+                | Order::Commit(_)
+                | Order::Listen(_)
+                | Order::TakeTurns => {}
                 Order::Finish(outcome) => {
                     call.orders.finished(&outcome);
                     call.outcome = Some(outcome);

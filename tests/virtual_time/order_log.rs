@@ -100,13 +100,20 @@ impl OrderLog {
                 assert!(!self.retired.contains(part), "retired twice");
                 self.retired.push(*part);
             }
-            Order::Play(..)
+            Order::ChooseAgent { .. }
+            | Order::Play(..)
             | Order::Command(..)
             | Order::EventSocket { .. }
             | Order::Answer(..)
             | Order::AnswerTool(..)
             | Order::RunTool(..)
-            | Order::CancelTool(_) => panic!("{order:?}, and nobody asked for it"),
+            | Order::CancelTool(_)
+            | Order::HoldUplink(_)
+            | Order::Commit(_)
+            | Order::Listen(_)
+            | Order::TakeTurns => {
+                panic!("{order:?}, and nobody asked for a command")
+            }
             Order::Finish(_) => assert!(self.leg_gone && self.retired.len() == 2, "finished too early"),
         }
     }

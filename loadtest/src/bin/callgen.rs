@@ -135,6 +135,7 @@ impl Args {
         });
         let audio = audio.unwrap_or(if expect == Expect::Echo { Audio::Marks } else { Audio::Speech });
         Ok(Options {
+            dialogue: None,
             url: self.url.clone(),
             calls: self.calls,
             seconds: self.seconds,

@@ -21,22 +21,26 @@ use tandem_loadtest::{
 
 /// The Gemini Live API as a server: for tests, load tests and demonstrations without a key.
 #[derive(FromArgs)]
-#[argh(
-    note = "Faults, by --fault or in a script file {{\"faults\": [\"...\"]}}, are written FAULT@MOMENT[#CONNECTION];
-connections are counted from 1, and without a number a fault happens on every one.
+#[argh(note = "Faults, by --fault or in a script file {{\"faults\": [\"...\"]}}, are written
+FAULT@MOMENT[+MS][#CONNECTIONS]. +MS: so long after the moment. Connections are counted from 1: #2, #1-6; #new are those
+whose setup has no handle, #resumed the others; without any a fault happens on every one.
 
 Moments:
-  upgrade       the HTTP request is complete
-  setup         the setup was accepted, setupComplete is due
-  5s, 300ms     so long after setupComplete
-  turn, turn2   a turn is about to begin (every turn; the second)
-  turn2.mid     half of its audio is sent
-  turn2.end     its turnComplete is sent
+  upgrade         the HTTP request is complete
+  setup           the setup was accepted, setupComplete is due
+  resume, resume2 the same for a setup with a valid handle (every one, the second one of a conversation)
+  5s, 300ms       so long after setupComplete
+  speech, speech2 the caller is heard to begin to speak
+  turn, turn2     a turn is about to begin (every turn; the second)
+  turn2.mid       half of its audio is sent
+  turn2.end       its turnComplete is sent
+  tool-call       tool calls are sent
+  tool-response   they are answered, the turn is about to go on
 
 Faults:
   http:STATUS         refuse the upgrade (at upgrade)
   delay:MS            let it happen later; at turn.mid a pause in the audio
-  silence             send nothing any more; at turn: swallow the turn
+  silence             send nothing any more; at turn, tool-response: swallow the turn
   drop, reset         end the TCP connection without a close frame, by FIN or RST
   close:CODE[:REASON] close
   garbage, invalid-utf8, wrong-opcode, masked
@@ -46,12 +50,25 @@ Faults:
   unknown-fields      a message with fields that the specification does not know
   ping                a ping
   late-pongs:MS       answer pings this late from now on
-  bundle              audio, transcription and turnComplete in one message (at turn)
-  empty-turn          turnComplete without audio (at turn)
-  interrupt           interrupted although nobody spoke (at turn.mid)
   go-away:MS          goAway with so much time left, then close 1008
-  tool:NAME[:JSON]    call a declared function before the audio (at turn)"
-)]
+  go-away:MS:silent   goAway, and from then on nothing, no close either
+  no-handles          sessionResumptionUpdate without a handle from now on
+  forget              accept the handle, and know nothing of the conversation (at resume)
+  replay-transcripts  send the last turn's transcriptions again (at resume)
+  carry-on            go on with the turn that the last connection's end cut off (at resume)
+  replay-limit:MS     close 1007 on audio so far ahead of real time from now on
+  ageing:MS           turns come later by this for each minute heard, without contextWindowCompression
+  swallow:MS          no answer to talkspurts shorter than this, nor to the one that follows; audioStreamEnd commits
+  bundle              audio, transcription and turnComplete in one message (at turn)
+  pace:FACTOR         this turn so many times faster than real time (at turn)
+  empty-turn          turnComplete without audio (at turn, tool-response)
+  uninterruptible     speech does not cut this turn off (at turn)
+  start-again         once interrupted, the same turn begins again as the next (at turn)
+  interrupt           interrupted although nobody spoke (at turn.mid)
+  tool:NAME[:JSON]    call a declared function: before the audio at turn, also at turn.mid and turn.end
+  cancel-tools        cancel the pending calls although nobody spoke (at tool-call)
+  tool-audio:CODE[:REASON]
+                      close on audio while a blocking call is pending, from now on")]
 struct Arguments {
     /// where to listen, HOST:PORT; port 0 lets the system choose (default 127.0.0.1:0)
     #[argh(option, default = "\"127.0.0.1:0\".to_owned()")]
@@ -81,6 +98,14 @@ struct Arguments {
     /// the only API key that is accepted (default: any)
     #[argh(option)]
     api_key: Option<String>,
+
+    /// sessions that one key may have at a time; one more is closed with 1011 at its setup (default: no limit)
+    #[argh(option)]
+    sessions_per_key: Option<usize>,
+
+    /// refuse one session too many with 429 at the upgrade instead
+    #[argh(switch)]
+    quota_at_upgrade: bool,
 
     /// certificate chain, PEM: listen with TLS
     #[argh(option)]
@@ -222,6 +247,8 @@ fn configuration(arguments: Arguments) -> Result<SimConfig, Box<dyn Error>> {
         hangover_ms: arguments.hangover_ms,
         answer,
         api_key: arguments.api_key,
+        sessions_per_key: arguments.sessions_per_key,
+        quota_at_upgrade: arguments.quota_at_upgrade,
         tls,
         floor: arguments.floor,
         framing: Framing {

@@ -360,6 +360,14 @@ impl Call {
         self.socket = None;
     }
 
+    /// What was said and heard, if the caller wrote it down.
+    pub(super) fn dialogue(&self) -> Option<&super::dialogue::DialogueReport> {
+        match self.caller.as_ref().map(|caller| &caller.mind) {
+            Some(Mind::Dialogue { dialogue, .. }) => Some(dialogue.report()),
+            _ => None,
+        }
+    }
+
     /// The conversation, if the call is one.
     pub(super) fn turns(&self) -> Option<&super::turns::Turns> {
         match self.caller.as_ref().map(|caller| &caller.mind) {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use hdrhistogram::Histogram;
 
+use super::dialogue::Dialogue;
 use super::ear::{Ear, Heard, TICK_NS};
 use super::options::Mix;
 use super::switch::{Said, Switch};
@@ -34,6 +35,8 @@ pub(super) enum Mind {
     Floor { received: Received, sent: u64, frames: u64, drain: Option<Drain> },
     /// Talks and listens.
     Turns { turns: Box<Turns>, over_ns: u64 },
+    /// Says numbered words and writes down what he hears.
+    Dialogue { dialogue: Box<Dialogue>, over_ns: u64 },
     /// Says nothing until the time is up.
     Idle { over_ns: u64 },
 }
@@ -95,6 +98,11 @@ impl Caller {
         let length_ns = (options.seconds * 1e9) as u64;
         let warmup_ns = u64::from(options.warmup_ms) * 1_000_000;
         let mind = match (&plan.script, options.idle) {
+            (_, false) if let Some(said) = &options.dialogue => {
+                let (said, reader) = (said.clone(), Arc::clone(&plan.reader));
+                let dialogue = Box::new(Dialogue::new(said, reader, index, first_ns + warmup_ns));
+                Mind::Dialogue { dialogue, over_ns: first_ns + length_ns }
+            }
             (_, true) => Mind::Idle { over_ns: first_ns + length_ns },
             _ if options.floor => {
                 let frames = (length_ns / TICK_NS).max(1);
@@ -178,6 +186,13 @@ impl Caller {
                 self.frames_sent += 1;
                 return Tick::Send;
             }
+            Mind::Dialogue { dialogue, over_ns } => {
+                let mark = dialogue.next(now_ns);
+                if dialogue.is_finished() || now_ns >= *over_ns {
+                    return Tick::Over;
+                }
+                (mark.map_or(&plan.silence[..], |mark| plan.writer.frame(mark)), &plan.silence)
+            }
             Mind::Turns { turns, over_ns } => {
                 let Some(script) = &plan.script else { return Tick::Over };
                 let other = script.frame(self.frames_sent as usize % script.frames);
@@ -232,6 +247,7 @@ impl Caller {
                 latency.saturating_record(arrival.latency_ns / 1000);
             }),
             Mind::Turns { turns, .. } => turns.played(heard),
+            Mind::Dialogue { dialogue, .. } => dialogue.played(heard),
             Mind::Idle { .. } | Mind::Floor { .. } => {}
         });
     }
@@ -309,7 +325,7 @@ impl Caller {
     /// What the caller found wrong with what he heard, once he is over.
     pub(super) fn complaint(&self) -> Option<String> {
         match &self.mind {
-            Mind::Idle { .. } => None,
+            Mind::Idle { .. } | Mind::Dialogue { .. } => None,
             Mind::Turns { turns, .. } => turns.failure.clone(),
             Mind::Echo { .. } | Mind::Floor { .. } => {
                 let (counts, sent) = self.track();

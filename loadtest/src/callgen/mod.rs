@@ -12,6 +12,7 @@ pub mod args;
 mod call;
 mod caller;
 pub mod clock;
+pub mod dialogue;
 pub mod ear;
 pub mod envelope;
 pub mod figures;
@@ -25,6 +26,7 @@ pub mod message;
 pub mod options;
 mod plot;
 pub mod report;
+pub mod scan;
 mod socket;
 pub mod source;
 pub mod switch;
@@ -38,6 +40,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+pub use dialogue::{DialogueReport, HeardMark, Utterance};
 pub use figures::{Counts, Figures, Spread};
 pub use leg::Leg;
 pub use options::{Audio, Expect, Mix, Options, Playback};
@@ -102,7 +105,8 @@ pub fn run_observed(options: Options, progress: &Arc<Progress>) -> Result<Report
             lines.push(worker::Line { leg, target });
         }
     }
-    let talks = options.expect != Expect::Echo && !options.idle && !options.floor;
+    let talks =
+        options.expect != Expect::Echo && !options.idle && !options.floor && options.dialogue.is_none();
     let script =
         if talks { Some(Arc::new(source::Script::new(&options).map_err(RunError::Usage)?)) } else { None };
     let expected_s = options.seconds + f64::from(options.calls) / options.ramp_per_s + 5.0;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use tandem::base::SampleRate;
 
+use super::dialogue;
 use super::leg::Leg;
 
 /// What the callers say.
@@ -106,6 +107,8 @@ pub struct Options {
     pub legs: Vec<Leg>,
     /// Channels sent.
     pub mix: Mix,
+    /// Say these utterances of marks, and write down which of them are heard, in place of what `audio` and `expect` say.
+    pub dialogue: Option<dialogue::Plan>,
     /// Calls begun per second.
     pub ramp_per_s: f64,
     /// Speak over each answer, one second into it, and measure how long it goes on.
@@ -136,6 +139,7 @@ impl Default for Options {
             playback: Playback::Binary,
             legs: Vec::new(),
             mix: Mix::Mono,
+            dialogue: None,
             ramp_per_s: 50.0,
             barge_in: false,
             idle: false,
@@ -164,6 +168,14 @@ impl Options {
             return Err(format!("--ramp {} is not a number of calls per second above 0", self.ramp_per_s));
         }
         let echoes = self.expect == Expect::Echo;
+        if let Some(plan) = &self.dialogue {
+            plan.check()?;
+            if self.idle || self.floor || self.barge_in {
+                return Err(
+                    "a dialogue is a call of its own kind: leave idle, floor and barge-in out".to_owned()
+                );
+            }
+        }
         if !self.idle && !self.floor && echoes != (self.audio == Audio::Marks) {
             return Err("--expect echo is measured by marks, and marks by an echo: leave --audio out for \
                         --expect echo, or add --expect parrot or answer to --audio speech, tone or FILE.wav"

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use super::figures::Spread;
 
 use super::call::Call;
+use super::dialogue::DialogueReport;
 use super::figures::{Counts, Figures, correlation, ms, rounded};
 use super::options::{Expect, Options};
 use super::totals::{LegTimes, Times, Totals};
@@ -81,6 +82,9 @@ pub struct CallReport {
     pub barge_in_clear_ms: Vec<f64>,
     /// Old audio still queued in the modelled switch at that moment, each.
     pub barge_in_residual_ms: Vec<f64>,
+    /// What was said and heard, where the caller wrote it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialogue: Option<DialogueReport>,
 }
 
 impl std::ops::Deref for CallReport {
@@ -122,7 +126,7 @@ pub struct Report {
     pub version: String,
     /// Where the calls went.
     pub url: String,
-    /// `echo`, `parrot`, `answer`, `idle` or `floor`; the first three are what was expected.
+    /// `echo`, `parrot`, `answer`, `idle`, `floor` or `dialogue`; the first three are what was expected.
     pub mode: String,
     /// The leg's name, or `mixed`.
     pub leg: String,
@@ -246,6 +250,7 @@ impl CallReport {
             counts: Counts::of(call, plan.options.rate.hz()),
             latency_ms: call.caller.as_ref().map(|caller| Spread::of(&caller.latency)).unwrap_or_default(),
             correlation_min: 1.0,
+            dialogue: call.dialogue().cloned(),
             ..Self::default()
         };
         if let Some(turns) = call.turns() {
@@ -263,6 +268,7 @@ impl CallReport {
 fn mode(options: &Options) -> &'static str {
     match options {
         Options { floor: true, .. } => "floor",
+        Options { dialogue: Some(_), .. } => "dialogue",
         Options { idle: true, .. } => "idle",
         Options { expect: Expect::Echo, .. } => "echo",
         Options { expect: Expect::Parrot, .. } => "parrot",

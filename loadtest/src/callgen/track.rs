@@ -1,7 +1,7 @@
 //! Follows the marks through received audio: which uplink frame each received frame was, when it arrived, and what
 //! was lost, came twice, or came in the wrong order.
 //!
-//! Runs in: a callgen worker, one per call; pure (times are given). Owns the last few frames of received audio.
+//! Runs in: a callgen worker, one per call; pure (times are given). Owns the counts of one call.
 //! Never allocates once it has run for a few frames. Invariant: every frame sent is counted received or lost,
 //! never both.
 
@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::ear::{Heard, TICK_NS};
-use super::mark::{MARK_NUMBERS, MarkReader, Window};
+use super::mark::{MARK_NUMBERS, MarkReader};
+use super::scan::Scanner;
 
 /// Send times kept: 1024 frames are 20 s, twice the range of the marks.
 const SEND_TIMES: usize = 1024;
@@ -95,17 +96,9 @@ struct Piece {
 
 /// Follows one call.
 pub struct Tracker {
-    reader: Arc<MarkReader>,
-    /// Received samples from `audio_at` on.
-    audio: Vec<i16>,
-    /// Index, in everything received, of the first sample of `audio`.
-    audio_at: u64,
-    /// Index of the next window to look at.
-    window_at: u64,
-    /// No frame may begin before this index: the last one found begins half a frame earlier.
-    earliest: u64,
-    /// A window was already moved to where a frame seemed to begin.
-    moved: bool,
+    scanner: Scanner,
+    /// Marks found in the piece at hand, kept for its memory.
+    marks: Vec<(u64, u16)>,
     /// Pieces of audio as they were heard.
     pieces: VecDeque<Piece>,
     /// Where the last frame found ends.
@@ -123,14 +116,9 @@ impl Tracker {
     /// A tracker for a call that will send up to `frames` frames; frame `k` carries the mark number
     /// `first_number + k`.
     pub fn new(reader: Arc<MarkReader>, first_number: u64, frames: usize) -> Self {
-        let length = reader.samples_per_frame();
         Self {
-            reader,
-            audio: Vec::with_capacity(16 * length),
-            audio_at: 0,
-            window_at: 0,
-            earliest: 0,
-            moved: false,
+            scanner: Scanner::new(reader),
+            marks: Vec::with_capacity(16),
             pieces: VecDeque::with_capacity(16),
             last_end: None,
             first_number,
@@ -169,56 +157,24 @@ impl Tracker {
         if heard.samples.is_empty() {
             return;
         }
-        let length = self.reader.samples_per_frame() as u64;
-        let first = self.audio_at + self.audio.len() as u64;
+        let first = self.scanner.end();
         let Heard { at_ns, arrived_ns, offset, samples } = heard;
         self.pieces.push_back(Piece { first, message: first as i64 - offset as i64, arrived_ns, at_ns });
-        self.audio.extend_from_slice(samples);
-        let end = self.audio_at + self.audio.len() as u64;
-        while self.window_at + length <= end {
-            let at = (self.window_at - self.audio_at) as usize;
-            let Some(window) = self.audio.get(at..at + length as usize) else { break };
-            match self.reader.read(window) {
-                Window::Frame { number, offset } => {
-                    let start = self.window_at.saturating_add_signed(i64::from(offset));
-                    self.frame_at(start, number, &mut found);
-                    self.earliest = start + length / 2;
-                    self.window_at = start + length;
-                    self.moved = false;
-                }
-                Window::Elsewhere { offset } if !self.moved => {
-                    let mut target = self.window_at.saturating_add_signed(i64::from(offset));
-                    if target < self.earliest.max(self.audio_at) {
-                        target += length;
-                    }
-                    self.window_at = target;
-                    self.moved = true;
-                }
-                Window::Silent | Window::Garbled | Window::Elsewhere { .. } => {
-                    self.window_at += length / 4;
-                    self.moved = false;
-                }
-            }
+        let mut marks = std::mem::take(&mut self.marks);
+        self.scanner.push(samples, |start, number| marks.push((start, number)));
+        for (start, number) in marks.drain(..) {
+            self.frame_at(start, number, &mut found);
         }
-        self.forget(length);
-    }
-
-    /// Drops what no window can need again, once enough has gathered to be worth moving the rest.
-    fn forget(&mut self, length: u64) {
-        let keep_from = self.window_at.saturating_sub(length).max(self.earliest.min(self.window_at));
-        let done = keep_from.saturating_sub(self.audio_at).min(self.audio.len() as u64);
-        if done >= 4 * length {
-            self.audio.drain(..done as usize);
-            self.audio_at += done;
-            while self.pieces.get(1).is_some_and(|piece| piece.first <= self.audio_at) {
-                self.pieces.pop_front();
-            }
+        self.marks = marks;
+        let kept_from = self.scanner.kept_from();
+        while self.pieces.get(1).is_some_and(|piece| piece.first <= kept_from) {
+            self.pieces.pop_front();
         }
     }
 
     /// A frame with the mark `number` begins at sample `start`.
     fn frame_at(&mut self, start: u64, number: u16, found: &mut impl FnMut(Arrival)) {
-        let length = self.reader.samples_per_frame() as u64;
+        let length = self.scanner.samples_per_frame() as u64;
         if let Some(last_end) = self.last_end {
             let gap = start.saturating_sub(last_end);
             if gap * 10 > length {

@@ -69,6 +69,10 @@ pub struct SimConfig {
     pub answer: Option<Vec<i16>>,
     /// The only key that is accepted; `None` accepts any.
     pub api_key: Option<String>,
+    /// How many sessions one key may have at a time; `None`: as many as it likes.
+    pub sessions_per_key: Option<usize>,
+    /// One session too many is refused at the upgrade with 429, not at the setup with 1011.
+    pub quota_at_upgrade: bool,
     /// Listen with TLS.
     pub tls: Option<TlsPem>,
     /// No WebSocket and no JSON: messages of the sizes in [`crate::floor`], each answered at once.
@@ -95,6 +99,8 @@ impl Default for SimConfig {
             hangover_ms: 500,
             answer: None,
             api_key: None,
+            sessions_per_key: None,
+            quota_at_upgrade: false,
             tls: None,
             floor: false,
             framing: Framing::default(),

@@ -16,7 +16,7 @@ use super::{
     fault::{Fault, Moment, Scheduled},
     framing::{FrameReader, Incoming, cut_reason},
     outbox::{End, Outbox, UNWRITTEN_BYTES_MAX},
-    session::{Session, World},
+    session::{QUOTA, Session, World},
     socket::Socket,
     upgrade::{Refusal, Request},
 };
@@ -134,6 +134,23 @@ impl Connection {
         self.settle(now, shared);
     }
 
+    /// A fault that stands alone happens now, if the session is open.
+    pub fn suffer(&mut self, fault: &Fault, now: Instant, shared: &mut Shared) {
+        if let Stage::Live(session) = &mut self.stage
+            && session.is_open()
+        {
+            let mut tell = |what| shared.events.tell(now, self.id, what);
+            let mut world = World {
+                config: &shared.config,
+                answer: &shared.answer,
+                registry: &mut shared.registry,
+                tell: &mut tell,
+            };
+            session.suffer(now, fault.clone(), &mut world, &mut self.outbox);
+        }
+        self.settle(now, shared);
+    }
+
     fn read(&mut self, now: Instant, shared: &mut Shared) -> io::Result<bool> {
         let mut space = std::mem::take(&mut shared.space);
         let result = self.read_into(&mut space, now, shared);
@@ -244,8 +261,17 @@ impl Connection {
 
     fn upgrade(&mut self, request: Result<Request, Refusal>, now: Instant, shared: &mut Shared) {
         let mut delay = Duration::ZERO;
-        for Scheduled { fault, at, connection } in &shared.config.faults {
-            if *at != Moment::Upgrade || connection.is_some_and(|connection| connection != self.id) {
+        if let Ok(Request { credential, .. }) = &request {
+            if let Some(Fault::Http(status)) = shared.registry.failure(credential) {
+                return self.refuse(&Refusal::new(status, "This key fails."), now, shared);
+            }
+            let limit = shared.config.sessions_per_key.filter(|_| shared.config.quota_at_upgrade);
+            if limit.is_some_and(|limit| shared.registry.sessions(credential) >= limit) {
+                return self.refuse(&Refusal::new(429, QUOTA), now, shared);
+            }
+        }
+        for Scheduled { fault, at, connections, .. } in &shared.config.faults {
+            if *at != Moment::Upgrade || !connections.include(self.id, false) {
                 continue;
             }
             match fault {
@@ -337,10 +363,8 @@ impl Connection {
 
     /// Lets another connection resume the conversation.
     fn let_go(&mut self, now: Instant, shared: &mut Shared) {
-        if let Stage::Live(session) = &self.stage
-            && let Some(conversation) = session.conversation()
-        {
-            shared.registry.let_go(conversation, now);
+        if let Stage::Live(session) = &mut self.stage {
+            session.let_go(now, &mut shared.registry);
         }
     }
 

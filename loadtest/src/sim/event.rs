@@ -110,6 +110,11 @@ pub enum What {
         /// Samples of the talkspurt at 16 kHz, the hangover not counted.
         samples: usize,
     },
+    /// The server's detection swallowed a talkspurt, as the script says: it gets no answer.
+    Swallowed {
+        /// Its samples at 16 kHz.
+        samples: usize,
+    },
     /// The first audio of a turn was written.
     TurnStarted {
         /// Which turn of this connection, from 1.

@@ -26,6 +26,7 @@ use super::{
     config::SimConfig,
     connection::Connection,
     event::{ClosedBy, SimEvent, What},
+    fault::Fault,
     registry::Registry,
     socket::Socket,
 };
@@ -37,6 +38,9 @@ const FIRST_PLACE: usize = 2;
 
 /// Samples received, by session: written here, read by tests.
 pub(super) type KeptAudio = Arc<Mutex<HashMap<u64, Vec<i16>>>>;
+
+/// Faults that happen to every open session as soon as the loop wakes up.
+pub(super) type Sudden = Arc<Mutex<Vec<Fault>>>;
 
 /// Where events go.
 #[derive(Debug)]
@@ -104,6 +108,7 @@ pub struct Shared {
     /// Space for one read.
     pub space: Vec<u8>,
     pub(super) kept_audio: KeptAudio,
+    pub(super) sudden: Sudden,
 }
 
 impl Shared {
@@ -167,7 +172,7 @@ impl EventLoop {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept(),
-                    WAKER => {}
+                    WAKER => self.suffer(),
                     Token(token) => self.ready(token - FIRST_PLACE),
                 }
             }
@@ -229,6 +234,19 @@ impl EventLoop {
             self.unread.push(place);
         }
         self.after(place);
+    }
+
+    /// What is to happen to every session happens.
+    fn suffer(&mut self) {
+        let sudden = std::mem::take(&mut *self.shared.sudden.lock().unwrap_or_else(PoisonError::into_inner));
+        for fault in sudden {
+            for place in 0..self.places.len() {
+                if let Some(connection) = self.places.get_mut(place).and_then(Option::as_mut) {
+                    connection.suffer(&fault, Instant::now(), &mut self.shared);
+                    self.after(place);
+                }
+            }
+        }
     }
 
     /// Forgets a connection that is over, or sets the timer of one that lives.

@@ -1,9 +1,14 @@
-//! What can go wrong in a simulated session, and when: one grammar for flags, script files and tests.
+//! What can go wrong in a simulated session, when, and on which connections.
 //!
-//! Runs in: anywhere: values and their text form. Owns nothing. Never acts: `session` and `connection` do.
+//! Runs in: anywhere: values. Owns nothing. Never acts: `session` and `connection` do; how a fault is written stands in
+//! `text`.
 //! Invariant: every `Scheduled` that parses names a fault that can happen at its moment.
 
-use std::{error::Error, fmt, str::FromStr, time::Duration};
+use std::{error::Error, fmt, time::Duration};
+
+mod text;
+
+pub use text::read_script;
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +58,42 @@ pub enum Fault {
     Interrupt,
     /// `go-away:MS`: `goAway` with this much time left, and after it a close with 1008.
     GoAway(Duration),
-    /// `tool:NAME[:JSON]`: a tool call with these arguments before the turn's audio, if NAME is declared.
+    /// `go-away:MS:silent`: the same, but from then on the server says nothing and closes nothing.
+    GoAwaySilent(Duration),
+    /// `swallow:MS`: from now on the server's own detection does not answer a talkspurt shorter than this; its turn stays
+    /// open and eats the talkspurt that follows. `audioStreamEnd` commits it.
+    Swallow(Duration),
+    /// `pace:FACTOR`: the turn's audio is sent so many times faster than real time, whatever the configuration says.
+    Pace(f64),
+    /// `uninterruptible`: the caller's speech does not cut the turn off; its answer follows the turn.
+    Uninterruptible,
+    /// `start-again`: once the turn was interrupted, the next answer is the same turn from its beginning.
+    StartAgain,
+    /// `cancel-tools`: the pending tool calls are cancelled although nobody spoke; the turn ends without audio.
+    CancelTools,
+    /// `tool-audio:CODE[:REASON]`: from now on audio that comes while a blocking tool call is pending closes the
+    /// connection; what was on its way when the call was sent is forgiven for 300 ms.
+    ToolAudio {
+        /// Close code.
+        code: u16,
+        /// Reason.
+        reason: String,
+    },
+    /// `replay-limit:MS`: from now on audio that is further ahead of real time than this closes with 1007.
+    ReplayLimit(Duration),
+    /// `ageing:MS`: each turn comes later by this for every minute of audio that the conversation has heard, unless the
+    /// setup asked for `contextWindowCompression`.
+    Ageing(Duration),
+    /// `no-handles`: from now on `sessionResumptionUpdate` is empty: not resumable now.
+    NoHandles,
+    /// `forget`: the handle is accepted, but the conversation begins from nothing.
+    Forget,
+    /// `replay-transcripts`: the transcriptions of the conversation's last turn are sent once more.
+    ReplayTranscripts,
+    /// `carry-on`: a turn that was under way when the last connection ended goes on where it was cut.
+    CarryOn,
+    /// `tool:NAME[:JSON]`: a tool call with these arguments, if NAME is declared: before the turn's audio at `turn`, amid
+    /// or after it at `turn.mid` and `turn.end`.
     ToolCall {
         /// The function.
         name: String,
@@ -77,6 +117,14 @@ pub enum Moment {
     MidTurn(Option<u64>),
     /// `turn.end`, `turn2.end`: `turnComplete` is sent.
     TurnEnd(Option<u64>),
+    /// `speech`, `speech2`: the caller is heard to begin to speak.
+    Speech(Option<u64>),
+    /// `tool-call`, `tool-call2`: the calls of a turn are sent.
+    ToolCall(Option<u64>),
+    /// `tool-response`, `tool-response2`: all of them are answered, and the turn is about to go on.
+    ToolResponse(Option<u64>),
+    /// `resume`, `resume2`: a setup with a valid handle came; counted for each conversation.
+    Resume(Option<u64>),
 }
 
 impl Moment {
@@ -86,48 +134,118 @@ impl Moment {
         match (self, now) {
             (Self::Turn(scripted), Self::Turn(turn))
             | (Self::MidTurn(scripted), Self::MidTurn(turn))
-            | (Self::TurnEnd(scripted), Self::TurnEnd(turn)) => same(scripted, turn),
+            | (Self::TurnEnd(scripted), Self::TurnEnd(turn))
+            | (Self::Speech(scripted), Self::Speech(turn))
+            | (Self::ToolCall(scripted), Self::ToolCall(turn))
+            | (Self::ToolResponse(scripted), Self::ToolResponse(turn))
+            | (Self::Resume(scripted), Self::Resume(turn)) => same(scripted, turn),
             _ => self == now,
         }
     }
 }
 
-/// A fault, its moment, and on which connection. In text `FAULT@MOMENT[#CONNECTION]`, such as `drop@5s#1` or
-/// `close:1011:Internal error@turn2.mid`; without a connection it happens on every one.
+/// On which connections something goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// On every one.
+    Every,
+    /// `#2`, `#1-6`: those with these numbers, counted from 1 in the order of acceptance.
+    Numbers(u64, u64),
+    /// `#new`: those whose setup has no handle.
+    New,
+    /// `#resumed`: those whose setup has one.
+    Resumed,
+}
+
+impl Connections {
+    /// Whether connection `number` is meant, of which `resumed` tells whether its setup had a handle.
+    pub(super) fn include(self, number: u64, resumed: bool) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Numbers(first, last) => (first..=last).contains(&number),
+            Self::New => !resumed,
+            Self::Resumed => resumed,
+        }
+    }
+}
+
+/// A fault, its moment, and on which connections. In text `FAULT@MOMENT[+MS][#CONNECTIONS]`, such as `drop@5s#1`,
+/// `reset@speech2+500#new` or `close:1011:Internal error@turn2.mid`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scheduled {
     /// What.
     pub fault: Fault,
     /// When.
     pub at: Moment,
-    /// The connection, counted from 1 in the order of acceptance; `None`: every one.
-    pub connection: Option<u64>,
+    /// So long after the moment.
+    pub later: Duration,
+    /// Where.
+    pub connections: Connections,
 }
 
 impl Scheduled {
     /// A fault on every connection.
     pub const fn new(fault: Fault, at: Moment) -> Self {
-        Self { fault, at, connection: None }
+        Self { fault, at, later: Duration::ZERO, connections: Connections::Every }
     }
 
     /// The same on one connection only.
-    pub const fn on_connection(mut self, connection: u64) -> Self {
-        self.connection = Some(connection);
+    pub const fn on_connection(mut self, number: u64) -> Self {
+        self.connections = Connections::Numbers(number, number);
         self
     }
 
     fn check(self) -> Result<Self, String> {
         let upgrade = matches!(self.at, Moment::Upgrade);
         let turn = matches!(self.at, Moment::Turn(_));
+        let response = matches!(self.at, Moment::ToolResponse(_));
+        let in_turn = matches!(self.at, Moment::MidTurn(_) | Moment::TurnEnd(_));
+        let resume = matches!(self.at, Moment::Resume(_));
         let fits = match &self.fault {
             Fault::Http(_) => upgrade,
             Fault::Silence | Fault::Drop | Fault::Reset => true,
-            Fault::Delay(_) => !matches!(self.at, Moment::After(_) | Moment::TurnEnd(_)),
-            Fault::Bundle | Fault::EmptyTurn | Fault::ToolCall { .. } => turn,
+            Fault::Delay(_) => {
+                upgrade || turn || response || matches!(self.at, Moment::Setup | Moment::MidTurn(_))
+            }
+            Fault::EmptyTurn => turn || response,
+            Fault::Bundle | Fault::Pace(_) | Fault::Uninterruptible | Fault::StartAgain => turn,
+            Fault::ToolCall { .. } => turn || in_turn,
             Fault::Interrupt => matches!(self.at, Moment::MidTurn(_)),
+            Fault::CancelTools => matches!(self.at, Moment::ToolCall(_)),
+            Fault::Forget | Fault::ReplayTranscripts | Fault::CarryOn => resume,
             _ => !upgrade,
         };
-        if fits { Ok(self) } else { Err(format!("{:?} cannot happen at {:?}", self.fault, self.at)) }
+        if !fits {
+            return Err(format!("{:?} cannot happen at {:?}", self.fault, self.at));
+        }
+        if !self.later.is_zero() && (upgrade || !self.fault.stands_alone()) {
+            return Err(format!("{:?} belongs to its moment and cannot happen later", self.fault));
+        }
+        if upgrade && matches!(self.connections, Connections::New | Connections::Resumed) {
+            return Err("at the upgrade nobody knows yet whether the connection resumes anything".to_owned());
+        }
+        Ok(self)
+    }
+}
+
+impl Fault {
+    /// Whether the fault can happen at any time, not only as a part of what happens at its moment.
+    pub(super) const fn stands_alone(&self) -> bool {
+        !matches!(
+            self,
+            Self::Http(_)
+                | Self::Delay(_)
+                | Self::EmptyTurn
+                | Self::Bundle
+                | Self::Pace(_)
+                | Self::Uninterruptible
+                | Self::StartAgain
+                | Self::ToolCall { .. }
+                | Self::Interrupt
+                | Self::Forget
+                | Self::ReplayTranscripts
+                | Self::CarryOn
+        )
     }
 }
 
@@ -142,7 +260,7 @@ impl fmt::Display for FaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "fault {:?}: {}; write FAULT@MOMENT[#CONNECTION], see gemini-sim --help",
+            "fault {:?}: {}; write FAULT@MOMENT[+MS][#CONNECTIONS], see gemini-sim --help",
             self.text, self.why
         )
     }
@@ -150,174 +268,9 @@ impl fmt::Display for FaultError {
 
 impl Error for FaultError {}
 
-impl FromStr for Scheduled {
-    type Err = FaultError;
-
-    fn from_str(text: &str) -> Result<Self, FaultError> {
-        parse(text).map_err(|why| FaultError { text: text.to_owned(), why })
-    }
-}
-
-fn parse(text: &str) -> Result<Scheduled, String> {
-    let (fault, when) = text.rsplit_once('@').ok_or("there is no @ before the moment")?;
-    let (moment, connection) = match when.split_once('#') {
-        Some((moment, n)) => (moment, Some(whole::<u64>(n, "connection")?)),
-        None => (when, None),
-    };
-    Scheduled { fault: parse_fault(fault)?, at: parse_moment(moment)?, connection }.check()
-}
-
-fn parse_fault(text: &str) -> Result<Fault, String> {
-    let (name, argument) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
-    let needed = |what: &str| argument.ok_or_else(|| format!("{name} needs {what}: {name}:{what}"));
-    let milliseconds = || Ok::<_, String>(Duration::from_millis(whole(needed("MS")?, "milliseconds")?));
-    let fault = match name {
-        "http" => Fault::Http(whole(needed("STATUS")?, "HTTP status")?),
-        "delay" => Fault::Delay(milliseconds()?),
-        "late-pongs" => Fault::LatePongs(milliseconds()?),
-        "go-away" => Fault::GoAway(milliseconds()?),
-        "huge" => Fault::Huge(whole(needed("BYTES")?, "bytes")?),
-        "announce" => Fault::Announce(whole(needed("BYTES")?, "bytes")?),
-        "close" => {
-            let (code, reason) = needed("CODE")?.split_once(':').unwrap_or((needed("CODE")?, ""));
-            Fault::Close { code: whole(code, "close code")?, reason: reason.to_owned() }
-        }
-        "tool" => {
-            let (name, args) = needed("NAME")?.split_once(':').unwrap_or((needed("NAME")?, "{}"));
-            let args: serde_json::Value = serde_json::from_str(args)
-                .map_err(|error| format!("the arguments {args:?} are no JSON: {error}"))?;
-            if !args.is_object() {
-                return Err(format!("the arguments {args} are no JSON object"));
-            }
-            Fault::ToolCall { name: name.to_owned(), args }
-        }
-        _ => {
-            let plain = match name {
-                "silence" => Fault::Silence,
-                "drop" => Fault::Drop,
-                "reset" => Fault::Reset,
-                "garbage" => Fault::Garbage,
-                "invalid-utf8" => Fault::InvalidUtf8,
-                "wrong-opcode" => Fault::WrongOpcode,
-                "masked" => Fault::Masked,
-                "unknown-fields" => Fault::UnknownFields,
-                "ping" => Fault::Ping,
-                "bundle" => Fault::Bundle,
-                "empty-turn" => Fault::EmptyTurn,
-                "interrupt" => Fault::Interrupt,
-                _ => return Err(format!("there is no fault {name:?}")),
-            };
-            if argument.is_some() {
-                return Err(format!("{name} takes no argument"));
-            }
-            plain
-        }
-    };
-    Ok(fault)
-}
-
-fn parse_moment(text: &str) -> Result<Moment, String> {
-    match text {
-        "upgrade" => return Ok(Moment::Upgrade),
-        "setup" => return Ok(Moment::Setup),
-        _ => {}
-    }
-    if let Some(turn) = text.strip_prefix("turn") {
-        let (number, part) = turn.split_once('.').map_or((turn, None), |(number, part)| (number, Some(part)));
-        let number = if number.is_empty() { None } else { Some(whole::<u64>(number, "turn")?) };
-        return match part {
-            None => Ok(Moment::Turn(number)),
-            Some("mid") => Ok(Moment::MidTurn(number)),
-            Some("end") => Ok(Moment::TurnEnd(number)),
-            Some(other) => Err(format!("a turn has no part {other:?}, only mid and end")),
-        };
-    }
-    if let Some(ms) = text.strip_suffix("ms") {
-        return Ok(Moment::After(Duration::from_millis(whole(ms, "milliseconds")?)));
-    }
-    if let Some(seconds) = text.strip_suffix('s') {
-        let seconds: f64 = seconds.parse().map_err(|_| format!("{seconds:?} is no number of seconds"))?;
-        return Duration::try_from_secs_f64(seconds)
-            .map(Moment::After)
-            .map_err(|_| format!("{seconds} s is no time after the setup"));
-    }
-    Err(format!("there is no moment {text:?}"))
-}
-
-fn whole<T: FromStr>(text: &str, what: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text:?} is not a valid {what}"))
-}
-
-/// Reads a script file: `{"faults": ["drop@5s#1", ...]}`.
-///
-/// # Errors
-/// A text that names the entry that cannot be understood.
-pub fn read_script(json: &[u8]) -> Result<Vec<Scheduled>, String> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Script {
-        faults: Vec<String>,
-    }
-    let script: Script = serde_json::from_slice(json)
-        .map_err(|error| format!("not of the form {{\"faults\": [\"drop@5s\", ...]}}: {error}"))?;
-    script.faults.iter().map(|text| text.parse().map_err(|error: FaultError| error.to_string())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parsed(text: &str) -> Scheduled {
-        text.parse().unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    #[test]
-    fn the_grammar_names_fault_moment_and_connection() {
-        assert_eq!(parsed("http:429@upgrade"), Scheduled::new(Fault::Http(429), Moment::Upgrade));
-        assert_eq!(
-            parsed("drop@2.5s#1"),
-            Scheduled::new(Fault::Drop, Moment::After(Duration::from_millis(2500))).on_connection(1)
-        );
-        assert_eq!(
-            parsed("close:1011:Mail me: a@b@turn2.mid"),
-            Scheduled::new(
-                Fault::Close { code: 1011, reason: "Mail me: a@b".to_owned() },
-                Moment::MidTurn(Some(2))
-            )
-        );
-        assert_eq!(
-            parsed(r#"tool:look_up:{"a":1}@turn"#),
-            Scheduled::new(
-                Fault::ToolCall { name: "look_up".to_owned(), args: serde_json::json!({"a": 1}) },
-                Moment::Turn(None)
-            )
-        );
-        assert_eq!(
-            read_script(br#"{"faults":["delay:300@turn.mid","silence@300ms"]}"#),
-            Ok(vec![parsed("delay:300@turn.mid"), parsed("silence@300ms")])
-        );
-    }
-
-    #[test]
-    fn nonsense_is_refused_with_its_cause() {
-        for (text, cause) in [
-            ("drop", "no @"),
-            ("explode@setup", "no fault \"explode\""),
-            ("drop@noon", "no moment \"noon\""),
-            ("drop@turn1.start", "no part \"start\""),
-            ("close@setup", "needs CODE"),
-            ("close:x@setup", "not a valid close code"),
-            ("http:429@setup", "cannot happen"),
-            ("bundle@5s", "cannot happen"),
-            ("garbage@upgrade", "cannot happen"),
-            ("drop:3@5s", "no argument"),
-            ("drop@-5s", "no time"),
-            ("tool:f:[1]@turn", "no JSON object"),
-        ] {
-            let error = text.parse::<Scheduled>().unwrap_err().to_string();
-            assert!(error.contains(cause), "{text}: {error}");
-        }
-    }
 
     #[test]
     fn a_moment_without_a_number_is_every_turn() {

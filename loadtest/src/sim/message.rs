@@ -38,10 +38,32 @@ pub enum ClientMessage {
         /// Whether an answer is wanted.
         turn_complete: bool,
     },
-    /// `toolResponse`: the ids it answers.
-    ToolResponse(Vec<String>),
+    /// `toolResponse`.
+    ToolResponse(Vec<ToolResult>),
     /// `contextUpdate`.
     ContextUpdate,
+}
+
+/// The answer to one tool call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolResult {
+    /// Which call it answers.
+    pub id: String,
+    /// When the model is to speak of it; only for functions that do not block.
+    pub scheduling: Option<Scheduling>,
+    /// More answers to the same call will follow.
+    pub will_continue: bool,
+}
+
+/// When the model speaks of the answer of a function that does not block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheduling {
+    /// Not at all.
+    Silent,
+    /// When it has nothing else to say: the default.
+    WhenIdle,
+    /// At once.
+    Interrupt,
 }
 
 /// Decoded audio.
@@ -150,15 +172,24 @@ fn realtime_input(body: &Map<String, Value>) -> Result<Vec<ClientMessage>, Refus
 
 fn tool_response(body: &Map<String, Value>) -> Result<Vec<ClientMessage>, Refusal> {
     let responses = body.get("functionResponses").and_then(Value::as_array);
-    let ids = responses
+    let results = responses
         .into_iter()
         .flatten()
         .map(|response| match response.get("id").and_then(Value::as_str) {
-            Some(id) if !id.is_empty() => Ok(id.to_owned()),
+            Some(id) if !id.is_empty() => Ok(ToolResult {
+                id: id.to_owned(),
+                scheduling: match response.get("scheduling").and_then(Value::as_str) {
+                    Some("SILENT") => Some(Scheduling::Silent),
+                    Some("WHEN_IDLE") => Some(Scheduling::WhenIdle),
+                    Some("INTERRUPT") => Some(Scheduling::Interrupt),
+                    _ => None,
+                },
+                will_continue: response.get("willContinue") == Some(&Value::Bool(true)),
+            }),
             _ => Err(Refusal::invalid("tool_response.function_responses.id: must be set")),
         })
         .collect::<Result<_, _>>()?;
-    Ok(vec![ClientMessage::ToolResponse(ids)])
+    Ok(vec![ClientMessage::ToolResponse(results)])
 }
 
 /// `audio/pcm;rate=16000`: the rate is optional and 16000 then. The real service resamples what is not 16 kHz.
@@ -224,7 +255,11 @@ mod tests {
             (r#"{"clientContent":{}}"#, ClientMessage::Content { turns: 0, turn_complete: false }),
             (
                 r#"{"toolResponse":{"functionResponses":[{"id":"7","name":"f","response":{}}]}}"#,
-                ClientMessage::ToolResponse(vec!["7".to_owned()]),
+                ClientMessage::ToolResponse(vec![ToolResult {
+                    id: "7".to_owned(),
+                    scheduling: None,
+                    will_continue: false,
+                }]),
             ),
             (r#"{"contextUpdate":{"systemInstruction":{"parts":[]}}}"#, ClientMessage::ContextUpdate),
         ] {

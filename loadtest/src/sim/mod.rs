@@ -26,10 +26,11 @@ use native_tls::{Identity, TlsAcceptor};
 
 pub use config::{AudioKept, Framing, SimConfig, TlsPem, Voice};
 pub use event::{AuthKind, ClosedBy, Fnv1a, SimEvent, What};
-pub use fault::{Fault, FaultError, Moment, Scheduled, read_script};
+pub use fault::{Connections, Fault, FaultError, Moment, Scheduled, read_script};
 pub use resample::upsampled;
 
-use event_loop::{EventLoop, EventSink, KeptAudio, Record, Shared, WAKER};
+use event_loop::{EventLoop, EventSink, KeptAudio, Record, Shared, Sudden, WAKER};
+use registry::FailingKeys;
 
 use crate::speech;
 
@@ -58,6 +59,8 @@ pub struct Simulator {
     tls: bool,
     events: Receiver<SimEvent>,
     kept_audio: KeptAudio,
+    sudden: Sudden,
+    failing: FailingKeys,
     stop: Arc<AtomicBool>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
@@ -98,13 +101,17 @@ impl Simulator {
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (sender, events) = mpsc::channel();
         let kept_audio = KeptAudio::default();
+        let sudden = Sudden::default();
+        let registry = registry::Registry::default();
+        let failing = Arc::clone(&registry.failing);
         let shared = Shared {
             answer,
-            registry: registry::Registry::default(),
+            registry,
             events: EventSink(config.events.then_some(sender)),
             record,
             space: vec![0; 64 << 10],
             kept_audio: Arc::clone(&kept_audio),
+            sudden: Arc::clone(&sudden),
             config,
         };
         let is_tls = tls.is_some();
@@ -114,7 +121,7 @@ impl Simulator {
             let stop = Arc::clone(&stop);
             move || event_loop.run(&stop)
         })?;
-        Ok(Self { addr, tls: is_tls, events, kept_audio, stop, waker, thread: Some(thread) })
+        Ok(Self { addr, tls: is_tls, events, kept_audio, sudden, failing, stop, waker, thread: Some(thread) })
     }
 
     /// The address it listens on, with the port that the system chose.
@@ -136,6 +143,28 @@ impl Simulator {
     pub fn audio(&self, session: u64) -> Vec<i16> {
         let kept = self.kept_audio.lock().unwrap_or_else(PoisonError::into_inner);
         kept.get(&session).cloned().unwrap_or_default()
+    }
+
+    /// Lets a fault happen to every open session at once.
+    ///
+    /// # Errors
+    /// A text for a fault that belongs to a moment, such as an empty turn.
+    pub fn everyone(&self, fault: Fault) -> Result<(), String> {
+        if !fault.stands_alone() {
+            return Err(format!("{fault:?} belongs to a moment: put it into the configuration"));
+        }
+        self.sudden.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+        self.waker.wake().map_err(|error| error.to_string())
+    }
+
+    /// From now on new connections with this key fail: with [`Fault::Http`] at the upgrade, with [`Fault::Close`] at the
+    /// setup; other faults do nothing. `None`: they no longer fail.
+    pub fn fail_key(&self, key: &str, fault: Option<Fault>) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match fault {
+            Some(fault) => failing.insert(key.to_owned(), fault),
+            None => failing.remove(key),
+        };
     }
 
     /// Ends every connection without a goodbye and waits for the thread. Done on drop as well.

@@ -115,10 +115,22 @@ pub struct Terms {
     pub handle: Option<String>,
     /// The index of consumed messages is wanted (Vertex).
     pub transparent: bool,
-    /// Names of the declared functions.
-    pub functions: Vec<String>,
+    /// The declared functions.
+    pub functions: Vec<Function>,
+    /// The context window is compressed.
+    pub compressed: bool,
     /// The first `clientContent` only seeds the history.
     pub seeded: bool,
+}
+
+/// A declared function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// Whether the model waits for it, where the declaration says. Where it does not, the simulator's model waits, but takes
+    /// the answers of functions that do not block as well: which of the two the real ones do differs between them.
+    pub blocking: Option<bool>,
 }
 
 fn get<'a>(value: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
@@ -160,6 +172,7 @@ pub fn judge(setup: &Map<String, Value>, platform: Platform) -> Result<Terms, Re
             .map(str::to_owned),
         transparent: flag(setup, &["sessionResumption", "transparent"]) == Some(true),
         functions,
+        compressed: setup.contains_key("contextWindowCompression"),
         seeded: flag(setup, &["historyConfig", "initialHistoryInClientContent"]) == Some(true),
     })
 }
@@ -272,7 +285,7 @@ fn judge_thinking(config: &Map<String, Value>, family: Family) -> Result<(), Ref
     }
 }
 
-fn judge_tools(setup: &Map<String, Value>, family: Family) -> Result<Vec<String>, Refusal> {
+fn judge_tools(setup: &Map<String, Value>, family: Family) -> Result<Vec<Function>, Refusal> {
     let mut functions = Vec::new();
     for tool in setup.get("tools").and_then(Value::as_array).into_iter().flatten() {
         for refused in ["codeExecution", "urlContext"] {
@@ -285,14 +298,25 @@ fn judge_tools(setup: &Map<String, Value>, family: Family) -> Result<Vec<String>
             if name.is_empty() {
                 return Err(Refusal::invalid("function_declarations.name: must not be empty"));
             }
-            match (family, declaration.get("behavior").and_then(Value::as_str)) {
+            let behavior = declaration.get("behavior").and_then(Value::as_str);
+            let blocking = match behavior {
+                Some("BLOCKING") => Some(true),
+                Some("NON_BLOCKING") => Some(false),
+                // Known to do nothing but these (`judge` refuses the other behaviour).
+                _ => match family {
+                    Family::Live31 => Some(true),
+                    Family::Live38Thinking => Some(false),
+                    _ => None,
+                },
+            };
+            match (family, behavior) {
                 (Family::Live31, Some("NON_BLOCKING")) => {
                     return Err(Refusal::invalid("Asynchronous functions are not supported by this model."));
                 }
                 (Family::Live38Thinking, Some("BLOCKING")) => {
                     return Err(Refusal::invalid("Blocking functions are not supported by this model."));
                 }
-                _ => functions.push(name.to_owned()),
+                _ => functions.push(Function { name: name.to_owned(), blocking }),
             }
         }
     }
@@ -369,7 +393,8 @@ mod tests {
             resumable: true,
             handle: Some("h".to_owned()),
             transparent: false,
-            functions: vec!["hang_up".to_owned()],
+            functions: vec![Function { name: "hang_up".to_owned(), blocking: Some(true) }],
+            compressed: false,
             seeded: true,
         };
         assert_eq!(terms, expected);

@@ -9,24 +9,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
-    config::{SimConfig, Voice},
+    config::SimConfig,
     detector::{Detector, Heard, Judge, Talkspurt},
     event::What,
-    fault::{Fault, Moment},
+    fault::Fault,
     message::{self, Audio, ClientMessage},
     model::{Family, Refusal, Terms},
     outbox::{End, Outbox},
-    registry::Registry,
-    resample::{Linear, Upsampler, upsampled},
-    turn::Turn,
+    registry::{Memory, Registry},
+    resample::{Linear, Upsampler},
+    turn::{Manner, Turn},
     upgrade::{Platform, Request},
 };
 
+mod demands;
+mod hearing;
 mod opening;
 mod speaking;
+mod tools;
+
+pub use opening::QUOTA;
+
+use opening::Opening;
+use tools::{Pending, ToolTerms};
 
 /// What a session is told about the simulator it lives in, and where it tells what happened.
 pub struct World<'a> {
@@ -43,7 +51,7 @@ pub struct World<'a> {
 /// Something to do at a later time.
 #[derive(Debug)]
 enum Task {
-    SetupComplete,
+    SetupComplete(Opening),
     Begin(Begin),
     Fault(Fault),
     Close(Refusal),
@@ -56,23 +64,14 @@ struct Begin {
     number: u64,
     audio: Arc<[i16]>,
     text: String,
-    bundled: bool,
+    manner: Manner,
+    /// Times real time, where the script says.
+    burst: Option<f64>,
     tools: Vec<(String, Value)>,
 }
 
 /// What a turn is to say.
 type Speech = (Arc<[i16]>, String);
-
-/// What the script demands at a moment, as far as the session itself has to act on it.
-#[derive(Debug, Default)]
-struct Demands {
-    delay: Duration,
-    silence: bool,
-    bundled: bool,
-    empty: bool,
-    interrupt: bool,
-    tools: Vec<(String, Value)>,
-}
 
 /// One connection's protocol state.
 #[derive(Debug)]
@@ -82,24 +81,43 @@ pub struct Session {
     /// What the setup agreed; `None` before it.
     terms: Option<Terms>,
     conversation: u64,
+    /// The setup came with a handle.
+    resumed: bool,
+    /// What was remembered of the conversation when this connection began, and the transcriptions since.
+    memory: Memory,
     handles_given: u64,
+    no_handles: bool,
     messages_consumed: u64,
     history_seeded: bool,
     detector: Detector,
     to_16k: Linear,
     to_24k: Upsampler,
+    talkspurts: u64,
+    /// Talkspurts shorter than this get no answer.
+    swallow: Option<Duration>,
+    /// A swallowed talkspurt: its turn is still open.
+    open: Option<Talkspurt>,
     turns: u64,
     turn: Option<Turn>,
     /// What to say after the turn under way, where speech does not interrupt.
     queued: Option<Speech>,
-    /// Ids of tool calls without a response, and the turn that waits for them.
-    calls: Vec<String>,
+    /// What the next answer repeats, whatever it should have been.
+    again: Option<Speech>,
+    /// Tool calls without a response, and the turn that waits for them.
+    calls: Vec<Pending>,
     calls_made: u64,
+    /// Messages with tool calls.
+    tool_rounds: u64,
+    tool_terms: ToolTerms,
     waiting: Option<Begin>,
     tasks: Vec<(Instant, Task)>,
     pong_delay: Duration,
-    prompt_tokens: u64,
-    heard_samples: u64,
+    /// Each turn comes later by this for every minute heard.
+    ageing: Duration,
+    /// Audio may be this far ahead of real time since `setupComplete`.
+    replay_limit: Option<Duration>,
+    /// When `setupComplete` was sent, and the audio since, in samples at 16 kHz.
+    live: Option<(Instant, u64)>,
 }
 
 impl Session {
@@ -110,28 +128,48 @@ impl Session {
             request,
             terms: None,
             conversation: id,
+            resumed: false,
+            memory: Memory::default(),
             handles_given: 0,
+            no_handles: false,
             messages_consumed: 0,
             history_seeded: false,
             detector: Detector::new(Judge::Client, false),
             to_16k: Linear::default(),
             to_24k: Upsampler::default(),
+            talkspurts: 0,
+            swallow: None,
+            open: None,
             turns: 0,
             turn: None,
             queued: None,
+            again: None,
             calls: Vec::new(),
             calls_made: 0,
+            tool_rounds: 0,
+            tool_terms: ToolTerms::default(),
             waiting: None,
             tasks: Vec::new(),
             pong_delay: Duration::ZERO,
-            prompt_tokens: 0,
-            heard_samples: 0,
+            ageing: Duration::ZERO,
+            replay_limit: None,
+            live: None,
         }
     }
 
-    /// The conversation this connection holds, once its setup was accepted.
-    pub fn conversation(&self) -> Option<u64> {
-        self.terms.as_ref().map(|_| self.conversation)
+    /// `setupComplete` was sent.
+    pub fn is_open(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// The connection is over: another one may resume the conversation.
+    pub fn let_go(&mut self, now: Instant, registry: &mut Registry) {
+        if self.terms.is_some() {
+            let mut memory = std::mem::take(&mut self.memory);
+            memory.unfinished = self.turn.as_ref().and_then(Turn::rest);
+            registry.let_go(self.conversation, Some(memory), now);
+            registry.leave(&self.request.credential);
+        }
     }
 
     /// When [`Session::on_time`] has something to do.
@@ -189,15 +227,9 @@ impl Session {
             }
             let (due, task) = self.tasks.remove(next);
             match task {
-                Task::SetupComplete => self.complete_setup(due, world, out),
+                Task::SetupComplete(opening) => self.complete_setup(due, opening, world, out),
                 Task::Begin(begin) => self.begin(due, begin, world, out),
-                Task::Fault(fault) => {
-                    let mut demands = Demands::default();
-                    self.apply(due, fault, &mut demands, out);
-                    if demands.silence {
-                        out.mute();
-                    }
-                }
+                Task::Fault(fault) => self.suffer(due, fault, world, out),
                 Task::Close(refusal) => refuse(refusal, out),
                 Task::Pong(payload) => out.pong(&payload),
             }
@@ -233,6 +265,7 @@ impl Session {
                 if interrupts {
                     self.interrupt(now, world, out);
                 }
+                self.memory.transcripts.clear();
                 self.answer_prompt(now, text.len(), world, out);
             }
             ClientMessage::AudioStreamEnd => {
@@ -240,8 +273,14 @@ impl Session {
                     return Err(Refusal::invalid("audio_stream_end needs automatic activity detection."));
                 }
                 (world.tell)(What::AudioStreamEnd);
-                let heard = self.detector.stop();
+                // Whatever the detection thinks of it, what was said is committed now.
+                let heard = match (self.detector.stop(), self.open.take()) {
+                    (None, Some(open)) => Some(Heard::End(open)),
+                    (heard, _) => heard,
+                };
+                let swallow = self.swallow.take();
                 self.react(now, heard, world, out);
+                self.swallow = swallow;
             }
             ClientMessage::ActivityStart | ClientMessage::ActivityEnd => {
                 if !terms.manual_activity {
@@ -269,15 +308,7 @@ impl Session {
                     self.answer_prompt(now, 40 * turns, world, out);
                 }
             }
-            ClientMessage::ToolResponse(ids) => {
-                (world.tell)(What::ToolResponse { ids: ids.clone() });
-                self.calls.retain(|call| !ids.contains(call));
-                if self.calls.is_empty()
-                    && let Some(begin) = self.waiting.take()
-                {
-                    self.begin(now, begin, world, out);
-                }
-            }
+            ClientMessage::ToolResponse(results) => self.take_results(now, results, world, out)?,
             ClientMessage::ContextUpdate => {
                 if !matches!(terms.family, Family::Live38 | Family::Live38Thinking) {
                     return Err(Refusal::invalid("context_update is not supported by this model."));
@@ -287,103 +318,10 @@ impl Session {
         }
         Ok(())
     }
-
-    /// Acts on everything in the script for this moment.
-    fn happen(&mut self, now: Instant, moment: Moment, world: &World, out: &mut Outbox) -> Demands {
-        let mut demands = Demands::default();
-        for scheduled in &world.config.faults {
-            if scheduled.at.is(moment) && scheduled.connection.is_none_or(|connection| connection == self.id)
-            {
-                self.apply(now, scheduled.fault.clone(), &mut demands, out);
-            }
-        }
-        demands
-    }
-
-    fn apply(&mut self, now: Instant, fault: Fault, demands: &mut Demands, out: &mut Outbox) {
-        match fault {
-            Fault::Delay(delay) => demands.delay += delay,
-            Fault::Silence => demands.silence = true,
-            Fault::Bundle => demands.bundled = true,
-            Fault::EmptyTurn => demands.empty = true,
-            Fault::Interrupt => demands.interrupt = true,
-            Fault::ToolCall { name, args } => demands.tools.push((name, args)),
-            Fault::Drop => out.end(End::Drop),
-            Fault::Reset => out.end(End::Reset),
-            Fault::Close { code, reason } => out.end(End::Close { code, reason }),
-            Fault::LatePongs(delay) => self.pong_delay = delay,
-            Fault::GoAway(left) => {
-                out.message(&json!({"goAway": {"timeLeft": duration_json(left)}}));
-                out.mark(What::GoAway);
-                let reason = "Connection aborted because the client failed to close the connection after receiving a \
-                              GoAway signal within the deadline.";
-                let refusal = Refusal { code: 1008, reason: reason.to_owned() };
-                self.tasks.push((now + left, Task::Close(refusal)));
-            }
-            frame => out.faulty(&frame),
-        }
-    }
-
-    fn hear(&mut self, now: Instant, audio: &Audio, world: &mut World, out: &mut Outbox) {
-        (world.tell)(What::Audio { samples: audio.samples().len(), rate_hz: audio.rate_hz });
-        let mut samples: Vec<i16> = audio.samples().collect();
-        if audio.rate_hz != 16_000 {
-            let mut resampled = Vec::new();
-            self.to_16k.push(audio.rate_hz, 16_000, &samples, &mut resampled);
-            samples = resampled;
-        }
-        self.heard_samples += samples.len() as u64;
-        if world.config.voice == Voice::Echo {
-            let mut echo = Vec::with_capacity(samples.len() * 3 / 2 + 2);
-            self.to_24k.push(&samples, &mut echo);
-            if !echo.is_empty() {
-                out.audio(&echo);
-            }
-        }
-        for heard in self.detector.hear(&samples) {
-            self.react(now, Some(heard), world, out);
-        }
-    }
-
-    fn react(&mut self, now: Instant, heard: Option<Heard>, world: &mut World, out: &mut Outbox) {
-        let Some(terms) = &self.terms else { return };
-        match heard {
-            None => {}
-            Some(Heard::Start) => {
-                let interrupts = !terms.never_interrupted;
-                (world.tell)(What::SpeechStarted);
-                if interrupts {
-                    self.interrupt(now, world, out);
-                }
-            }
-            Some(Heard::End(Talkspurt { length, samples })) => {
-                (world.tell)(What::SpeechEnded { samples: length });
-                let seconds = length as f64 / 16_000.0;
-                if terms.input_transcription {
-                    for text in ["The caller spoke ".to_owned(), format!("for {seconds:.2} seconds.")] {
-                        out.message(&json!({"serverContent": {"inputTranscription": {"text": text}}}));
-                    }
-                }
-                match world.config.voice {
-                    Voice::Echo => {}
-                    Voice::Answer => self.answer(now, world.answer.clone(), world, out),
-                    Voice::Parrot => {
-                        let text = format!("You spoke for {seconds:.2} seconds.");
-                        self.answer(now, (upsampled(&samples).into(), text), world, out);
-                    }
-                }
-            }
-        }
-    }
 }
 
 fn refuse(refusal: Refusal, out: &mut Outbox) {
     out.end(End::Close { code: refusal.code, reason: refusal.reason });
-}
-
-/// `"9.5s"`, as proto3 JSON writes durations.
-fn duration_json(duration: Duration) -> String {
-    format!("{}s", duration.as_secs_f64())
 }
 
 #[cfg(test)]

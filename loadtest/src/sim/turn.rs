@@ -55,13 +55,24 @@ pub enum Step {
     TurnComplete,
 }
 
+/// What is unusual about a turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Audio, transcription and the turn's end come in one message at the end.
+    pub bundled: bool,
+    /// Speech does not cut it off.
+    pub uninterruptible: bool,
+    /// Once it was interrupted, the next answer is the same turn again.
+    pub starts_again: bool,
+}
+
 /// A turn under way.
 #[derive(Debug)]
 pub struct Turn {
     /// From 1, in this connection.
     pub number: u64,
-    /// Audio, transcription and the turn's end come in one message at the end.
-    pub bundled: bool,
+    /// What is unusual about it.
+    pub manner: Manner,
     audio: Arc<[i16]>,
     words: Vec<String>,
     pace: Pace,
@@ -82,13 +93,13 @@ impl Turn {
         text: &str,
         pace: Pace,
         start: Instant,
-        bundled: bool,
+        manner: Manner,
     ) -> Self {
         // Deltas are to be joined as they are, so each word but the first brings its own space.
         let words = text.split_inclusive(' ').map(str::to_owned).collect();
         Self {
             number,
-            bundled,
+            manner,
             audio,
             words,
             pace,
@@ -138,7 +149,7 @@ impl Turn {
             let words = self.words_sent..self.words.len() * self.chunks_sent / chunks;
             self.words_sent = words.end;
             let last = self.chunks_sent == chunks;
-            if last && self.bundled {
+            if last && self.manner.bundled {
                 self.generation_complete = true;
             }
             return Step::Chunk { samples, words, first: from == 0, last };
@@ -163,6 +174,17 @@ impl Turn {
     /// These words of the turn, as one text.
     pub fn text(&self, range: Range<usize>) -> String {
         self.words.get(range).unwrap_or_default().concat()
+    }
+
+    /// All of it, as it was given.
+    pub fn speech(&self) -> (Arc<[i16]>, String) {
+        (Arc::clone(&self.audio), self.words.concat())
+    }
+
+    /// What was not sent yet, if anything: samples and words.
+    pub fn rest(&self) -> Option<(Arc<[i16]>, String)> {
+        let rest = self.audio.get(self.samples_sent()..).filter(|rest| !rest.is_empty())?;
+        Some((rest.into(), self.text(self.words_sent..self.words.len())))
     }
 
     /// Samples sent so far.
@@ -191,7 +213,7 @@ mod tests {
     fn second(burst: f64) -> (Turn, Instant) {
         let start = Instant::now();
         let pace = Pace { chunk: 2_400, burst };
-        (Turn::new(1, vec![7; 23_000].into(), "one two three", pace, start, false), start)
+        (Turn::new(1, vec![7; 23_000].into(), "one two three", pace, start, Manner::default()), start)
     }
 
     #[test]
@@ -246,7 +268,7 @@ mod tests {
     fn a_turn_without_audio_ends_at_once() {
         let start = Instant::now();
         let pace = Pace { chunk: 960, burst: 4.0 };
-        let mut turn = Turn::new(1, Vec::new().into(), "", pace, start, false);
+        let mut turn = Turn::new(1, Vec::new().into(), "", pace, start, Manner::default());
         let steps = run(&mut turn, start);
         assert_eq!(steps, [(0, Step::Middle), (0, Step::GenerationComplete), (0, Step::TurnComplete)]);
     }

@@ -244,6 +244,7 @@ impl Machine {
 
     fn key(&mut self, now: Instant, key: char) {
         self.events.keys += 1;
+        self.caller_is_heard(now, false);
         if self.agent.terms.control.tell_keys && self.outcome.is_none() {
             let digits = self.agent.terms.control.digits;
             let ended = digits.terminator == Some(key);

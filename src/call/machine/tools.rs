@@ -17,7 +17,7 @@ use crate::base::{Instant, LinkNumber};
 use crate::call::commands::{CommandError, Requester};
 use crate::call::events::Order;
 use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolResult, ToolRun};
-use crate::codec::gemini::tools::{self, Asked, ToolAnswer, ToolCall};
+use crate::codec::gemini::tools::{self, Asked, Scheduling, ToolAnswer, ToolCall};
 
 /// Nothing was handed to the switch for this long: the caller has heard all. Longer than the lead of any leg, and than
 /// the pauses of a model that speaks no faster than real time.
@@ -39,6 +39,8 @@ pub(super) struct ToolCalls {
     wish: Option<Wish>,
     last: ToolNumber,
     running: Vec<Running>,
+    /// The caller's audio is kept back.
+    held: bool,
     /// Results whose link was gone, for the next one.
     untold: Vec<(ToolCall, Result<Value, String>)>,
 }
@@ -187,6 +189,7 @@ impl Machine {
         let deadline = now.plus_us(within.as_micros() as u64);
         self.tools.running.push(Running { number, link, call, tool, deadline });
         self.orders.push_back(Order::RunTool(number, Box::new(run)));
+        self.hold_uplink();
     }
 
     fn call_info(&self, now: Instant) -> Map<String, Value> {
@@ -227,6 +230,7 @@ impl Machine {
         {
             let Running { link, call, tool, .. } = self.tools.running.remove(at);
             self.answer_tool(link, &call, result, tool.as_deref());
+            self.hold_uplink();
         }
     }
 
@@ -243,6 +247,7 @@ impl Machine {
             self.events.tools_cancelled += 1;
         }
         self.events.tools_cancelled += self.commands.take_back(|asked, call| asked == link && named(call));
+        self.hold_uplink();
     }
 
     /// Takes an answer to the model, over the link that asked or, where that is gone, in words over the next.
@@ -259,6 +264,9 @@ impl Machine {
             Err(ToolFailure::Failed(_)) => self.events.tools_failed += 1,
         }
         let result = result.map_err(|failure| failure.to_string());
+        if tool.is_some_and(|tool| tool.scheduling == Some(Scheduling::Silent)) {
+            self.answers_silently();
+        }
         if self.session.link() == Some(link) {
             let answer = ToolAnswer { result, scheduling: tool.and_then(|tool| tool.scheduling) };
             self.orders.push_back(Order::AnswerTool(link, Box::new(call.clone()), answer));
@@ -319,15 +327,32 @@ impl Machine {
             self.answer_tool(link, &call, Err(ToolFailure::TimedOut), tool.as_deref());
         }
         self.tell_untold(now);
+        self.hold_uplink();
     }
 
     /// When to look at what was played, at what is overdue, or at what can be told now.
     pub(super) fn tools_deadline(&self) -> Option<Instant> {
         let tools = &self.tools;
-        let tellable = (!tools.untold.is_empty() && self.session.live().is_some()).then(Instant::default);
+        let tellable = !tools.untold.is_empty() && self.session.live().is_some();
+        let at_once = (tellable || tools.held != self.is_to_hold()).then(Instant::default);
         let wish = tools.wish.as_ref().map(|wish| wish.look_at);
         let running = tools.running.iter().map(|running| running.deadline);
-        running.chain(wish).chain(tellable).min()
+        running.chain(wish).chain(at_once).min()
+    }
+
+    /// Keeps the caller's audio back as long as the present link waits for a tool that asks for it.
+    fn hold_uplink(&mut self) {
+        let held = self.is_to_hold();
+        if self.tools.held != held {
+            self.tools.held = held;
+            self.orders.push_back(Order::HoldUplink(held));
+        }
+    }
+
+    fn is_to_hold(&self) -> bool {
+        let holds = |tool: &Arc<HttpTool>| tool.hold_uplink;
+        let waits = |running: &Running| self.session.link() == Some(running.link);
+        self.tools.running.iter().any(|running| waits(running) && running.tool.as_ref().is_some_and(holds))
     }
 
     /// The call is over: nobody is left to be answered.

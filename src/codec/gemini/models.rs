@@ -193,8 +193,9 @@ impl SetupRequest {
 
 #[cfg(test)]
 mod tests {
-    use super::super::setup::{Thinking, ThinkingLevel, TurnTaking};
+    use super::super::setup::{Thinking, TurnTaking};
     use super::*;
+    use crate::base::model_options::ThinkingLevel;
 
     fn everything(model: &str) -> SetupRequest {
         SetupRequest {

@@ -7,6 +7,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::base::model_options::{Sensitivity, ThinkingLevel, TurnCoverage};
+
 /// What the setup message asks for. Which model takes which field is in [`super::models`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SetupRequest {
@@ -45,31 +47,12 @@ pub struct SetupRequest {
 }
 
 /// How much a model thinks; the API takes one of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Thinking {
     /// In words.
-    #[serde(rename = "thinkingLevel")]
     Level(ThinkingLevel),
     /// In tokens; 0 is none.
-    #[serde(rename = "thinkingBudget")]
     Budget(u32),
-}
-
-/// How much a model thinks, in words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum ThinkingLevel {
-    /// Hardly.
-    Minimal,
-    /// A little.
-    Low,
-    /// Some.
-    Medium,
-    /// Much.
-    High,
-    /// Very much.
-    XHigh,
 }
 
 /// Turn taking as the setup asks for it; what is `None` is the server's own.
@@ -93,29 +76,6 @@ pub struct TurnTaking {
     pub coverage: Option<TurnCoverage>,
 }
 
-/// How readily the server's detection changes its mind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sensitivity {
-    /// Readily.
-    High,
-    /// Less so.
-    Low,
-}
-
-/// What belongs to the caller's turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum TurnCoverage {
-    /// Only what was found to be speech.
-    #[serde(rename = "TURN_INCLUDES_ONLY_ACTIVITY")]
-    OnlyActivity,
-    /// Everything since the last turn, silence included.
-    #[serde(rename = "TURN_INCLUDES_ALL_INPUT")]
-    AllInput,
-    /// Speech, and all video.
-    #[serde(rename = "TURN_INCLUDES_AUDIO_ACTIVITY_AND_ALL_VIDEO")]
-    AudioActivityAndAllVideo,
-}
-
 /// Context window compression; what is `None` is the server's own (80 % of the window, and half of that).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Compression {
@@ -134,6 +94,16 @@ pub struct SessionResumption {
 }
 
 impl SetupRequest {
+    /// The same, with the model as a credential's API calls it: `model_prefix` and its own name. A path of Vertex AI that
+    /// was configured as it is stays so.
+    pub fn for_credential(&self, model_prefix: Option<&str>) -> Self {
+        let name = self.model.strip_prefix("models/").unwrap_or(&self.model);
+        match model_prefix.filter(|_| !name.contains('/')) {
+            Some(prefix) => Self { model: format!("{prefix}{name}"), ..self.clone() },
+            None => self.clone(),
+        }
+    }
+
     /// The setup message as one JSON text.
     pub fn to_json(&self) -> String {
         let setup = SetupMessage {
@@ -145,7 +115,7 @@ impl SetupRequest {
                     top_p: self.top_p.filter(|value| value.is_finite()),
                     max_output_tokens: self.max_output_tokens,
                     speech_config: self.speech_config(),
-                    thinking_config: self.thinking,
+                    thinking_config: self.thinking.map(ThinkingConfig::of),
                     enable_affective_dialog: self.affective_dialog.then_some(true),
                 },
                 system_instruction: self
@@ -204,7 +174,11 @@ impl TurnTaking {
                 true => "START_OF_ACTIVITY_INTERRUPTS",
                 false => "NO_INTERRUPTION",
             }),
-            turn_coverage: self.coverage,
+            turn_coverage: self.coverage.map(|coverage| match coverage {
+                TurnCoverage::OnlyActivity => "TURN_INCLUDES_ONLY_ACTIVITY",
+                TurnCoverage::AllInput => "TURN_INCLUDES_ALL_INPUT",
+                TurnCoverage::AudioActivityAndAllVideo => "TURN_INCLUDES_AUDIO_ACTIVITY_AND_ALL_VIDEO",
+            }),
         };
         Some(config).filter(|config| *config != RealtimeInputConfig::default())
     }
@@ -252,7 +226,7 @@ struct RealtimeInputConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     activity_handling: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    turn_coverage: Option<TurnCoverage>,
+    turn_coverage: Option<&'static str>,
 }
 
 #[derive(Default, PartialEq, Serialize)]
@@ -268,6 +242,29 @@ struct ActivityDetection {
     prefix_padding_ms: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     silence_duration_ms: Option<u32>,
+}
+
+#[derive(Serialize)]
+enum ThinkingConfig {
+    #[serde(rename = "thinkingLevel")]
+    Level(&'static str),
+    #[serde(rename = "thinkingBudget")]
+    Budget(u32),
+}
+
+impl ThinkingConfig {
+    fn of(thinking: Thinking) -> Self {
+        match thinking {
+            Thinking::Budget(tokens) => Self::Budget(tokens),
+            Thinking::Level(level) => Self::Level(match level {
+                ThinkingLevel::Minimal => "MINIMAL",
+                ThinkingLevel::Low => "LOW",
+                ThinkingLevel::Medium => "MEDIUM",
+                ThinkingLevel::High => "HIGH",
+                ThinkingLevel::XHigh => "XHIGH",
+            }),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -304,7 +301,7 @@ struct GenerationConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     speech_config: Option<SpeechConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    thinking_config: Option<Thinking>,
+    thinking_config: Option<ThinkingConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     enable_affective_dialog: Option<bool>,
 }
@@ -474,6 +471,14 @@ mod tests {
 
     #[test]
     fn a_model_that_holds_a_path_is_kept() {
+        let called = |model: &str, prefix| {
+            SetupRequest { model: model.to_owned(), ..SetupRequest::default() }.for_credential(prefix).model
+        };
+        let prefix = "projects/p/locations/l/publishers/google/models/";
+        assert_eq!(called("models/m", Some(prefix)), format!("{prefix}m"));
+        assert_eq!(called("m", Some(prefix)), format!("{prefix}m"));
+        assert_eq!(called("tunedModels/m", Some(prefix)), "tunedModels/m");
+        assert_eq!(called("models/m", None), "models/m");
         assert_eq!(model_path("m"), "models/m");
         assert_eq!(model_path("models/m"), "models/m");
         let vertex = "projects/p/locations/l/publishers/google/models/m";

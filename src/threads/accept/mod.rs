@@ -23,7 +23,7 @@ use native_tls::TlsAcceptor;
 use slab::Slab;
 
 use crate::base::{CallId, Instant};
-use crate::call::{Expected, Registry};
+use crate::call::{Choice, CurrentAgents, Expected, Registry};
 use crate::codec::mod_audio_stream::CallFields;
 use crate::config::{ListenConfig, Secret};
 use crate::net::listener::{Accepted, Listener};
@@ -80,6 +80,8 @@ pub struct AcceptParts {
     pub registry: Arc<Registry>,
     /// Calls that were announced.
     pub expected: Arc<Expected>,
+    /// Who answers, and which calls nobody answers.
+    pub agents: Arc<CurrentAgents>,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -300,13 +302,22 @@ impl Acceptor {
                 let expected = upgrade.facts.url.uuid.as_deref();
                 let expected = expected.and_then(|uuid| self.parts.expected.take(now, uuid));
                 if expected.is_none() && self.must_be_expected(upgrade.protocol) {
-                    self.parts.registry.release(id);
+                    self.parts.registry.release(now, id);
                     let why = "this UUID was not announced (POST /api/expect), and listen.require_expected or \
                                listen.token is set";
                     return self.refuse(now, key, upgrade, RefusalReason::NotExpected, why);
                 }
+                let fields = known_of(&upgrade, expected.unwrap_or_default());
+                let agents = self.parts.agents.get();
+                if agents.is_settled(&fields)
+                    && let Choice::Refuse(reason) = agents.choose(&fields)
+                {
+                    self.parts.registry.release(now, id);
+                    let why = format!("a route refuses this call: {reason}");
+                    return self.refuse(now, key, upgrade, RefusalReason::Route, &why);
+                }
                 self.handshakes.remove(key);
-                self.answer(now, id, upgrade, expected.unwrap_or_default());
+                self.answer(now, id, upgrade, fields);
             }
             Err(reason) => {
                 let why = match reason {
@@ -314,7 +325,8 @@ impl Acceptor {
                     RefusalReason::RateLimited => {
                         "too many new calls from this address (listen.max_calls_per_second_per_address)"
                     }
-                    _ => "as many calls as allowed are running (listen.max_calls)",
+                    RefusalReason::TooManyCalls => "as many calls as allowed are running (listen.max_calls)",
+                    other => other.explanation(),
                 };
                 self.refuse(now, key, upgrade, reason, why);
             }
@@ -336,14 +348,13 @@ impl Acceptor {
     }
 
     /// Answers the upgrade, with which the call exists.
-    fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, expected: CallFields) {
+    fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, fields: CallFields) {
         let (peer, protocol) = (upgrade.peer, upgrade.protocol);
         let (credentials, opening) = come_back::shown(&upgrade);
         let Some(connection) = self.connection(id, upgrade) else {
-            self.parts.registry.release(id);
+            self.parts.registry.release(now, id);
             return;
         };
-        let fields = opening.fields.clone().or(expected);
         self.hand_over(now, NewCall { id, peer, credentials, opening, fields, protocol, connection });
     }
 
@@ -388,6 +399,11 @@ impl Acceptor {
             shard.workers.iter_mut().for_each(|worker| _ = worker.flush());
         }
     }
+}
+
+/// What is known of a call when it is admitted.
+fn known_of(upgrade: &Upgrade, expected: CallFields) -> CallFields {
+    upgrade.facts.url.clone().or(upgrade.facts.headers.clone()).or(expected)
 }
 
 /// Sends an answer of 200 bytes, which an empty socket takes or is broken.

@@ -17,7 +17,7 @@ use log::{debug, warn};
 use socket2::SockRef;
 
 use crate::call::{Expected, Registry};
-use crate::config::Secret;
+use crate::config::{RouteTable, Secret};
 use crate::net::http;
 use crate::sync::{Clock, Outbox};
 use crate::telemetry::Counters;
@@ -38,6 +38,8 @@ pub struct AdminParts {
     pub token: Option<Secret>,
     /// Who may call.
     pub registry: Arc<Registry>,
+    /// Who answers which number, or nobody.
+    pub routes: RouteTable,
     /// Calls that were announced.
     pub expected: Arc<Expected>,
     /// How long an announced call is waited for.

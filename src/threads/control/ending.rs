@@ -17,18 +17,19 @@ impl Control {
     pub(super) fn finish(&mut self, now: Instant, id: CallId, outcome: &Outcome) {
         let Some(call) = self.calls.get_mut(id.slot as usize).and_then(Option::take) else { return };
         self.live -= 1;
-        self.parts.registry.release(id);
+        self.parts.registry.release(now, id);
         let tally = call.shared.tally.snapshot();
         let machine = &call.machine;
         self.count(outcome, &tally, machine, call.shared.format());
         let line = format!(
-            "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}",
+            "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}{}",
             outcome.by.label(),
             outcome.label(),
             machine.hang_up_cause().map_or(String::new(), |cause| format!(" [{cause}]")),
             machine.fields(),
             call.peer,
             now.since_ms(machine.offered_at()) as f64 / 1000.0,
+            call.credential.as_ref().map_or(String::new(), |name| format!("credential {name}, ")),
             summary(machine, &tally, call.shared.format())
         );
         if outcome.is_failure() { warn!("{line}") } else { info!("{line}") }
@@ -48,6 +49,10 @@ impl Control {
             (&counters.slips, tally.slips),
             (&counters.model_turns, events.turns),
             (&counters.barge_ins, events.interruptions),
+            (&counters.tools_called, events.tools_called),
+            (&counters.tools_failed, events.tools_failed),
+            (&counters.tools_timed_out, events.tools_timed_out),
+            (&counters.tools_cancelled, events.tools_cancelled),
             (&counters.uplink_stream_ends, tally.stream_ends),
             (&counters.flushed_frames, tally.flushed_samples / leg_frame_samples),
             (&counters.session_resumptions, events.resumptions),
@@ -55,6 +60,13 @@ impl Control {
             (&counters.session_failed_attempts, events.failed_attempts),
             (&counters.session_go_aways, events.go_aways),
             (&counters.sessions_given_up, events.given_up.into()),
+            (&counters.watchdog_commits, events.commits),
+            (&counters.watchdog_nudges, events.nudges),
+            (&counters.watchdog_resumptions, events.watchdog_resumptions),
+            (&counters.watchdog_sessions, events.watchdog_sessions),
+            (&counters.watchdog_healed, events.healed),
+            (&counters.empty_turns, events.empty_turns),
+            (&counters.local_barge_ins, tally.local_barge_ins),
             (&counters.replayed_frames, tally.replayed_frames),
             (&counters.silence_cut_frames, tally.silence_cut_frames),
         ] {
@@ -95,8 +107,29 @@ fn summary(machine: &Machine, tally: &TallySnapshot, leg: LegFormat) -> String {
         tally.model_samples as f64 / 24_000.0,
         events.prompt_tokens,
         events.response_tokens,
-        session_summary(&events, tally) + &control_summary(&events)
+        turns_summary(&events, tally) + &session_summary(&events, tally) + &control_summary(&events)
     )
+}
+
+/// How the caller's turns went, where they spoke, and what was done about those that went wrong.
+fn turns_summary(events: &CallEvents, tally: &TallySnapshot) -> String {
+    let mut summary = String::new();
+    for (what, count) in [
+        ("talkspurts", tally.spurts),
+        ("of speech (ms)", tally.speech_ms),
+        ("paused for the caller", tally.local_barge_ins),
+        ("empty turns", events.empty_turns),
+        ("commits", events.commits),
+        ("nudges", events.nudges),
+        ("links left", events.watchdog_resumptions),
+        ("sessions left", events.watchdog_sessions),
+        ("healed", events.healed),
+    ] {
+        if count > 0 {
+            summary.push_str(&format!(", {what} {count}"));
+        }
+    }
+    summary
 }
 
 /// What became of the links, where anything did.
@@ -134,6 +167,10 @@ fn control_summary(events: &CallEvents) -> String {
         ("orders failed", events.commands_failed),
         ("leg came back", events.reattachments),
         ("ms without leg", events.detached_ms),
+        ("tools called", events.tools_called),
+        ("tools failed", events.tools_failed),
+        ("tools timed out", events.tools_timed_out),
+        ("tools taken back", events.tools_cancelled),
     ] {
         if count > 0 {
             summary.push_str(&format!(", {what} {count}"));

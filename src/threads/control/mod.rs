@@ -4,6 +4,7 @@
 //! Never blocks but in its park; opens no socket.
 //! Invariant: a slot is given free only after telephony, dsp and gemini have let go of the call.
 
+mod credentials;
 mod ending;
 mod legs;
 mod orders;
@@ -11,20 +12,23 @@ mod requests;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use log::{debug, info, warn};
 
 use crate::base::{CallId, Instant, LegReport};
-use crate::call::{Agent, Fact, LegCredentials, Machine, Opening, Part, Registry};
-use crate::net::dial::Target;
+use crate::call::agents::warn_of_unknown_agent;
+use crate::call::{Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, Part, Registry};
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
+use crate::threads::credentials::Credentials;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
 use crate::threads::tools::ToolPool;
+use credentials::Dialled;
 use legs::Presence;
 use requests::Requests;
 
@@ -55,9 +59,9 @@ pub struct ControlParts {
     /// The clock.
     pub clock: Clock,
     /// Who answers.
-    pub agent: Arc<Agent>,
-    /// Where links go.
-    pub target: Arc<Target>,
+    pub agents: Arc<CurrentAgents>,
+    /// Where links go and with what.
+    pub credentials: Arc<Credentials>,
     /// How often the counters are logged; never if `None`.
     pub stats_interval: Option<Duration>,
     /// Calls in the process at most: slots are below it.
@@ -74,6 +78,11 @@ struct Call {
     credentials: LegCredentials,
     opening: Opening,
     presence: Presence,
+    /// The name of the credential of its newest link.
+    credential: Option<Arc<str>>,
+    dialled: Option<Dialled>,
+    /// What a credential said that refused a link, until one is set up.
+    refusal: Option<String>,
 }
 
 /// The thread's state.
@@ -141,7 +150,16 @@ impl Control {
         let Offer { id, shared, fields, peer, credentials, opening, shard, worker, leg } = offer;
         debug!("call {id}: offered from {peer}, {fields}");
         self.parts.counters.calls.increment();
-        let mut machine = Machine::new(now, Arc::clone(&self.parts.agent), fields);
+        let agents = self.parts.agents.get();
+        warn_of_unknown_agent(id, &agents, &fields);
+        let mut machine = match agents.choose(&fields) {
+            Choice::Agent(agent) if agents.is_settled(&fields) => Machine::new(now, agent, fields),
+            _ => {
+                let wait = if agents.is_settled(&fields) { Duration::ZERO } else { agents.metadata_wait() };
+                Machine::offered(now, Arc::clone(agents.default_agent()), fields, now.plus(wait))
+            }
+        };
+        machine.set_begun(self.parts.clock.unix_seconds());
         machine.set_leg(opening.kind, RandomState::new().hash_one(id) as u32);
         if let Some(place) = self.calls.get_mut(id.slot as usize) {
             let presence = Presence::Unnamed;
@@ -155,6 +173,9 @@ impl Control {
                 credentials,
                 opening,
                 presence,
+                credential: None,
+                dialled: None,
+                refusal: None,
             }));
             self.live += 1;
         }
@@ -190,6 +211,12 @@ impl Control {
             Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
             _ => {}
         }
+        if self.tell_pool(now, id, &fact) {
+            return;
+        }
+        let Some(call) = self.call(id) else { return };
+        let heard_at_us = call.shared.tally.heard_at_us.load(Ordering::Relaxed);
+        call.machine.hears_until(now, Instant::from_micros(heard_at_us));
         let gap_ms_before = call.machine.events().gap_ms_total;
         call.machine.tell(now, fact);
         let gap_ms = call.machine.events().gap_ms_total - gap_ms_before;
@@ -227,6 +254,8 @@ impl Control {
                     let played = call.shared.tally.snapshot().played_samples;
                     call.machine.played(now, played);
                 }
+                let heard_at_us = call.shared.tally.heard_at_us.load(Ordering::Relaxed);
+                call.machine.hears_until(now, Instant::from_micros(heard_at_us));
                 call.machine.tick(now);
             }
             self.carry_out(now, id);

@@ -4,7 +4,6 @@
 //! Never blocks.
 //! Invariant: the orders of a call are carried out in the order in which its machine gave them.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
@@ -14,36 +13,37 @@ use serde_json::Value;
 
 use super::Control;
 use crate::base::{CallId, Instant};
+use crate::call::agents::warn_of_unknown_agent;
 use crate::call::tool::{ToolFailure, ToolNumber, ToolRun};
-use crate::call::{CredentialView, Fact, Order, Part};
-use crate::codec::gemini::close::LinkEnd;
+use crate::call::{Choice, Fact, Order, Part};
 use crate::codec::gemini::tools;
 use crate::threads::dsp::DspOrder;
-use crate::threads::messages::{DialRequest, EslOrder, GeminiOrder, LinkRequest, TelephonyOrder};
-
-/// The key of section `[gemini]`.
-const ONLY_CREDENTIAL: CredentialView<'static> =
-    CredentialView { number: 0, model_prefix: None, vertex: false };
+use crate::threads::messages::{EslOrder, GeminiOrder, TelephonyOrder};
 
 impl Control {
+    /// Says who answers a call that waits for it, by what is known of it now.
+    fn choose_agent(&mut self, now: Instant, id: CallId, last: bool) {
+        let agents = self.parts.agents.get();
+        let Some(call) = self.call(id) else { return };
+        let fields = call.machine.fields();
+        if !last && !agents.is_settled(fields) {
+            return;
+        }
+        warn_of_unknown_agent(id, &agents, fields);
+        match agents.choose(fields) {
+            Choice::Agent(agent) => call.machine.answer_with(now, agent),
+            Choice::Refuse(reason) => call.machine.refuse(&reason),
+        }
+    }
+
     pub(super) fn carry_out(&mut self, now: Instant, id: CallId) {
         self.keep_known(now, id);
         while let Some(call) = self.call(id) {
             let (shard, worker) = (call.shard, call.worker);
             let Some(order) = call.machine.next_order() else { return };
             match order {
-                Order::Dial(link) => {
-                    let timeout = call.machine.agent().terms.dial_timeout;
-                    let deadline = now.plus_us(timeout.as_micros() as u64);
-                    let setup = call.machine.setup(&ONLY_CREDENTIAL).into();
-                    let target = Arc::clone(&self.parts.target);
-                    let request = LinkRequest { id, link, target, setup, deadline, shard };
-                    if let Err(why) = self.parts.dial.request(DialRequest::Link(request))
-                        && let Some(call) = self.call(id)
-                    {
-                        call.machine.tell(now, Fact::LinkGone(link, LinkEnd::dropped(&why)));
-                    }
-                }
+                Order::ChooseAgent { last } => self.choose_agent(now, id, last),
+                Order::Dial(link) => self.dial(now, id, link),
                 Order::Prompt(link, text) => {
                     self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
                 }
@@ -64,8 +64,15 @@ impl Control {
                 }
                 Order::RunTool(number, run) => self.run_tool(now, id, number, *run),
                 Order::CancelTool(number) => self.parts.tools.take_back(id, number),
+                Order::HoldUplink(held) => self.parts.gemini[shard].send(GeminiOrder::HoldUplink(id, held)),
+                Order::Commit(link) => self.parts.gemini[shard].send(GeminiOrder::Commit(id, link)),
+                Order::Listen(terms) => self.parts.workers[worker].send(DspOrder::Listen(id, terms)),
+                Order::TakeTurns => self.parts.gemini[shard].send(GeminiOrder::TakeTurns(id)),
                 Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
-                Order::CloseLink(link) => self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link)),
+                Order::CloseLink(link) => {
+                    call.dialled = call.dialled.take().filter(|dialled| dialled.link != link);
+                    self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link));
+                }
                 Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
                 Order::Retire(Part::Dsp) => self.parts.workers[worker].send(DspOrder::Remove(id)),
                 Order::Retire(Part::Gemini) => self.parts.gemini[shard].send(GeminiOrder::Retire(id)),

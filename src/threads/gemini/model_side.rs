@@ -87,8 +87,8 @@ pub struct ModelSide {
     in_spurt: bool,
     /// The model was told on the present link that the caller speaks, and not yet that they have stopped.
     activity: bool,
-    /// The caller's speech waits although there is a link.
-    held: bool,
+    /// How many reasons there are for the caller's speech to wait although there is a link.
+    holds: u32,
 }
 
 impl ModelSide {
@@ -112,7 +112,7 @@ impl ModelSide {
             relay_turns: false,
             in_spurt: false,
             activity: false,
-            held: false,
+            holds: 0,
         }
     }
 
@@ -139,10 +139,10 @@ impl ModelSide {
         self.relay_turns = true;
     }
 
-    /// Keeps the caller's speech from here on although there is a link, or sends what was kept and what follows. What the
-    /// caller did not say anything in is not kept for longer than a pre-roll.
+    /// Keeps the caller's speech from here on although there is a link, or, when that was ended as often as it was begun,
+    /// sends what was kept and what follows. What the caller did not say anything in is not kept for longer than a pre-roll.
     pub fn hold(&mut self, held: bool) {
-        self.held = held;
+        self.holds = if held { self.holds + 1 } else { self.holds.saturating_sub(1) };
     }
 
     /// The present link is gone: the caller's speech is kept from here on, and what the model has said is all that comes of
@@ -318,7 +318,8 @@ impl ModelSide {
             }
         }
         // Without a mark nothing that waits is speech, or its beginning is yet to be found.
-        while self.held && !self.in_spurt && !self.kept.has_mark() && self.kept.queued_ms() > PRE_ROLL_MS {
+        while self.holds > 0 && !self.in_spurt && !self.kept.has_mark() && self.kept.queued_ms() > PRE_ROLL_MS
+        {
             if !self.give_up_oldest(pool) {
                 break;
             }
@@ -340,7 +341,7 @@ impl ModelSide {
     /// Writes the next message with the caller's audio into `out`, which it empties first. Returns false when the link
     /// is not ready for any or less than a chunk waits.
     pub fn next_message(&mut self, pool: &mut SpeechPool, out: &mut Vec<u8>) -> bool {
-        if !self.live || self.held {
+        if !self.live || self.holds > 0 {
             return false;
         }
         out.clear();

@@ -3,7 +3,7 @@
 //! Runs in: the simulator's thread: pure, as all of [`Session`]. Owns nothing of its own.
 //! Invariant: after `interrupted` no audio of the cancelled turn is put into the outbox.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::sim::{
     fault::Moment,
     model::Family,
     outbox::{Outbox, inline_audio},
-    turn::{Pace, Step, Turn},
+    turn::{Manner, Pace, Step, Turn},
     upgrade::Platform,
 };
 
@@ -26,7 +26,7 @@ impl Session {
         world: &mut World,
         out: &mut Outbox,
     ) {
-        self.prompt_tokens += (characters as u64).div_ceil(4);
+        self.memory.prompt_tokens += (characters as u64).div_ceil(4);
         if world.config.voice != Voice::Echo {
             self.answer(now, world.answer.clone(), world, out);
         }
@@ -43,15 +43,30 @@ impl Session {
         if demands.silence || out.is_ending() {
             return;
         }
-        let declared = self.terms.as_ref().map_or(&[][..], |terms| &terms.functions);
-        let tools = demands.tools.into_iter().filter(|(name, _)| declared.contains(name)).collect();
+        let speech = self.again.take().unwrap_or(speech);
         let (audio, text) = if demands.empty { (Vec::new().into(), String::new()) } else { speech };
-        let begin = Begin { number: self.turns, audio, text, bundled: demands.bundled, tools };
-        if demands.delay.is_zero() {
+        let begin = Begin {
+            number: self.turns,
+            audio,
+            text,
+            manner: demands.manner,
+            burst: demands.burst,
+            tools: demands.tools,
+        };
+        let delay = demands.delay + self.aged();
+        if delay.is_zero() {
             self.begin(now, begin, world, out);
         } else {
-            self.tasks.push((now + demands.delay, Task::Begin(begin)));
+            self.tasks.push((now + delay, Task::Begin(begin)));
         }
+    }
+
+    /// How much later a turn comes in a conversation of this age.
+    fn aged(&self) -> Duration {
+        if self.terms.as_ref().is_some_and(|terms| terms.compressed) {
+            return Duration::ZERO;
+        }
+        self.ageing.mul_f64(self.memory.heard_samples as f64 / (60.0 * 16_000.0))
     }
 
     fn is_busy(&self) -> bool {
@@ -62,20 +77,7 @@ impl Session {
 
     pub(super) fn begin(&mut self, now: Instant, mut begin: Begin, world: &mut World, out: &mut Outbox) {
         let tools = std::mem::take(&mut begin.tools);
-        if !tools.is_empty() {
-            let mut calls = Vec::new();
-            let mut marks = Vec::new();
-            for (name, args) in tools {
-                self.calls_made += 1;
-                let id = format!("function-call-{}-{}", self.id, self.calls_made);
-                calls.push(json!({"id": id, "name": name, "args": args}));
-                self.calls.push(id.clone());
-                marks.push(What::ToolCall { id, name });
-            }
-            out.message(&json!({"toolCall": {"functionCalls": calls}}));
-            for mark in marks {
-                out.mark(mark);
-            }
+        if self.call_tools(now, tools, true, world, out) {
             self.waiting = Some(begin);
             return;
         }
@@ -83,9 +85,9 @@ impl Session {
             // In the middle of a turn there is nothing to resume from: every field has its default value.
             out.message(&json!({"sessionResumptionUpdate": {}}));
         }
-        let pace =
-            Pace { chunk: world.config.chunk_ms.clamp(1, 1_000) as usize * 24, burst: world.config.burst };
-        self.turn = Some(Turn::new(begin.number, begin.audio, &begin.text, pace, now, begin.bundled));
+        let burst = begin.burst.unwrap_or(world.config.burst);
+        let pace = Pace { chunk: world.config.chunk_ms.clamp(1, 1_000) as usize * 24, burst };
+        self.turn = Some(Turn::new(begin.number, begin.audio, &begin.text, pace, now, begin.manner));
         self.pump(now, world, out);
     }
 
@@ -102,7 +104,8 @@ impl Session {
                     let text = turn.text(words);
                     let transcription = (transcribed && !text.is_empty())
                         .then(|| json!({"outputTranscription": {"text": text}}));
-                    if last && turn.bundled {
+                    self.memory.transcripts.extend(transcription.clone());
+                    if last && turn.manner.bundled {
                         let audio = inline_audio(turn.samples(samples));
                         let mut content = json!({
                             "modelTurn": {"role": "model", "parts": [audio]},
@@ -125,6 +128,7 @@ impl Session {
                     if demands.silence {
                         out.mute();
                     }
+                    self.call_tools(now, demands.tools, false, world, out);
                     if demands.interrupt {
                         self.interrupt(now, world, out);
                     } else if let Some(turn) = &mut self.turn {
@@ -147,14 +151,14 @@ impl Session {
 
     /// The caller, or new content, cuts off what the model says or is about to say.
     pub(super) fn interrupt(&mut self, now: Instant, world: &mut World, out: &mut Outbox) {
+        if self.turn.as_ref().is_some_and(|turn| turn.manner.uninterruptible) {
+            return;
+        }
         self.queued = None;
         // A turn that has not begun to be sent is dropped without a word.
         self.tasks.retain(|(_, task)| !matches!(task, Task::Begin(_)));
-        let calls = std::mem::take(&mut self.calls);
-        if !calls.is_empty() {
-            out.message(&json!({"toolCallCancellation": {"ids": calls}}));
-            out.mark(What::ToolCallCancelled { ids: calls });
-        }
+        self.cancel_awaited(out);
+        self.again = self.turn.as_ref().filter(|turn| turn.manner.starts_again).map(Turn::speech);
         let number = match (&self.turn, self.waiting.take()) {
             (Some(turn), _) => turn.number,
             (None, Some(begin)) => begin.number,
@@ -164,7 +168,7 @@ impl Session {
         out.mark(What::Interrupted { turn: number });
         self.turn.get_or_insert_with(|| {
             let pace = Pace { chunk: 960, burst: 0.0 };
-            Turn::new(number, Vec::new().into(), "", pace, now, false)
+            Turn::new(number, Vec::new().into(), "", pace, now, Manner::default())
         });
         self.complete_turn(now, json!({}), world, out);
     }
@@ -184,13 +188,14 @@ impl Session {
         if demands.silence {
             out.mute();
         }
+        self.call_tools(now, demands.tools, false, world, out);
     }
 
     /// Tokens as Google counts audio: 32 a second heard, 25 a second spoken.
     fn usage(&self, turn: &Turn) -> Value {
-        let heard = self.heard_samples * 32 / 16_000;
+        let heard = self.memory.heard_samples * 32 / 16_000;
         let spoken = turn.samples_sent() as u64 * 25 / 24_000;
-        let prompt = heard + self.prompt_tokens;
+        let prompt = heard + self.memory.prompt_tokens;
         let details = |count: u64| json!([{"modality": "AUDIO", "tokenCount": count}]);
         let (response, total) = (spoken, prompt + spoken);
         match self.request.platform {

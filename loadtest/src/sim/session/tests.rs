@@ -2,8 +2,10 @@
 
 use tungstenite::protocol::frame::FrameHeader;
 
+use serde_json::json;
+
 use super::*;
-use crate::sim::fault::Scheduled;
+use crate::sim::{config::Voice, fault::Scheduled};
 
 /// A session, its surroundings, and a clock that only moves when told.
 struct Stage {
@@ -42,6 +44,22 @@ impl Stage {
         let mut setup = json!({"model": "models/gemini-3.8-live"});
         setup.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.say(json!({"setup": setup}));
+    }
+
+    /// The connection ends; another one, with this number, resumes by the handle.
+    fn resume(&mut self, number: u64, handle: &str) {
+        self.session.let_go(self.now, &mut self.registry);
+        self.session = Session::new(number, request());
+        self.outbox = Outbox::new(self.config.framing);
+        self.set_up(json!({"sessionResumption": {"handle": handle}, "outputAudioTranscription": {}}));
+    }
+
+    /// The newest handle among what was sent.
+    fn handle(&mut self) -> String {
+        let messages = self.messages();
+        let mut handles =
+            messages.iter().filter_map(|message| message["sessionResumptionUpdate"]["newHandle"].as_str());
+        handles.next_back().expect("a handle").to_owned()
     }
 
     fn act(&mut self, act: impl FnOnce(&mut Session, Instant, &mut World, &mut Outbox)) {
@@ -247,4 +265,183 @@ fn after_go_away_the_session_ends_when_the_time_is_up() {
     stage.text();
     assert_eq!(stage.run_for(20), [], "the server has fallen silent");
     assert!(matches!(stage.outbox.take_end(), Some(End::Close { code: 1008, .. })));
+}
+
+fn resumable() -> Value {
+    json!({"sessionResumption": {}, "outputAudioTranscription": {}})
+}
+
+#[test]
+fn a_short_talkspurt_is_swallowed_and_eats_the_next_unless_the_stream_end_commits_it() {
+    let mut stage = Stage::new(&["swallow:500@setup"], json!({}));
+    let say = |stage: &mut Stage, ms| {
+        stage.hear(ms, 9_000);
+        stage.hear(600, 0);
+        names(&stage.run_for(3_000)).contains(&"modelTurn")
+    };
+    stage.run_for(0);
+    assert_eq!([300, 900, 900, 300].map(|ms| say(&mut stage, ms)), [false, false, true, false]);
+    stage.say(json!({"realtimeInput": {"audioStreamEnd": true}}));
+    assert!(names(&stage.run_for(3_000)).contains(&"modelTurn"));
+    assert!(stage.told.contains(&What::Swallowed { samples: 300 * 16 }), "{:?}", stage.told);
+}
+
+#[test]
+fn a_fault_happens_so_long_after_its_moment_and_on_the_connections_it_names() {
+    let mut stage = Stage::new(&["go-away:5000@speech1+400#new", "close:1007:No@resume1"], resumable());
+    stage.hear(100, 9_000);
+    assert!(!names(&stage.run_for(390)).contains(&"goAway"));
+    assert_eq!(names(&stage.run_for(10)), ["goAway"]);
+    stage.text();
+    stage.run_for(0);
+    let mut stage = Stage::new(&["close:1007:No@resume1"], resumable());
+    let handle = stage.handle();
+    stage.resume(2, &handle);
+    assert!(matches!(stage.outbox.take_end(), Some(End::Close { code: 1007, .. })));
+    stage.resume(3, &handle);
+    assert_eq!(names(&stage.run_for(0)), ["setupComplete", "sessionResumptionUpdate"]);
+}
+
+#[test]
+fn a_resumed_conversation_is_remembered_replayed_carried_on_or_forgotten() {
+    for (fault, expected) in [
+        ("ping@5s", ["setupComplete", "sessionResumptionUpdate"].as_slice()),
+        ("replay-transcripts@resume", &["setupComplete", "sessionResumptionUpdate", "outputTranscription"]),
+        (
+            "carry-on@resume",
+            &[
+                "setupComplete",
+                "sessionResumptionUpdate",
+                "modelTurn",
+                "outputTranscription",
+                "generationComplete",
+                "turnComplete",
+                "sessionResumptionUpdate",
+            ],
+        ),
+    ] {
+        let mut stage = Stage::new(&[fault], resumable());
+        let handle = stage.handle();
+        stage.text();
+        // Five of ten chunks are out, and the first of two words.
+        stage.run_for(220);
+        stage.resume(2, &handle);
+        let sent = stage.run_for(4_000);
+        assert_eq!(names(&sent), expected, "{fault}");
+    }
+    for (fault, remembered) in [("ping@5s", true), ("forget@resume", false)] {
+        let mut stage = Stage::new(&[fault], resumable());
+        let handle = stage.handle();
+        stage.hear(400, 0);
+        stage.resume(2, &handle);
+        assert_eq!(stage.session.memory.heard_samples > 0, remembered, "{fault}");
+        assert!(stage.told.iter().any(|what| matches!(what, What::Opened { resumes: Some(1), .. })));
+    }
+}
+
+#[test]
+fn a_turn_that_cannot_be_interrupted_ends_first_and_one_that_starts_again_does() {
+    let mut stage = Stage::new(&["uninterruptible@turn1", "start-again@turn3"], json!({}));
+    let speak = |stage: &mut Stage| {
+        stage.text();
+        stage.run_for(100);
+        stage.hear(100, 9_000);
+        stage.hear(600, 0);
+        stage.run_for(5_000)
+    };
+    let sent = speak(&mut stage);
+    assert!(!names(&sent).contains(&"interrupted"));
+    assert_eq!(sent.iter().filter(|(_, name)| name == "turnComplete").count(), 2);
+    let sent = speak(&mut stage);
+    assert!(names(&sent).contains(&"interrupted") && stage.session.again.is_none());
+}
+
+#[test]
+fn tools_that_do_not_block_are_answered_when_their_response_says() {
+    let tools =
+        json!({"tools": [{"functionDeclarations": [{"name": "look_up", "behavior": "NON_BLOCKING"}]}]});
+    let respond = |stage: &mut Stage, n: u32, more: Value| {
+        let mut response = json!({"id": format!("function-call-1-{n}"), "name": "look_up", "response": {}});
+        response.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        stage.say(json!({"toolResponse": {"functionResponses": [response]}}));
+    };
+    let mut stage = Stage::new(&["tool:look_up@turn1", "tool:look_up@turn3", "tool:look_up@turn5"], tools);
+    stage.text();
+    assert_eq!(
+        names(&stage.run_for(3_000)),
+        ["setupComplete", "toolCall", "modelTurn", "generationComplete", "turnComplete"]
+    );
+    respond(&mut stage, 1, json!({"willContinue": true}));
+    assert_eq!(names(&stage.run_for(3_000)), Vec::<&str>::new());
+    respond(&mut stage, 1, json!({}));
+    assert_eq!(names(&stage.run_for(3_000)), ["modelTurn", "generationComplete", "turnComplete"]);
+    stage.text();
+    stage.run_for(100);
+    respond(&mut stage, 2, json!({"scheduling": "INTERRUPT"}));
+    let sent = stage.run_for(3_000);
+    assert!(names(&sent).starts_with(&["interrupted", "turnComplete", "modelTurn"]), "{sent:?}");
+    stage.text();
+    stage.run_for(3_000);
+    respond(&mut stage, 3, json!({"scheduling": "SILENT"}));
+    assert_eq!(names(&stage.run_for(3_000)), Vec::<&str>::new());
+}
+
+#[test]
+fn scheduling_is_refused_where_the_function_blocks() {
+    let tools = json!({"tools": [{"functionDeclarations": [{"name": "look_up", "behavior": "BLOCKING"}]}]});
+    let mut stage = Stage::new(&["tool:look_up@turn"], tools);
+    stage.text();
+    stage.run_for(100);
+    let response = json!({"id": "function-call-1-1", "response": {}, "scheduling": "SILENT"});
+    stage.say(json!({"toolResponse": {"functionResponses": [response]}}));
+    assert!(matches!(stage.outbox.take_end(), Some(End::Close { code: 1007, .. })));
+}
+
+#[test]
+fn what_happens_to_tool_calls_follows_the_script() {
+    let tools = || json!({"tools": [{"functionDeclarations": [{"name": "look_up"}]}]});
+    let mut stage = Stage::new(&["tool:look_up@turn", "cancel-tools@tool-call+200"], tools());
+    stage.text();
+    assert_eq!(
+        names(&stage.run_for(3_000)),
+        ["setupComplete", "toolCall", "toolCallCancellation", "generationComplete", "turnComplete"]
+    );
+    let mut stage = Stage::new(&["tool:look_up@turn", "empty-turn@tool-response"], tools());
+    stage.text();
+    stage.run_for(100);
+    stage.say(json!({"toolResponse": {"functionResponses": [{"id": "function-call-1-1", "response": {}}]}}));
+    assert_eq!(names(&stage.run_for(3_000)), ["generationComplete", "turnComplete"]);
+    let mut stage = Stage::new(&["tool:look_up@turn", "tool-audio:1008:Not now@setup"], tools());
+    stage.text();
+    stage.run_for(100);
+    stage.hear(20, 0);
+    assert!(!stage.outbox.is_ending(), "it was on its way");
+    stage.run_for(300);
+    stage.hear(20, 0);
+    assert!(matches!(stage.outbox.take_end(), Some(End::Close { code: 1008, .. })));
+}
+
+#[test]
+fn a_conversation_ages_unless_its_context_is_compressed() {
+    for (setup, delay) in [(json!({}), 500), (json!({"contextWindowCompression": {}}), 0)] {
+        let mut stage = Stage::new(&["ageing:1000@setup"], setup);
+        stage.run_for(0);
+        for _ in 0..30 {
+            stage.hear(1_000, 0);
+        }
+        let begun = stage.now;
+        stage.text();
+        let first = stage.run_for(5_000).first().cloned().unwrap();
+        assert_eq!(first, ((begun - stage.start).as_millis() as u64 + delay, "modelTurn".to_owned()));
+    }
+}
+
+#[test]
+fn audio_too_far_ahead_of_real_time_is_refused_where_the_script_says() {
+    let mut stage = Stage::new(&["replay-limit:2000@setup"], json!({}));
+    stage.hear(1_000, 0);
+    stage.hear(1_000, 0);
+    assert!(!stage.outbox.is_ending());
+    stage.hear(100, 0);
+    assert!(matches!(stage.outbox.take_end(), Some(End::Close { code: 1007, .. })));
 }

@@ -1,0 +1,196 @@
+//! An agent as calls need it, made of the configuration.
+//!
+//! Runs in: the main thread. Owns nothing; reads the sounds that an agent names.
+//! Invariant: what is not configured is not sent in a setup, nor what the model is known to refuse.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::base::{SampleRate, Sound};
+use crate::call::agent::{Agent, CallTerms, TurnTerms};
+use crate::call::machine::{ControlTerms, DigitTerms, Limits};
+use crate::call::tool::ToolTerms;
+use crate::codec::gemini::models;
+use crate::codec::gemini::setup::{Compression, SetupRequest, Thinking, TurnTaking};
+use crate::config::template::unknown_variables;
+use crate::config::{AgentConfig, Config};
+use crate::dsp::ListenTerms;
+
+mod tools;
+
+/// The longest sound; a caller who hears it for longer has hung up.
+const SOUND_SECONDS_MAX: u32 = 120;
+
+/// What the model hears of the caller from before a talkspurt was found: two syllables, of which the first may be soft.
+const PRE_ROLL_MS: u32 = 240;
+
+/// What is wrong with an agent, by the key that says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// The key, `voice`, without the agent before it.
+    pub key: &'static str,
+    /// What is wrong and what to do, as a whole sentence without the key's name.
+    pub text: String,
+    /// Whether the relay can run with it.
+    pub is_warning: bool,
+}
+
+/// The agent with this name and configuration, and what is wrong with it. What its model would refuse is left out.
+pub(crate) fn agent(config: &Config, name: &str, agent: &AgentConfig) -> (Agent, Vec<Unusable>) {
+    let mut problems = Vec::new();
+    let mut setup = setup(agent);
+    check_model(&setup, &mut problems);
+    setup.fit();
+    for (key, text) in [("instructions", &agent.instructions), ("greeting", &agent.greeting)] {
+        check_variables(key, text.as_deref().unwrap_or_default(), &mut problems);
+    }
+    let mut terms = terms(config, agent);
+    terms.greeting_sound = sound("greeting_sound", agent.greeting_sound.as_deref(), &mut problems);
+    terms.fallback_sound = sound("fallback_sound", agent.fallback_sound.as_deref(), &mut problems);
+    (Agent { name: name.to_owned(), terms, setup }, problems)
+}
+
+fn check_model(setup: &SetupRequest, problems: &mut Vec<Unusable>) {
+    let is_known = models::known(&setup.model).is_some();
+    for unfit in setup.unfit() {
+        let model = &setup.model;
+        let (text, is_warning) = match (is_known, unfit.refused) {
+            (true, true) => (format!("the model {model} {}: change the key or the model", unfit.why), false),
+            (true, false) => (format!("the model {model} {}: the key has no effect", unfit.why), true),
+            (false, _) => (
+                format!("the model {model} is not one of those that Tandem knows, so this is not sent to it"),
+                true,
+            ),
+        };
+        problems.push(Unusable { key: unfit.key, text, is_warning });
+    }
+}
+
+fn check_variables(key: &'static str, text: &str, problems: &mut Vec<Unusable>) {
+    use crate::config::template::Variable;
+    for unknown in unknown_variables(text) {
+        let known = Variable::ALL.iter().map(|(name, _)| *name);
+        let remedy = match crate::config::nearest(unknown, known.clone()) {
+            Some(name) => format!("did you mean {{{name}}}?"),
+            None => format!("the variables are {}", known.collect::<Vec<_>>().join(", ")),
+        };
+        let text = format!(
+            "{{{unknown}}} is no variable: {remedy} To have the word in braces, double them: {{{{{unknown}}}}}"
+        );
+        problems.push(Unusable { key, text, is_warning: false });
+    }
+}
+
+/// Reads a WAV file.
+fn sound(key: &'static str, path: Option<&Path>, problems: &mut Vec<Unusable>) -> Option<Arc<Sound>> {
+    let path = path?;
+    match read_sound(path) {
+        Ok(sound) => Some(Arc::new(sound)),
+        Err(wrong) => {
+            let text = format!("{:?} {wrong}", path.display().to_string());
+            problems.push(Unusable { key, text, is_warning: false });
+            None
+        }
+    }
+}
+
+fn read_sound(path: &Path) -> Result<Sound, String> {
+    let remedy = "convert it, for example with `sox IN.wav -b 16 -c 1 -r 16000 OUT.wav`";
+    let mut file = hound::WavReader::open(path).map_err(|error| match error {
+        hound::Error::IoError(error) => format!("cannot be read ({error}): correct the path or the file"),
+        error => format!("is no WAV file that can be read ({error}): {remedy}"),
+    })?;
+    let spec = file.spec();
+    let is_pcm16 = spec.sample_format == hound::SampleFormat::Int && spec.bits_per_sample == 16;
+    let rate = SampleRate::from_hz(spec.sample_rate);
+    let (true, 1, Some(rate)) = (is_pcm16, spec.channels, rate) else {
+        return Err(format!(
+            "has {} bits, {} channels and {} Hz, and not 16 bits, one channel and 8000, 16000, 24000, 32000 or 48000 \
+             Hz: {remedy}",
+            spec.bits_per_sample, spec.channels, spec.sample_rate
+        ));
+    };
+    if file.duration() > SOUND_SECONDS_MAX * rate.hz() {
+        return Err(format!("is longer than {SOUND_SECONDS_MAX} seconds: shorten it"));
+    }
+    let samples: Result<Vec<i16>, _> = file.samples::<i16>().collect();
+    match samples {
+        Ok(samples) if samples.is_empty() => Err("holds no sound".to_owned()),
+        Ok(samples) => Ok(Sound { rate, samples }),
+        Err(error) => Err(format!("ends too early ({error}): make it anew")),
+    }
+}
+
+fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
+    let named = agent.tools.iter().filter_map(|name| config.tools.iter().find(|tool| tool.name == *name));
+    CallTerms {
+        dial_timeout: config.gemini.connect_timeout,
+        setup_timeout: config.gemini.setup_timeout,
+        max_call: agent.max_call.unwrap_or(config.leg.max_call).min(config.leg.max_call),
+        limits: Limits { tokens: agent.max_tokens, silence: agent.max_silence },
+        detached: config.leg.detached,
+        greeting: agent.greeting.clone(),
+        give_up: config.session.give_up,
+        greeting_sound: None,
+        fallback_sound: None,
+        fallback_transfer: agent.fallback.clone(),
+        turns: TurnTerms {
+            listen: ListenTerms {
+                hangover_ms: agent.hangover.as_millis() as u32,
+                pre_roll_ms: if agent.relay_turns { PRE_ROLL_MS } else { 0 },
+                local_barge_in: agent.local_barge_in,
+            },
+            relay: agent.relay_turns,
+            protect_greeting: agent.protect_greeting,
+            answer_within: agent.answer_within,
+        },
+        control: ControlTerms {
+            event_socket: config.esl.host.is_some(),
+            variables: config.control.variables.clone(),
+            tell_keys: agent.tell_keys,
+            model_may_end: agent.end_call,
+            model_destinations: agent.transfer_destinations.clone(),
+            digits: DigitTerms { pause: agent.digits_timeout, terminator: agent.digits_terminator },
+        },
+        tools: ToolTerms {
+            send_dtmf: agent.send_dtmf,
+            call_info: agent.call_info,
+            // Those that are not there were refused when the configuration was read.
+            http: named.map(|tool| Arc::new(tools::http_tool(tool, &agent.model))).collect(),
+        },
+    }
+}
+
+fn setup(agent: &AgentConfig) -> SetupRequest {
+    SetupRequest {
+        model: agent.model.clone(),
+        voice: agent.voice.clone(),
+        language: agent.language.clone(),
+        instructions: agent.instructions.clone(),
+        temperature: agent.temperature.map(|value| value as f32),
+        top_p: agent.top_p.map(|value| value as f32),
+        max_output_tokens: agent.max_output_tokens,
+        thinking: agent
+            .thinking_level
+            .map(Thinking::Level)
+            .or_else(|| agent.thinking_budget.map(Thinking::Budget)),
+        affective_dialog: agent.affective_dialog,
+        proactive_audio: agent.proactive_audio,
+        turns: TurnTaking {
+            detection_disabled: agent.relay_turns,
+            start_sensitivity: agent.start_sensitivity,
+            end_sensitivity: agent.end_sensitivity,
+            prefix_padding_ms: agent.prefix_padding_ms,
+            silence_duration_ms: agent.silence_duration_ms,
+            interrupts: agent.interruptions,
+            coverage: agent.turn_coverage,
+        },
+        compression: agent.compression.then_some(Compression {
+            trigger_tokens: agent.compression_trigger_tokens,
+            target_tokens: agent.compression_target_tokens,
+        }),
+        input_transcription: agent.input_transcription || agent.transcript,
+        output_transcription: agent.output_transcription || agent.transcript,
+        ..SetupRequest::default()
+    }
+}

@@ -1,0 +1,62 @@
+//! The tools of an agent, made of the configuration.
+//!
+//! Runs in: the main thread, and the signal thread. Owns nothing.
+//! Invariant: a tool says of itself only what the agent's model understands.
+
+use http::{HeaderName, HeaderValue};
+
+use crate::call::tool::{HttpTool, Method};
+use crate::codec::gemini::models;
+use crate::codec::gemini::tools::{Behavior, Scheduling};
+use crate::config::{ToolBehavior, ToolConfig, ToolMethod, ToolScheduling};
+
+/// The tool as a call needs it, for this model.
+pub(super) fn http_tool(tool: &ToolConfig, model: &str) -> HttpTool {
+    let (behavior, scheduling) = waiting(tool, model);
+    let method = match tool.method {
+        ToolMethod::Get => Method::Get,
+        ToolMethod::Post => Method::Post,
+    };
+    HttpTool {
+        name: tool.name.clone(),
+        description: tool.description.clone().unwrap_or_default(),
+        url: tool.url.clone(),
+        method,
+        parameters: tool.parameters.clone(),
+        timeout: tool.timeout,
+        retries: tool.retries.unwrap_or(u32::from(method == Method::Get)),
+        secret: secret(tool),
+        behavior,
+        scheduling,
+        hold_uplink: tool.hold_uplink,
+    }
+}
+
+/// The secret header, whose name and value were checked when the configuration was read.
+fn secret(tool: &ToolConfig) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_bytes(tool.header.as_deref()?.as_bytes()).ok()?;
+    let mut value = HeaderValue::from_str(tool.header_value.as_ref()?.expose()).ok()?;
+    value.set_sensitive(true);
+    Some((name, value))
+}
+
+/// Whether the model waits for a tool and what it does with its result, as far as this model can be told.
+fn waiting(tool: &ToolConfig, model: &str) -> (Option<Behavior>, Option<Scheduling>) {
+    let model = models::known(model).unwrap_or(&models::UNKNOWN);
+    // What becomes of a result that the model does not wait for is said only where it does not wait.
+    let wanted = tool.behavior.or(tool.scheduling.map(|_| ToolBehavior::NonBlocking));
+    let behavior = match wanted {
+        Some(ToolBehavior::NonBlocking) if model.non_blocking_functions => Some(Behavior::NonBlocking),
+        // A model that knows nothing else is not told.
+        Some(ToolBehavior::Blocking) if model.blocking_functions && model.non_blocking_functions => {
+            Some(Behavior::Blocking)
+        }
+        _ => None,
+    };
+    let scheduling = tool.scheduling.map(|scheduling| match scheduling {
+        ToolScheduling::WhenIdle => Scheduling::WhenIdle,
+        ToolScheduling::Interrupt => Scheduling::Interrupt,
+        ToolScheduling::Silent => Scheduling::Silent,
+    });
+    (behavior, scheduling.filter(|_| behavior == Some(Behavior::NonBlocking)))
+}
