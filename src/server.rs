@@ -171,7 +171,7 @@ impl Server {
         credentials.replace(access);
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
-        let admin = admin_shared(config, &registry, &expected, &counters, clock)?;
+        let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock)?;
         let builder = Builder {
             config,
             clock,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tandem::base::Instant;
 use tandem::call::agent::{CallTerms, CredentialView, TurnTerms};
 use tandem::call::machine::{CallEvents, Phase};
+use tandem::call::transcript::Speaker;
 use tandem::call::{Fact, Machine, Order};
 use tandem::codec::mod_audio_stream::CallFields;
 use tandem::dsp::ListenTerms;
@@ -145,6 +146,18 @@ fn an_answer_ends_the_healing_at_every_step_and_is_counted() {
 }
 
 #[test]
+fn what_the_model_has_understood_is_not_committed_and_the_patience_begins_anew() {
+    let mut call = Call::watched();
+    call.caller_says(400);
+    call.wait(1_000);
+    call.tell(Fact::Transcribed(call.link, Speaker::Caller, "Yes.".into()));
+    call.wait(PATIENCE_MS - 1);
+    assert_eq!(call.told, "");
+    call.wait(1);
+    assert_eq!(call.told, "p");
+}
+
+#[test]
 fn an_answer_that_comes_before_the_hangover_is_over_is_one() {
     let mut call = Call::watched();
     call.tell(Fact::CallerSpoke(true));
@@ -220,6 +233,7 @@ fn a_turn_without_a_word_is_counted_and_the_model_nudged() {
     call.caller_says(800);
     call.wait(500);
     call.tell(Fact::TurnComplete(call.link));
+    call.tell(Fact::Resumable(call.link, "the handle".into()));
     call.wait(PATIENCE_MS);
     assert_eq!((call.told.as_str(), call.events().empty_turns), ("p", 1));
     call.tell(Fact::TurnComplete(call.link));

@@ -108,10 +108,10 @@ impl OrderLog {
             | Order::AnswerTool(..)
             | Order::RunTool(..)
             | Order::CancelTool(_)
+            | Order::HoldUplink(_)
             | Order::Commit(_)
             | Order::Listen(_)
-            | Order::TakeTurns
-            | Order::HoldUplink(_) => {
+            | Order::TakeTurns => {
                 panic!("{order:?}, and nobody asked for a command")
             }
             Order::Finish(_) => assert!(self.leg_gone && self.retired.len() == 2, "finished too early"),

@@ -8,6 +8,7 @@ use super::Machine;
 use crate::base::Instant;
 use crate::call::events::{Fact, Order};
 use crate::call::outcome::Cause;
+use crate::call::transcript::Speaker;
 
 /// A talkspurt with less speech is no utterance: the shortest "yes" is longer.
 const UTTERANCE_MS: u64 = 150;
@@ -44,6 +45,8 @@ struct Waiting {
     next: Step,
     /// Any step was taken.
     healing: bool,
+    /// The model has understood something of what the caller said.
+    heard: bool,
 }
 
 /// See the head of this file.
@@ -73,7 +76,7 @@ impl Watchdog {
 
     /// Somebody begins to wait for the model, or waits anew.
     fn wait(&mut self, now: Instant, next: Step) {
-        let waiting = self.waiting.get_or_insert(Waiting { since: now, next, healing: false });
+        let waiting = self.waiting.get_or_insert(Waiting { since: now, next, healing: false, heard: false });
         waiting.since = now;
         waiting.next = waiting.next.max(next);
     }
@@ -84,6 +87,7 @@ impl Watchdog {
         let Some(waiting) = self.waiting.take() else { return false };
         self.doublings = match waiting {
             Waiting { healing: false, .. } => 0,
+            Waiting { heard: true, .. } => self.doublings,
             // A commit brought it: there was something to be answered.
             Waiting { next: Step::Nudge, .. } => self.doublings,
             _ => (self.doublings + 1).min(DOUBLINGS_MAX),
@@ -121,6 +125,13 @@ impl Machine {
                 self.model_answers();
             }
             Fact::GenerationComplete(link) if live == Some(*link) => dog.generating = false,
+            Fact::Transcribed(link, Speaker::Caller, _) if live == Some(*link) => {
+                if let Some(waiting) = &mut dog.waiting {
+                    // It was not swallowed: to commit it is of no use, and the model may be thinking.
+                    (waiting.heard, waiting.since) = (true, now);
+                    waiting.next = waiting.next.max(Step::Nudge);
+                }
+            }
             Fact::ToolCalled(link, _) if live == Some(*link) => {
                 dog.turn_has_meaning = true;
                 self.model_answers();
