@@ -35,6 +35,8 @@ pub struct CallEvents {
     pub gap_ms_max: u64,
     /// All times without a link together, in milliseconds.
     pub gap_ms_total: u64,
+    /// Answers in the middle of which a link was lost.
+    pub broken_off: u64,
     /// There was no use in another link.
     pub given_up: bool,
     link_ends: [u16; LinkEndKind::ALL.len()],
