@@ -347,10 +347,10 @@ mod tests {
         transcript.transcribed(4_100, Model, " Anything else?");
         transcript.transcribed(4_200, Caller, "On Sunday?");
         let said: Vec<_> = transcript.turns().collect();
-        assert_eq!((said[1].heard(), said[1].interrupted, said[1].end_ms), ("At nine", true, 4_000));
+        assert_eq!((said[1].heard(), said[1].interrupted, said[1].end_ms), ("At nine in", true, 4_000));
         assert_eq!(said[1].text, "At nine in the morning.", "what came for it later was never said");
         assert_eq!(said[2].text, "On Sunday?");
-        assert!(transcript.digest().ends_with("You: At nine (interrupted)\nCaller: On Sunday?"));
+        assert!(transcript.digest().ends_with("You: At nine in (interrupted)\nCaller: On Sunday?"));
     }
 
     #[test]

@@ -21,3 +21,4 @@ mod harness;
 mod identical;
 mod lifecycle;
 mod scripts;
+mod sessions;
