@@ -24,9 +24,6 @@ const PRE_ROLL_MS: u32 = 240;
 /// The longest sound; a caller who hears it for longer has hung up.
 const SOUND_SECONDS_MAX: u32 = 120;
 
-/// What the model hears of the caller from before a talkspurt was found: two syllables, of which the first may be soft.
-const PRE_ROLL_MS: u32 = 240;
-
 /// What is wrong with an agent, by the key that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unusable {

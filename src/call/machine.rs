@@ -14,6 +14,7 @@ use crate::call::commands::{Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
+use crate::call::transcript::Transcript;
 use crate::codec::gemini::close::LinkEndKind;
 use crate::codec::gemini::setup::SessionResumption;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
@@ -68,6 +69,7 @@ pub struct Machine {
     phase: Phase,
     session: Session,
     links: Links,
+    transcript: Transcript,
     /// The call is being given up.
     farewell: Option<Farewell>,
     /// The caller has been sent elsewhere.
@@ -113,6 +115,7 @@ impl Machine {
             phase: Phase::Dialing,
             session: Session::new(),
             links: Links::default(),
+            transcript: Transcript::default(),
             farewell: None,
             transferred: false,
             outcome: None,
@@ -155,21 +158,40 @@ impl Machine {
             Fact::TurnStarted(link) => {
                 self.events.turns += 1;
                 self.model_is_heard(now, true);
-                self.exchange(link, |exchange| exchange.turn_started());
+                self.exchange(now, link, |exchange, transcript, ms| {
+                    exchange.turn_started();
+                    transcript.model_began(ms);
+                });
             }
-            Fact::GenerationComplete(link) => self.exchange(link, |exchange| exchange.generation_complete()),
+            Fact::Spoken(link, spoken) => self.exchange(now, link, |exchange, transcript, _| {
+                exchange.spoken = spoken;
+                transcript.model_spoke(spoken);
+            }),
+            Fact::Transcribed(link, speaker, text) => {
+                self.exchange(now, link, |_, transcript, ms| transcript.transcribed(ms, speaker, &text));
+            }
+            Fact::GenerationComplete(link) => {
+                self.exchange(now, link, |exchange, _, _| exchange.generation_complete());
+            }
             Fact::TurnComplete(link) => {
                 self.model_is_heard(now, false);
-                self.exchange(link, |exchange| exchange.turn_complete(now));
+                self.exchange(now, link, |exchange, transcript, ms| {
+                    exchange.turn_complete(now);
+                    transcript.model_ended(ms);
+                });
             }
             Fact::Interrupted(link) => {
                 self.events.interruptions += 1;
                 self.model_is_heard(now, false);
-                self.exchange(link, |exchange| exchange.interrupted());
+                self.exchange(now, link, |exchange, transcript, ms| {
+                    exchange.interrupted();
+                    transcript.interrupted(ms, exchange.spoken);
+                });
             }
             Fact::CallerSpoke(begins) => {
                 self.caller_is_heard(now, begins);
                 self.links.exchange.caller_spoke(now, begins);
+                self.transcript.caller_spoke(now.since_ms(self.offered_at), begins);
             }
             Fact::GoAway(link, left) => self.go_away(now, link, left.as_millis() as u64),
             Fact::Reported(report) => self.reported(now, report),
@@ -179,7 +201,7 @@ impl Machine {
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
             Fact::HungUp(cause) => self.hung_up(cause),
             Fact::ToolCalled(link, call) => {
-                self.exchange(link, |exchange| exchange.tool_called());
+                self.exchange(now, link, |exchange, _, _| exchange.tool_called());
                 self.tool_called(now, link, call);
             }
             Fact::ToolsCancelled(link, ids) if self.session.link() == Some(link) => {
@@ -274,6 +296,9 @@ impl Machine {
         let handle = self.handle_for(credential.number);
         let setup = self.agent.setup_for(&self.fields, self.begun_s);
         let mut setup = setup.for_credential(credential.model_prefix);
+        if handle.is_none() && self.answered_at.is_some() {
+            self.tell_what_was_said(&mut setup);
+        }
         setup.resumption = Some(SessionResumption { handle });
         setup.functions = self.functions();
         setup.to_json()
@@ -287,6 +312,11 @@ impl Machine {
     /// What is known of the call's identity.
     pub fn fields(&self) -> &CallFields {
         &self.fields
+    }
+
+    /// What was said so far.
+    pub fn transcript(&self) -> &Transcript {
+        &self.transcript
     }
 
     /// What was counted.
@@ -327,10 +357,15 @@ impl Machine {
         }
     }
 
-    /// Notes what is under way on the present link.
-    fn exchange(&mut self, link: LinkNumber, note: impl FnOnce(&mut Exchange)) {
+    /// Notes what is under way on the present link, and what was said.
+    fn exchange(
+        &mut self,
+        now: Instant,
+        link: LinkNumber,
+        note: impl FnOnce(&mut Exchange, &mut Transcript, u64),
+    ) {
         if self.session.live() == Some(link) {
-            note(&mut self.links.exchange);
+            note(&mut self.links.exchange, &mut self.transcript, now.since_ms(self.offered_at));
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Transcript {
     dropped: u64,
     caller: Open,
     model: Open,
+    /// The model has begun to speak since the caller's turn began.
+    answered: bool,
     /// The model's words until its next turn belong to one that was interrupted.
     cancelled: bool,
     /// The last turn of the caller is sent again: what is transcribed next takes its place.
@@ -111,9 +113,11 @@ impl Transcript {
         if begins {
             // What is transcribed from here on was said from here on.
             self.not_again(now_ms, Speaker::Caller);
-            let answered = self.number_of(&self.caller) < self.number_of(&self.model);
-            if self.caller.turn.is_none() || answered {
-                (self.caller.turn, self.caller.began_ms) = (None, Some(now_ms));
+            if std::mem::take(&mut self.answered) {
+                (self.caller.turn, self.caller.began_ms) = (None, None);
+            }
+            if self.caller.turn.is_none() {
+                self.caller.began_ms.get_or_insert(now_ms);
             }
         } else if let Some(said) = self.caller.turn.and_then(|turn| self.said(turn)) {
             said.end_ms = now_ms;
@@ -123,7 +127,7 @@ impl Transcript {
     /// The model begins to speak.
     pub fn model_began(&mut self, now_ms: u64) {
         self.not_again(now_ms, Speaker::Caller);
-        (self.cancelled, self.replaced) = (false, false);
+        (self.answered, self.cancelled, self.replaced) = (true, false, false);
         (self.model.turn, self.model.began_ms) = (None, Some(now_ms));
     }
 
@@ -137,7 +141,9 @@ impl Transcript {
     /// The caller cut the model off.
     pub fn interrupted(&mut self, now_ms: u64, spoken: Spoken) {
         self.cancelled = true;
-        self.caller.turn = None;
+        if self.answered {
+            self.caller.turn = None;
+        }
         let Some(said) = self.model.turn.take().and_then(|turn| self.said(turn)) else { return };
         let heard_ms = spoken.received_ms.saturating_sub(spoken.waiting_ms);
         let share = said.text.len() as u64 * heard_ms / spoken.received_ms.max(1);
@@ -151,7 +157,7 @@ impl Transcript {
         self.not_again(now_ms, Speaker::Model);
         self.cancelled = false;
         self.model.turn = None;
-        if self.number_of(&self.caller) < self.turns_so_far() {
+        if self.answered {
             self.caller.turn = None;
         }
     }
@@ -258,11 +264,6 @@ impl Transcript {
         self.dropped + self.turns.len() as u64
     }
 
-    /// The number of a turn under way, or of the one that would begin now.
-    fn number_of(&self, open: &Open) -> u64 {
-        open.turn.unwrap_or_else(|| self.turns_so_far())
-    }
-
     fn said(&mut self, turn: u64) -> Option<&mut Said> {
         self.turns.get_mut(usize::try_from(turn.checked_sub(self.dropped)?).ok()?)
     }
@@ -346,10 +347,10 @@ mod tests {
         transcript.transcribed(4_100, Model, " Anything else?");
         transcript.transcribed(4_200, Caller, "On Sunday?");
         let said: Vec<_> = transcript.turns().collect();
-        assert_eq!((said[1].heard(), said[1].interrupted, said[1].end_ms), ("At nine", true, 4_000));
+        assert_eq!((said[1].heard(), said[1].interrupted, said[1].end_ms), ("At nine in", true, 4_000));
         assert_eq!(said[1].text, "At nine in the morning.", "what came for it later was never said");
         assert_eq!(said[2].text, "On Sunday?");
-        assert!(transcript.digest().ends_with("You: At nine (interrupted)\nCaller: On Sunday?"));
+        assert!(transcript.digest().ends_with("You: At nine in (interrupted)\nCaller: On Sunday?"));
     }
 
     #[test]

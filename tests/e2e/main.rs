@@ -24,5 +24,6 @@ mod identical;
 mod lifecycle;
 mod reattach;
 mod scripts;
+mod sessions;
 mod tools;
 mod turns;

@@ -59,6 +59,8 @@ pub struct CallEvents {
     pub reattachments: u64,
     /// Milliseconds for which the call had no leg.
     pub detached_ms: u64,
+    /// Answers in the middle of which a link was lost.
+    pub broken_off: u64,
     /// There was no use in another link.
     pub given_up: bool,
     link_ends: [u16; LinkEndKind::ALL.len()],

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use log::{info, warn};
+use log::{debug, info, warn};
 
 use super::Control;
 use crate::base::{CallId, Instant, LegFormat};
@@ -21,6 +21,7 @@ impl Control {
         let tally = call.shared.tally.snapshot();
         let machine = &call.machine;
         self.count(outcome, &tally, machine, call.shared.format());
+        debug!("call {id}: what was said:{}", machine.transcript());
         let line = format!(
             "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}{}",
             outcome.by.label(),
@@ -135,26 +136,27 @@ fn turns_summary(events: &CallEvents, tally: &TallySnapshot) -> String {
 /// What became of the links, where anything did.
 fn session_summary(events: &CallEvents, tally: &TallySnapshot) -> String {
     let mut summary = String::new();
-    for (what, count) in [
-        ("goAway", events.go_aways),
-        ("resumed", events.resumptions),
-        ("begun anew", events.fresh_sessions),
-        ("links failed", events.failed_attempts),
-        ("without a link at most (ms)", events.gap_ms_max),
-        ("without a link in all (ms)", events.gap_ms_total),
-        ("caller's audio sent again (ms)", tally.replayed_frames * 20),
-        ("silence left out (ms)", tally.silence_cut_frames * 20),
-    ] {
+    let mut say = |count: u64, what: String| {
         if count > 0 {
-            summary.push_str(&format!(", {what} {count}"));
+            summary.push_str(&what);
         }
-    }
+    };
+    say(events.go_aways, format!(", goAway {}", events.go_aways));
+    say(events.resumptions, format!(", resumed {}", events.resumptions));
+    say(events.fresh_sessions, format!(", begun anew {}", events.fresh_sessions));
+    say(events.failed_attempts, format!(", links failed {}", events.failed_attempts));
+    let gaps = format!(", without a link {} ms (at most {} at once)", events.gap_ms_total, events.gap_ms_max);
+    say(events.gap_ms_max, gaps);
+    say(events.broken_off, format!(", answers broken off {}", events.broken_off));
+    let seconds = |frames: u64| frames as f64 / 50.0;
+    let again = format!(", caller's audio sent again {:.1} s", seconds(tally.replayed_frames));
+    say(tally.replayed_frames, again);
+    let cut = format!(", silence left out {:.1} s", seconds(tally.silence_cut_frames));
+    say(tally.silence_cut_frames, cut);
     for (kind, count) in events.link_ends() {
-        summary.push_str(&format!(", links {} {count}", kind.label()));
+        say(1, format!(", link ends {} {count}", kind.label()));
     }
-    if events.given_up {
-        summary.push_str(", given up");
-    }
+    say(events.given_up.into(), ", given up".to_owned());
     summary
 }
 

@@ -12,6 +12,7 @@ use crate::base::limits::MODEL_IN_FRAMES;
 use crate::base::units::PTIME_MS;
 use crate::base::{CallId, FrameKind, FrameSink, FrameSource, LinkNumber, SampleRate, Sound};
 use crate::call::Fact;
+use crate::call::transcript::{Speaker, Spoken};
 use crate::codec::gemini::client;
 use crate::codec::gemini::server::{self, ServerMessage};
 use crate::codec::gemini::tools::ToolCall;
@@ -36,6 +37,10 @@ const LAST_SILENCE_MS: u64 = 1_000;
 const PRE_ROLL_MS: u64 = 300;
 /// The longest audio message to the model.
 const CHUNK_MS_MAX: u32 = 100;
+/// A frame in `model_in`: 320 samples at 24 kHz.
+const RING_FRAME_US: u64 = 13_333;
+/// The longest piece of a transcription; real ones are words.
+const TRANSCRIPTION_BYTES_MAX: usize = 16 * 1024;
 /// The longest handle of a session that is kept; real ones have some hundred bytes.
 const HANDLE_BYTES_MAX: usize = 16 * 1024;
 /// Most ids of tool calls taken back at once; the model calls a handful at most.
@@ -78,6 +83,8 @@ pub struct ModelSide {
     closed: LinkNumber,
     live: bool,
     speaking: bool,
+    /// Samples of the present or last turn, taken to be at 24 kHz.
+    turn_samples: u64,
     overflowed: bool,
     /// The present link's end was announced; said once, for control logs it.
     going_away: bool,
@@ -107,6 +114,7 @@ impl ModelSide {
             closed: 0,
             live: false,
             speaking: false,
+            turn_samples: 0,
             overflowed: false,
             going_away: false,
             relay_turns: false,
@@ -232,11 +240,20 @@ impl ModelSide {
             fact(Fact::SetupComplete(link));
         }
         if message.audio.samples > 0 && !self.speaking {
-            self.speaking = true;
+            (self.speaking, self.turn_samples) = (true, 0);
             self.unanswered.answered(pool);
             fact(Fact::TurnStarted(link));
         }
+        self.turn_samples += message.audio.samples as u64;
+        for (speaker, piece) in
+            [(Speaker::Caller, &message.input_transcription), (Speaker::Model, &message.output_transcription)]
+        {
+            if let Some(piece) = piece.as_ref().filter(|piece| piece.text.len() <= TRANSCRIPTION_BYTES_MAX) {
+                fact(Fact::Transcribed(link, speaker, piece.text.to_string()));
+            }
+        }
         if message.interrupted {
+            fact(Fact::Spoken(link, self.spoken()));
             self.shared.cancel_turn();
             self.speech.clear(pool);
             self.speaking = false;
@@ -246,6 +263,7 @@ impl ModelSide {
         if (message.generation_complete || message.turn_complete) && self.speaking {
             self.speaking = false;
             self.speech.push_end(pool, SampleRate::Hz24000);
+            fact(Fact::Spoken(link, self.spoken()));
             fact(Fact::GenerationComplete(link));
         }
         if message.turn_complete {
@@ -278,6 +296,12 @@ impl ModelSide {
         }
         wake.dsp |= self.fill(pool);
         wake
+    }
+
+    /// How much of the present or last turn came, and how much of it waits here; what the dsp worker has is taken as heard.
+    pub fn spoken(&self) -> Spoken {
+        let ring_ms = self.rings.model_in.waiting() as u64 * RING_FRAME_US / 1000;
+        Spoken { received_ms: self.turn_samples / 24, waiting_ms: self.speech.queued_ms() + ring_ms }
     }
 
     /// Moves waiting speech into `model_in` as far as it should be filled. Returns whether it moved any.
@@ -584,14 +608,14 @@ mod tests {
     fn of_much_that_waits_talkspurts_come_first_and_only_silence_is_left_out() {
         let (mut model, mut dsp, mut pool) = with_link();
         model.live = false;
-        let silence = "a".repeat(50);
-        say(&mut model, &mut dsp, &mut pool, &format!("{silence}(aaa){silence}(aa){silence}"));
+        let (long, short) = ("a".repeat(100), "a".repeat(40));
+        say(&mut model, &mut dsp, &mut pool, &format!("{long}(aaa){long}(aa){short}"));
         model.live = true;
         told(&mut model, &mut pool);
         let tally = model.shared.tally.snapshot();
-        // Of each second of silence 200 ms are left on either side; the last one is whole.
-        assert_eq!(tally.silence_cut_frames + tally.sent_frames, 155);
-        assert!((60..=80).contains(&tally.silence_cut_frames), "{}", tally.silence_cut_frames);
+        assert_eq!(tally.silence_cut_frames + tally.sent_frames, 245);
+        // 200 ms are left in front of the first; then so much that no more than two seconds wait.
+        assert!((90..=140).contains(&tally.silence_cut_frames), "{}", tally.silence_cut_frames);
         assert_eq!(tally.uplink_frames_dropped, 0);
     }
 
