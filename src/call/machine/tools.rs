@@ -306,8 +306,8 @@ impl Machine {
     /// So many samples have been handed to the switch so far.
     pub fn played(&mut self, now: Instant, samples: u64) {
         self.farewell_played(now, samples);
-        // What waits for a lost leg has not been heard.
-        let away = self.phase() == Phase::Detached;
+        // What waits for a lost leg, or because playout pauses for the caller, has not been heard.
+        let away = self.phase() == Phase::Detached || now < self.watchdog.heard_at();
         let Some(wish) = &mut self.tools.wish else { return };
         wish.look_at = now.plus_ms(LOOK_MS);
         if samples != wish.played || away {

@@ -67,7 +67,7 @@ impl Machine {
 
     /// Looks whether the greeting was heard.
     pub(super) fn tick_greeting(&mut self, now: Instant) {
-        let heard_at = self.heard_at();
+        let heard_at = self.watchdog.heard_at();
         let Some(greeting) = self.greeting.as_mut().filter(|greeting| now >= greeting.look_at) else {
             return;
         };

@@ -74,6 +74,11 @@ impl Watchdog {
         self.generating || now < self.heard_at.plus_ms(ECHO_MS)
     }
 
+    /// When the caller will have heard what was handed to the switch.
+    pub(super) fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
     /// Somebody begins to wait for the model, or waits anew.
     fn wait(&mut self, now: Instant, next: Step) {
         let waiting = self.waiting.get_or_insert(Waiting { since: now, next, healing: false, heard: false });
@@ -101,11 +106,6 @@ impl Machine {
     pub fn hears_until(&mut self, now: Instant, at: Instant) {
         // It may be a pause without an end in sight; whoever wants to know asks again.
         self.watchdog.heard_at = at.min(now.plus_ms(1_000));
-    }
-
-    /// When the caller will have heard what was handed to the switch.
-    pub(super) fn heard_at(&self) -> Instant {
-        self.watchdog.heard_at
     }
 
     /// Takes notice of a fact, before it changes anything else.

@@ -250,12 +250,12 @@ impl Control {
                 if shut_down {
                     call.machine.tell(now, Fact::ShutDown);
                 }
+                let heard_at_us = call.shared.tally.heard_at_us.load(Ordering::Relaxed);
+                call.machine.hears_until(now, Instant::from_micros(heard_at_us));
                 if call.machine.wants_played(now) {
                     let played = call.shared.tally.snapshot().played_samples;
                     call.machine.played(now, played);
                 }
-                let heard_at_us = call.shared.tally.heard_at_us.load(Ordering::Relaxed);
-                call.machine.hears_until(now, Instant::from_micros(heard_at_us));
                 call.machine.tick(now);
             }
             self.carry_out(now, id);
