@@ -9,7 +9,7 @@
 //! | --- | --- | --- |
 //! | 6 | [`doctor`] | looks at everything between the switch and Gemini, beside the running relay |
 //! | 5 | [`server`], [`cli`] | builds rings and channels, starts the threads, drains, joins |
-//! | 4 | [`threads`] | one folder or file a thread: accept, telephony, dsp, gemini, dial, tools, control, esl, admin |
+//! | 4 | [`threads`] | one folder or file a thread: accept, telephony, dsp, gemini, dial, keeper, tools, control, esl, admin |
 //! | 3 | [`net`] | sockets: streams, TLS, WebSockets, the listener, dialling |
 //! | 2 | [`call`] | a call as a machine without I/O: facts and a time in, orders and a deadline out |
 //! | 1 | [`codec`], [`dsp`], [`sync`], [`config`], [`telemetry`] | bytes ↔ messages, samples ↔ samples, what threads share |
@@ -29,7 +29,7 @@
 //! doorbell ([`mod@sync::mailbox`], [`sync::doorbell`]).
 //!
 //! Where to find a behaviour: what each switch speaks in [`threads::telephony::wire`]; pacing and barge-in in [`dsp::playout`]; holes in the caller's stream in [`dsp::uplink`];
-//! speech that waits in [`threads::gemini::speech`]; who may call in [`threads::accept`] and [`call::registry`]; how a
+//! speech that waits in [`threads::gemini::speech`]; who may call in [`threads::accept`] and [`call::registry`], and with which key in [`call::credentials`]; how a
 //! call lives and ends in [`call::machine`]; what may be asked of a switch in [`base::command`], and by which way it goes in
 //! [`call::commands`].
 

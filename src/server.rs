@@ -16,9 +16,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::call::registry::Rate;
-use crate::call::{Agents, CurrentAgents, Expected, Registry};
+use crate::call::{Agents, CurrentAgents, Expected, Pool, Registry};
 use crate::config::{Config, Loaded, Sources};
-use crate::net::dial::{Dialer, Target};
+use crate::net::dial::Dialer;
 use crate::net::listener::Listener;
 use crate::net::tls;
 use crate::sync::rings::ring;
@@ -27,19 +27,24 @@ use crate::telemetry::Counters;
 use crate::threads::accept::{self, AcceptParts, Acceptor, ShardDoor};
 use crate::threads::admin::AdminShared;
 use crate::threads::control::{Control, ControlParts};
-use crate::threads::dial::DialPool;
+use crate::threads::credentials::Credentials;
+use crate::threads::dial::{DialParts, DialPool};
 use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
+use crate::threads::keeper::Keeper;
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
+use crate::threads::warm::WarmLinks;
 use begin::{Waiting, start};
+pub(crate) use credentials::credentials;
 use outside::{admin_shared, start_admin, tools};
+pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
-pub(crate) use prerequisites::{descriptors_needed, gemini_target};
 
 mod begin;
+mod credentials;
 mod outside;
 mod prerequisites;
 mod reload;
@@ -59,6 +64,7 @@ pub struct Server {
     control: Outbox<ControlInput>,
     control_thread: JoinHandle<()>,
     admin: Option<Arc<AdminShared>>,
+    credentials: Arc<Credentials>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -74,7 +80,7 @@ pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
     let server = Server::start(&loaded.config)?;
     let mut handle = server.handle();
     let timeout = loaded.config.drain.timeout;
-    let reload = reload::Reload::new(loaded, sources, Arc::clone(&server.agents));
+    let reload = reload::Reload::new(loaded, sources, &server);
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
@@ -133,7 +139,7 @@ impl Server {
     /// # Errors
     /// Why it cannot, with the remedy.
     pub fn start(config: &Config) -> Result<Self, String> {
-        let target = Arc::new(gemini_target(&config.gemini)?);
+        let access = credentials(config)?;
         let agents = Arc::new(CurrentAgents::new(Agents::new(config)?));
         let acceptor_tls = match (&config.listen.tls_certificate, &config.listen.tls_key) {
             (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
@@ -154,26 +160,37 @@ impl Server {
 
         let clock = Clock::new();
         let counters = Arc::new(Counters::new());
-        let registry = Arc::new(Registry::new(
-            config.listen.max_calls,
-            Rate {
-                per_second: config.listen.max_calls_per_second_per_address,
-                burst: config.listen.max_calls_burst_per_address,
-            },
-        ));
+        let rate = Rate {
+            per_second: config.listen.max_calls_per_second_per_address,
+            burst: config.listen.max_calls_burst_per_address,
+        };
+        let pool = Arc::new(Pool::new(config.gemini.credential_backoff.as_millis() as u64));
+        let registry = Registry::new(config.listen.max_calls, rate).with_credentials(Arc::clone(&pool));
+        let registry = Arc::new(registry);
+        let (credentials, woken) = Credentials::new(pool, Arc::clone(&counters));
+        credentials.replace(access);
+        let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
-        let admin = admin_shared(config, &registry, &expected, &counters, clock)?;
+        let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock)?;
         let builder = Builder {
             config,
             clock,
             counters: &counters,
             expected: &expected,
+            credentials: &credentials,
             max_calls: config.listen.max_calls,
             admin: admin.as_ref(),
             tool_tls: connector.clone(),
         };
         builder
-            .build(listeners, acceptor_tls, Dialer::new(clock, connector), &registry, target, Arc::clone(&agents))
+            .build(
+                listeners,
+                acceptor_tls,
+                Dialer::new(clock, connector),
+                &registry,
+                woken,
+                Arc::clone(&agents),
+            )
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
             .map(|(accept, control, control_thread, threads)| {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
@@ -193,6 +210,7 @@ impl Server {
                     control,
                     control_thread,
                     admin,
+                    credentials: Arc::clone(&credentials),
                     threads,
                 }
             })
@@ -236,6 +254,7 @@ impl Server {
         if let Some(admin) = &self.admin {
             admin.stop();
         }
+        self.credentials.stop();
         for thread in self.threads {
             _ = thread.join();
         }
@@ -250,6 +269,7 @@ struct Builder<'a> {
     counters: &'a Arc<Counters>,
     max_calls: usize,
     expected: &'a Arc<Expected>,
+    credentials: &'a Arc<Credentials>,
     admin: Option<&'a Arc<AdminShared>>,
     tool_tls: native_tls::TlsConnector,
 }
@@ -261,7 +281,7 @@ impl Builder<'_> {
         tls: Option<native_tls::TlsAcceptor>,
         dialer: Dialer,
         registry: &Arc<Registry>,
-        target: Arc<Target>,
+        woken: crossbeam_channel::Receiver<()>,
         agents: Arc<CurrentAgents>,
     ) -> io::Result<Built> {
         let mut threads = Vec::new();
@@ -286,14 +306,27 @@ impl Builder<'_> {
         let poll = Poll::new()?;
         let own = accept::doorbell(&poll)?;
         let (accept, inbox) = mailbox(own.clone());
-        let dial = DialPool::new(
+        let warm = Arc::new(WarmLinks::new(self.config.gemini.warm_links, Arc::clone(self.counters)));
+        let dial = DialPool::new(DialParts {
             dialer,
-            shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
-            control.clone(),
-            accept.clone(),
-            Arc::clone(registry),
-            Arc::clone(self.counters),
-        );
+            gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
+            control: control.clone(),
+            accept: accept.clone(),
+            registry: Arc::clone(registry),
+            credentials: Arc::clone(self.credentials),
+            warm: Arc::clone(&warm),
+            counters: Arc::clone(self.counters),
+        });
+        let keeper = Keeper {
+            credentials: Arc::clone(self.credentials),
+            warm,
+            dial: dial.clone(),
+            connect_within: self.config.gemini.connect_timeout,
+            counters: Arc::clone(self.counters),
+            clock: self.clock,
+            woken,
+        };
+        threads.push(start("keeper", move || keeper.run())?);
         let esl = self.esl(&control, &mut threads)?;
         if let Some(admin) = self.admin {
             start_admin(admin, &control, esl.as_ref(), &dial, &mut threads)?;
@@ -312,7 +345,7 @@ impl Builder<'_> {
             counters: Arc::clone(self.counters),
             clock: self.clock,
             agents: Arc::clone(&agents),
-            target,
+            credentials: Arc::clone(self.credentials),
             stats_interval: self.config.log.stats_interval,
             max_calls: self.max_calls,
         });

@@ -3,14 +3,17 @@
 //! Runs in: the accept and admin threads (admit), the control and dial threads (give slots free), behind a lock that no
 //! media thread touches. Owns the free slots, a bounded table of how often each address called, and the calls that are
 //! known by their UUID ([`Known`]).
-//! Invariant: never more calls than the limit, and a slot given again has a higher generation.
+//! Invariant: never more calls than the limit, a slot given again has a higher generation, and with a slot a call's lease
+//! of a credential is given and taken back.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::base::{CallId, Instant};
+use crate::call::Pool;
 use crate::call::known::Known;
 use crate::telemetry::RefusalReason;
 
@@ -45,14 +48,15 @@ pub struct Registry {
     max_calls: usize,
     rate: Rate,
     known: Known,
+    credentials: Option<Arc<Pool>>,
 }
 
 impl Registry {
-    /// A registry with room for `max_calls` calls.
+    /// A registry with room for `max_calls` calls, which need no credential.
     pub fn new(max_calls: usize, rate: Rate) -> Self {
         let free = (0..max_calls as u32).rev().map(|slot| CallId { slot, generation: 1 }).collect();
         let slots = Mutex::new(Slots { free, buckets: HashMap::new(), draining: false });
-        Self { slots, max_calls, rate, known: Known::default() }
+        Self { slots, max_calls, rate, known: Known::default(), credentials: None }
     }
 
     /// The calls that are known by their UUID.
@@ -60,11 +64,23 @@ impl Registry {
         &self.known
     }
 
-    /// Gives a new call its slot.
+    /// The same, for calls that need a lease of one of these.
+    pub fn with_credentials(self, credentials: Arc<Pool>) -> Self {
+        Self { credentials: Some(credentials), ..self }
+    }
+
+    /// Gives a new call its slot, and a credential's lease.
     ///
     /// # Errors
-    /// The reason to refuse: shutting down, too many calls from this address, or too many calls.
+    /// The reason to refuse: shutting down, too many calls from this address, too many calls, or no credential for it.
     pub fn admit(&self, now: Instant, address: IpAddr) -> Result<CallId, RefusalReason> {
+        let id = self.give_slot(now, address)?;
+        let lease = self.credentials.as_ref().map_or(Ok(()), |credentials| credentials.admit(now, id));
+        // A slot that was never used may be given again as it is, for nobody has heard of it.
+        lease.map(|()| id).inspect_err(|_| self.slots.lock().free.push(id))
+    }
+
+    fn give_slot(&self, now: Instant, address: IpAddr) -> Result<CallId, RefusalReason> {
         let mut slots = self.slots.lock();
         if slots.draining {
             return Err(RefusalReason::Draining);
@@ -79,17 +95,24 @@ impl Registry {
     ///
     /// # Errors
     /// The reason to refuse it.
-    pub fn would_admit(&self) -> Result<(), RefusalReason> {
-        let slots = self.slots.lock();
-        match (slots.draining, slots.free.is_empty()) {
-            (true, _) => Err(RefusalReason::Draining),
-            (false, true) => Err(RefusalReason::TooManyCalls),
-            (false, false) => Ok(()),
+    pub fn would_admit(&self, now: Instant) -> Result<(), RefusalReason> {
+        let (draining, full) = {
+            let slots = self.slots.lock();
+            (slots.draining, slots.free.is_empty())
+        };
+        match (draining, full, &self.credentials) {
+            (true, ..) => Err(RefusalReason::Draining),
+            (false, true, _) => Err(RefusalReason::TooManyCalls),
+            (false, false, Some(credentials)) => credentials.would_admit(now),
+            (false, false, None) => Ok(()),
         }
     }
 
-    /// Takes the slot of a call back that has ended everywhere.
-    pub fn release(&self, id: CallId) {
+    /// Takes slot and lease of a call back that has ended everywhere.
+    pub fn release(&self, now: Instant, id: CallId) {
+        if let Some(credentials) = &self.credentials {
+            credentials.release(now, id);
+        }
         let generation = id.generation.wrapping_add(1).max(1);
         self.slots.lock().free.push(CallId { slot: id.slot, generation });
     }
@@ -145,10 +168,35 @@ mod tests {
         registry.admit(at(0), address(1)).expect("room");
         assert_eq!(registry.admit(at(0), address(1)), Err(RefusalReason::TooManyCalls));
         assert_eq!(registry.live_calls(), 2);
-        assert_eq!(registry.would_admit(), Err(RefusalReason::TooManyCalls));
-        registry.release(first);
+        assert_eq!(registry.would_admit(at(0)), Err(RefusalReason::TooManyCalls));
+        registry.release(at(0), first);
         let again = registry.admit(at(0), address(1)).expect("room again");
         assert_eq!((again.slot, again.generation), (first.slot, first.generation + 1));
+    }
+
+    #[test]
+    fn without_a_credential_for_it_a_call_gets_no_slot_either() {
+        let pool = Arc::new(Pool::new(1000));
+        let terms = |name: &str| crate::call::credentials::CredentialTerms {
+            name: name.into(),
+            max_sessions: 1,
+            model_prefix: None,
+            vertex: false,
+            needs_token: false,
+        };
+        pool.replace(vec![terms("a"), terms("b")]);
+        let registry =
+            Registry::new(9, Rate { per_second: 100, burst: 100 }).with_credentials(Arc::clone(&pool));
+        let first = registry.admit(at(0), address(1)).expect("a");
+        registry.admit(at(0), address(1)).expect("b");
+        for _ in 0..20 {
+            assert_eq!(registry.admit(at(0), address(1)), Err(RefusalReason::NoCapacity));
+        }
+        assert_eq!((registry.live_calls(), registry.would_admit(at(0))), (2, Err(RefusalReason::NoCapacity)));
+        registry.release(at(1), first);
+        assert_eq!((registry.live_calls(), pool.sessions("a")), (1, 0));
+        registry.drain();
+        assert_eq!(registry.would_admit(at(1)), Err(RefusalReason::Draining));
     }
 
     #[test]
@@ -175,9 +223,9 @@ mod tests {
     #[test]
     fn nothing_is_admitted_while_draining() {
         let registry = Registry::new(1, Rate { per_second: 1, burst: 1 });
-        assert_eq!(registry.would_admit(), Ok(()));
+        assert_eq!(registry.would_admit(at(0)), Ok(()));
         registry.drain();
-        assert_eq!(registry.would_admit(), Err(RefusalReason::Draining));
+        assert_eq!(registry.would_admit(at(0)), Err(RefusalReason::Draining));
         assert_eq!(registry.admit(at(0), address(1)), Err(RefusalReason::Draining));
     }
 }

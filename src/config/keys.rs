@@ -342,6 +342,20 @@ const MAIN_KEYS: &[Key<Config>] = &[
     )
     .example(r#""/etc/tandem/tls/roots.pem""#),
     Key::<Config>::new(
+        "gemini.warm_links",
+        "0",
+        integer(0, 64, |c, v| c.gemini.warm_links = v as usize),
+        "Links of each credential that are connected ahead of their calls and wait for up to 30 s: a call is ready that \
+         much earlier.",
+    ),
+    Key::<Config>::new(
+        "gemini.credential_backoff_ms",
+        "10000",
+        integer(100, 300_000, |c, v| c.gemini.credential_backoff = millis(v)),
+        "How long a credential that fails (quota, refused key) is left alone before one call tries it again; doubled \
+         each time that it fails again, up to 5 minutes.",
+    ),
+    Key::<Config>::new(
         "session.give_up_seconds",
         "20",
         integer_or_zero(1, 600, "at the first loss", |c, v| c.session.give_up = seconds(v)),

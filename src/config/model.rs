@@ -180,6 +180,10 @@ pub struct GeminiConfig {
     pub setup_timeout: Duration,
     /// PEM file with roots trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Links of each credential that are connected ahead of their calls.
+    pub warm_links: usize,
+    /// How long a credential that fails is left alone at first.
+    pub credential_backoff: Duration,
 }
 
 /// Section `[agent]`. A field that is `None` or false is left out of `setup`, because models refuse fields they do not
@@ -248,6 +252,16 @@ pub struct AgentConfig {
     pub input_transcription: bool,
     /// Ask for a transcript of the model.
     pub output_transcription: bool,
+    /// The relay finds the caller's talkspurts, not the server.
+    pub relay_turns: bool,
+    /// A talkspurt has ended when nothing was said for so long.
+    pub hangover: Duration,
+    /// Playout pauses as soon as the caller speaks.
+    pub local_barge_in: bool,
+    /// The caller's speech is kept back during the greeting, for so long at most.
+    pub protect_greeting: Option<Duration>,
+    /// How long the caller waits for an answer before something is done about it.
+    pub answer_within: Option<Duration>,
     /// Tell the model which keys the caller presses.
     pub tell_keys: bool,
     /// Where the model may transfer a call to.
@@ -412,6 +426,8 @@ impl Config {
                 connect_timeout: Duration::ZERO,
                 setup_timeout: Duration::ZERO,
                 ca_file: None,
+                warm_links: 0,
+                credential_backoff: Duration::ZERO,
             },
             agent: AgentConfig {
                 model: String::new(),
@@ -448,6 +464,11 @@ impl Config {
                 tell_keys: false,
                 transfer_destinations: Vec::new(),
                 end_call: false,
+                relay_turns: false,
+                hangover: Duration::ZERO,
+                local_barge_in: false,
+                protect_greeting: None,
+                answer_within: None,
                 digits_timeout: Duration::ZERO,
                 digits_terminator: None,
                 send_dtmf: false,

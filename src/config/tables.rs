@@ -201,7 +201,7 @@ fn fill_row(row: &Row, loaded: &mut Loaded, problems: &mut Vec<Problem>) {
             loaded.config.tools.push(tool);
         }
         Table::Credentials => {
-            let mut credential = with_defaults(CREDENTIAL_KEYS, CredentialConfig::blank(&row.name));
+            let mut credential = with_defaults(CREDENTIAL_KEYS, CredentialConfig::named(&row.name));
             store(row, CREDENTIAL_KEYS, &mut credential, &mut loaded.settings, problems);
             loaded.config.credentials.push(credential);
         }

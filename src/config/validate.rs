@@ -30,11 +30,29 @@ pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     check_tables(loaded, problems);
     check_media(loaded, problems);
     check_control(loaded, problems);
-    if loaded.config.gemini.api_key.is_none() && !loaded.config.gemini.base_url.is_loopback() {
+    check_credentials(loaded, problems);
+    if loaded.config.credentials.is_empty()
+        && loaded.config.gemini.api_key.is_none()
+        && !loaded.config.gemini.base_url.is_loopback()
+    {
         loaded.warnings.push(
             "gemini.api_key is not set, so Gemini will refuse every call: set the environment variable GEMINI_API_KEY"
                 .into(),
         );
+    }
+}
+
+fn check_credentials(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
+    let config = &loaded.config;
+    for credential in &config.credentials {
+        let heading = format!("[credentials.{}]", credential.name);
+        if let Some(lack) = credential.lack(config.gemini.base_url.is_loopback()) {
+            problems.push(Problem::at(loaded.origin(&heading), format!("{heading} {lack}")));
+        }
+        loaded.warnings.extend(credential.excess().map(|excess| format!("{heading} {excess}")));
+    }
+    if !config.credentials.is_empty() && config.gemini.api_key.is_some() {
+        loaded.warnings.push("gemini.api_key is not used, because there are [credentials.NAME]".into());
     }
 }
 

@@ -7,11 +7,12 @@ use std::net::ToSocketAddrs;
 
 use super::{Examination, PATIENCE};
 use crate::call::Agents;
+use crate::call::credentials::CredentialTerms;
 use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
 use crate::codec::mod_audio_stream::CallFields;
-use crate::net::dial::{DialError, Dialer};
+use crate::net::dial::{DialError, Dialer, Target};
 use crate::net::{probe, tls};
-use crate::server::gemini_target;
+use crate::server::credentials;
 
 /// Seconds of 2026-01-01: a clock before it is wrong whatever the truth is.
 const BUILT_AFTER_S: u64 = 1_767_225_600;
@@ -20,16 +21,50 @@ const ROOTS: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 impl Examination<'_> {
-    /// Name, TLS, key, model.
+    /// Name, TLS, key or token, model, of each credential.
     pub(super) fn gemini(&mut self) {
         self.clock_is_plausible();
+        let list = match credentials(&self.config) {
+            Ok(list) => list,
+            Err(why) => {
+                return self.report.bad("Gemini key", why, "GEMINI_API_KEY in the environment of tandem");
+            }
+        };
         let gemini = self.config.gemini.clone();
-        let (host, port) = (gemini.base_url.host().to_owned(), gemini.base_url.port());
-        match (host.as_str(), port).to_socket_addrs() {
+        let connector = match tls::connector(gemini.ca_file.as_deref()) {
+            Ok(connector) => connector,
+            Err(why) => return self.report.bad("TLS roots", why, "put gemini.ca_file right or leave it out"),
+        };
+        let dialer = Dialer::new(self.clock, connector);
+        let mut hosts = Vec::new();
+        for (terms, access) in list {
+            if let Err(why) = access.fetch_token(self.clock) {
+                let found = format!("credential {:?}: {why}", terms.name);
+                self.report.bad("Gemini token", found, "see docs/credentials.md, \"Vertex AI\"");
+                continue;
+            }
+            let Some(target) = access.target() else { continue };
+            if !hosts.contains(&(target.host.clone(), target.port)) {
+                hosts.push((target.host.clone(), target.port));
+                if !self.has_address(&target.host, target.port) {
+                    self.report.skip("Gemini", "needs the address of its host");
+                    continue;
+                }
+                if target.tls && gemini.ca_file.is_none() {
+                    self.roots();
+                }
+            }
+            self.link(&dialer, &target, &terms);
+        }
+    }
+
+    fn has_address(&mut self, host: &str, port: u16) -> bool {
+        match (host, port).to_socket_addrs() {
             Ok(addresses) => {
                 let found = addresses.count();
                 let plural = if found == 1 { "" } else { "es" };
                 self.report.good("DNS", format!("{host} has {found} address{plural}"));
+                true
             }
             Err(error) => {
                 self.report.bad(
@@ -37,42 +72,34 @@ impl Examination<'_> {
                     format!("{host} has no address: {error}"),
                     format!("try `getent hosts {host}`; check /etc/resolv.conf, or gemini.base_url"),
                 );
-                self.report.skip("Gemini", "needs the address of its host");
-                return;
+                false
             }
         }
-        let target = match gemini_target(&gemini) {
-            Ok(target) => target,
-            Err(why) => {
-                return self.report.bad("Gemini key", why, "GEMINI_API_KEY in the environment of tandem");
-            }
+    }
+
+    /// Sets a link up with one credential.
+    fn link(&mut self, dialer: &Dialer, target: &Target, terms: &CredentialTerms) {
+        let place = match self.config.credentials.is_empty() {
+            true => format!("{}:{}", target.host, target.port),
+            false => format!("{}:{} (credential {:?})", target.host, target.port, terms.name),
         };
-        let connector = match tls::connector(gemini.ca_file.as_deref()) {
-            Ok(connector) => connector,
-            Err(why) => return self.report.bad("TLS roots", why, "put gemini.ca_file right or leave it out"),
-        };
-        if gemini.base_url.tls() && gemini.ca_file.is_none() {
-            self.roots();
-        }
-        let dialer = Dialer::new(self.clock, connector);
         let agents = match Agents::new(&self.config) {
             Ok(agents) => agents,
             Err(why) => return self.report.bad("agent", why, "put the key right that it names"),
         };
-        let setup = agents.default_agent().setup_for(&CallFields::default(), 0).to_json();
-        let within = gemini.connect_timeout + gemini.setup_timeout;
+        let setup = agents.default_agent().setup_for(&CallFields::default(), 0);
+        let setup = setup.for_credential(terms.model_prefix.as_deref()).to_json();
+        let within = self.config.gemini.connect_timeout + self.config.gemini.setup_timeout;
         let begun = self.clock.now();
-        match probe::link(&dialer, &target, &setup, within.max(PATIENCE), self.clock) {
+        match probe::link(dialer, target, &setup, within.max(PATIENCE), self.clock) {
             Ok(took) => {
                 let model = &self.config.agent.model;
-                self.report.good(
-                    "Gemini",
-                    format!("{host}:{port} took the key and {model} after {} ms", took.as_millis()),
-                );
+                let took_ms = took.as_millis();
+                self.report.good("Gemini", format!("{place} took the key and {model} after {took_ms} ms"));
             }
             Err(problem) => {
                 let took_ms = self.clock.now().since_ms(begun);
-                self.gemini_problem(&format!("{host}:{port}"), problem, took_ms);
+                self.gemini_problem(&place, problem, took_ms);
             }
         }
     }

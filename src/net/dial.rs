@@ -1,33 +1,26 @@
 //! Connecting to a WebSocket server: DNS, TCP, TLS and the upgrade under one deadline.
 //!
-//! Runs in: the dial threads, which it may block until the deadline (longer only while the system resolves a name).
-//! Owns a small cache of addresses. Never logs the request: its headers carry the key.
+//! Runs in: the dial threads, which it may block until the deadline. Owns the addresses of a few hosts. Never logs the request: its headers carry the key.
 //! Invariant: what it returns is upgraded, non-blocking and has the relay's socket options.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
 use http::{HeaderName, HeaderValue, Request, Uri};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use native_tls::{TlsConnector, TlsStream};
-use parking_lot::Mutex;
 use tungstenite::Error;
 use tungstenite::protocol::WebSocketConfig;
 
 use crate::base::Instant;
-use crate::net::options;
+use crate::net::resolve::{ResolveError, Resolver, StartThread};
 use crate::net::stream::Stream;
 use crate::net::websocket::Connection;
+use crate::net::{options, race};
 use crate::sync::Clock;
-
-/// How long a host's addresses are used before they are asked for again.
-const ADDRESSES_VALID_MS: u64 = 60_000;
-/// Hosts whose addresses are kept; one relay talks to a handful.
-const HOSTS_MAX: usize = 64;
 
 /// Where to connect and what to ask for.
 #[derive(Clone)]
@@ -76,19 +69,27 @@ impl fmt::Display for DialError {
     }
 }
 
-type HostPort = (String, u16);
-
 /// Connects; shared by all dial threads.
 pub struct Dialer {
     clock: Clock,
     connector: TlsConnector,
-    addresses: Mutex<HashMap<HostPort, (Vec<SocketAddr>, Instant)>>,
+    resolver: Resolver,
 }
 
 impl Dialer {
-    /// A dialer with an empty cache of addresses.
+    /// A dialer that knows no addresses yet.
     pub fn new(clock: Clock, connector: TlsConnector) -> Self {
-        Self { clock, connector, addresses: Mutex::new(HashMap::new()) }
+        Self { clock, connector, resolver: Resolver::new(clock) }
+    }
+
+    /// From now on names are looked up on threads of their own, so that the deadline holds for them too.
+    pub fn resolve_with(&mut self, start: StartThread) {
+        self.resolver.start_threads_with(start);
+    }
+
+    /// The clock by which deadlines are meant.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Connects before `deadline`.
@@ -113,42 +114,21 @@ impl Dialer {
     }
 
     fn connect_tcp(&self, target: &Target, deadline: Instant) -> Result<TcpStream, DialError> {
-        let mut last = DialError::Resolve(format!("{} has no address", target.host));
-        for address in self.resolve(target)? {
-            let left = deadline.since(self.clock.now());
-            if left.is_zero() {
-                return Err(DialError::Timeout("TCP"));
+        let (host, port) = (target.host.as_str(), target.port);
+        let addresses = self.resolver.resolve(host, port, deadline).map_err(|error| match error {
+            ResolveError::Late => DialError::Timeout("DNS"),
+            ResolveError::Failed(what) => DialError::Resolve(what),
+        })?;
+        match race::connect(&addresses, self.clock, deadline) {
+            Ok((socket, address)) => {
+                self.resolver.prefer(host, port, address);
+                Ok(socket)
             }
-            match TcpStream::connect_timeout(&address, left) {
-                Ok(socket) => return Ok(socket),
-                Err(error) => {
-                    last = timeout_or(error, "TCP", |what| DialError::Connect(format!("{address}: {what}")));
-                }
+            Err(error) => {
+                self.resolver.forget(host, port);
+                Err(error)
             }
         }
-        // Perhaps the addresses have changed.
-        self.addresses.lock().remove(&(target.host.clone(), target.port));
-        Err(last)
-    }
-
-    fn resolve(&self, target: &Target) -> Result<Vec<SocketAddr>, DialError> {
-        let host = (target.host.clone(), target.port);
-        let now = self.clock.now();
-        if let Some((addresses, at)) = self.addresses.lock().get(&host)
-            && now.since_ms(*at) < ADDRESSES_VALID_MS
-        {
-            return Ok(addresses.clone());
-        }
-        let addresses: Vec<_> = (target.host.as_str(), target.port)
-            .to_socket_addrs()
-            .map_err(|error| DialError::Resolve(format!("{}: {error}", target.host)))?
-            .collect();
-        let mut cache = self.addresses.lock();
-        if cache.len() >= HOSTS_MAX {
-            cache.clear();
-        }
-        cache.insert(host, (addresses.clone(), now));
-        Ok(addresses)
     }
 
     fn tls(
@@ -236,13 +216,6 @@ impl Readiness {
             }
             _ => Ok(()),
         }
-    }
-}
-
-fn timeout_or(error: io::Error, step: &'static str, other: impl FnOnce(String) -> DialError) -> DialError {
-    match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => DialError::Timeout(step),
-        _ => other(error.to_string()),
     }
 }
 

@@ -1,6 +1,6 @@
-//! HTTP/1.1 for the admin server and `tandem call`: one request a connection, small, and within a deadline.
+//! HTTP/1.1 for the admin server, `tandem call` and the metadata server of a cloud: one request a connection, small, and within a deadline.
 //!
-//! Runs in: the admin threads, which may block, and the main thread of `tandem call`. Owns nothing between requests.
+//! Runs in: the admin threads and that of tokens, which may block, and the main thread of `tandem call`. Owns nothing between requests.
 //! Heads are parsed by `httparse`. Chunked bodies, keep-alive and pipelining are left out: whoever speaks here is curl, a
 //! dial plan or a script.
 //! Invariant: no peer holds a thread longer than the deadline, or makes it keep more than a head and a body may have.
@@ -29,6 +29,8 @@ pub struct Request {
     pub method: String,
     /// The path without the query.
     pub path: String,
+    /// What stands behind the `?`; empty without one.
+    pub query: String,
     /// Names and values; values that are no text are left out.
     pub headers: Vec<(String, String)>,
     /// The body.
@@ -181,9 +183,11 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Request, usize, usize)>, Trouble> 
         return Err(Trouble::HeadTooLong);
     }
     let target = parsed.path.unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let request = Request {
         method: parsed.method.unwrap_or_default().to_owned(),
-        path: target.split('?').next().unwrap_or_default().to_owned(),
+        path: path.to_owned(),
+        query: query.to_owned(),
         headers: parsed
             .headers
             .iter()
@@ -249,17 +253,42 @@ pub fn post(
     clock: &Clock,
     within: Duration,
 ) -> Result<(u16, String), Trouble> {
-    let socket = TcpStream::connect_timeout(&address, within).map_err(Trouble::Gone)?;
-    let mut timed = Timed::new(&socket, clock, within);
     let authorization = token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
     let length = json.len();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Type: application/json\r\n\
          Content-Length: {length}\r\nConnection: close\r\n\r\n"
     );
-    timed.write(&[head.as_bytes(), json.as_bytes()].concat())?;
+    exchange(address, &[head.as_bytes(), json.as_bytes()].concat(), clock, within)
+}
+
+/// Gets `path` of `host` at `address`, with one more header line, and gives the status and body of the answer.
+///
+/// # Errors
+/// Why there is none, within `within`.
+pub fn get(
+    address: SocketAddr,
+    host: &str,
+    path: &str,
+    header: &str,
+    clock: &Clock,
+    within: Duration,
+) -> Result<(u16, String), Trouble> {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{header}\r\nConnection: close\r\n\r\n");
+    exchange(address, head.as_bytes(), clock, within)
+}
+
+/// Sends a request, behind whose answer the server ends the connection.
+fn exchange(
+    address: SocketAddr,
+    request: &[u8],
+    clock: &Clock,
+    within: Duration,
+) -> Result<(u16, String), Trouble> {
+    let socket = TcpStream::connect_timeout(&address, within).map_err(Trouble::Gone)?;
+    let mut timed = Timed::new(&socket, clock, within);
+    timed.write(request)?;
     let mut bytes = Vec::new();
-    // The server ends the connection behind its answer.
     while !timed.read(&mut bytes, true)? {
         if bytes.len() > HEAD_BYTES_MAX + BODY_BYTES_MAX {
             return Err(Trouble::BodyTooLong);

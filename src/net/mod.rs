@@ -10,6 +10,8 @@ mod http_tls;
 pub mod listener;
 pub mod options;
 pub mod probe;
+pub mod race;
+pub mod resolve;
 pub mod stream;
 pub mod tls;
 pub mod websocket;

@@ -1,4 +1,5 @@
-//! The configuration is read anew on SIGHUP: agents, routes, tools and the level of the log, for the calls that begin then.
+//! The configuration is read anew on SIGHUP: agents, routes, tools, credentials and the level of the log, for the calls and
+//! links that begin then.
 //!
 //! Runs in: the signal thread. Owns the configuration with which the process was started.
 //! Never touches a running call: it holds its agent. Invariant: a configuration with anything wrong in it changes nothing.
@@ -11,20 +12,25 @@ use crate::call::CurrentAgents;
 use crate::call::agents::{self, Agents};
 use crate::config::{Config, Loaded, Sources};
 use crate::telemetry;
+use crate::threads::credentials::Credentials;
+
+use super::{Server, credentials};
 
 /// Sections and keys that are taken while the process runs. Of all others a change is only named.
-const RELOADED: [&str; 5] = ["agent.", "agents.", "tools.", "routes.", "log.level"];
+const RELOADED: [&str; 6] = ["agent.", "agents.", "tools.", "credentials.", "routes.", "log.level"];
 
 /// See the head of this file.
 pub(super) struct Reload {
     started: Loaded,
     sources: Sources,
     agents: Arc<CurrentAgents>,
+    credentials: Arc<Credentials>,
 }
 
 impl Reload {
-    pub(super) fn new(started: Loaded, sources: Sources, agents: Arc<CurrentAgents>) -> Self {
-        Self { started, sources, agents }
+    pub(super) fn new(started: Loaded, sources: Sources, server: &Server) -> Self {
+        let (agents, credentials) = (Arc::clone(&server.agents), Arc::clone(&server.credentials));
+        Self { started, sources, agents, credentials }
     }
 
     /// Reads the same sources again.
@@ -42,9 +48,12 @@ impl Reload {
             warn!("{changed}");
         }
         let config = self.merged(loaded.config);
-        match Agents::new(&config) {
-            Ok(agents) => self.agents.set(agents),
-            Err(problem) => return error!("{refused}: {problem}"),
+        match (Agents::new(&config), credentials(&config)) {
+            (Ok(agents), Ok(access)) => {
+                self.agents.set(agents);
+                self.credentials.replace(access);
+            }
+            (Err(problem), _) | (_, Err(problem)) => return error!("{refused}: {problem}"),
         }
         telemetry::log::set_level(config.log.level);
         info!(
@@ -62,6 +71,7 @@ impl Reload {
         config.agents = new.agents;
         config.tools = new.tools;
         config.routes = new.routes;
+        config.credentials = new.credentials;
         config.log.level = new.log.level;
         config
     }

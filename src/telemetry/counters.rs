@@ -141,11 +141,29 @@ counters! {
     link_garbage: "tandem_link_faults_total" {fault = "garbage"}, "Faults of Gemini, by kind.";
     link_messages_too_big: "tandem_link_faults_total" {fault = "message_too_big"}, "Faults of Gemini, by kind.";
 
+    credentials_left: "tandem_credential_changes_total" {change = "left"}, "Changes of credentials' states.";
+    credentials_taken_back: "tandem_credential_changes_total" {change = "taken_back"}, "Changes of credentials' states.";
+    credential_tokens_lost: "tandem_credential_changes_total" {change = "no_token"}, "Changes of credentials' states.";
+    credential_moves: "tandem_credential_moves_total", "Calls that went on with another credential than before.";
+    links_without_credential: "tandem_links_without_credential_total", "Links that no credential could take.";
+    token_fetches: "tandem_token_fetches_total" {result = "fetched"}, "Attempts to fetch a bearer token, by result.";
+    token_failures: "tandem_token_fetches_total" {result = "failed"}, "Attempts to fetch a bearer token, by result.";
+    warm_links_used: "tandem_warm_links_total" {end = "used"}, "Links connected ahead of their calls, by what became of them.";
+    warm_links_expired: "tandem_warm_links_total" {end = "expired"}, "Links connected ahead of their calls, by what became of them.";
+    warm_links_closed: "tandem_warm_links_total" {end = "closed"}, "Links connected ahead of their calls, by what became of them.";
+
     session_resumptions: "tandem_session_links_total" {kind = "resumed"}, "Links after a call's first, by what became of the conversation.";
     session_fresh: "tandem_session_links_total" {kind = "fresh"}, "Links after a call's first, by what became of the conversation.";
     session_failed_attempts: "tandem_session_failed_attempts_total", "Links of calls that did not come about.";
     session_go_aways: "tandem_session_go_aways_total", "Ends of links that the model announced.";
     sessions_given_up: "tandem_sessions_given_up_total", "Calls without any use in another link.";
+    watchdog_commits: "tandem_watchdog_steps_total" {step = "commit"}, "Steps taken because the model did not answer (docs/turn-taking.md).";
+    watchdog_nudges: "tandem_watchdog_steps_total" {step = "nudge"}, "Steps taken because the model did not answer (docs/turn-taking.md).";
+    watchdog_resumptions: "tandem_watchdog_steps_total" {step = "resume"}, "Steps taken because the model did not answer (docs/turn-taking.md).";
+    watchdog_sessions: "tandem_watchdog_steps_total" {step = "fresh"}, "Steps taken because the model did not answer (docs/turn-taking.md).";
+    watchdog_healed: "tandem_watchdog_healed_total", "Times that the model answered after such a step.";
+    empty_turns: "tandem_model_empty_turns_total", "Turns of the model without a word, for no known reason.";
+    local_barge_ins: "tandem_local_barge_ins_total", "Times that playout paused because the caller began to speak.";
     replayed_frames: "tandem_uplink_replayed_frames_total", "Caller's frames sent again on the next link.";
     silence_cut_frames: "tandem_uplink_silence_cut_frames_total", "Caller's frames of silence between talkspurts left out of a replay.";
 

@@ -37,11 +37,15 @@ pub enum RefusalReason {
     Route = 13,
     /// A call with this UUID is running, on a leg that lives or with other credentials.
     UuidInUse = 14,
+    /// Every credential that works has all the sessions that it may have.
+    NoCapacity = 15,
+    /// No credential works at the moment.
+    Credentials = 16,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 15] = [
+    pub const ALL: [RefusalReason; 17] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -57,6 +61,8 @@ impl RefusalReason {
         Self::NotExpected,
         Self::Route,
         Self::UuidInUse,
+        Self::NoCapacity,
+        Self::Credentials,
     ];
 
     /// The value of the label `reason` of `tandem_refusals_total`.
@@ -77,6 +83,8 @@ impl RefusalReason {
             Self::NotExpected => "not_expected",
             Self::Route => "route",
             Self::UuidInUse => "uuid_in_use",
+            Self::NoCapacity => "no_capacity",
+            Self::Credentials => "credentials",
         }
     }
 
@@ -87,9 +95,12 @@ impl RefusalReason {
             Self::AddressNotAllowed | Self::NotExpected | Self::Route => (403, "Forbidden"),
             Self::Token => (401, "Unauthorized"),
             Self::UuidInUse => (409, "Conflict"),
-            Self::TooManyHandshakes | Self::TooManyCalls | Self::Descriptors | Self::Draining => {
-                (503, "Service Unavailable")
-            }
+            Self::TooManyHandshakes
+            | Self::TooManyCalls
+            | Self::Descriptors
+            | Self::Draining
+            | Self::NoCapacity
+            | Self::Credentials => (503, "Service Unavailable"),
             Self::RateLimited => (429, "Too Many Requests"),
             Self::BadRequest => (400, "Bad Request"),
             Self::HandshakeTimeout => (408, "Request Timeout"),
@@ -118,6 +129,8 @@ impl RefusalReason {
             Self::NotExpected => "nobody announced this UUID (POST /api/expect; listen.require_expected)",
             Self::Route => "a route refuses this call ([[routes]])",
             Self::UuidInUse => "a call with this UUID is running, and each call needs its own",
+            Self::NoCapacity => "every credential for Gemini has all the sessions it may have (max_sessions)",
+            Self::Credentials => "no credential for Gemini works at the moment: the relay's log says why",
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }
     }

@@ -3,7 +3,8 @@
 //! Runs in: the control and admin threads (ask), and threads of its own, started when all others are busy and ended when idle.
 //! Owns nothing but the queue. Never logs a request: its headers carry the key.
 //! Invariant: every request for a link ends in a connected link at its gemini thread or in one `LinkGone`, and every one
-//! for a leg in a connected leg at accept or in its call's slot given free.
+//! for a leg in a connected leg at accept or in its call's slot given free, and every reserved place of a warm link is taken
+//! or given back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,14 +20,37 @@ use crate::codec::gemini::close::LinkEnd;
 use crate::net::dial::{DialError, Dialer};
 use crate::sync::Outbox;
 use crate::telemetry::Counters;
+use crate::threads::credentials::Credentials;
 use crate::threads::messages::{
-    AcceptOrder, ControlInput, DialRequest, DialledLeg, GeminiOrder, LegRequest, LinkRequest,
+    AcceptOrder, ControlInput, DialRequest, DialledLeg, GeminiOrder, LegRequest, LinkRequest, WarmRequest,
 };
+use crate::threads::warm::WarmLinks;
 
-/// Links connected at once. Each takes a thread for some 100 ms, so this many renew 50 links within a second.
-const THREADS_MAX: usize = 32;
+/// Connections made at once. Each takes a thread for some 100 ms, so 50 links are renewed all at once and 400 within a
+/// second.
+const THREADS_MAX: usize = 64;
 /// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// What the pool is built from.
+pub struct DialParts {
+    /// Connects.
+    pub dialer: Dialer,
+    /// The gemini thread of each shard.
+    pub gemini: Vec<Outbox<GeminiOrder>>,
+    /// To the control thread.
+    pub control: Outbox<ControlInput>,
+    /// To the accept thread.
+    pub accept: Outbox<AcceptOrder>,
+    /// Whose slots are given free.
+    pub registry: Arc<Registry>,
+    /// Whose links are connected ahead.
+    pub credentials: Arc<Credentials>,
+    /// Where those wait.
+    pub warm: Arc<WarmLinks>,
+    /// The process's counters.
+    pub counters: Arc<Counters>,
+}
 
 /// What every dial thread uses.
 #[derive(Clone)]
@@ -36,6 +60,8 @@ struct Shared {
     control: Outbox<ControlInput>,
     accept: Outbox<AcceptOrder>,
     registry: Arc<Registry>,
+    credentials: Arc<Credentials>,
+    warm: Arc<WarmLinks>,
     counters: Arc<Counters>,
     requests: Receiver<DialRequest>,
     idle: Arc<AtomicUsize>,
@@ -51,22 +77,22 @@ pub struct DialPool {
 
 impl DialPool {
     /// A pool without threads.
-    pub fn new(
-        dialer: Dialer,
-        gemini: Vec<Outbox<GeminiOrder>>,
-        control: Outbox<ControlInput>,
-        accept: Outbox<AcceptOrder>,
-        registry: Arc<Registry>,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub fn new(parts: DialParts) -> Self {
         let (queue, requests) = crossbeam_channel::bounded(CHANNEL_MESSAGES);
+        let mut dialer = parts.dialer;
+        // The system's resolver knows no deadline, so whoever waits for it must not be who asks it.
+        dialer.resolve_with(Box::new(|work| {
+            thread::Builder::new().name("resolve".into()).spawn(work).map(drop)
+        }));
         let shared = Shared {
             dialer: Arc::new(dialer),
-            gemini,
-            control,
-            accept,
-            registry,
-            counters,
+            gemini: parts.gemini,
+            control: parts.control,
+            accept: parts.accept,
+            registry: parts.registry,
+            credentials: parts.credentials,
+            warm: parts.warm,
+            counters: parts.counters,
             requests,
             idle: Arc::default(),
             running: Arc::default(),
@@ -119,6 +145,7 @@ impl Shared {
     fn connect(&mut self, request: DialRequest) {
         match request {
             DialRequest::Link(request) => self.connect_link(request),
+            DialRequest::Warm(request) => self.connect_warm(request),
             DialRequest::Leg(request) => self.connect_leg(*request),
         }
         // The channels of a dial thread are its own; what they held back must not wait for the next request.
@@ -128,21 +155,48 @@ impl Shared {
     }
 
     fn connect_link(&mut self, request: LinkRequest) {
-        let LinkRequest { id, link, target, setup, deadline, shard } = request;
-        match self.dialer.connect(&target, deadline) {
+        let LinkRequest { id, link, credential, target, setup, deadline, shard } = request;
+        let now = self.dialer.clock().now();
+        let warm = self.warm.take(now, credential);
+        let is_warm = warm.is_some();
+        match warm.map_or_else(|| self.dialer.connect(&target, deadline), Ok) {
             Ok(connection) => {
-                self.counters.links_opened.increment();
+                if !is_warm {
+                    self.counters.links_opened.increment();
+                }
                 let connection = Box::new(connection);
                 self.gemini[shard].send(GeminiOrder::Connected { id, link, connection, setup });
             }
             Err(error) => {
                 self.counters.link_dial_failures.increment();
                 debug!("call {id}: link {link}: {error}");
-                let end = match &error {
-                    DialError::Refused(status, body) => LinkEnd::from_http_status(*status, body),
-                    other => LinkEnd::dropped(&other.to_string()),
-                };
-                self.control.send(ControlInput::Fact(id, Fact::LinkGone(link, end)));
+                self.control.send(ControlInput::Fact(id, Fact::LinkGone(link, link_end(&error))));
+            }
+        }
+        // The call must not wait for its own successor's link.
+        _ = self.flush();
+        if is_warm && self.credentials.pool().is_open_to_more(credential) && self.warm.begin(credential) {
+            let within = deadline.since(now).as_micros() as u64;
+            let deadline = self.dialer.clock().now().plus_us(within);
+            self.connect_warm(WarmRequest { credential, target, deadline });
+        }
+    }
+
+    fn connect_warm(&mut self, request: WarmRequest) {
+        let WarmRequest { credential, target, deadline } = request;
+        let made = self.dialer.connect(&target, deadline);
+        let now = self.dialer.clock().now();
+        match made {
+            Ok(connection) => {
+                self.counters.links_opened.increment();
+                self.warm.put(now, credential, Some(connection));
+            }
+            Err(error) => {
+                self.counters.link_dial_failures.increment();
+                debug!("a link ahead of its call: {error}");
+                self.warm.put(now, credential, None);
+                let pool = self.credentials.pool();
+                self.credentials.note(pool.link_ended(now, None, credential, &link_end(&error), true));
             }
         }
     }
@@ -161,7 +215,7 @@ impl Shared {
             }
             Err(error) => {
                 self.counters.leg_unreachable.increment();
-                self.registry.release(id);
+                self.registry.release(self.dialer.clock().now(), id);
                 warn!("call {id}: {fields}: no connection to {}: {error}{}", target.url, remedy(&error));
             }
         }
@@ -171,6 +225,13 @@ impl Shared {
         // All of them, whatever the first says.
         let gemini = self.gemini.iter_mut().fold(true, |sent, outbox| outbox.flush() & sent);
         gemini & self.control.flush() & self.accept.flush()
+    }
+}
+
+fn link_end(error: &DialError) -> LinkEnd {
+    match error {
+        DialError::Refused(status, body) => LinkEnd::from_http_status(*status, body),
+        other => LinkEnd::dropped(&other.to_string()),
     }
 }
 

@@ -120,6 +120,8 @@ pub enum GeminiOrder {
 pub enum DialRequest {
     /// To the model.
     Link(LinkRequest),
+    /// To the model, ahead of a call.
+    Warm(WarmRequest),
     /// To a switch.
     Leg(Box<LegRequest>),
 }
@@ -156,12 +158,24 @@ pub enum AcceptOrder {
     Stop,
 }
 
+/// A link to be connected ahead of its call, in the place that was reserved for it.
+pub struct WarmRequest {
+    /// With which credential.
+    pub credential: usize,
+    /// Where.
+    pub target: Arc<Target>,
+    /// Until when.
+    pub deadline: Instant,
+}
+
 /// A link to be connected.
 pub struct LinkRequest {
     /// For which call.
     pub id: CallId,
     /// Which link of its session.
     pub link: LinkNumber,
+    /// With which credential.
+    pub credential: usize,
     /// Where.
     pub target: Arc<Target>,
     /// The setup message to be sent on it.

@@ -5,13 +5,17 @@
 pub mod accept;
 pub mod admin;
 pub mod control;
+pub mod credentials;
 pub mod dial;
 pub mod dsp;
 pub mod esl;
 pub mod gemini;
+pub mod keeper;
 pub mod messages;
 pub mod telephony;
 pub mod tools;
+pub mod tokens;
+pub mod warm;
 
 use std::time::Duration;
 

@@ -57,11 +57,12 @@ impl Machine {
 
     /// So many samples have been handed to the switch so far.
     pub(super) fn farewell_played(&mut self, now: Instant, samples: u64) {
+        let unheard = now < self.watchdog.heard_at();
         let Some(farewell) = &mut self.farewell else { return };
         if farewell.look_at.is_none() {
             return;
         }
-        if samples != farewell.played {
+        if samples != farewell.played || unheard {
             (farewell.played, farewell.played_at) = (samples, now);
         }
         farewell.look_at = Some(now.plus_ms(LOOK_MS));

@@ -62,6 +62,7 @@ impl Machine {
         if let Some(sound) = self.agent.terms.greeting_sound.clone() {
             self.orders.push_back(Order::Play(sound));
         }
+        self.begin_turns();
         self.dial(now);
     }
 }

@@ -17,7 +17,7 @@ use crate::base::{Instant, LinkNumber};
 use crate::call::commands::{CommandError, Requester};
 use crate::call::events::Order;
 use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolResult, ToolRun};
-use crate::codec::gemini::tools::{self, Asked, ToolAnswer, ToolCall};
+use crate::codec::gemini::tools::{self, Asked, Scheduling, ToolAnswer, ToolCall};
 
 /// Nothing was handed to the switch for this long: the caller has heard all. Longer than the lead of any leg, and than
 /// the pauses of a model that speaks no faster than real time.
@@ -264,6 +264,9 @@ impl Machine {
             Err(ToolFailure::Failed(_)) => self.events.tools_failed += 1,
         }
         let result = result.map_err(|failure| failure.to_string());
+        if tool.is_some_and(|tool| tool.scheduling == Some(Scheduling::Silent)) {
+            self.answers_silently();
+        }
         if self.session.link() == Some(link) {
             let answer = ToolAnswer { result, scheduling: tool.and_then(|tool| tool.scheduling) };
             self.orders.push_back(Order::AnswerTool(link, Box::new(call.clone()), answer));
@@ -303,8 +306,8 @@ impl Machine {
     /// So many samples have been handed to the switch so far.
     pub fn played(&mut self, now: Instant, samples: u64) {
         self.farewell_played(now, samples);
-        // What waits for a lost leg has not been heard.
-        let away = self.phase() == Phase::Detached;
+        // What waits for a lost leg, or because playout pauses for the caller, has not been heard.
+        let away = self.phase() == Phase::Detached || now < self.watchdog.heard_at();
         let Some(wish) = &mut self.tools.wish else { return };
         wish.look_at = now.plus_ms(LOOK_MS);
         if samples != wish.played || away {

@@ -49,13 +49,15 @@ pub enum LinkEndKind {
     WrongEndpoint,
     /// The connection ended without a close.
     Dropped,
+    /// There was no link: every credential is left alone, or has no session left.
+    NoCredential,
     /// A code or status with no meaning here.
     Other,
 }
 
 impl LinkEndKind {
     /// Every cause, for registering metrics.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Normal,
         Self::BadKey,
         Self::KeyExpired,
@@ -74,6 +76,7 @@ impl LinkEndKind {
         Self::Protocol,
         Self::WrongEndpoint,
         Self::Dropped,
+        Self::NoCredential,
         Self::Other,
     ];
 
@@ -98,6 +101,7 @@ impl LinkEndKind {
             Self::Protocol => "protocol",
             Self::WrongEndpoint => "wrong_endpoint",
             Self::Dropped => "dropped",
+            Self::NoCredential => "no_credential",
             Self::Other => "other",
         }
     }
@@ -141,6 +145,9 @@ impl LinkEndKind {
                 "no Gemini Live API at this address: check GEMINI_BASE_URL and the API version"
             }
             Self::Dropped => "the connection to Gemini broke: check the network if it repeats",
+            Self::NoCredential => {
+                "no credential could take the call: the log says which are left alone and why; add one, or raise max_sessions"
+            }
             Self::Other => "Gemini ended the link for a reason not known here: see the code and the text",
         }
     }
@@ -159,7 +166,8 @@ impl LinkEndKind {
             | Self::InvalidArgument
             | Self::ContextExhausted
             | Self::Quota
-            | Self::WrongEndpoint => true,
+            | Self::WrongEndpoint
+            | Self::NoCredential => true,
             Self::Normal
             | Self::Unavailable
             | Self::Aborted
@@ -237,9 +245,23 @@ impl LinkEnd {
         }
     }
 
+    /// That there was no credential to connect a link with; `last` is what was said by one that refused it, if any did.
+    pub fn no_credential(last: &str) -> Self {
+        Self { kind: LinkEndKind::NoCredential, ..Self::dropped(last) }
+    }
+
     /// The end of a link that we gave up because the peer broke the protocol or a limit; `what` says which.
     pub fn protocol(what: &str) -> Self {
         Self { kind: LinkEndKind::Protocol, ..Self::dropped(what) }
+    }
+
+    /// What the peer said, in a few words: its own, or the code where it had none.
+    pub fn said(&self) -> String {
+        match (self.reason.as_str(), self.http_status, self.close_code) {
+            ("", Some(status), _) => format!("HTTP status {status}"),
+            ("", None, Some(code)) => format!("close code {code}"),
+            (reason, ..) => reason.to_owned(),
+        }
     }
 
     /// See [`LinkEndKind::is_fatal_at_setup`].

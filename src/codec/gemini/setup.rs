@@ -94,6 +94,16 @@ pub struct SessionResumption {
 }
 
 impl SetupRequest {
+    /// The same, with the model as a credential's API calls it: `model_prefix` and its own name. A path of Vertex AI that
+    /// was configured as it is stays so.
+    pub fn for_credential(&self, model_prefix: Option<&str>) -> Self {
+        let name = self.model.strip_prefix("models/").unwrap_or(&self.model);
+        match model_prefix.filter(|_| !name.contains('/')) {
+            Some(prefix) => Self { model: format!("{prefix}{name}"), ..self.clone() },
+            None => self.clone(),
+        }
+    }
+
     /// The setup message as one JSON text.
     pub fn to_json(&self) -> String {
         let setup = SetupMessage {
@@ -461,6 +471,14 @@ mod tests {
 
     #[test]
     fn a_model_that_holds_a_path_is_kept() {
+        let called = |model: &str, prefix| {
+            SetupRequest { model: model.to_owned(), ..SetupRequest::default() }.for_credential(prefix).model
+        };
+        let prefix = "projects/p/locations/l/publishers/google/models/";
+        assert_eq!(called("models/m", Some(prefix)), format!("{prefix}m"));
+        assert_eq!(called("m", Some(prefix)), format!("{prefix}m"));
+        assert_eq!(called("tunedModels/m", Some(prefix)), "tunedModels/m");
+        assert_eq!(called("models/m", None), "models/m");
         assert_eq!(model_path("m"), "models/m");
         assert_eq!(model_path("models/m"), "models/m");
         let vertex = "projects/p/locations/l/publishers/google/models/m";

@@ -302,7 +302,7 @@ impl Acceptor {
                 let expected = upgrade.facts.url.uuid.as_deref();
                 let expected = expected.and_then(|uuid| self.parts.expected.take(now, uuid));
                 if expected.is_none() && self.must_be_expected(upgrade.protocol) {
-                    self.parts.registry.release(id);
+                    self.parts.registry.release(now, id);
                     let why = "this UUID was not announced (POST /api/expect), and listen.require_expected or \
                                listen.token is set";
                     return self.refuse(now, key, upgrade, RefusalReason::NotExpected, why);
@@ -312,7 +312,7 @@ impl Acceptor {
                 if agents.is_settled(&fields)
                     && let Choice::Refuse(reason) = agents.choose(&fields)
                 {
-                    self.parts.registry.release(id);
+                    self.parts.registry.release(now, id);
                     let why = format!("a route refuses this call: {reason}");
                     return self.refuse(now, key, upgrade, RefusalReason::Route, &why);
                 }
@@ -325,7 +325,8 @@ impl Acceptor {
                     RefusalReason::RateLimited => {
                         "too many new calls from this address (listen.max_calls_per_second_per_address)"
                     }
-                    _ => "as many calls as allowed are running (listen.max_calls)",
+                    RefusalReason::TooManyCalls => "as many calls as allowed are running (listen.max_calls)",
+                    other => other.explanation(),
                 };
                 self.refuse(now, key, upgrade, reason, why);
             }
@@ -351,7 +352,7 @@ impl Acceptor {
         let (peer, protocol) = (upgrade.peer, upgrade.protocol);
         let (credentials, opening) = come_back::shown(&upgrade);
         let Some(connection) = self.connection(id, upgrade) else {
-            self.parts.registry.release(id);
+            self.parts.registry.release(now, id);
             return;
         };
         self.hand_over(now, NewCall { id, peer, credentials, opening, fields, protocol, connection });

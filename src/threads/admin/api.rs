@@ -16,7 +16,7 @@ use crate::base::command::{
     AgentName, Command, CommandKind, Context, Destination, Dialplan, Digits, HangUpCause, Transfer, Unfit,
     VariableName, VariableValue,
 };
-use crate::call::CommandError;
+use crate::call::{Choice, CommandError};
 use crate::codec::esl::Outbound;
 use crate::codec::excerpt::excerpt;
 use crate::codec::mod_audio_stream::{CallFields, PresentedToken, metadata};
@@ -129,7 +129,7 @@ impl Admin {
             ("GET", ["healthz"]) => {
                 Ok(Response { status: 200, content_type: "text/plain", body: "ok\n".to_owned() })
             }
-            ("GET", ["admit"]) => Ok(self.admit()),
+            ("GET", ["admit"]) => Ok(self.admit(&request.query)),
             ("POST", ["api", "expect"]) => self.expect(&request.body),
             ("POST", ["api", "connect"]) => self.connect(&request.body, peer),
             ("POST", ["api", "originate"]) => self.originate(&request.body),
@@ -161,10 +161,25 @@ impl Admin {
         presented.is_some_and(|token| token.matches(expected.expose().as_bytes()))
     }
 
-    fn admit(&self) -> Response {
-        match self.shared.parts.registry.would_admit() {
+    /// Whether a call to this number from that caller would be taken now, decided from memory.
+    fn admit(&self, query: &str) -> Response {
+        let parts = &self.shared.parts;
+        let asked = |name: &str| {
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            pairs.find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.into_owned())
+        };
+        let refused = |reason: &str, why: &str| {
+            Response::json(503, &json!({"admit": false, "reason": reason, "why": why}))
+        };
+        let [did, caller, agent] = ["did", "caller", "agent"].map(asked);
+        if let Choice::Refuse(reason) =
+            parts.agents.get().choose(&CallFields { did, caller, agent, ..CallFields::default() })
+        {
+            return refused("route", &reason);
+        }
+        match parts.registry.would_admit(parts.clock.now()) {
             Ok(()) => Response::json(200, &json!({"admit": true})),
-            Err(reason) => Response::json(503, &json!({"admit": false, "reason": reason.label()})),
+            Err(reason) => refused(reason.label(), reason.explanation()),
         }
     }
 
@@ -199,7 +214,7 @@ impl Admin {
         let (Some(ring), Some(esl)) = (self.shared.parts.outbound, &mut self.esl) else {
             return Ok(Response::error(409, "outbound calls are off: set esl.host and esl.dial_string"));
         };
-        if let Err(reason) = self.shared.parts.registry.would_admit() {
+        if let Err(reason) = self.shared.parts.registry.would_admit(self.shared.parts.clock.now()) {
             return Ok(Response::error(503, &format!("no call is taken now: {}", reason.label())));
         }
         let channel = new_channel();

@@ -68,7 +68,7 @@ impl Admin {
         let request = LegRequest { id, fields, target, deadline };
         if let Err(why) = self.dial.request(DialRequest::Leg(Box::new(request))) {
             parts.counters.leg_unreachable.increment();
-            parts.registry.release(id);
+            parts.registry.release(now, id);
             return Ok(Response::error(503, &why));
         }
         Ok(Response::json(202, &json!({"uuid": uuid})))

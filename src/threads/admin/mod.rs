@@ -16,7 +16,7 @@ use std::time::Duration;
 use log::{debug, warn};
 use socket2::SockRef;
 
-use crate::call::{Expected, Registry};
+use crate::call::{CurrentAgents, Expected, Registry};
 use crate::config::Secret;
 use crate::net::http;
 use crate::sync::{Clock, Outbox};
@@ -38,6 +38,8 @@ pub struct AdminParts {
     pub token: Option<Secret>,
     /// Who may call.
     pub registry: Arc<Registry>,
+    /// Who answers which number, or nobody.
+    pub agents: Arc<CurrentAgents>,
     /// Calls that were announced.
     pub expected: Arc<Expected>,
     /// How long an announced call is waited for.

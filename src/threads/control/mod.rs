@@ -4,6 +4,7 @@
 //! Never blocks but in its park; opens no socket.
 //! Invariant: a slot is given free only after telephony, dsp and gemini have let go of the call.
 
+mod credentials;
 mod ending;
 mod legs;
 mod orders;
@@ -11,6 +12,7 @@ mod requests;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -19,13 +21,14 @@ use log::{debug, info, warn};
 use crate::base::{CallId, Instant, LegReport};
 use crate::call::agents::warn_of_unknown_agent;
 use crate::call::{Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, Part, Registry};
-use crate::net::dial::Target;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
+use crate::threads::credentials::Credentials;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
 use crate::threads::tools::ToolPool;
+use credentials::Dialled;
 use legs::Presence;
 use requests::Requests;
 
@@ -57,8 +60,8 @@ pub struct ControlParts {
     pub clock: Clock,
     /// Who answers.
     pub agents: Arc<CurrentAgents>,
-    /// Where links go.
-    pub target: Arc<Target>,
+    /// Where links go and with what.
+    pub credentials: Arc<Credentials>,
     /// How often the counters are logged; never if `None`.
     pub stats_interval: Option<Duration>,
     /// Calls in the process at most: slots are below it.
@@ -75,6 +78,11 @@ struct Call {
     credentials: LegCredentials,
     opening: Opening,
     presence: Presence,
+    /// The name of the credential of its newest link.
+    credential: Option<Arc<str>>,
+    dialled: Option<Dialled>,
+    /// What a credential said that refused a link, until one is set up.
+    refusal: Option<String>,
 }
 
 /// The thread's state.
@@ -165,6 +173,9 @@ impl Control {
                 credentials,
                 opening,
                 presence,
+                credential: None,
+                dialled: None,
+                refusal: None,
             }));
             self.live += 1;
         }
@@ -200,6 +211,12 @@ impl Control {
             Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
             _ => {}
         }
+        if self.tell_pool(now, id, &fact) {
+            return;
+        }
+        let Some(call) = self.call(id) else { return };
+        let heard_at_us = call.shared.tally.heard_at_us.load(Ordering::Relaxed);
+        call.machine.hears_until(now, Instant::from_micros(heard_at_us));
         let gap_ms_before = call.machine.events().gap_ms_total;
         call.machine.tell(now, fact);
         let gap_ms = call.machine.events().gap_ms_total - gap_ms_before;
@@ -233,6 +250,8 @@ impl Control {
                 if shut_down {
                     call.machine.tell(now, Fact::ShutDown);
                 }
+                let heard_at_us = call.shared.tally.heard_at_us.load(Ordering::Relaxed);
+                call.machine.hears_until(now, Instant::from_micros(heard_at_us));
                 if call.machine.wants_played(now) {
                     let played = call.shared.tally.snapshot().played_samples;
                     call.machine.played(now, played);

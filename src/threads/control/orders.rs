@@ -4,7 +4,6 @@
 //! Never blocks.
 //! Invariant: the orders of a call are carried out in the order in which its machine gave them.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
@@ -16,15 +15,10 @@ use super::Control;
 use crate::base::{CallId, Instant};
 use crate::call::agents::warn_of_unknown_agent;
 use crate::call::tool::{ToolFailure, ToolNumber, ToolRun};
-use crate::call::{Choice, CredentialView, Fact, Order, Part};
-use crate::codec::gemini::close::LinkEnd;
+use crate::call::{Choice, Fact, Order, Part};
 use crate::codec::gemini::tools;
 use crate::threads::dsp::DspOrder;
-use crate::threads::messages::{DialRequest, EslOrder, GeminiOrder, LinkRequest, TelephonyOrder};
-
-/// The key of section `[gemini]`.
-const ONLY_CREDENTIAL: CredentialView<'static> =
-    CredentialView { number: 0, model_prefix: None, vertex: false };
+use crate::threads::messages::{EslOrder, GeminiOrder, TelephonyOrder};
 
 impl Control {
     /// Says who answers a call that waits for it, by what is known of it now.
@@ -49,18 +43,7 @@ impl Control {
             let Some(order) = call.machine.next_order() else { return };
             match order {
                 Order::ChooseAgent { last } => self.choose_agent(now, id, last),
-                Order::Dial(link) => {
-                    let timeout = call.machine.agent().terms.dial_timeout;
-                    let deadline = now.plus_us(timeout.as_micros() as u64);
-                    let setup = call.machine.setup(&ONLY_CREDENTIAL).into();
-                    let target = Arc::clone(&self.parts.target);
-                    let request = LinkRequest { id, link, target, setup, deadline, shard };
-                    if let Err(why) = self.parts.dial.request(DialRequest::Link(request))
-                        && let Some(call) = self.call(id)
-                    {
-                        call.machine.tell(now, Fact::LinkGone(link, LinkEnd::dropped(&why)));
-                    }
-                }
+                Order::Dial(link) => self.dial(now, id, link),
                 Order::Prompt(link, text) => {
                     self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
                 }
@@ -82,8 +65,14 @@ impl Control {
                 Order::RunTool(number, run) => self.run_tool(now, id, number, *run),
                 Order::CancelTool(number) => self.parts.tools.take_back(id, number),
                 Order::HoldUplink(held) => self.parts.gemini[shard].send(GeminiOrder::HoldUplink(id, held)),
+                Order::Commit(link) => self.parts.gemini[shard].send(GeminiOrder::Commit(id, link)),
+                Order::Listen(terms) => self.parts.workers[worker].send(DspOrder::Listen(id, terms)),
+                Order::TakeTurns => self.parts.gemini[shard].send(GeminiOrder::TakeTurns(id)),
                 Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
-                Order::CloseLink(link) => self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link)),
+                Order::CloseLink(link) => {
+                    call.dialled = call.dialled.take().filter(|dialled| dialled.link != link);
+                    self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link));
+                }
                 Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
                 Order::Retire(Part::Dsp) => self.parts.workers[worker].send(DspOrder::Remove(id)),
                 Order::Retire(Part::Gemini) => self.parts.gemini[shard].send(GeminiOrder::Retire(id)),

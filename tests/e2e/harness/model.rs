@@ -34,6 +34,11 @@ impl Model {
         self.simulator.url()
     }
 
+    /// The simulator itself, to be told something.
+    pub fn simulator(&self) -> &Simulator {
+        &self.simulator
+    }
+
     /// Waits until `find` finds what it looks for in all events so far.
     pub fn until<T>(&self, what: &str, find: impl Fn(&[SimEvent]) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
