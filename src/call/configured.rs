@@ -18,9 +18,6 @@ use crate::dsp::ListenTerms;
 
 mod tools;
 
-/// What the model hears of the caller from before a talkspurt was found: two syllables, of which the first may be soft.
-const PRE_ROLL_MS: u32 = 240;
-
 /// The longest sound; a caller who hears it for longer has hung up.
 const SOUND_SECONDS_MAX: u32 = 120;
 

@@ -3,7 +3,7 @@
 //! Runs in: anywhere: pure. Owns its part of the registry; [`super::keys`] joins the parts. Never reads anything.
 //! Invariant: as in [`super::keys`]; a key that an agent does not set is as `[agent]` has it.
 
-use super::model::AgentConfig;
+use super::agent::AgentConfig;
 use super::registry::{Key, Kind, integer, integer_or_zero, text};
 use super::setters::{
     chosen, digits_terminator, fallback, millis, name_of, names, path, seconds, set_destinations, unless_zero,

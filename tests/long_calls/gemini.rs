@@ -107,7 +107,7 @@ impl Gemini {
         self.said_ms.push(0);
         // It has one mouth.
         let latency_us = self.speaks_until_us.saturating_sub(now_us) + rng.u64(200_000..900_000);
-        let length_ms = rng.u64(2..25) * CHUNK_MS;
+        let length_ms = rng.u64(1..14) * CHUNK_MS;
         // Faster than real time, at once, or slower.
         let pace = [1, 2, 4, 8, 1_000][rng.usize(0..5)];
         let mut says = vec![(latency_us, Say::Transcript(answer))];

@@ -14,6 +14,15 @@ pub struct Spurt {
     pub heard: Vec<u32>,
     /// When its last frame was said, in microseconds.
     pub ended_us: Option<u64>,
+    /// The model has begun an answer since it heard all of it.
+    pub answered: bool,
+}
+
+impl Spurt {
+    /// Times that all of it reached the model.
+    pub fn heard_whole(&self) -> u32 {
+        self.heard.iter().copied().min().unwrap_or_default()
+    }
 }
 
 /// The audio of a frame of 20 ms at 16 kHz.

@@ -45,6 +45,10 @@ const STREAM_END_MS: u64 = 2_000;
 const GIVE_UP: Duration = Duration::from_secs(20);
 /// What may be kept in all: 60 s of the caller waiting, 60 s unanswered, 120 s of the model, in blocks.
 const POOL_BYTES: usize = 64 << 20;
+/// What the model has not begun to answer so long after it was said needs no answer. The relay waits for 15 s.
+const ANSWER_OWED_US: u64 = 10_000_000;
+/// The relay sends a talkspurt again three times.
+const TIMES_HEARD_MAX: u32 = 4;
 /// A talkspurt needs so long to reach the model, through a change of links and a replay.
 const SETTLED_US: u64 = 60_000_000;
 const ROUNDS_MAX: u32 = 10_000;
@@ -104,6 +108,8 @@ pub struct World {
     gemini: Gemini,
     ear: Ear,
     spurts: Vec<Spurt>,
+    /// Talkspurts whose link was lost before they were answered: which, how often they had been heard, and when.
+    owed: Vec<(usize, u32, u64)>,
     facts: VecDeque<Fact>,
     tools: Vec<ToolNumber>,
     events: BinaryHeap<Reverse<(Instant, u64, Event)>>,
@@ -169,6 +175,7 @@ impl World {
             gemini: Gemini::default(),
             ear: Ear::default(),
             spurts: Vec::new(),
+            owed: Vec::new(),
             facts: VecDeque::new(),
             tools: Vec::new(),
             events: BinaryHeap::new(),
@@ -183,7 +190,7 @@ impl World {
     /// Draws what happens from outside.
     fn plan(&mut self, seconds: u64) {
         let first = self.rng.u64(0..4_000_000);
-        let frames = self.rng.usize(10..100);
+        let frames = self.rng.usize(10..70);
         self.later(first, Event::Speaks(frames));
         let call_us = seconds * 1_000_000;
         for _ in 0..self.rng.u32(0..14) {
@@ -355,8 +362,8 @@ impl World {
                     let spurt = self.spurts.len();
                     self.spurts.push(Spurt::default());
                     self.frame(spurt, 0, frames);
-                    let pause = self.rng.u64(3_000_000..60_000_000);
-                    let next = self.rng.usize(10..150);
+                    let pause = self.rng.u64(3_000_000..80_000_000);
+                    let next = self.rng.usize(10..70);
                     self.later(frames as u64 * 20_000 + pause, Event::Speaks(next));
                 }
             }
@@ -512,6 +519,10 @@ impl World {
             _ => {}
         }
         let Some(message) = self.gemini.message(say) else { return };
+        if let Say::Audio(..) = say {
+            let heard = self.spurts.iter_mut().filter(|spurt| spurt.ended_us.is_some());
+            heard.filter(|spurt| spurt.heard_whole() > 0).for_each(|spurt| spurt.answered = true);
+        }
         let Some(model) = &mut self.model else { return };
         let facts = &mut self.facts;
         model.receive(&message, &mut self.pool, |fact| facts.push_back(fact)).expect("a good message");
@@ -526,8 +537,24 @@ impl World {
         self.said(number, &say);
     }
 
+    /// The link is over: what was heard on it and not answered is to be heard again.
+    fn owe(&mut self) {
+        let now_us = self.now.as_micros();
+        for (n, spurt) in self.spurts.iter().enumerate().rev().take(8) {
+            let recent = spurt.ended_us.is_some_and(|ended| ended + ANSWER_OWED_US > now_us);
+            let times = spurt.heard_whole();
+            if self.gemini.live && recent && !spurt.answered && (1..TIMES_HEARD_MAX).contains(&times) {
+                self.owed.push((n, times, now_us));
+            }
+        }
+    }
+
     fn link_gone(&mut self, number: LinkNumber, end: LinkEnd) {
         self.count("links lost");
+        // Of what the server may blame nothing is sent twice.
+        if end.close_code != Some(1007) {
+            self.owe();
+        }
         self.link = None;
         if let Some(model) = &mut self.model {
             model.disconnected(&mut self.pool, end.close_code == Some(1007));
@@ -622,6 +649,7 @@ impl World {
         }
         if let Some(link) = self.link.as_mut().filter(|link| link.number == number && !link.closing) {
             link.closing = true;
+            self.owe();
             let us = match self.rng.u32(0..20) {
                 // A server that does not answer a close.
                 0 => CLOSE_TIMEOUT_MS * 1000,
@@ -661,6 +689,11 @@ impl World {
                 missing += spurt.heard.iter().filter(|times| **times == 0).count() as u64;
             }
         }
+        let unheard = self.owed.iter().filter(|(spurt, times, lost_us)| {
+            lost_us + SETTLED_US < over_us && self.spurts[*spurt].heard_whole() <= *times
+        });
+        let unheard: Vec<_> = unheard.collect();
+        assert!(unheard.is_empty() || given_up > 0, "talkspurts that no link heard again: {unheard:?}");
         assert!(
             missing <= given_up,
             "{missing} frames of the caller never reached the model, {given_up} are known of"
@@ -669,6 +702,8 @@ impl World {
             ("frames said", self.spurts.iter().map(|spurt| spurt.heard.len() as u64).sum()),
             ("frames replayed", tally.replayed_frames),
             ("frames missing", missing),
+            ("talkspurts", self.spurts.len() as u64),
+            ("owed again", self.owed.len() as u64),
             ("answers", self.gemini.answers as u64),
             ("answers ms", self.gemini.said_ms.iter().sum()),
             ("answers heard ms", self.ear.heard_ms.iter().sum()),
