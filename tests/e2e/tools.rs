@@ -65,10 +65,11 @@ fn the_model_asks_a_server_is_answered_and_tells_the_caller() {
         What::ToolCall { id, .. } => Some(id.clone()),
         _ => None,
     });
-    model.event(1, "its answer", |what| match what {
-        What::ToolResponse { ids } => Some(assert_eq!(*ids, [id.clone()])),
+    let answered = model.event(1, "its answer", |what| match what {
+        What::ToolResponse { ids } => Some(ids.clone()),
         _ => None,
     });
+    assert_eq!(answered, [id]);
     leg.hear(1_600);
     leg.hang_up();
     let end = relay.end_of("uuid=tool-1");
