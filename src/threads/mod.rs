@@ -13,8 +13,8 @@ pub mod gemini;
 pub mod keeper;
 pub mod messages;
 pub mod telephony;
-pub mod tools;
 pub mod tokens;
+pub mod tools;
 pub mod warm;
 
 use std::time::Duration;
