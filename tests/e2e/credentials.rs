@@ -4,9 +4,9 @@
 //! Invariant: who is refused is refused before the answer, and whoever is served says with which credential.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tandem_loadtest::sim::{AuthKind, Fault, SimConfig, Voice, What};
 
@@ -36,6 +36,8 @@ fn until_admit(relay: &Relay, status: u16) -> String {
             return body;
         }
         assert!(Instant::now() < deadline, "/admit still says {found}: {body}");
+        // The end of a back-off is nowhere to be seen but here.
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -135,7 +137,7 @@ fn id_of(relay: &Relay, call: &str) -> String {
 fn without_a_working_credential_a_call_goes_to_the_fallback_and_the_next_is_refused_before_the_answer() {
     let _turn = in_company();
     let model = model(None);
-    let sets = ["credentials.first.max_sessions=3", "gemini.credential_backoff_ms=1000"];
+    let sets = ["credentials.first.max_sessions=1", "gemini.credential_backoff_ms=3000"];
     let relay = Relay::start_at(&model.url(), &sets, &KEYS[..1]);
     model.simulator().fail_key(FIRST, Some(Fault::Http(429)));
     let leg = Leg::call(&relay, "/?uuid=unlucky");
@@ -145,13 +147,7 @@ fn without_a_working_credential_a_call_goes_to_the_fallback_and_the_next_is_refu
     let refused = Leg::try_call(relay.address(), "/?uuid=refused", &[]).err().expect("refused");
     assert!(refused.contains("503 Service Unavailable") && refused.contains("credentials: "), "{refused}");
     // AudioSocket has a frame for it.
-    let mut socket = std::net::TcpStream::connect(relay.address()).expect("it listens");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
-    let uuid = [&[1, 0, 16][..], &[7; 16]].concat();
-    socket.write_all(&uuid).expect("it reads");
-    let mut answer = Vec::new();
-    socket.read_to_end(&mut answer).expect("an answer");
-    assert_eq!(answer, [0, 0, 0], "a hang-up frame");
+    assert_eq!(audiosocket_answer(&relay), [0, 0, 0], "a hang-up frame");
     let body = until_admit(&relay, 503);
     assert!(body.contains(r#""reason":"credentials""#), "{body}");
     model.simulator().fail_key(FIRST, None);
@@ -159,6 +155,44 @@ fn without_a_working_credential_a_call_goes_to_the_fallback_and_the_next_is_refu
     let leg = Leg::call(&relay, "/?uuid=lucky");
     relay.line(&["credential \"first\" works again"]);
     leg.hang_up();
+}
+
+#[test]
+fn a_session_is_given_back_by_calls_that_end_before_they_begin() {
+    let _turn = in_company();
+    let model = model(None);
+    // Nobody listens there any more.
+    let gone =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let media_url = format!("asterisk.media_url=ws://{gone}/media");
+    let sets = ["credentials.first.max_sessions=1", "listen.require_expected=true", &media_url];
+    let relay = Relay::start_at(&model.url(), &sets, &KEYS[..1]);
+    // Admitted and then refused, because nobody announced it.
+    assert_eq!(audiosocket_answer(&relay), [0, 0, 0], "a hang-up frame");
+    // Admitted, and its leg cannot be connected.
+    let (status, body) = ask(&relay, "POST /api/connect", r#"{"connection_id":"media-1"}"#);
+    assert_eq!(status, 202, "{body}");
+    relay.line(&["no connection to ", "asterisk.media_url"]);
+    until_admit(&relay, 200);
+    // The one session, twice.
+    for n in 1..=2 {
+        let leg = Leg::call(&relay, &format!("/?uuid=call-{n}"));
+        model.ready(n);
+        assert_eq!(ask(&relay, "GET /admit", "").0, 503);
+        leg.hang_up();
+        until_admit(&relay, 200);
+    }
+}
+
+/// What an AudioSocket is answered until the relay closes it.
+fn audiosocket_answer(relay: &Relay) -> Vec<u8> {
+    let mut socket = TcpStream::connect(relay.address()).expect("it listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
+    let uuid = [&[1, 0, 16][..], &[7; 16]].concat();
+    socket.write_all(&uuid).expect("it reads");
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).expect("an answer");
+    answer
 }
 
 /// A metadata server that gives this token to everybody who asks as Google's libraries do, and tells of it.

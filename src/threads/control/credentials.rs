@@ -25,6 +25,8 @@ pub(super) struct Dialled {
     ready: bool,
     /// Credentials that refused it.
     refused_by: Vec<usize>,
+    /// When it should have been ready, or on the way to it.
+    due: Instant,
 }
 
 impl Control {
@@ -64,8 +66,9 @@ impl Control {
             vertex: chosen.terms.vertex,
         };
         let setup = call.machine.setup(&view).into();
-        call.dialled = Some(Dialled { link, credential: chosen.number, ready: false, refused_by });
         let deadline = now.plus_us(call.machine.agent().terms.dial_timeout.as_micros() as u64);
+        let credential = chosen.number;
+        call.dialled = Some(Dialled { link, credential, ready: false, refused_by, due: deadline });
         let shard = call.shard;
         let request = LinkRequest { id, link, credential: chosen.number, target, setup, deadline, shard };
         if let Err(why) = self.parts.dial.request(DialRequest::Link(request))
@@ -75,6 +78,20 @@ impl Control {
             call.machine.tell(now, Fact::LinkGone(link, LinkEnd::dropped(&why)));
         }
         true
+    }
+
+    /// Notes that the machine closes a link. One that had its time and is not ready speaks against its credential.
+    pub(super) fn link_closed(&mut self, now: Instant, id: CallId, link: LinkNumber) {
+        let credentials = Arc::clone(&self.parts.credentials);
+        let Some(call) = self.call(id) else { return };
+        if let Some(dialled) = call.dialled.take_if(|dialled| dialled.link == link)
+            && !dialled.ready
+            && now >= dialled.due
+        {
+            let end = LinkEnd::dropped("not ready in time");
+            let pool = credentials.pool();
+            credentials.note(pool.link_ended(now, Some(id), dialled.credential, &end, true));
+        }
     }
 
     /// Tells the pool what a fact says of a credential. Returns whether the fact is dealt with: a link that its credential

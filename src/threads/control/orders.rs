@@ -70,7 +70,7 @@ impl Control {
                 Order::TakeTurns => self.parts.gemini[shard].send(GeminiOrder::TakeTurns(id)),
                 Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
                 Order::CloseLink(link) => {
-                    call.dialled = call.dialled.take().filter(|dialled| dialled.link != link);
+                    self.link_closed(now, id, link);
                     self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link));
                 }
                 Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
