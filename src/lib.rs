@@ -30,7 +30,7 @@
 //!
 //! Where to find a behaviour: what each switch speaks in [`threads::telephony::wire`]; pacing and barge-in in [`dsp::playout`]; holes in the caller's stream in [`dsp::uplink`];
 //! speech that waits in [`threads::gemini::speech`]; who may call in [`threads::accept`] and [`call::registry`]; how a
-//! call lives and ends in [`call::machine`]; what may be asked of a switch in [`base::command`], and by which way it goes in
+//! call lives and ends in [`call::machine`]; how its session outlives a link in [`call::session`]; what may be asked of a switch in [`base::command`], and by which way it goes in
 //! [`call::commands`].
 
 pub mod base;
