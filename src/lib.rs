@@ -29,8 +29,9 @@
 //! doorbell ([`mod@sync::mailbox`], [`sync::doorbell`]).
 //!
 //! Where to find a behaviour: what each switch speaks in [`threads::telephony::wire`]; pacing and barge-in in [`dsp::playout`]; holes in the caller's stream in [`dsp::uplink`];
-//! speech that waits in [`threads::gemini::speech`]; who may call in [`threads::accept`] and [`call::registry`], and with which key in [`call::credentials`]; how a
-//! call lives and ends in [`call::machine`]; what may be asked of a switch in [`base::command`], and by which way it goes in
+//! speech that waits in [`threads::gemini::speech`]; who may call in [`threads::accept`] and [`call::registry`], and with
+//! which key in [`call::credentials`]; how a call lives and ends in [`call::machine`]; how its session outlives a link in
+//! [`call::session`]; what may be asked of a switch in [`base::command`], and by which way it goes in
 //! [`call::commands`].
 
 pub mod base;

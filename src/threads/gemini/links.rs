@@ -9,7 +9,9 @@ use tungstenite::Message;
 use super::{Gemini, Link, link_end};
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::Fact;
+use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
 use crate::net::websocket::{Connection, End};
+use crate::threads::messages::ControlInput;
 
 impl Gemini {
     pub(super) fn connected(
@@ -78,5 +80,48 @@ impl Gemini {
         {
             link.start_close(now);
         }
+    }
+
+    /// Drops links whose closing handshake takes too long. Returns whether some are still closing.
+    pub(super) fn expire_closing(&mut self, now: Instant) -> bool {
+        let mut closing = false;
+        let control = &mut self.control;
+        self.links.retain(|_, link| {
+            let expired = link.close_by.is_some_and(|by| now >= by);
+            closing |= link.close_by.is_some() && !expired;
+            if expired && link.closed_by_us {
+                control.send(ControlInput::Fact(link.call, Fact::LinkClosed(link.number)));
+            }
+            !expired
+        });
+        closing
+    }
+
+    /// Lets go of a link whose connection is over.
+    pub(super) fn drop_link(&mut self, key: usize, end: End) {
+        let Some(link) = self.links.try_remove(key) else { return };
+        match &end {
+            End::TooBig(_) => self.counters.link_messages_too_big.increment(),
+            End::Protocol(_) => self.counters.link_protocol_errors.increment(),
+            End::Closed | End::Dropped(_) => {}
+        }
+        if link.closed_by_us {
+            return self.tell(link.call, Fact::LinkClosed(link.number));
+        }
+        if link.close_by.is_some() {
+            return;
+        }
+        self.link_gone(link.call, link.number, link_end(end));
+    }
+
+    pub(super) fn link_gone(&mut self, id: CallId, number: LinkNumber, end: LinkEnd) {
+        if let Some((call, pool)) = self.call_and_pool(id)
+            && call.link() == number
+        {
+            let spoken = call.spoken();
+            call.disconnected(pool, end.kind == LinkEndKind::InvalidArgument);
+            self.tell(id, Fact::Spoken(number, spoken));
+        }
+        self.tell(id, Fact::LinkGone(number, end));
     }
 }

@@ -30,7 +30,7 @@ use crate::base::limits::{
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, Part};
 use crate::codec::gemini::client;
-use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
+use crate::codec::gemini::close::LinkEnd;
 use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
@@ -390,49 +390,6 @@ impl Gemini {
             self.drop_link(key, end);
         }
         backlog
-    }
-
-    /// Drops links whose closing handshake takes too long. Returns whether some are still closing.
-    fn expire_closing(&mut self, now: Instant) -> bool {
-        let mut closing = false;
-        let control = &mut self.control;
-        self.links.retain(|_, link| {
-            let expired = link.close_by.is_some_and(|by| now >= by);
-            closing |= link.close_by.is_some() && !expired;
-            if expired && link.closed_by_us {
-                control.send(ControlInput::Fact(link.call, Fact::LinkClosed(link.number)));
-            }
-            !expired
-        });
-        closing
-    }
-
-    /// Lets go of a link whose connection is over.
-    fn drop_link(&mut self, key: usize, end: End) {
-        let Some(link) = self.links.try_remove(key) else { return };
-        match &end {
-            End::TooBig(_) => self.counters.link_messages_too_big.increment(),
-            End::Protocol(_) => self.counters.link_protocol_errors.increment(),
-            End::Closed | End::Dropped(_) => {}
-        }
-        if link.closed_by_us {
-            return self.tell(link.call, Fact::LinkClosed(link.number));
-        }
-        if link.close_by.is_some() {
-            return;
-        }
-        self.link_gone(link.call, link.number, link_end(end));
-    }
-
-    fn link_gone(&mut self, id: CallId, number: LinkNumber, end: LinkEnd) {
-        if let Some((call, pool)) = self.call_and_pool(id)
-            && call.link() == number
-        {
-            let spoken = call.spoken();
-            call.disconnected(pool, end.kind == LinkEndKind::InvalidArgument);
-            self.tell(id, Fact::Spoken(number, spoken));
-        }
-        self.tell(id, Fact::LinkGone(number, end));
     }
 }
 
