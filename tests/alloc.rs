@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use tandem::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, SampleRate};
-use tandem::dsp::fir;
+use tandem::dsp::{ListenTerms, fir};
 use tandem::sync::rings::{GeminiRings, TelephonyRings, call_rings, ring};
 use tandem::sync::{CallShared, Clock, Doorbell, Outbox, mailbox};
 use tandem::threads::dsp::{self, DspCall, DspOrder, Neighbours, PassReport, Worker};
@@ -216,6 +216,29 @@ fn barge_in_underrun_and_slips_ask_nothing_of_the_allocator() {
     assert_eq!(rig.asked, Asked::NOTHING);
     let tally = call.shared.tally.snapshot();
     assert!(tally.underruns >= 300 && tally.slips >= 300 && tally.barge_ins >= 300, "{tally:?}");
+}
+
+#[test]
+fn talkspurts_with_their_pre_roll_and_pauses_of_playout_ask_nothing_of_the_allocator() {
+    let mut rig = Rig::new(1);
+    let mut call = rig.add(0, binary(SampleRate::Hz16000), 0);
+    let terms = ListenTerms { hangover_ms: 200, pre_roll_ms: 240, local_barge_in: true };
+    rig.orders.send(DspOrder::Listen(call.id, terms));
+    let step = std::f32::consts::TAU * 700.0 / 16_000.0;
+    let voice: Vec<i16> = (0..320).map(|n| ((n as f32 * step).sin() * 3_000.0) as i16).collect();
+    for frame in 0..4_000 {
+        // 300 ms of speech every 2 s, over a model that never stops.
+        let said = if frame % 100 < 15 { &voice[..] } else { &[0; 320] };
+        call.telephony.caller_in.put(Frame::audio(0, SampleRate::Hz16000, said));
+        call.model_speaks(2, SampleRate::Hz24000);
+        rig.pass();
+        call.drain();
+        rig.advance_ms(20);
+    }
+    assert_eq!(rig.asked, Asked::NOTHING);
+    let tally = call.shared.tally.snapshot();
+    assert!(tally.spurts >= 39 && tally.local_barge_ins >= 39, "{tally:?}");
+    assert!(call.heard >= 3_980, "{} frames reached the model", call.heard);
 }
 
 #[test]
