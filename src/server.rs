@@ -25,11 +25,10 @@ use crate::threads::accept::{self, AcceptParts, Acceptor, ShardDoor};
 use crate::threads::admin::AdminShared;
 use crate::threads::control::{Control, ControlParts};
 use crate::threads::credentials::Credentials;
-use crate::threads::dial::{DialParts, DialPool};
+use crate::threads::dial::DialParts;
 use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
-use crate::threads::keeper::Keeper;
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
@@ -245,27 +244,17 @@ impl Builder<'_> {
         let poll = Poll::new()?;
         let own = accept::doorbell(&poll)?;
         let (accept, inbox) = mailbox(own.clone());
-        let warm = Arc::new(WarmLinks::new(self.config.gemini.warm_links, Arc::clone(self.counters)));
-        let dial = DialPool::new(DialParts {
+        let parts = DialParts {
             dialer,
             gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
             control: control.clone(),
             accept: accept.clone(),
             registry: Arc::clone(registry),
             credentials: Arc::clone(self.credentials),
-            warm: Arc::clone(&warm),
+            warm: Arc::new(WarmLinks::new(self.config.gemini.warm_links, Arc::clone(self.counters))),
             counters: Arc::clone(self.counters),
-        });
-        let keeper = Keeper {
-            credentials: Arc::clone(self.credentials),
-            warm,
-            dial: dial.clone(),
-            connect_within: self.config.gemini.connect_timeout,
-            counters: Arc::clone(self.counters),
-            clock: self.clock,
-            woken,
         };
-        threads.push(start("keeper", move || keeper.run())?);
+        let dial = self.dial_pool(parts, woken, &mut threads)?;
         let esl = self.esl(&control, &mut threads)?;
         if let Some(admin) = self.admin {
             start_admin(admin, &control, esl.as_ref(), &dial, &mut threads)?;

@@ -13,8 +13,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::base::{CallId, Instant};
-use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
+use crate::codec::gemini::close::LinkEnd;
 use crate::telemetry::RefusalReason;
+
+mod verdict;
+
+pub use verdict::is_worth_another_credential;
+use verdict::{Guilt, guilt};
 
 /// Setups in a row that a credential may fail before it is left, where a single one may be chance.
 const FAILURES_MAX: u32 = 3;
@@ -401,56 +406,6 @@ impl State {
             entry.breaker = Breaker::Open { until: now, backoff_ms, certain };
         }
     }
-}
-
-/// What the end of a link says about its credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Guilt {
-    /// Nothing: the link had its time, or the conversation was at fault.
-    None,
-    /// Perhaps: several in a row are no chance.
-    Perhaps,
-    /// That every further session would end so.
-    Certain,
-}
-
-fn guilt(kind: LinkEndKind, during_setup: bool) -> Guilt {
-    match kind {
-        // Also in the middle of a call: Google ends running sessions for it.
-        LinkEndKind::Quota => Guilt::Certain,
-        _ if !during_setup => Guilt::None,
-        LinkEndKind::BadKey
-        | LinkEndKind::KeyExpired
-        | LinkEndKind::PermissionDenied
-        | LinkEndKind::LocationUnsupported => Guilt::Certain,
-        LinkEndKind::ContextExhausted | LinkEndKind::GoAwayIgnored | LinkEndKind::NoCredential => Guilt::None,
-        LinkEndKind::Normal
-        | LinkEndKind::ModelNotFound
-        | LinkEndKind::Unsupported
-        | LinkEndKind::InvalidArgument
-        | LinkEndKind::Unavailable
-        | LinkEndKind::Aborted
-        | LinkEndKind::DeadlineExpired
-        | LinkEndKind::Internal
-        | LinkEndKind::Protocol
-        | LinkEndKind::WrongEndpoint
-        | LinkEndKind::Dropped
-        | LinkEndKind::Other => Guilt::Perhaps,
-    }
-}
-
-/// Whether another credential may do better where a setup ended so: then the same link is tried with the next one.
-pub fn is_worth_another_credential(kind: LinkEndKind) -> bool {
-    matches!(
-        kind,
-        LinkEndKind::Quota
-            | LinkEndKind::BadKey
-            | LinkEndKind::KeyExpired
-            | LinkEndKind::PermissionDenied
-            | LinkEndKind::LocationUnsupported
-            | LinkEndKind::ModelNotFound
-            | LinkEndKind::WrongEndpoint
-    )
 }
 
 #[cfg(test)]

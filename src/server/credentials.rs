@@ -3,13 +3,22 @@
 //! Runs in: the main thread, and whoever reloads the configuration. Owns nothing.
 //! Invariant: whatever is missing is named together with its remedy; no secret is part of a text.
 
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Receiver;
 use http::{HeaderName, HeaderValue};
 
+use super::Builder;
+use super::begin::start;
 use crate::call::credentials::CredentialTerms;
 use crate::config::{BaseUrl, Config, CredentialConfig, CredentialKind, GeminiConfig, Secret};
 use crate::net::dial::Target;
 use crate::threads::credentials::Access;
+use crate::threads::dial::{DialParts, DialPool};
 use crate::threads::gemini::link_limits;
+use crate::threads::keeper::Keeper;
 use crate::threads::tokens::TokenSource;
 
 /// The credential that `gemini.api_key` is where no other is configured.
@@ -20,6 +29,30 @@ const VERTEX_API: &str = "google.cloud.aiplatform.v1beta1";
 const GLOBAL: &str = "global";
 /// Google's own address of the metadata server, and the variable that its libraries know for another one.
 const METADATA_HOST: (&str, &str) = ("metadata.google.internal", "GCE_METADATA_HOST");
+
+impl Builder<'_> {
+    /// The dial pool, and the thread that keeps tokens and links for it, which `woken` wakes.
+    pub(super) fn dial_pool(
+        &self,
+        parts: DialParts,
+        woken: Receiver<()>,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> io::Result<DialPool> {
+        let warm = Arc::clone(&parts.warm);
+        let dial = DialPool::new(parts);
+        let keeper = Keeper {
+            credentials: Arc::clone(self.credentials),
+            warm,
+            dial: dial.clone(),
+            connect_within: self.config.gemini.connect_timeout,
+            counters: Arc::clone(self.counters),
+            clock: self.clock,
+            woken,
+        };
+        threads.push(start("keeper", move || keeper.run())?);
+        Ok(dial)
+    }
+}
 
 /// All credentials in the order of the file.
 ///

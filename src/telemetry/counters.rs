@@ -145,7 +145,7 @@ counters! {
     credentials_taken_back: "tandem_credential_changes_total" {change = "taken_back"}, "Changes of credentials' states.";
     credential_tokens_lost: "tandem_credential_changes_total" {change = "no_token"}, "Changes of credentials' states.";
     credential_moves: "tandem_credential_moves_total", "Calls that went on with another credential than before.";
-    links_without_credential: "tandem_links_without_credential_total", "Links that no credential could take.";
+    links_without_credential: "tandem_credential_misses_total", "Links that no credential could take.";
     token_fetches: "tandem_token_fetches_total" {result = "fetched"}, "Attempts to fetch a bearer token, by result.";
     token_failures: "tandem_token_fetches_total" {result = "failed"}, "Attempts to fetch a bearer token, by result.";
     warm_links_used: "tandem_warm_links_total" {end = "used"}, "Links connected ahead of their calls, by what became of them.";

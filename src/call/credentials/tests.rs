@@ -1,3 +1,5 @@
+//! Tests of the pool, in made-up time.
+
 use super::*;
 
 fn at(ms: u64) -> Instant {
