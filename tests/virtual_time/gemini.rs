@@ -89,6 +89,9 @@ impl World {
                 GeminiOrder::Connected { .. }
                 | GeminiOrder::AnswerTool(..)
                 | GeminiOrder::Play(..)
+                | GeminiOrder::TakeTurns(..)
+                | GeminiOrder::HoldUplink(..)
+                | GeminiOrder::Commit(..)
                 | GeminiOrder::Stop => {
                     unreachable!("never sent here")
                 }
