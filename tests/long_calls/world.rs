@@ -616,6 +616,16 @@ impl World {
                     }
                     self.facts.push_back(Fact::Retired(Part::Gemini));
                 }
+                Order::HoldUplink(held) => self.model.iter_mut().for_each(|model| model.hold(held)),
+                Order::TakeTurns => self.model.iter_mut().for_each(|model| model.take_turns()),
+                Order::Listen(terms) => self.dsp.send(DspOrder::Listen(ID, terms)),
+                Order::Commit(link) => {
+                    self.count("commits");
+                    if self.link.as_ref().is_some_and(|own| own.number == link && !own.closing) {
+                        let says = self.gemini.over(&mut self.rng, self.now.as_micros());
+                        self.says(link, says);
+                    }
+                }
                 Order::Finish(outcome) => self.outcome = Some(outcome),
                 order => panic!("{order:?}, and nobody asked for it"),
             }

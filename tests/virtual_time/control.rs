@@ -81,7 +81,8 @@ impl World {
                 Order::Retire(CallPart::Dsp) => self.dsp.send(DspOrder::Remove(id)),
                 Order::Retire(CallPart::Gemini) => self.gemini.send(GeminiOrder::Retire(id)),
                 // The log of orders has refused these.
-                Order::Command(..)
+                Order::ChooseAgent { .. }
+                | Order::Command(..)
                 | Order::EventSocket { .. }
                 | Order::Play(..)
                 | Order::Answer(..)

@@ -89,7 +89,7 @@ impl World {
                 GeminiOrder::Connected { .. }
                 | GeminiOrder::AnswerTool(..)
                 | GeminiOrder::Play(..)
-                | GeminiOrder::TakeTurns(_)
+                | GeminiOrder::TakeTurns(..)
                 | GeminiOrder::HoldUplink(..)
                 | GeminiOrder::Commit(..)
                 | GeminiOrder::Stop => {
