@@ -300,8 +300,12 @@ impl Machine {
             }
         }
         match cause {
-            // Said by the server, another credential may have room; said by ourselves, none has.
-            Cause::Link(end) if end.kind == Quota => end.close_code.is_none() && end.http_status.is_none(),
+            // Said by ourselves, as where no credential has room: a call that is under way waits for it.
+            Cause::Link(end) if end.close_code.is_none() && end.http_status.is_none() => {
+                self.answered_at.is_none() && end.is_fatal_at_setup()
+            }
+            // Another credential may have room.
+            Cause::Link(end) if end.kind == Quota => false,
             Cause::Link(end) => end.is_fatal_at_setup(),
             _ => false,
         }
