@@ -6,6 +6,8 @@
 /// What the first sample of a frame says of the others.
 const MAGIC: i16 = 12_345;
 const FRAME: usize = 320;
+/// Within so many frames the relay finds a talkspurt.
+const ONSET_FRAMES: usize = 5;
 
 /// What was said and heard of each talkspurt.
 #[derive(Debug, Default)]
@@ -22,6 +24,12 @@ impl Spurt {
     /// Times that all of it reached the model.
     pub fn heard_whole(&self) -> u32 {
         self.heard.iter().copied().min().unwrap_or_default()
+    }
+
+    /// Times that all of it but its onset did: where the model finds talkspurts itself, the mark from which one is sent
+    /// again stands where the relay found it, some frames in.
+    pub fn heard_behind_onset(&self) -> u32 {
+        self.heard.iter().skip(ONSET_FRAMES).copied().min().unwrap_or_default()
     }
 }
 

@@ -700,7 +700,7 @@ impl World {
             }
         }
         let unheard = self.owed.iter().filter(|(spurt, times, lost_us)| {
-            lost_us + SETTLED_US < over_us && self.spurts[*spurt].heard_whole() <= *times
+            lost_us + SETTLED_US < over_us && self.spurts[*spurt].heard_behind_onset() <= *times
         });
         let unheard: Vec<_> = unheard.collect();
         assert!(unheard.is_empty() || given_up > 0, "talkspurts that no link heard again: {unheard:?}");
