@@ -8,16 +8,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use log::info;
 use mio::Poll;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
 
 use crate::call::registry::Rate;
 use crate::call::{Agents, CurrentAgents, Expected, Pool, Registry};
-use crate::config::{Config, Loaded, Sources};
+use crate::config::Config;
 use crate::net::dial::Dialer;
 use crate::net::listener::Listener;
 use crate::net::tls;
@@ -41,15 +38,14 @@ pub(crate) use credentials::credentials;
 use outside::{admin_shared, start_admin, tools};
 pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
+pub use signals::{Handle, run};
 
 mod begin;
 mod credentials;
 mod outside;
 mod prerequisites;
 mod reload;
-
-/// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
-const STATUS_INTERRUPTED: i32 = 130;
+mod signals;
 
 /// A running relay.
 pub struct Server {
@@ -65,63 +61,6 @@ pub struct Server {
     admin: Option<Arc<AdminShared>>,
     credentials: Arc<Credentials>,
     threads: Vec<JoinHandle<()>>,
-}
-
-/// Runs the relay until a signal ends it: SIGTERM or SIGINT lets calls finish, a second SIGINT ends it at once, SIGUSR1
-/// logs the counters, SIGHUP reads the configuration anew.
-///
-/// # Errors
-/// Why it cannot start, with the remedy.
-pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
-    // Before anything listens, so that no signal finds the default action.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])
-        .map_err(|problem| format!("signals cannot be handled: {problem}"))?;
-    let server = Server::start(&loaded.config)?;
-    let mut handle = server.handle();
-    let timeout = loaded.config.drain.timeout;
-    let reload = reload::Reload::new(loaded, sources, &server);
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            let mut interrupted = false;
-            for signal in signals.forever() {
-                match signal {
-                    SIGUSR1 => handle.log_counters(),
-                    SIGHUP => reload.reload(),
-                    SIGINT if interrupted => std::process::exit(STATUS_INTERRUPTED),
-                    signal => {
-                        interrupted |= signal == SIGINT;
-                        handle.drain(timeout);
-                    }
-                }
-            }
-        })
-        .map_err(|problem| format!("a thread cannot be started: {problem}"))?;
-    server.join();
-    info!("ended");
-    Ok(())
-}
-
-/// What another thread may ask of a running relay.
-pub struct Handle {
-    clock: Clock,
-    registry: Arc<Registry>,
-    control: Outbox<ControlInput>,
-}
-
-impl Handle {
-    /// Refuses new calls; running ones may go on for `timeout`. The door stays open meanwhile, so that a switch or a
-    /// proxy is told at once, and why, in place of a refused or reset connection.
-    pub fn drain(&mut self, timeout: Duration) {
-        self.registry.drain();
-        let by = self.clock.now().plus_us(timeout.as_micros() as u64);
-        self.control.send(ControlInput::Drain(by));
-    }
-
-    /// Logs what was counted so far.
-    pub fn log_counters(&mut self) {
-        self.control.send(ControlInput::LogCounters);
-    }
 }
 
 struct Shard {
@@ -170,7 +109,7 @@ impl Server {
         credentials.replace(access);
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
-        let admin = admin_shared(config, &registry, &expected, &counters, clock)?;
+        let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock)?;
         let builder = Builder {
             config,
             clock,

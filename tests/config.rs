@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tandem::base::{Mix, PlaybackFormat, SampleRate};
 use tandem::cli;
+use tandem::config::routes::{Decision, decide};
 use tandem::config::{self, Config, FileChoice, KEYS, Kind, Loaded, Origin, SECTIONS, Sources, Table};
 
 /// A directory that is removed with its content.
@@ -773,6 +774,101 @@ fn of_one_table_no_more_than_a_thousand_are_taken() {
         error_of(from_file(&routes)),
         "tandem.toml:2001: more than 1000 of [[routes]]: no more are taken"
     );
+}
+
+/// As the relay reads it: with its agents held against their models, files and variables.
+fn usable(text: &str) -> Result<Loaded, String> {
+    let directory = Directory::new();
+    let path = directory.write("tandem.toml", text);
+    let sources = Sources { file: FileChoice::Named(path), ..Sources::default() };
+    let loaded = tandem::call::agents::load(&sources);
+    loaded.map_err(|problems| problems.to_string().replace(&format!("{}/", directory.0.display()), ""))
+}
+
+#[test]
+fn what_a_model_refuses_is_named_with_the_model() {
+    assert_eq!(
+        error_of(usable("[agent]\nthinking_level = \"low\"")),
+        "tandem.toml:2: agent.thinking_level: the model gemini-3.8-live does not take a thinking setting: change the key or \
+         the model"
+    );
+    assert_eq!(
+        error_of(usable("[agents.deep]\nmodel = \"gemini-3.8-live-extended-thinking\"")),
+        "agents.deep.thinking_level: the model gemini-3.8-live-extended-thinking needs thinking_level (low, medium, high) or \
+         thinking_budget: change the key or the model"
+    );
+    let warnings = |text: &str| usable(text).unwrap().warnings.join("\n");
+    let unknown = warnings("[agent]\nmodel = \"gemini-9-live\"\naffective_dialog = true");
+    assert!(unknown.contains("gemini-9-live is not one of those that Tandem knows"), "{unknown}");
+    let ignored = warnings("[agent]\nmodel = \"gemini-3.1-flash-live-preview\"\nsilence_duration_ms = 500");
+    assert!(ignored.contains("ignores the length of silence"), "{ignored}");
+}
+
+#[test]
+fn a_variable_that_does_not_exist_is_named_with_the_nearest() {
+    assert_eq!(
+        error_of(usable("[agents.shop]\ngreeting = \"Greet {callr}, \\\"{{name}}\\\".\"")),
+        "tandem.toml:2: agents.shop.greeting: {callr} is no variable: did you mean {caller}? To have the word in braces, \
+         double them: {{callr}}"
+    );
+    assert!(usable("agent.instructions = \"Say {\\\"a\\\": {}} to {caller}.\"").is_ok());
+}
+
+#[test]
+fn a_sound_is_a_wav_file_that_can_be_played() {
+    let directory = Directory::new();
+    let wav = |name: &str, channels: u16, rate: u32, samples: usize| {
+        let path = directory.0.join(name);
+        let sample_format = hound::SampleFormat::Int;
+        let spec = hound::WavSpec { channels, sample_rate: rate, bits_per_sample: 16, sample_format };
+        let mut file = hound::WavWriter::create(&path, spec).unwrap();
+        (0..samples).for_each(|n| file.write_sample(n as i16).unwrap());
+        file.finalize().unwrap();
+        path.display().to_string()
+    };
+    let problem = |path: &str| error_of(usable(&format!("agent.greeting_sound = \"{path}\"")));
+    let good = wav("good.wav", 1, 16_000, 1_600);
+    assert!(usable(&format!("agent.greeting_sound = \"{good}\"\nagent.fallback_sound = \"{good}\"")).is_ok());
+    assert!(problem(&wav("stereo.wav", 2, 16_000, 1_600)).contains("2 channels"));
+    assert!(problem(&wav("odd.wav", 1, 11_025, 1_600)).contains("11025 Hz"));
+    assert!(problem(&wav("empty.wav", 1, 8_000, 0)).contains("holds no sound"));
+    assert!(problem("/nonexistent/a.wav").contains("cannot be read"));
+    let text = directory.write("text.wav", "RIFF and so on").display().to_string();
+    assert!(problem(&text).contains("is no WAV file that can be read"));
+}
+
+#[test]
+fn tandem_route_says_who_answers_and_why() {
+    let directory = Directory::new();
+    let text = "[agents.shop]\n[[routes]]\ndid = \"22004*\"\ncaller = \"7*\"\nname = \"ours\"\nagent = \"shop\"\n\
+                [[routes]]\ndid = \"22004*\"\nrefuse = \"closed today\"\n";
+    let file = directory.write("t.toml", text).display().to_string();
+    let ask = |arguments: &[&str]| check(&[&["--config", &file, "route"], arguments].concat(), &[]);
+    let exit = ask(&["2200405", "--caller", "777"]);
+    let expected =
+        format!("2200405: agent shop (route \"ours\" at {file}:2, did = \"22004*\", caller = \"7*\")\n");
+    assert_eq!((exit.status, exit.output), (0, expected));
+    let exit = ask(&["2200405"]);
+    let expected = format!("2200405: refused: closed today (route at {file}:7, did = \"22004*\")\n");
+    assert_eq!((exit.status, exit.output), (1, expected));
+    assert_eq!(ask(&["1", "--caller=+777"]).output, "1: agent default (no route fits)\n");
+    assert_eq!(check(&["route", "1"], &[]).output, "1: agent default (there are no routes)\n");
+    assert_eq!(ask(&[]).status, cli::STATUS_WRONG_USE);
+}
+
+#[test]
+fn the_example_of_the_page_on_agents_is_a_configuration() {
+    let page = fs::read_to_string(project_file("docs/agents.md")).unwrap();
+    let (_, example) = page.split_once("```toml\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let loaded = usable(example).unwrap();
+    assert_eq!(loaded.config.agent_names().collect::<Vec<_>>(), ["default", "night", "shop"]);
+    let ask = |number: &str| match decide(&loaded.config.routes, Some(number), None) {
+        Decision::Agent { name, .. } => name.to_owned(),
+        Decision::Refuse { reason, .. } => format!("!{reason}"),
+    };
+    assert_eq!((ask("2200405").as_str(), ask("2200499").as_str()), ("shop", "night"));
+    assert_eq!((ask("0900111").as_str(), ask("5").as_str()), ("!not in service", "default"));
 }
 
 // ---- the registry, the sample and the documentation ------------------------------------------------------------------

@@ -109,7 +109,8 @@ fn lose_link(machine: &mut Machine) -> Vec<Order> {
 }
 
 fn call(machine: &mut Machine, link: u32, id: &str, name: &str, args: Value) -> Vec<Order> {
-    let call = ToolCall::read(&FunctionCall { id: Some(id.into()), name: name.into(), args }).expect("a call");
+    let call =
+        ToolCall::read(&FunctionCall { id: Some(id.into()), name: name.into(), args }).expect("a call");
     machine.tell(start(), Fact::ToolCalled(link, Box::new(call)));
     orders(machine)
 }
@@ -140,7 +141,8 @@ fn done(machine: &mut Machine, number: ToolNumber, value: Value) -> Vec<Order> {
 
 fn declared(machine: &mut Machine) -> Vec<String> {
     let setup: Value = serde_json::from_str(&machine.setup(&CREDENTIAL)).expect("JSON");
-    let functions = setup["setup"]["tools"][0]["functionDeclarations"].as_array().cloned().unwrap_or_default();
+    let functions =
+        setup["setup"]["tools"][0]["functionDeclarations"].as_array().cloned().unwrap_or_default();
     functions.iter().map(|function| function["name"].as_str().expect("a name").to_owned()).collect()
 }
 
@@ -346,7 +348,14 @@ enum Event {
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
-    let name = prop::sample::select(vec!["lookup", "book", "send_dtmf", "get_call_info", "transfer_call", "no_such"]);
+    let name = prop::sample::select(vec![
+        "lookup",
+        "book",
+        "send_dtmf",
+        "get_call_info",
+        "transfer_call",
+        "no_such",
+    ]);
     prop_oneof![
         4 => (name, 0_u8..4).prop_map(|(name, n)| Event::Call(name, n)),
         3 => (1_u32..12).prop_map(Event::Done),

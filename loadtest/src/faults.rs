@@ -182,7 +182,8 @@ fn try_all(
                     let Some(case) = cases.get(place) else { return };
                     let plan = case.plan();
                     let played = play(case, &plan, LEGS.len() as u32, &LEGS, options, tool, round);
-                    if sender.send((place, played.map(|played| judge::judge(&plan, &played)))).is_err() {
+                    if sender.send((place, played.map(|played| judge::judge(case, &plan, &played)))).is_err()
+                    {
                         return;
                     }
                 }
@@ -312,7 +313,7 @@ impl Faults {
             self.rows.len()
         );
         if self.void {
-            text.push_str("VOID: the generator itself was late: the machine is too busy for these figures\n");
+            text.push_str("The generator itself was late: the machine is too busy for these times.\n");
         }
         text
     }

@@ -14,6 +14,7 @@ use crate::call::tool::ToolTerms;
 use crate::codec::gemini::setup::SetupRequest;
 use crate::codec::mod_audio_stream::CallFields;
 use crate::config::template::{Variable, filled};
+use crate::dsp::ListenTerms;
 
 /// An agent, shared by the calls that it answers.
 #[derive(Debug, Clone)]
@@ -102,6 +103,8 @@ pub struct CallTerms {
     pub fallback_sound: Option<Arc<Sound>>,
     /// Where the caller is transferred to then, instead of being hung up on.
     pub fallback_transfer: Option<Destination>,
+    /// Whose turn it is to speak.
+    pub turns: TurnTerms,
     /// Call control.
     pub control: ControlTerms,
     /// The model's tools but those that end or transfer the call.
@@ -122,10 +125,24 @@ impl Default for CallTerms {
             greeting_sound: None,
             fallback_sound: None,
             fallback_transfer: None,
+            turns: TurnTerms::default(),
             control: ControlTerms::default(),
             tools: ToolTerms::default(),
         }
     }
+}
+
+/// How turns are taken, and what is done where one goes wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TurnTerms {
+    /// How the caller is listened to.
+    pub listen: ListenTerms,
+    /// The relay tells the model where the caller's talkspurts begin and end, and the model does not listen for them.
+    pub relay: bool,
+    /// The caller's speech is kept back until they have heard the greeting, for so long at most; `None`: it is not.
+    pub protect_greeting: Option<Duration>,
+    /// How long the caller waits for an answer before something is done about it; `None`: nothing is.
+    pub answer_within: Option<Duration>,
 }
 
 /// What the setup message of a link depends on in the credential with which the link was connected.

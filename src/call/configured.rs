@@ -7,18 +7,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::{SampleRate, Sound};
-use crate::call::agent::{Agent, CallTerms};
+use crate::call::agent::{Agent, CallTerms, TurnTerms};
 use crate::call::machine::{ControlTerms, DigitTerms, Limits};
 use crate::call::tool::ToolTerms;
 use crate::codec::gemini::models;
 use crate::codec::gemini::setup::{Compression, SetupRequest, Thinking, TurnTaking};
 use crate::config::template::unknown_variables;
 use crate::config::{AgentConfig, Config};
+use crate::dsp::ListenTerms;
 
 mod tools;
 
 /// The longest sound; a caller who hears it for longer has hung up.
 const SOUND_SECONDS_MAX: u32 = 120;
+
+/// What the model hears of the caller from before a talkspurt was found: two syllables, of which the first may be soft.
+const PRE_ROLL_MS: u32 = 240;
 
 /// What is wrong with an agent, by the key that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +134,16 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         greeting_sound: None,
         fallback_sound: None,
         fallback_transfer: agent.fallback.clone(),
+        turns: TurnTerms {
+            listen: ListenTerms {
+                hangover_ms: agent.hangover.as_millis() as u32,
+                pre_roll_ms: if agent.relay_turns { PRE_ROLL_MS } else { 0 },
+                local_barge_in: agent.local_barge_in,
+            },
+            relay: agent.relay_turns,
+            protect_greeting: agent.protect_greeting,
+            answer_within: agent.answer_within,
+        },
         control: ControlTerms {
             event_socket: config.esl.host.is_some(),
             variables: config.control.variables.clone(),
@@ -163,7 +177,7 @@ fn setup(agent: &AgentConfig) -> SetupRequest {
         affective_dialog: agent.affective_dialog,
         proactive_audio: agent.proactive_audio,
         turns: TurnTaking {
-            detection_disabled: false,
+            detection_disabled: agent.relay_turns,
             start_sensitivity: agent.start_sensitivity,
             end_sensitivity: agent.end_sensitivity,
             prefix_padding_ms: agent.prefix_padding_ms,

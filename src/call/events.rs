@@ -11,9 +11,11 @@ use crate::base::{Instant, LegReport, LinkNumber, Sound};
 use crate::call::Outcome;
 use crate::call::commands::{CommandError, CommandResult, Requester};
 use crate::call::tool::{ToolNumber, ToolResult, ToolRun};
+use crate::call::transcript::{Speaker, Spoken};
 use crate::codec::gemini::close::LinkEnd;
 use crate::codec::gemini::tools::{ToolAnswer, ToolCall};
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
+use crate::dsp::ListenTerms;
 
 /// Something that happened to a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +64,10 @@ pub enum Fact {
     GenerationComplete(LinkNumber),
     /// The model's turn is over.
     TurnComplete(LinkNumber),
+    /// How much of the present turn the model has sent, and how much of it waits; ahead of the fact that ends it.
+    Spoken(LinkNumber, Spoken),
+    /// A piece of what one of the two said, as the model transcribed it.
+    Transcribed(LinkNumber, Speaker, String),
     /// The caller interrupted the model.
     Interrupted(LinkNumber),
     /// The caller began (true) or ended (false) a talkspurt, as the relay's own detection says.
@@ -156,6 +162,12 @@ pub enum Order {
     CancelTool(ToolNumber),
     /// Keep the caller's audio back from the model, or send what was kept and what follows.
     HoldUplink(bool),
+    /// Tell the server that the caller's stream pauses, so that it takes what it has heard as a turn.
+    Commit(LinkNumber),
+    /// Listen to the caller in this way from here on.
+    Listen(ListenTerms),
+    /// Tell the model where the caller's talkspurts begin and end.
+    TakeTurns,
     /// Tell whoever asked what became of their command.
     Answer(Requester, CommandResult),
     /// Close a link.

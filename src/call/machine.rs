@@ -14,6 +14,7 @@ use crate::call::commands::{Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
+use crate::call::transcript::Transcript;
 use crate::codec::gemini::close::LinkEndKind;
 use crate::codec::gemini::setup::SessionResumption;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
@@ -26,6 +27,8 @@ mod limits;
 mod links;
 mod offered;
 mod tools;
+mod turns;
+mod watchdog;
 
 use control::Heard;
 pub use control::{ControlTerms, DigitTerms};
@@ -36,6 +39,8 @@ pub use limits::Limits;
 use limits::Spent;
 use links::{Exchange, Links};
 use tools::ToolCalls;
+use turns::Greeting;
+use watchdog::Watchdog;
 
 /// A phase of a call's life, as in the design's section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +69,7 @@ pub struct Machine {
     phase: Phase,
     session: Session,
     links: Links,
+    transcript: Transcript,
     /// The call is being given up.
     farewell: Option<Farewell>,
     /// The caller has been sent elsewhere.
@@ -79,6 +85,9 @@ pub struct Machine {
     commands: Commands,
     heard: Heard,
     tools: ToolCalls,
+    watchdog: Watchdog,
+    /// The greeting that the caller cannot interrupt, until it is over.
+    greeting: Option<Greeting>,
     hang_up_cause: Option<String>,
     events: CallEvents,
     /// Until when is waited for what decides who answers.
@@ -106,6 +115,7 @@ impl Machine {
             phase: Phase::Dialing,
             session: Session::new(),
             links: Links::default(),
+            transcript: Transcript::default(),
             farewell: None,
             transferred: false,
             outcome: None,
@@ -118,6 +128,8 @@ impl Machine {
             commands: Commands::default(),
             heard: Heard::default(),
             tools: ToolCalls::default(),
+            watchdog: Watchdog::default(),
+            greeting: None,
             hang_up_cause: None,
             events: CallEvents::default(),
             offered_until: None,
@@ -137,6 +149,8 @@ impl Machine {
         if self.phase == Phase::Ended {
             return;
         }
+        self.watch(now, &fact);
+        self.watch_greeting(now, &fact);
         match fact {
             Fact::Identified(fields) => self.identified(*fields),
             Fact::LinkConnected(link) => self.link_connected(now, link),
@@ -144,21 +158,40 @@ impl Machine {
             Fact::TurnStarted(link) => {
                 self.events.turns += 1;
                 self.model_is_heard(now, true);
-                self.exchange(link, |exchange| exchange.turn_started());
+                self.exchange(now, link, |exchange, transcript, ms| {
+                    exchange.turn_started();
+                    transcript.model_began(ms);
+                });
             }
-            Fact::GenerationComplete(link) => self.exchange(link, |exchange| exchange.generation_complete()),
+            Fact::Spoken(link, spoken) => self.exchange(now, link, |exchange, transcript, _| {
+                exchange.spoken = spoken;
+                transcript.model_spoke(spoken);
+            }),
+            Fact::Transcribed(link, speaker, text) => {
+                self.exchange(now, link, |_, transcript, ms| transcript.transcribed(ms, speaker, &text));
+            }
+            Fact::GenerationComplete(link) => {
+                self.exchange(now, link, |exchange, _, _| exchange.generation_complete());
+            }
             Fact::TurnComplete(link) => {
                 self.model_is_heard(now, false);
-                self.exchange(link, |exchange| exchange.turn_complete(now));
+                self.exchange(now, link, |exchange, transcript, ms| {
+                    exchange.turn_complete(now);
+                    transcript.model_ended(ms);
+                });
             }
             Fact::Interrupted(link) => {
                 self.events.interruptions += 1;
                 self.model_is_heard(now, false);
-                self.exchange(link, |exchange| exchange.interrupted());
+                self.exchange(now, link, |exchange, transcript, ms| {
+                    exchange.interrupted();
+                    transcript.interrupted(ms, exchange.spoken);
+                });
             }
             Fact::CallerSpoke(begins) => {
                 self.caller_is_heard(now, begins);
                 self.links.exchange.caller_spoke(now, begins);
+                self.transcript.caller_spoke(now.since_ms(self.offered_at), begins);
             }
             Fact::GoAway(link, left) => self.go_away(now, link, left.as_millis() as u64),
             Fact::Reported(report) => self.reported(now, report),
@@ -168,7 +201,7 @@ impl Machine {
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
             Fact::HungUp(cause) => self.hung_up(cause),
             Fact::ToolCalled(link, call) => {
-                self.exchange(link, |exchange| exchange.tool_called());
+                self.exchange(now, link, |exchange, _, _| exchange.tool_called());
                 self.tool_called(now, link, call);
             }
             Fact::ToolsCancelled(link, ids) if self.session.link() == Some(link) => {
@@ -211,6 +244,7 @@ impl Machine {
                 self.finish();
             }
         }
+        self.watch_tools(now);
     }
 
     /// Notices that time has passed.
@@ -223,6 +257,9 @@ impl Machine {
             return self.close(Cause::MaxCall);
         }
         self.tick_links(now);
+        self.tick_greeting(now);
+        self.watch_tools(now);
+        self.tick_watchdog(now);
     }
 
     /// When [`Machine::tick`] wants to be called at the latest.
@@ -233,6 +270,8 @@ impl Machine {
             self.detached_deadline(),
             self.offered_until,
             self.silence_deadline(),
+            self.greeting_deadline(),
+            self.watchdog_deadline(),
         ];
         let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
         own.chain(self.control_deadline()).chain(self.farewell_deadline()).min()
@@ -257,6 +296,9 @@ impl Machine {
         let handle = self.handle_for(credential.number);
         let setup = self.agent.setup_for(&self.fields, self.begun_s);
         let mut setup = setup.for_credential(credential.model_prefix);
+        if handle.is_none() && self.answered_at.is_some() {
+            self.tell_what_was_said(&mut setup);
+        }
         setup.resumption = Some(SessionResumption { handle });
         setup.functions = self.functions();
         setup.to_json()
@@ -270,6 +312,11 @@ impl Machine {
     /// What is known of the call's identity.
     pub fn fields(&self) -> &CallFields {
         &self.fields
+    }
+
+    /// What was said so far.
+    pub fn transcript(&self) -> &Transcript {
+        &self.transcript
     }
 
     /// What was counted.
@@ -297,20 +344,28 @@ impl Machine {
             return;
         }
         self.link_live(now, link);
+        self.wait_anew(now);
         if self.phase == Phase::Dialing {
             self.phase = Phase::Live;
             self.answered_at = Some(now);
             self.model_is_heard(now, false);
             if let Some(greeting) = self.agent.greeting_for(&self.fields, self.begun_s) {
                 self.prompt(now, greeting);
+                self.greeting_is_due(now);
+                self.protect_greeting(now);
             }
         }
     }
 
-    /// Notes what is under way on the present link.
-    fn exchange(&mut self, link: LinkNumber, note: impl FnOnce(&mut Exchange)) {
+    /// Notes what is under way on the present link, and what was said.
+    fn exchange(
+        &mut self,
+        now: Instant,
+        link: LinkNumber,
+        note: impl FnOnce(&mut Exchange, &mut Transcript, u64),
+    ) {
         if self.session.live() == Some(link) {
-            note(&mut self.links.exchange);
+            note(&mut self.links.exchange, &mut self.transcript, now.since_ms(self.offered_at));
         }
     }
 

@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod registry;
 pub mod session;
 pub mod tool;
+pub mod transcript;
 
 pub use agent::{Agent, CallTerms, CredentialView};
 pub use agents::{Agents, Choice, CurrentAgents};

@@ -49,6 +49,8 @@ pub enum Cause {
     DialTimeout,
     /// The model did not accept the setup in time.
     SetupTimeout,
+    /// The model answered nothing, whatever was done about it.
+    ModelSilent,
     /// The longest call was reached.
     MaxCall,
     /// A route says that nobody answers, for this reason.
@@ -85,7 +87,7 @@ impl Outcome {
             Cause::Moved => Party::Us,
             Cause::UuidInUse => Party::Caller,
             Cause::DialTimeout => Party::Network,
-            Cause::SetupTimeout => Party::Model,
+            Cause::SetupTimeout | Cause::ModelSilent => Party::Model,
             Cause::Link(end) if end.kind == LinkEndKind::Dropped => Party::Network,
             Cause::Link(end) if end.kind == LinkEndKind::NoCredential => Party::Us,
             Cause::Link(_) => Party::Model,
@@ -108,6 +110,7 @@ impl Outcome {
             Cause::UuidInUse => "uuid_in_use",
             Cause::DialTimeout => "dial_timeout",
             Cause::SetupTimeout => "setup_timeout",
+            Cause::ModelSilent => "model_silent",
             Cause::MaxCall => "max_call",
             Cause::Refused(_) => "refused",
             Cause::TokenLimit => "token_limit",
@@ -154,6 +157,10 @@ impl fmt::Display for Outcome {
             Cause::SetupTimeout => {
                 write!(f, "Gemini did not confirm the setup within gemini.setup_timeout_ms")
             }
+            Cause::ModelSilent => write!(
+                f,
+                "the model answered nothing, not even on another link and in another session (agent.answer_within_ms)"
+            ),
             Cause::MaxCall => {
                 write!(
                     f,

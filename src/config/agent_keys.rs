@@ -3,7 +3,7 @@
 //! Runs in: anywhere: pure. Owns its part of the registry; [`super::keys`] joins the parts. Never reads anything.
 //! Invariant: as in [`super::keys`]; a key that an agent does not set is as `[agent]` has it.
 
-use super::model::AgentConfig;
+use super::agent::AgentConfig;
 use super::registry::{Key, Kind, integer, integer_or_zero, text};
 use super::setters::{
     chosen, digits_terminator, fallback, millis, name_of, names, path, seconds, set_destinations, unless_zero,
@@ -278,6 +278,41 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
             "false",
             Kind::Switch { set: |a, v| a.as_mut().output_transcription = v },
             "Ask for a transcript of what the model says.",
+        ),
+        Key::<T>::new(
+            "agent.turn_taking",
+            r#""server""#,
+            Kind::Choice { choices: &["server", "relay"], set: |a, i| a.as_mut().relay_turns = i == 1 },
+            "Who finds out when the caller begins and ends to speak: Gemini, or this relay, which then tells Gemini \
+             (docs/turn-taking.md).",
+        ),
+        Key::<T>::new(
+            "agent.hangover_ms",
+            "600",
+            integer(100, 3_000, |a, v| a.as_mut().hangover = millis(v)),
+            "Without speech for so long the caller has finished, as the relay sees it. With turn_taking = \"relay\" a longer \
+             pause for thought ends the turn.",
+        ),
+        Key::<T>::new(
+            "agent.local_barge_in",
+            "false",
+            Kind::Switch { set: |a, v| a.as_mut().local_barge_in = v },
+            "Pause the model's speech as soon as the caller speaks, and go on with it if the model does not stop. Echo on the \
+             line pauses it too.",
+        ),
+        Key::<T>::new(
+            "agent.protect_greeting_ms",
+            "0",
+            integer_or_zero(1_000, 30_000, "never", |a, v| a.as_mut().protect_greeting = unless_zero(v, millis)),
+            "Let the greeting be spoken to its end: what the caller says meanwhile is sent to the model afterwards, or after so \
+             long. 0 lets the caller interrupt it.",
+        ),
+        Key::<T>::new(
+            "agent.answer_within_ms",
+            "4000",
+            integer_or_zero(1_000, 60_000, "never", |a, v| a.as_mut().answer_within = unless_zero(v, millis)),
+            "Without an answer to what the caller said for so long, the relay heals step by step, so long for each \
+             (docs/turn-taking.md). 0 never does.",
         ),
         Key::<T>::new(
             "agent.tell_keys",

@@ -4,10 +4,11 @@
 //! Invariant: the defaults here are the only ones; `deploy/tandem.toml` and `docs/configuration.md` are made from this
 //! list and a test keeps them equal to it.
 
+use super::agent::AgentConfig;
 use super::agent_keys::agent_keys;
 use super::base_url::BaseUrl;
 use super::control_keys::CONTROL_KEYS;
-use super::model::{AgentConfig, Config};
+use super::model::Config;
 use super::registry::{Key, Kind, integer, integer_or_zero, stepped, text};
 use super::setters::{
     header_secret, millis, name_of, path, seconds, set_allow, set_host, set_log_level, unless_zero,

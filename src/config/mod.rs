@@ -6,6 +6,7 @@
 //! Runs in: the main thread, once, at start. Owns the reading of configuration. Never logs or prints a secret, and
 //! never runs after start. Invariant: a [`Config`] in hand has passed every check.
 
+mod agent;
 mod agent_keys;
 mod base_url;
 mod control_keys;
@@ -28,14 +29,15 @@ mod tool_keys;
 mod validate;
 mod value;
 
+pub use agent::AgentConfig;
 pub use base_url::BaseUrl;
 pub use credential_keys::{CREDENTIAL_KEYS, CredentialConfig, CredentialKind};
 pub use keys::{AGENT_KEYS, KEYS, SECTIONS};
 pub use listing::{Loaded, Setting};
 pub use load::{FileChoice, Sources, load};
 pub use model::{
-    AdminConfig, AgentConfig, Config, ControlConfig, DrainConfig, EslConfig, GeminiConfig, LegConfig,
-    LimitsConfig, ListenConfig, LogConfig, PlaybackConfig, SessionConfig, ThreadsConfig, UplinkConfig,
+    AdminConfig, Config, ControlConfig, DrainConfig, EslConfig, GeminiConfig, LegConfig, LimitsConfig,
+    ListenConfig, LogConfig, PlaybackConfig, SessionConfig, ThreadsConfig, UplinkConfig,
 };
 pub use problem::{Origin, Problem, Problems, nearest};
 pub use reference::{markdown_tables, sample_file};

@@ -12,13 +12,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use log::LevelFilter;
 
+use super::agent::AgentConfig;
 use super::base_url::BaseUrl;
 use super::credential_keys::CredentialConfig;
 use super::routes::{DEFAULT_AGENT, RouteTable};
 use super::secret::Secret;
 use super::tool_keys::ToolConfig;
-use crate::base::command::{Destination, VariableName};
-use crate::base::model_options::{Sensitivity, ThinkingLevel, TurnCoverage};
+use crate::base::command::VariableName;
 use crate::base::{Mix, PlaybackFormat, SampleRate};
 
 /// Every setting of the relay. [`Config::default`] is what runs without a file, environment or arguments.
@@ -186,96 +186,6 @@ pub struct GeminiConfig {
     pub credential_backoff: Duration,
 }
 
-/// Section `[agent]`. A field that is `None` or false is left out of `setup`, because models refuse fields they do not
-/// know.
-#[derive(Debug, Clone)]
-pub struct AgentConfig {
-    /// Model name, with or without the `models/` in front.
-    pub model: String,
-    /// Prebuilt voice.
-    pub voice: Option<String>,
-    /// BCP 47 language code.
-    pub language: Option<String>,
-    /// System instruction; the content of `agent.instructions_file` if that is set.
-    pub instructions: Option<String>,
-    /// The file `instructions` came from.
-    pub instructions_file: Option<PathBuf>,
-    /// Text that makes the model speak first.
-    pub greeting: Option<String>,
-    /// WAV file that is played while the model gets ready.
-    pub greeting_sound: Option<PathBuf>,
-    /// Sampling temperature.
-    pub temperature: Option<f64>,
-    /// Nucleus sampling mass.
-    pub top_p: Option<f64>,
-    /// The most tokens of one answer.
-    pub max_output_tokens: Option<u32>,
-    /// How much the model thinks, in words.
-    pub thinking_level: Option<ThinkingLevel>,
-    /// How much the model thinks, in tokens.
-    pub thinking_budget: Option<u32>,
-    /// Answer in the mood of the caller.
-    pub affective_dialog: bool,
-    /// Speak of its own accord.
-    pub proactive_audio: bool,
-    /// How readily the server takes a sound for the beginning of speech.
-    pub start_sensitivity: Option<Sensitivity>,
-    /// How readily it takes silence for its end.
-    pub end_sensitivity: Option<Sensitivity>,
-    /// Milliseconds of speech before it counts as begun.
-    pub prefix_padding_ms: Option<u32>,
-    /// Milliseconds of silence before speech counts as ended.
-    pub silence_duration_ms: Option<u32>,
-    /// Whether the caller interrupts the model.
-    pub interruptions: Option<bool>,
-    /// What belongs to the caller's turn.
-    pub turn_coverage: Option<TurnCoverage>,
-    /// Leave out older parts of the conversation where the context is full.
-    pub compression: bool,
-    /// Tokens at which that happens.
-    pub compression_trigger_tokens: Option<u32>,
-    /// Tokens that are left then.
-    pub compression_target_tokens: Option<u32>,
-    /// The longest call of this agent, below [`LegConfig::max_call`].
-    pub max_call: Option<Duration>,
-    /// Tokens of a call at which it is ended.
-    pub max_tokens: Option<u64>,
-    /// A caller who is silent for so long is hung up on.
-    pub max_silence: Option<Duration>,
-    /// Ask for the transcripts of both sides.
-    pub transcript: bool,
-    /// WAV file that is played when the call cannot go on.
-    pub fallback_sound: Option<PathBuf>,
-    /// Where the caller is transferred to then; `None` hangs up.
-    pub fallback: Option<Destination>,
-    /// Ask for a transcript of the caller.
-    pub input_transcription: bool,
-    /// Ask for a transcript of the model.
-    pub output_transcription: bool,
-    /// Tell the model which keys the caller presses.
-    pub tell_keys: bool,
-    /// Where the model may transfer a call to.
-    pub transfer_destinations: Vec<Destination>,
-    /// The model may hang up.
-    pub end_call: bool,
-    /// What the caller typed is complete without another key for this long.
-    pub digits_timeout: Duration,
-    /// Or when this key was pressed.
-    pub digits_terminator: Option<char>,
-    /// The model may send tones.
-    pub send_dtmf: bool,
-    /// The model may ask what is known of the call.
-    pub call_info: bool,
-    /// The names of the HTTP tools that the model may use; each is one of [`Config::tools`].
-    pub tools: Vec<String>,
-}
-
-impl AsMut<AgentConfig> for AgentConfig {
-    fn as_mut(&mut self) -> &mut AgentConfig {
-        self
-    }
-}
-
 /// The default agent, so that the keys of an agent fill it.
 impl AsMut<AgentConfig> for Config {
     fn as_mut(&mut self) -> &mut AgentConfig {
@@ -419,47 +329,7 @@ impl Config {
                 warm_links: 0,
                 credential_backoff: Duration::ZERO,
             },
-            agent: AgentConfig {
-                model: String::new(),
-                voice: None,
-                language: None,
-                instructions: None,
-                instructions_file: None,
-                greeting: None,
-                greeting_sound: None,
-                temperature: None,
-                top_p: None,
-                max_output_tokens: None,
-                thinking_level: None,
-                thinking_budget: None,
-                affective_dialog: false,
-                proactive_audio: false,
-                start_sensitivity: None,
-                end_sensitivity: None,
-                prefix_padding_ms: None,
-                silence_duration_ms: None,
-                interruptions: None,
-                turn_coverage: None,
-                compression: false,
-                compression_trigger_tokens: None,
-                compression_target_tokens: None,
-                max_call: None,
-                max_tokens: None,
-                max_silence: None,
-                transcript: false,
-                fallback_sound: None,
-                fallback: None,
-                input_transcription: false,
-                output_transcription: false,
-                tell_keys: false,
-                transfer_destinations: Vec::new(),
-                end_call: false,
-                digits_timeout: Duration::ZERO,
-                digits_terminator: None,
-                send_dtmf: false,
-                call_info: false,
-                tools: Vec::new(),
-            },
+            agent: AgentConfig::blank(),
             agents: BTreeMap::new(),
             tools: Vec::new(),
             credentials: Vec::new(),

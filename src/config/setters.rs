@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::agent::AgentConfig;
 use super::base_url::is_near;
-use super::model::{AgentConfig, Config};
+use super::model::Config;
 use super::secret::Secret;
 use crate::base::command::{Destination, VariableName};
 

@@ -7,8 +7,8 @@
 use std::fs::File;
 use std::path::PathBuf;
 
+use super::agent::AgentConfig;
 use super::listing::Loaded;
-use super::model::AgentConfig;
 use super::problem::{Origin, Problem, nearest};
 use super::tool_keys::ToolBehavior;
 use crate::base::parameters::BUILT_IN_TOOLS;

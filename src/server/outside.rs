@@ -11,7 +11,7 @@ use mio::Poll;
 
 use super::Builder;
 use super::begin::start;
-use crate::call::{Expected, Registry};
+use crate::call::{CurrentAgents, Expected, Registry};
 use crate::config::Config;
 use crate::net::http_client::HttpClient;
 use crate::sync::{Clock, Outbox, mailbox};
@@ -72,6 +72,7 @@ pub(super) fn tools(
 pub(super) fn admin_shared(
     config: &Config,
     registry: &Arc<Registry>,
+    agents: &Arc<CurrentAgents>,
     expected: &Arc<Expected>,
     counters: &Arc<Counters>,
     clock: Clock,
@@ -81,7 +82,7 @@ pub(super) fn admin_shared(
     let parts = AdminParts {
         token: config.admin.token.clone(),
         registry: Arc::clone(registry),
-        routes: config.routes.clone(),
+        agents: Arc::clone(agents),
         expected: Arc::clone(expected),
         expect: config.listen.expect,
         outbound: can_place.then_some(config.esl.answer_timeout),

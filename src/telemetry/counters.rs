@@ -157,6 +157,13 @@ counters! {
     session_failed_attempts: "tandem_session_failed_attempts_total", "Links of calls that did not come about.";
     session_go_aways: "tandem_session_go_aways_total", "Ends of links that the model announced.";
     sessions_given_up: "tandem_sessions_given_up_total", "Calls without any use in another link.";
+    watchdog_commits: "tandem_watchdog_steps_total" {step = "commit"}, "Steps taken because the model did not answer (docs/turn-taking.md).";
+    watchdog_nudges: "tandem_watchdog_steps_total" {step = "nudge"}, "Steps taken because the model did not answer (docs/turn-taking.md).";
+    watchdog_resumptions: "tandem_watchdog_steps_total" {step = "resume"}, "Steps taken because the model did not answer (docs/turn-taking.md).";
+    watchdog_sessions: "tandem_watchdog_steps_total" {step = "fresh"}, "Steps taken because the model did not answer (docs/turn-taking.md).";
+    watchdog_healed: "tandem_watchdog_healed_total", "Times that the model answered after such a step.";
+    empty_turns: "tandem_model_empty_turns_total", "Turns of the model without a word, for no known reason.";
+    local_barge_ins: "tandem_local_barge_ins_total", "Times that playout paused because the caller began to speak.";
     replayed_frames: "tandem_uplink_replayed_frames_total", "Caller's frames sent again on the next link.";
     silence_cut_frames: "tandem_uplink_silence_cut_frames_total", "Caller's frames of silence between talkspurts left out of a replay.";
 

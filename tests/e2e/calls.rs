@@ -193,7 +193,7 @@ fn while_the_model_is_set_up_the_callers_first_words_are_kept() {
 }
 
 #[test]
-fn a_link_that_is_refused_or_breaks_ends_the_call_with_1011_and_its_cause() {
+fn without_patience_a_link_that_is_refused_or_breaks_ends_the_call_with_1011_and_its_cause() {
     let _turn = in_company();
     let faults = [
         "http:429@upgrade#1",
@@ -202,12 +202,12 @@ fn a_link_that_is_refused_or_breaks_ends_the_call_with_1011_and_its_cause() {
         "reset@300ms#4",
         "silence@setup#5",
         "close:1008:The operation was aborted.@300ms#6",
-        "go-away:200@300ms#7",
+        "close:4321:so be it@300ms#7",
         "http:404@upgrade#8",
     ];
     let faults = faults.iter().map(|fault| fault.parse().expect("a fault")).collect();
     let model = Model::start(SimConfig { faults, ..speaking(Voice::Parrot) });
-    let relay = Relay::start(&model, &["gemini.setup_timeout_ms=1000"]);
+    let relay = Relay::start(&model, &["gemini.setup_timeout_ms=1000", "session.give_up_seconds=0"]);
     let wrong_model = Relay::start(&model, &["agent.model=models/no-such-model"]);
     let wrong_key = Relay::start_at(&model.url(), &[], &[("GEMINI_API_KEY", "AIzaSyWrong")]);
     for (relay, call, by, label, words) in [
@@ -217,7 +217,7 @@ fn a_link_that_is_refused_or_breaks_ends_the_call_with_1011_and_its_cause() {
         (&relay, "reset", "network", "dropped", "reset"),
         (&relay, "never-set-up", "model", "setup_timeout", "gemini.setup_timeout_ms"),
         (&relay, "aborted", "model", "aborted", "The operation was aborted."),
-        (&relay, "gone-away", "model", "go_away_ignored", "GoAway"),
+        (&relay, "so-be-it", "model", "other", "so be it"),
         (&relay, "wrong-address", "model", "wrong_endpoint", "GEMINI_BASE_URL"),
         (&wrong_model, "wrong-model", "model", "model_not_found", "no-such-model"),
         (&wrong_key, "wrong-key", "model", "bad_key", "check GEMINI_API_KEY"),

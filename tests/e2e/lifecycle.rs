@@ -245,7 +245,7 @@ fn a_model_behind_tls_is_believed_only_with_its_authority() {
     leg.hear(8_000);
     assert_eq!(leg.hang_up().0, 1000);
 
-    let wary = Relay::start(&model, &[]);
+    let wary = Relay::start(&model, &["session.give_up_seconds=0"]);
     let leg = Leg::call(&wary, "/?uuid=wary");
     assert_eq!(leg.closed().0, 1011);
     let end = wary.end_of("uuid=wary");

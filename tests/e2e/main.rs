@@ -8,6 +8,7 @@
 //! One binary, so that the harness is compiled once and the tests that measure can ask the others to wait
 //! ([`harness::alone`]).
 
+mod agents;
 mod audiosocket;
 mod barge_in;
 mod calls;
@@ -23,3 +24,6 @@ mod identical;
 mod lifecycle;
 mod reattach;
 mod scripts;
+mod sessions;
+mod tools;
+mod turns;

@@ -293,6 +293,117 @@ def test_an_interruption_cancels_the_tool_call(simulator):
     run(test())
 
 
+def non_blocking(behavior="NON_BLOCKING"):
+    (tool,) = TOOLS
+    (declaration,) = tool["function_declarations"]
+    return [{"function_declarations": [{**declaration, "behavior": behavior}]}]
+
+
+@pytest.mark.parametrize(
+    ("scheduling", "order"),
+    [
+        ("WHEN_IDLE", ["audio", "generation_complete", "turn_complete"]),
+        ("INTERRUPT", ["interrupted", "turn_complete"]),
+    ],
+)
+def test_a_tool_that_does_not_block_is_spoken_of_when_its_response_says(simulator, scheduling, order):
+    async def test():
+        url = simulator("--voice", "answer", "--burst", "1", "--tool-call", "look_up@1")
+        config = {"tools": non_blocking()}
+        async with client(url).aio.live.connect(model=MODEL, config=config) as session:
+            await session.send_realtime_input(text="When does it close?")
+            call = (await until(session, lambda message: message.tool_call)).tool_call.function_calls[0]
+            # The turn goes on meanwhile.
+            await until(session, lambda message: message.data)
+            await session.send_tool_response(
+                function_responses=types.FunctionResponse(
+                    id=call.id, name=call.name, response={"output": "9"}, scheduling=scheduling
+                )
+            )
+            # What was under way ends, or is cut off; then the simulator speaks of the result.
+            ended = await turn(session)
+            assert [name for name in ended.order if name != "audio"] == [name for name in order if name != "audio"]
+            assert len((await turn(session)).audio) == SHORT
+
+    run(test())
+
+
+def test_a_silent_response_is_not_spoken_of_and_blocking_functions_have_no_scheduling(simulator):
+    async def test():
+        url = simulator("--voice", "answer", "--burst", "20", "--tool-call", "look_up@1")
+        for behavior in ("NON_BLOCKING", "BLOCKING"):
+            config = {"tools": non_blocking(behavior)}
+            async with client(url).aio.live.connect(model=MODEL, config=config) as session:
+                await session.send_realtime_input(text="When does it close?")
+                call = (await until(session, lambda message: message.tool_call)).tool_call.function_calls[0]
+                response = types.FunctionResponse(
+                    id=call.id, name=call.name, response={"output": "9"}, scheduling="SILENT"
+                )
+                await session.send_tool_response(function_responses=response)
+                if behavior == "BLOCKING":
+                    with pytest.raises(errors.APIError) as refused:
+                        await turn(session)
+                    assert refused.value.code == 1007
+                    continue
+                await turn(session)
+                await session.send_realtime_input(text="And now?")
+                # The next turn is the answer to this, not to the response: there is none behind it.
+                assert len((await turn(session)).audio) == SHORT
+
+    run(test())
+
+
+def test_a_resumed_session_goes_on_counting_and_one_that_was_forgotten_begins_again(simulator):
+    async def test():
+        for flags, goes_on in [((), True), (("--fault", "forget@resume"), False)]:
+            url = simulator("--voice", "answer", "--burst", "20", *flags)
+            live = client(url).aio.live
+            compression = {"trigger_tokens": 10000, "sliding_window": {"target_tokens": 5000}}
+            config = {"session_resumption": {}, "context_window_compression": compression}
+            async with live.connect(model=MODEL, config=config) as session:
+                await session.send_realtime_input(text="Remember me. " * 100)
+                before = (await turn(session)).usage.prompt_token_count
+                message = await until(session, lambda message: handle_of(message))
+            config["session_resumption"] = {"handle": handle_of(message)}
+            async with live.connect(model=MODEL, config=config) as session:
+                await session.send_realtime_input(text="Who am I?")
+                assert ((await turn(session)).usage.prompt_token_count > before) == goes_on
+
+    def handle_of(message):
+        update = message.session_resumption_update
+        return update and update.resumable and update.new_handle
+
+    run(test())
+
+
+def test_a_swallowed_utterance_is_answered_once_the_client_commits_it(simulator):
+    async def test():
+        url = simulator("--voice", "answer", "--burst", "20", "--fault", "swallow:5000@setup")
+        async with client(url).aio.live.connect(model=MODEL) as session:
+            await say(session, speech("question.wav"))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await turn(session)
+        async with client(url).aio.live.connect(model=MODEL) as session:
+            await say(session, speech("question.wav"))
+            await session.send_realtime_input(audio_stream_end=True)
+            assert len((await turn(session)).audio) == SHORT
+
+    run(test())
+
+
+def test_one_session_too_many_for_a_key_is_refused(simulator):
+    async def test():
+        live = client(simulator("--sessions-per-key", "1")).aio.live
+        async with live.connect(model=MODEL):
+            with pytest.raises(errors.APIError) as refused:
+                async with live.connect(model=MODEL):
+                    pass
+            assert refused.value.code == 1011 and "exceeded your current quota" in str(refused.value)
+
+    run(test())
+
+
 def test_a_session_is_resumed_by_its_handle_once_the_old_socket_is_closed(simulator):
     async def test():
         url = simulator("--voice", "answer", "--burst", "20")

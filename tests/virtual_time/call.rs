@@ -125,7 +125,13 @@ impl Call {
             panic!("the call never began")
         };
         let Witness { shared, ear, hearing, underruns, .. } = witness;
-        assert!(self.leg.is_none() && self.lost_leg.is_none() && self.model.is_none() && self.link.is_none() && self.machine.is_none());
+        assert!(
+            self.leg.is_none()
+                && self.lost_leg.is_none()
+                && self.model.is_none()
+                && self.link.is_none()
+                && self.machine.is_none()
+        );
         assert_eq!(Arc::strong_count(&shared), 1, "somebody still owns a part of the call");
         let tally = shared.tally.snapshot();
         assert_eq!(tally.played_samples, ear.samples);

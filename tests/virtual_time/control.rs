@@ -68,6 +68,7 @@ impl World {
             call.orders.order(&order);
             let id = call.id;
             match order {
+                Order::ChooseAgent { .. } => panic!("the agent of every call here is known"),
                 Order::Dial(link) => match call.plan.dialling {
                     Dialling::Connects(us) | Dialling::Fails(us, _) => {
                         self.expect(now.plus_us(us), number, Event::Dialled(link));
@@ -87,7 +88,10 @@ impl World {
                 | Order::AnswerTool(..)
                 | Order::RunTool(..)
                 | Order::CancelTool(_)
-                | Order::HoldUplink(_) => {}
+                | Order::HoldUplink(_)
+                | Order::Commit(_)
+                | Order::Listen(_)
+                | Order::TakeTurns => {}
                 Order::Finish(outcome) => {
                     call.orders.finished(&outcome);
                     call.outcome = Some(outcome);

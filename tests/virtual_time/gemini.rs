@@ -77,8 +77,6 @@ impl World {
                         cut_off(&mut call.witness, link, self.now);
                     }
                 }
-                // Nothing in the plans asks for these.
-                GeminiOrder::TakeTurns(_) | GeminiOrder::HoldUplink(..) | GeminiOrder::Commit(..) => {}
                 GeminiOrder::Retire(id) => {
                     if let Some(model) = self.calls[id.slot as usize].model.take() {
                         model.release(&mut self.pool);
@@ -91,9 +89,6 @@ impl World {
                 GeminiOrder::Connected { .. }
                 | GeminiOrder::AnswerTool(..)
                 | GeminiOrder::Play(..)
-                | GeminiOrder::TakeTurns(..)
-                | GeminiOrder::HoldUplink(..)
-                | GeminiOrder::Commit(..)
                 | GeminiOrder::Stop => {
                     unreachable!("never sent here")
                 }

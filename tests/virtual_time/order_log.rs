@@ -107,7 +107,11 @@ impl OrderLog {
             | Order::Answer(..)
             | Order::AnswerTool(..)
             | Order::RunTool(..)
-            | Order::CancelTool(_) | Order::HoldUplink(_) => {
+            | Order::CancelTool(_)
+            | Order::HoldUplink(_)
+            | Order::Commit(_)
+            | Order::Listen(_)
+            | Order::TakeTurns => {
                 panic!("{order:?}, and nobody asked for a command")
             }
             Order::Finish(_) => assert!(self.leg_gone && self.retired.len() == 2, "finished too early"),

@@ -191,7 +191,8 @@ impl Plan {
             },
             // Without patience the first loss of a link ends the call, as these scripts of one link mean it.
             give_up: Duration::ZERO,
-            detached: Duration::from_secs(10),
+            // Legs that come back are the business of `long_calls`.
+            detached: Duration::ZERO,
             greeting: percent(rng, 50).then(|| "Greet the caller.".into()),
             ..CallTerms::default()
         };

@@ -28,6 +28,22 @@ pub struct Case {
     short: bool,
     /// The model may call the tool `look_up`, which takes 0.8 s.
     tool: bool,
+    /// What the simulator must have seen, or the fault did not happen.
+    pub(super) evidence: Evidence,
+}
+
+/// What shows in a call's connections that its fault did happen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// Nothing: it happens to every session, or shows in nothing that the simulator tells.
+    #[default]
+    None,
+    /// A connection more than the first that was live.
+    Renewed,
+    /// A tool was called.
+    Called,
+    /// Both.
+    CalledAndRenewed,
 }
 
 /// Faults that end or still a link, each tried at each of [`MOMENTS`].
@@ -60,7 +76,8 @@ pub fn cases() -> Vec<Case> {
             if tool {
                 script.push("tool:look_up@turn2#new".to_owned());
             }
-            cases.push(Case { tool, ..case(fault, moment, script) });
+            let evidence = if tool { Evidence::CalledAndRenewed } else { Evidence::Renewed };
+            cases.push(Case { tool, evidence, ..case(fault, moment, script) });
         }
     }
     let first_attempts = |text: &str| vec![format!("{text}#1-4")];
@@ -84,7 +101,7 @@ pub fn cases() -> Vec<Case> {
         ("setupComplete 1.5 s late", "delay:1500@resume"),
         ("dropped again at once", "drop@resume1"),
     ] {
-        cases.push(case(fault, "resume when idle", dropped(text)));
+        cases.push(Case { evidence: Evidence::Renewed, ..case(fault, "resume when idle", dropped(text)) });
     }
     cases.push(case(
         "replay faster than 4 s ahead refused",
@@ -109,10 +126,11 @@ pub fn cases() -> Vec<Case> {
         ("call cancelled", "cancel-tools@tool-call1+200#new"),
     ] {
         let script = vec![text.to_owned(), "tool:look_up@turn2#new".to_owned()];
-        cases.push(Case { tool: true, ..case(fault, "tool call", script) });
+        cases.push(Case { tool: true, evidence: Evidence::Called, ..case(fault, "tool call", script) });
     }
     cases.push(Case {
         tool: true,
+        evidence: Evidence::Called,
         settings: vec!["tools.look_up.hold_uplink=true"],
         ..case(
             "audio refused with 1008",

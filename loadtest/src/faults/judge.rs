@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use tandem::base::SampleRate;
 
+use super::cases::Evidence;
 use super::{Case, Played, Row};
 use crate::callgen::dialogue::Plan;
 use crate::callgen::mark::MarkReader;
@@ -57,6 +58,8 @@ pub(super) struct Link {
     pub(super) upgraded: Option<Instant>,
     pub(super) live: Option<Instant>,
     pub(super) ended: Option<Instant>,
+    /// It made a tool call.
+    pub(super) called: bool,
     /// The marks that it received.
     pub(super) marks: BTreeSet<u64>,
 }
@@ -72,6 +75,7 @@ pub(super) fn links(played: &Played) -> BTreeMap<u64, Link> {
             What::Opened { resumes, .. } => link.resumes = *resumes,
             What::SetupComplete => link.live = Some(*at),
             What::Closed { .. } => link.ended = Some(*at),
+            What::ToolCall { .. } => link.called = true,
             _ => {}
         }
     }
@@ -86,7 +90,7 @@ pub(super) fn links(played: &Played) -> BTreeMap<u64, Link> {
 }
 
 /// Judges the calls of a matrix case, whose callers have marks of their own.
-pub(super) fn judge(plan: &Plan, played: &Played) -> Verdict {
+pub(super) fn judge(case: &Case, plan: &Plan, played: &Played) -> Verdict {
     let links = links(played);
     let call_of = |number: &u64| (number / plan.span()) as usize;
     // The call of a connection: whose marks it received; without any, that of the connection that it resumes.
@@ -104,8 +108,29 @@ pub(super) fn judge(plan: &Plan, played: &Played) -> Verdict {
             .map(|(_, link)| link)
             .collect()
     };
-    let judged = calls.iter().map(|call| judge_call(plan, call, &of_call(call.call)));
+    let judged = calls.iter().map(|call| {
+        let links = of_call(call.call);
+        let mut verdict = judge_call(plan, call, &links);
+        if !case.evidence.is_there(&links) {
+            verdict.survived = false;
+            verdict.failure.get_or_insert_with(|| "the fault did not happen".to_owned());
+        }
+        verdict
+    });
     Verdict { calls: judged.collect(), void: played.report.void }
+}
+
+impl Evidence {
+    fn is_there(self, links: &[&Link]) -> bool {
+        let renewed = links.iter().filter(|link| link.live.is_some()).count() > 1;
+        let called = links.iter().any(|link| link.called);
+        match self {
+            Self::None => true,
+            Self::Renewed => renewed,
+            Self::Called => called,
+            Self::CalledAndRenewed => called && renewed,
+        }
+    }
 }
 
 fn judge_call(plan: &Plan, call: &CallReport, links: &[&Link]) -> CallVerdict {

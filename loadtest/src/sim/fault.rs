@@ -205,7 +205,7 @@ impl Scheduled {
             Fault::Http(_) => upgrade,
             Fault::Silence | Fault::Drop | Fault::Reset => true,
             Fault::Delay(_) => {
-                upgrade || turn || response || matches!(self.at, Moment::Setup | Moment::MidTurn(_))
+                upgrade || turn || response || resume || matches!(self.at, Moment::Setup | Moment::MidTurn(_))
             }
             Fault::EmptyTurn => turn || response,
             Fault::Bundle | Fault::Pace(_) | Fault::Uninterruptible | Fault::StartAgain => turn,

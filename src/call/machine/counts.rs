@@ -31,6 +31,18 @@ pub struct CallEvents {
     pub tools_timed_out: u64,
     /// Calls of tools that the model took back.
     pub tools_cancelled: u64,
+    /// Turns of the model that were complete without a word, for no reason that is known.
+    pub empty_turns: u64,
+    /// Times that the server was told to take what it had heard as a turn, because no answer came.
+    pub commits: u64,
+    /// Times that the model was told in words that the caller waits.
+    pub nudges: u64,
+    /// Times that a link was left because the model did not answer.
+    pub watchdog_resumptions: u64,
+    /// Times that the conversation was begun anew because the model did not answer.
+    pub watchdog_sessions: u64,
+    /// Times that the model answered after such a step.
+    pub healed: u64,
     /// Times that the server announced the end of a link.
     pub go_aways: u64,
     /// Links that went on with the conversation.
@@ -47,6 +59,8 @@ pub struct CallEvents {
     pub reattachments: u64,
     /// Milliseconds for which the call had no leg.
     pub detached_ms: u64,
+    /// Answers in the middle of which a link was lost.
+    pub broken_off: u64,
     /// There was no use in another link.
     pub given_up: bool,
     link_ends: [u16; LinkEndKind::ALL.len()],

@@ -63,3 +63,74 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::call::agent::{Agent, CallTerms};
+    use crate::call::events::{Fact, Order};
+    use crate::codec::mod_audio_stream::CallFields;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_micros(seconds * 1_000_000)
+    }
+
+    /// A call whose model is ready at second 0.
+    fn live(limits: Limits) -> Machine {
+        let terms = CallTerms { limits, ..CallTerms::default() };
+        let mut machine = Machine::new(at(0), Arc::new(Agent::from(terms)), CallFields::default());
+        machine.tell(at(0), Fact::LinkConnected(1));
+        machine.tell(at(0), Fact::SetupComplete(1));
+        machine
+    }
+
+    /// Why the leg was closed, if it was.
+    fn closed(machine: &mut Machine) -> Option<String> {
+        let orders = std::iter::from_fn(|| machine.next_order());
+        let closes: Vec<String> = orders
+            .filter_map(|order| match order {
+                Order::CloseLeg(close) => Some(close.reason().to_owned()),
+                _ => None,
+            })
+            .collect();
+        closes.into_iter().next()
+    }
+
+    #[test]
+    fn a_call_ends_when_its_tokens_are_used() {
+        let mut machine = live(Limits { tokens: Some(1_000), silence: None });
+        machine.tell(at(1), Fact::TokensUsed(1, 400, 99));
+        assert_eq!(closed(&mut machine), None);
+        machine.tell(at(2), Fact::TokensUsed(1, 400, 101));
+        assert_eq!(closed(&mut machine).as_deref(), Some("token_limit"));
+    }
+
+    #[test]
+    fn a_call_ends_when_nobody_has_said_anything_for_long_enough() {
+        let mut machine = live(Limits { tokens: None, silence: Some(Duration::from_secs(10)) });
+        assert_eq!(machine.silence_deadline(), Some(at(10)));
+        machine.tell(at(5), Fact::CallerSpoke(true));
+        assert_eq!(machine.silence_deadline(), None, "the caller speaks");
+        machine.tell(at(20), Fact::CallerSpoke(false));
+        assert_eq!(machine.silence_deadline(), Some(at(30)));
+        machine.tell(at(21), Fact::TurnStarted(1));
+        assert_eq!(machine.silence_deadline(), None, "the model speaks");
+        machine.tell(at(40), Fact::TurnComplete(1));
+        machine.tell(at(45), Fact::KeyOnEventSocket('5'));
+        assert_eq!(machine.silence_deadline(), Some(at(55)), "a key is as good as a word");
+        machine.tick(at(54));
+        assert_eq!(closed(&mut machine), None);
+        machine.tick(at(55));
+        assert_eq!(closed(&mut machine).as_deref(), Some("caller_silent"));
+    }
+
+    #[test]
+    fn without_limits_a_call_goes_on() {
+        let mut machine = live(Limits::default());
+        machine.tell(at(1), Fact::TokensUsed(1, u64::MAX, u64::MAX));
+        machine.tick(at(1_000));
+        assert_eq!((machine.silence_deadline(), closed(&mut machine)), (None, None));
+    }
+}

@@ -10,7 +10,9 @@ use crate::base::Instant;
 use crate::call::events::Order;
 use crate::call::outcome::Cause;
 use crate::call::session::LinkState;
+use crate::call::transcript::Spoken;
 use crate::codec::gemini::close::LinkEndKind;
+use crate::codec::gemini::setup::SetupRequest;
 
 /// How long the next link is waited for after so many failures in a row; as long as the last one after more.
 const BACK_OFF_MS: [u64; 5] = [0, 500, 1_000, 2_000, 4_000];
@@ -51,6 +53,8 @@ pub(super) struct Links {
     /// Since when the model hears nothing, once it has heard something.
     pub(super) gap_since: Option<Instant>,
     chance: u64,
+    /// To be said on the next link: the model was cut off in the middle.
+    go_on: Option<String>,
     pub(super) exchange: Exchange,
 }
 
@@ -72,6 +76,8 @@ pub(super) struct Exchange {
     prompts: Vec<String>,
     /// Turns that are complete.
     turns: u64,
+    /// How much of the present turn was received and waits, when last told.
+    pub(super) spoken: Spoken,
 }
 
 impl Exchange {
@@ -181,7 +187,9 @@ impl Machine {
             (true, false) => self.events.fresh_sessions += 1,
             (false, _) => {}
         }
-        if !links.with_handle {
+        if links.with_handle {
+            self.transcript.resumed();
+        } else {
             self.session.forget_handles();
         }
         if let Some(since) = links.gap_since.take() {
@@ -189,7 +197,8 @@ impl Machine {
             self.events.gap_ms_max = self.events.gap_ms_max.max(gap_ms);
             self.events.gap_ms_total += gap_ms;
         }
-        for text in std::mem::take(&mut self.links.exchange.prompts) {
+        let prompts = std::mem::take(&mut self.links.exchange.prompts);
+        for text in self.links.go_on.take().into_iter().chain(prompts) {
             self.prompt(now, text);
         }
     }
@@ -203,6 +212,18 @@ impl Machine {
             exchange.prompts.push(text.clone());
         }
         self.orders.push_back(Order::Prompt(link, text));
+    }
+
+    /// Tells a model that knows nothing of the call what was said in it.
+    pub(super) fn tell_what_was_said(&self, setup: &mut SetupRequest) {
+        let instructions = setup.instructions.take().unwrap_or_default();
+        let said = self.transcript.digest();
+        let said = if said.is_empty() { "(not known)" } else { &said };
+        setup.instructions = Some(format!(
+            "{instructions}\n\nThis call is under way already; the connection to you was lost and is there again. What was \
+             said so far, the oldest first:\n{said}\nGo on with the call. Do not greet again, and do not mention the \
+             connection."
+        ));
     }
 
     /// The server will end the link in so much time.
@@ -243,9 +264,6 @@ impl Machine {
         self.session.without_link(LinkState::Waiting);
         if was == LinkState::Live {
             self.left(now);
-            if self.links.live_since.is_some_and(|since| now.since_ms(since) >= STABLE_MS) {
-                (self.links.failures, self.links.trouble_since) = (0, None);
-            }
         } else {
             self.events.failed_attempts += 1;
             if self.is_useless(was, &cause) {
@@ -293,7 +311,16 @@ impl Machine {
     fn left(&mut self, now: Instant) {
         self.links.gap_since.get_or_insert(now);
         self.links.leave_by = None;
+        if self.links.live_since.is_some_and(|since| now.since_ms(since) >= STABLE_MS) {
+            (self.links.failures, self.links.trouble_since) = (0, None);
+        }
         let exchange = &mut self.links.exchange;
+        // Where the caller has begun to speak, the model is to answer that.
+        if exchange.generating && !exchange.caller_spoke {
+            self.events.broken_off += 1;
+            self.links.go_on = Some(go_on(self.transcript.broken_off()));
+        }
+        self.transcript.link_lost(now.since_ms(self.offered_at));
         (exchange.generating, exchange.open, exchange.over_at) = (false, false, None);
     }
 
@@ -335,4 +362,20 @@ impl Machine {
         let pause = self.links.exchange.pause_at().filter(|_| !self.awaits_tools());
         Some(pause.map_or(by, |pause| pause.min(by)))
     }
+}
+
+/// What a model is told that was cut off: what it answered, and how far it had come.
+fn go_on(broken_off: Option<(&str, &str)>) -> String {
+    let so_far = match broken_off {
+        Some((asked, said)) if !said.is_empty() => {
+            let asked =
+                if asked.is_empty() { String::new() } else { format!("The caller had said: \"{asked}\". ") };
+            format!("{asked}The caller has heard of your answer: \"{said}\". Go on right behind these words")
+        }
+        _ => "Go on where you stopped".to_owned(),
+    };
+    format!(
+        "The connection to you broke off while you were speaking and is there again. {so_far}; do not repeat them, do not \
+         greet, and do not mention the connection."
+    )
 }

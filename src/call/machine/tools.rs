@@ -17,7 +17,7 @@ use crate::base::{Instant, LinkNumber};
 use crate::call::commands::{CommandError, Requester};
 use crate::call::events::Order;
 use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolResult, ToolRun};
-use crate::codec::gemini::tools::{self, Asked, ToolAnswer, ToolCall};
+use crate::codec::gemini::tools::{self, Asked, Scheduling, ToolAnswer, ToolCall};
 
 /// Nothing was handed to the switch for this long: the caller has heard all. Longer than the lead of any leg, and than
 /// the pauses of a model that speaks no faster than real time.
@@ -264,6 +264,9 @@ impl Machine {
             Err(ToolFailure::Failed(_)) => self.events.tools_failed += 1,
         }
         let result = result.map_err(|failure| failure.to_string());
+        if tool.is_some_and(|tool| tool.scheduling == Some(Scheduling::Silent)) {
+            self.answers_silently();
+        }
         if self.session.link() == Some(link) {
             let answer = ToolAnswer { result, scheduling: tool.and_then(|tool| tool.scheduling) };
             self.orders.push_back(Order::AnswerTool(link, Box::new(call.clone()), answer));

@@ -16,11 +16,10 @@ use crate::base::command::{
     AgentName, Command, CommandKind, Context, Destination, Dialplan, Digits, HangUpCause, Transfer, Unfit,
     VariableName, VariableValue,
 };
-use crate::call::CommandError;
+use crate::call::{Choice, CommandError};
 use crate::codec::esl::Outbound;
 use crate::codec::excerpt::excerpt;
 use crate::codec::mod_audio_stream::{CallFields, PresentedToken, metadata};
-use crate::config::routes::{Decision, decide};
 use crate::net::http::Request;
 use crate::threads::esl::new_channel;
 use crate::threads::messages::{ControlInput, EslOrder};
@@ -167,15 +166,16 @@ impl Admin {
         let parts = &self.shared.parts;
         let asked = |name: &str| {
             let mut pairs = form_urlencoded::parse(query.as_bytes());
-            pairs.find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value)
+            pairs.find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.into_owned())
         };
         let refused = |reason: &str, why: &str| {
             Response::json(503, &json!({"admit": false, "reason": reason, "why": why}))
         };
-        if let Decision::Refuse { reason, .. } =
-            decide(&parts.routes, asked("did").as_deref(), asked("caller").as_deref())
+        let [did, caller, agent] = ["did", "caller", "agent"].map(asked);
+        if let Choice::Refuse(reason) =
+            parts.agents.get().choose(&CallFields { did, caller, agent, ..CallFields::default() })
         {
-            return refused("route", reason);
+            return refused("route", &reason);
         }
         match parts.registry.would_admit(parts.clock.now()) {
             Ok(()) => Response::json(200, &json!({"admit": true})),

@@ -16,8 +16,8 @@ use std::time::Duration;
 use log::{debug, warn};
 use socket2::SockRef;
 
-use crate::call::{Expected, Registry};
-use crate::config::{RouteTable, Secret};
+use crate::call::{CurrentAgents, Expected, Registry};
+use crate::config::Secret;
 use crate::net::http;
 use crate::sync::{Clock, Outbox};
 use crate::telemetry::Counters;
@@ -39,7 +39,7 @@ pub struct AdminParts {
     /// Who may call.
     pub registry: Arc<Registry>,
     /// Who answers which number, or nobody.
-    pub routes: RouteTable,
+    pub agents: Arc<CurrentAgents>,
     /// Calls that were announced.
     pub expected: Arc<Expected>,
     /// How long an announced call is waited for.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use log::{info, warn};
+use log::{debug, info, warn};
 
 use super::Control;
 use crate::base::{CallId, Instant, LegFormat};
@@ -21,6 +21,7 @@ impl Control {
         let tally = call.shared.tally.snapshot();
         let machine = &call.machine;
         self.count(outcome, &tally, machine, call.shared.format());
+        debug!("call {id}: what was said:{}", machine.transcript());
         let line = format!(
             "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}{}",
             outcome.by.label(),
@@ -60,6 +61,13 @@ impl Control {
             (&counters.session_failed_attempts, events.failed_attempts),
             (&counters.session_go_aways, events.go_aways),
             (&counters.sessions_given_up, events.given_up.into()),
+            (&counters.watchdog_commits, events.commits),
+            (&counters.watchdog_nudges, events.nudges),
+            (&counters.watchdog_resumptions, events.watchdog_resumptions),
+            (&counters.watchdog_sessions, events.watchdog_sessions),
+            (&counters.watchdog_healed, events.healed),
+            (&counters.empty_turns, events.empty_turns),
+            (&counters.local_barge_ins, tally.local_barge_ins),
             (&counters.replayed_frames, tally.replayed_frames),
             (&counters.silence_cut_frames, tally.silence_cut_frames),
         ] {
@@ -100,33 +108,55 @@ fn summary(machine: &Machine, tally: &TallySnapshot, leg: LegFormat) -> String {
         tally.model_samples as f64 / 24_000.0,
         events.prompt_tokens,
         events.response_tokens,
-        session_summary(&events, tally) + &control_summary(&events)
+        turns_summary(&events, tally) + &session_summary(&events, tally) + &control_summary(&events)
     )
 }
 
-/// What became of the links, where anything did.
-fn session_summary(events: &CallEvents, tally: &TallySnapshot) -> String {
+/// How the caller's turns went, where they spoke, and what was done about those that went wrong.
+fn turns_summary(events: &CallEvents, tally: &TallySnapshot) -> String {
     let mut summary = String::new();
     for (what, count) in [
-        ("goAway", events.go_aways),
-        ("resumed", events.resumptions),
-        ("begun anew", events.fresh_sessions),
-        ("links failed", events.failed_attempts),
-        ("without a link at most (ms)", events.gap_ms_max),
-        ("without a link in all (ms)", events.gap_ms_total),
-        ("caller's audio sent again (ms)", tally.replayed_frames * 20),
-        ("silence left out (ms)", tally.silence_cut_frames * 20),
+        ("talkspurts", tally.spurts),
+        ("of speech (ms)", tally.speech_ms),
+        ("paused for the caller", tally.local_barge_ins),
+        ("empty turns", events.empty_turns),
+        ("commits", events.commits),
+        ("nudges", events.nudges),
+        ("links left", events.watchdog_resumptions),
+        ("sessions left", events.watchdog_sessions),
+        ("healed", events.healed),
     ] {
         if count > 0 {
             summary.push_str(&format!(", {what} {count}"));
         }
     }
+    summary
+}
+
+/// What became of the links, where anything did.
+fn session_summary(events: &CallEvents, tally: &TallySnapshot) -> String {
+    let mut summary = String::new();
+    let mut say = |count: u64, what: String| {
+        if count > 0 {
+            summary.push_str(&what);
+        }
+    };
+    say(events.go_aways, format!(", goAway {}", events.go_aways));
+    say(events.resumptions, format!(", resumed {}", events.resumptions));
+    say(events.fresh_sessions, format!(", begun anew {}", events.fresh_sessions));
+    say(events.failed_attempts, format!(", links failed {}", events.failed_attempts));
+    let gaps = format!(", without a link {} ms (at most {} at once)", events.gap_ms_total, events.gap_ms_max);
+    say(events.gap_ms_max, gaps);
+    say(events.broken_off, format!(", answers broken off {}", events.broken_off));
+    let seconds = |frames: u64| frames as f64 / 50.0;
+    let again = format!(", caller's audio sent again {:.1} s", seconds(tally.replayed_frames));
+    say(tally.replayed_frames, again);
+    let cut = format!(", silence left out {:.1} s", seconds(tally.silence_cut_frames));
+    say(tally.silence_cut_frames, cut);
     for (kind, count) in events.link_ends() {
-        summary.push_str(&format!(", links {} {count}", kind.label()));
+        say(1, format!(", link ends {} {count}", kind.label()));
     }
-    if events.given_up {
-        summary.push_str(", given up");
-    }
+    say(events.given_up.into(), ", given up".to_owned());
     summary
 }
 

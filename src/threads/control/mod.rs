@@ -12,6 +12,7 @@ mod requests;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -214,6 +215,8 @@ impl Control {
             return;
         }
         let Some(call) = self.call(id) else { return };
+        let heard_at_us = call.shared.tally.heard_at_us.load(Ordering::Relaxed);
+        call.machine.hears_until(now, Instant::from_micros(heard_at_us));
         let gap_ms_before = call.machine.events().gap_ms_total;
         call.machine.tell(now, fact);
         let gap_ms = call.machine.events().gap_ms_total - gap_ms_before;
@@ -251,6 +254,8 @@ impl Control {
                     let played = call.shared.tally.snapshot().played_samples;
                     call.machine.played(now, played);
                 }
+                let heard_at_us = call.shared.tally.heard_at_us.load(Ordering::Relaxed);
+                call.machine.hears_until(now, Instant::from_micros(heard_at_us));
                 call.machine.tick(now);
             }
             self.carry_out(now, id);

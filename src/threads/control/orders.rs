@@ -65,6 +65,9 @@ impl Control {
                 Order::RunTool(number, run) => self.run_tool(now, id, number, *run),
                 Order::CancelTool(number) => self.parts.tools.take_back(id, number),
                 Order::HoldUplink(held) => self.parts.gemini[shard].send(GeminiOrder::HoldUplink(id, held)),
+                Order::Commit(link) => self.parts.gemini[shard].send(GeminiOrder::Commit(id, link)),
+                Order::Listen(terms) => self.parts.workers[worker].send(DspOrder::Listen(id, terms)),
+                Order::TakeTurns => self.parts.gemini[shard].send(GeminiOrder::TakeTurns(id)),
                 Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
                 Order::CloseLink(link) => {
                     self.link_closed(now, id, link);

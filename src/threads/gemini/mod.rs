@@ -428,7 +428,9 @@ impl Gemini {
         if let Some((call, pool)) = self.call_and_pool(id)
             && call.link() == number
         {
+            let spoken = call.spoken();
             call.disconnected(pool, end.kind == LinkEndKind::InvalidArgument);
+            self.tell(id, Fact::Spoken(number, spoken));
         }
         self.tell(id, Fact::LinkGone(number, end));
     }

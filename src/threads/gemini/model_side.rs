@@ -12,6 +12,7 @@ use crate::base::limits::MODEL_IN_FRAMES;
 use crate::base::units::PTIME_MS;
 use crate::base::{CallId, FrameKind, FrameSink, FrameSource, LinkNumber, SampleRate, Sound};
 use crate::call::Fact;
+use crate::call::transcript::{Speaker, Spoken};
 use crate::codec::gemini::client;
 use crate::codec::gemini::server::{self, ServerMessage};
 use crate::codec::gemini::tools::ToolCall;
@@ -36,6 +37,10 @@ const LAST_SILENCE_MS: u64 = 1_000;
 const PRE_ROLL_MS: u64 = 300;
 /// The longest audio message to the model.
 const CHUNK_MS_MAX: u32 = 100;
+/// A frame in `model_in`: 320 samples at 24 kHz.
+const RING_FRAME_US: u64 = 13_333;
+/// The longest piece of a transcription; real ones are words.
+const TRANSCRIPTION_BYTES_MAX: usize = 16 * 1024;
 /// The longest handle of a session that is kept; real ones have some hundred bytes.
 const HANDLE_BYTES_MAX: usize = 16 * 1024;
 /// Most ids of tool calls taken back at once; the model calls a handful at most.
@@ -78,6 +83,8 @@ pub struct ModelSide {
     closed: LinkNumber,
     live: bool,
     speaking: bool,
+    /// Samples of the present or last turn, taken to be at 24 kHz.
+    turn_samples: u64,
     overflowed: bool,
     /// The present link's end was announced; said once, for control logs it.
     going_away: bool,
@@ -87,8 +94,8 @@ pub struct ModelSide {
     in_spurt: bool,
     /// The model was told on the present link that the caller speaks, and not yet that they have stopped.
     activity: bool,
-    /// The caller's speech waits although there is a link.
-    held: bool,
+    /// How many reasons there are for the caller's speech to wait although there is a link.
+    holds: u32,
 }
 
 impl ModelSide {
@@ -107,12 +114,13 @@ impl ModelSide {
             closed: 0,
             live: false,
             speaking: false,
+            turn_samples: 0,
             overflowed: false,
             going_away: false,
             relay_turns: false,
             in_spurt: false,
             activity: false,
-            held: false,
+            holds: 0,
         }
     }
 
@@ -139,10 +147,10 @@ impl ModelSide {
         self.relay_turns = true;
     }
 
-    /// Keeps the caller's speech from here on although there is a link, or sends what was kept and what follows. What the
-    /// caller did not say anything in is not kept for longer than a pre-roll.
+    /// Keeps the caller's speech from here on although there is a link, or, when that was ended as often as it was begun,
+    /// sends what was kept and what follows. What the caller did not say anything in is not kept for longer than a pre-roll.
     pub fn hold(&mut self, held: bool) {
-        self.held = held;
+        self.holds = if held { self.holds + 1 } else { self.holds.saturating_sub(1) };
     }
 
     /// The present link is gone: the caller's speech is kept from here on, and what the model has said is all that comes of
@@ -232,11 +240,20 @@ impl ModelSide {
             fact(Fact::SetupComplete(link));
         }
         if message.audio.samples > 0 && !self.speaking {
-            self.speaking = true;
+            (self.speaking, self.turn_samples) = (true, 0);
             self.unanswered.answered(pool);
             fact(Fact::TurnStarted(link));
         }
+        self.turn_samples += message.audio.samples as u64;
+        for (speaker, piece) in
+            [(Speaker::Caller, &message.input_transcription), (Speaker::Model, &message.output_transcription)]
+        {
+            if let Some(piece) = piece.as_ref().filter(|piece| piece.text.len() <= TRANSCRIPTION_BYTES_MAX) {
+                fact(Fact::Transcribed(link, speaker, piece.text.to_string()));
+            }
+        }
         if message.interrupted {
+            fact(Fact::Spoken(link, self.spoken()));
             self.shared.cancel_turn();
             self.speech.clear(pool);
             self.speaking = false;
@@ -246,6 +263,7 @@ impl ModelSide {
         if (message.generation_complete || message.turn_complete) && self.speaking {
             self.speaking = false;
             self.speech.push_end(pool, SampleRate::Hz24000);
+            fact(Fact::Spoken(link, self.spoken()));
             fact(Fact::GenerationComplete(link));
         }
         if message.turn_complete {
@@ -278,6 +296,12 @@ impl ModelSide {
         }
         wake.dsp |= self.fill(pool);
         wake
+    }
+
+    /// How much of the present or last turn came, and how much of it waits here; what the dsp worker has is taken as heard.
+    pub fn spoken(&self) -> Spoken {
+        let ring_ms = self.rings.model_in.waiting() as u64 * RING_FRAME_US / 1000;
+        Spoken { received_ms: self.turn_samples / 24, waiting_ms: self.speech.queued_ms() + ring_ms }
     }
 
     /// Moves waiting speech into `model_in` as far as it should be filled. Returns whether it moved any.
@@ -318,7 +342,8 @@ impl ModelSide {
             }
         }
         // Without a mark nothing that waits is speech, or its beginning is yet to be found.
-        while self.held && !self.in_spurt && !self.kept.has_mark() && self.kept.queued_ms() > PRE_ROLL_MS {
+        while self.holds > 0 && !self.in_spurt && !self.kept.has_mark() && self.kept.queued_ms() > PRE_ROLL_MS
+        {
             if !self.give_up_oldest(pool) {
                 break;
             }
@@ -340,7 +365,7 @@ impl ModelSide {
     /// Writes the next message with the caller's audio into `out`, which it empties first. Returns false when the link
     /// is not ready for any or less than a chunk waits.
     pub fn next_message(&mut self, pool: &mut SpeechPool, out: &mut Vec<u8>) -> bool {
-        if !self.live || self.held {
+        if !self.live || self.holds > 0 {
             return false;
         }
         out.clear();
@@ -513,12 +538,109 @@ mod tests {
         model.take_turns();
         say(&mut model, &mut dsp, &mut pool, "(aa");
         assert_eq!(told(&mut model, &mut pool), "(aa");
-        model.disconnected();
+        model.disconnected(&mut pool, false);
         say(&mut model, &mut dsp, &mut pool, "aa)");
         model.connected(2);
         assert_eq!(told(&mut model, &mut pool), "", "the setup is not accepted yet");
         model.live = true;
-        assert_eq!(told(&mut model, &mut pool), "(aa)");
+        assert_eq!(told(&mut model, &mut pool), "(aaaa)", "what the lost link was told is told again");
+    }
+
+    /// Lets the link be lost and another one come. Returns what that is told.
+    fn next_link(model: &mut ModelSide, pool: &mut SpeechPool, blamed: bool) -> String {
+        model.disconnected(pool, blamed);
+        model.connected(model.link() + 1);
+        model.live = true;
+        told(model, pool)
+    }
+
+    #[test]
+    fn what_the_model_has_begun_to_answer_is_not_sent_again_and_a_talkspurt_under_way_is() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        say(&mut model, &mut dsp, &mut pool, "a(aaa)a(aa");
+        assert_eq!(told(&mut model, &mut pool), "aaaaaaa");
+        model.receive(&spoken(1, 240), &mut pool, |_| ()).expect("a good message");
+        assert_eq!(next_link(&mut model, &mut pool, false), "aa");
+        say(&mut model, &mut dsp, &mut pool, "a)");
+        assert_eq!(told(&mut model, &mut pool), "a");
+        model.speaking = false;
+        model.receive(&spoken(1, 240), &mut pool, |_| ()).expect("a good message");
+        assert_eq!(next_link(&mut model, &mut pool, false), "");
+        assert_eq!(model.shared.tally.snapshot().replayed_frames, 2);
+    }
+
+    #[test]
+    fn an_end_of_the_stream_is_said_again_behind_what_it_ended() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        say(&mut model, &mut dsp, &mut pool, "(aaa)ae");
+        assert_eq!(told(&mut model, &mut pool), "aaaae");
+        assert_eq!(next_link(&mut model, &mut pool, false), "aaaae");
+    }
+
+    #[test]
+    fn a_talkspurt_is_sent_again_a_few_times_and_once_where_the_server_blames_it() {
+        for (blamed, times) in [(false, 3), (true, 1)] {
+            let (mut model, mut dsp, mut pool) = with_link();
+            say(&mut model, &mut dsp, &mut pool, "(aaa)");
+            assert_eq!(told(&mut model, &mut pool), "aaa");
+            for _ in 0..times {
+                assert_eq!(next_link(&mut model, &mut pool, blamed), "aaa");
+            }
+            assert_eq!(next_link(&mut model, &mut pool, blamed), "");
+            assert_eq!(model.shared.tally.snapshot().uplink_frames_dropped, 3, "counted as lost");
+            model.release(&mut pool);
+            assert_eq!(pool.blocks_in_use(), 0);
+        }
+    }
+
+    #[test]
+    fn a_talkspurt_that_was_never_answered_is_not_sent_again_for_ever() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        say(&mut model, &mut dsp, &mut pool, "(aaa)");
+        for _ in 0..15 {
+            say(&mut model, &mut dsp, &mut pool, &"a".repeat(50));
+            told(&mut model, &mut pool);
+        }
+        assert_eq!(next_link(&mut model, &mut pool, false), "");
+    }
+
+    #[test]
+    fn of_much_that_waits_talkspurts_come_first_and_only_silence_is_left_out() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        model.live = false;
+        let (long, short) = ("a".repeat(100), "a".repeat(40));
+        say(&mut model, &mut dsp, &mut pool, &format!("{long}(aaa){long}(aa){short}"));
+        model.live = true;
+        told(&mut model, &mut pool);
+        let tally = model.shared.tally.snapshot();
+        assert_eq!(tally.silence_cut_frames + tally.sent_frames, 245);
+        // 200 ms are left in front of the first; then so much that no more than two seconds wait.
+        assert!((90..=140).contains(&tally.silence_cut_frames), "{}", tally.silence_cut_frames);
+        assert_eq!(tally.uplink_frames_dropped, 0);
+    }
+
+    #[test]
+    fn a_full_queue_gives_silence_up_before_speech() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        model.live = false;
+        // Four of the five seconds that fit are silence.
+        let (silence, speech) = ("a".repeat(200), "a".repeat(150));
+        say(&mut model, &mut dsp, &mut pool, &format!("{silence}({speech})"));
+        let tally = model.shared.tally.snapshot();
+        assert_eq!(tally.uplink_frames_dropped, 0);
+        assert!(tally.silence_cut_frames >= 100, "{}", tally.silence_cut_frames);
+    }
+
+    #[test]
+    fn a_sound_is_played_whether_or_not_there_is_a_link() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        model.disconnected(&mut pool, false);
+        let sound = Sound { rate: SampleRate::Hz16000, samples: vec![3; 640] };
+        assert!(model.play(&sound, &mut pool, |fact| panic!("{fact:?}")));
+        let kinds: Vec<_> = std::iter::from_fn(|| dsp.model_in.take())
+            .map(|frame| (frame.kind, frame.samples().len()))
+            .collect();
+        assert_eq!(kinds, [(FrameKind::Audio, 320), (FrameKind::Audio, 320), (FrameKind::End, 0)]);
     }
 
     #[test]

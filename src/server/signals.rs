@@ -1,0 +1,79 @@
+//! The relay from its start to the signal that ends it, and what other signals ask for.
+//!
+//! Runs in: the main thread, which waits for the end, and the signal thread. Owns the signals of the process.
+//! Invariant: signals are taken before anything listens, so that none finds the default action.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use log::info;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use super::Server;
+use super::reload::Reload;
+use crate::call::Registry;
+use crate::config::{Loaded, Sources};
+use crate::sync::{Clock, Outbox};
+use crate::threads::messages::ControlInput;
+
+/// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
+const STATUS_INTERRUPTED: i32 = 130;
+
+/// Runs the relay until a signal ends it: SIGTERM or SIGINT lets calls finish, a second SIGINT ends it at once, SIGUSR1
+/// logs the counters, SIGHUP reads the configuration anew.
+///
+/// # Errors
+/// Why it cannot start, with the remedy.
+pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
+    // Before anything listens, so that no signal finds the default action.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])
+        .map_err(|problem| format!("signals cannot be handled: {problem}"))?;
+    let server = Server::start(&loaded.config)?;
+    let mut handle = server.handle();
+    let timeout = loaded.config.drain.timeout;
+    let reload = Reload::new(loaded, sources, &server);
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let mut interrupted = false;
+            for signal in signals.forever() {
+                match signal {
+                    SIGUSR1 => handle.log_counters(),
+                    SIGHUP => reload.reload(),
+                    SIGINT if interrupted => std::process::exit(STATUS_INTERRUPTED),
+                    signal => {
+                        interrupted |= signal == SIGINT;
+                        handle.drain(timeout);
+                    }
+                }
+            }
+        })
+        .map_err(|problem| format!("a thread cannot be started: {problem}"))?;
+    server.join();
+    info!("ended");
+    Ok(())
+}
+
+/// What another thread may ask of a running relay.
+pub struct Handle {
+    pub(super) clock: Clock,
+    pub(super) registry: Arc<Registry>,
+    pub(super) control: Outbox<ControlInput>,
+}
+
+impl Handle {
+    /// Refuses new calls; running ones may go on for `timeout`. The door stays open meanwhile, so that a switch or a
+    /// proxy is told at once, and why, in place of a refused or reset connection.
+    pub fn drain(&mut self, timeout: Duration) {
+        self.registry.drain();
+        let by = self.clock.now().plus_us(timeout.as_micros() as u64);
+        self.control.send(ControlInput::Drain(by));
+    }
+
+    /// Logs what was counted so far.
+    pub fn log_counters(&mut self) {
+        self.control.send(ControlInput::LogCounters);
+    }
+}

@@ -1,0 +1,12 @@
+//! Calls of half an hour in virtual time, in which everything goes wrong that can: each ends with an outcome, leaves
+//! nothing behind, loses no word of its caller and says nothing twice.
+//!
+//! Runs in: `cargo test`. Owns nothing.
+//! Invariant: a failing seed is told, and replays with `TANDEM_SEED`.
+
+mod long_calls;
+
+#[test]
+fn two_hundred_calls_of_thirty_minutes_end_with_an_outcome_and_leave_nothing() {
+    long_calls::run_seeds("two_hundred_calls", 200, 30 * 60);
+}
