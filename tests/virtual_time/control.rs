@@ -81,8 +81,7 @@ impl World {
                 Order::Retire(CallPart::Dsp) => self.dsp.send(DspOrder::Remove(id)),
                 Order::Retire(CallPart::Gemini) => self.gemini.send(GeminiOrder::Retire(id)),
                 // The log of orders has refused these.
-                Order::ChooseAgent { .. }
-                | Order::Command(..)
+                Order::Command(..)
                 | Order::EventSocket { .. }
                 | Order::Play(..)
                 | Order::Answer(..)
