@@ -153,9 +153,9 @@ pub struct Pool {
 
 impl Pool {
     /// A pool without credentials, which leaves one that fails alone for `first_backoff_ms`, and twice as long each time
-    /// that it fails again at once, up to five minutes.
+    /// that it fails again at once, up to five minutes; with 0 none is left alone.
     pub fn new(first_backoff_ms: u64) -> Self {
-        Self { state: Mutex::default(), first_backoff_ms: first_backoff_ms.clamp(1, BACKOFF_MS_MAX) }
+        Self { state: Mutex::default(), first_backoff_ms: first_backoff_ms.min(BACKOFF_MS_MAX) }
     }
 
     /// Puts these credentials, in order of preference, in the place of all others, and gives their numbers. Leases stay;
@@ -279,6 +279,7 @@ impl Pool {
         during_setup: bool,
     ) -> Option<Change> {
         let certain = match guilt(end.kind, during_setup) {
+            _ if self.first_backoff_ms == 0 => return None,
             Guilt::None => return None,
             Guilt::Perhaps => false,
             Guilt::Certain => true,

@@ -352,7 +352,7 @@ const MAIN_KEYS: &[Key<Config>] = &[
     Key::<Config>::new(
         "gemini.credential_backoff_ms",
         "10000",
-        integer(100, 300_000, |c, v| c.gemini.credential_backoff = millis(v)),
+        integer_or_zero(100, 300_000, "it is not left alone", |c, v| c.gemini.credential_backoff = millis(v)),
         "How long a credential that fails (quota, refused key) is left alone before one call tries it again; doubled \
          each time that it fails again, up to 5 minutes.",
     ),

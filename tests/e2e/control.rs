@@ -344,6 +344,13 @@ fn hostile_values_reach_neither_script_nor_event_socket() {
     assert_eq!((orders(&leg.told()), switch.jobs()), (Vec::new(), Vec::<String>::new()));
 }
 
+/// Whether a call would be taken, and the reason if not, without the words for people.
+fn refusal(answer: &str) -> (Value, Value) {
+    let answer = body(answer);
+    assert!(answer["why"].is_string(), "{answer}");
+    (answer["admit"].clone(), answer["reason"].clone())
+}
+
 #[test]
 fn the_admin_server_tells_health_and_whether_a_call_would_be_taken() {
     let _turn = in_company();
@@ -353,11 +360,11 @@ fn the_admin_server_tells_health_and_whether_a_call_would_be_taken() {
     assert_eq!(ask(&relay, "GET /admit?did=100&caller=200", ""), (200, "{\"admit\":true}\n".to_owned()));
     let leg = scripted(&relay, "admit-1");
     let (status, answer) = ask(&relay, "GET /admit", "");
-    assert_eq!((status, body(&answer)), (503, json!({"admit": false, "reason": "calls"})));
+    assert_eq!((status, refusal(&answer)), (503, (json!(false), json!("calls"))));
     relay.signal(Signal::TERM);
     relay.line(&["shutting down"]);
     let (status, answer) = ask(&relay, "GET /admit", "");
-    assert_eq!((status, body(&answer)), (503, json!({"admit": false, "reason": "draining"})));
+    assert_eq!((status, refusal(&answer)), (503, (json!(false), json!("draining"))));
     leg.hang_up();
     assert!(relay.ended().success(), "every thread ends, the admin threads too");
 }
@@ -416,7 +423,7 @@ fn the_model_transfers_where_its_agent_may_and_is_told_where_not() {
             assert!(end.contains("ended by model (transferred)"), "{end}");
         } else {
             model.event(1, "an answer", |what| matches!(what, What::ToolResponse { .. }).then_some(()));
-            relay.line(&["the model's transfer_call", "agent.transfer_destinations"]);
+            relay.line(&["the model's transfer_call", "transfer_destinations"]);
             leg.hang_up();
             assert_eq!(orders(&leg.told()), Vec::<Value>::new());
         }

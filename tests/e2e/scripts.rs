@@ -208,7 +208,7 @@ fn the_scripts_connect_again_when_the_connection_is_lost_and_obey_again() {
     let relay = Relay::start(&model, &[]);
     let Some(mut switch) = connected(&relay, "file") else { return };
     switch.tell("drop");
-    relay.nth_line(&["offered", CALL], 2);
+    relay.line(&["its leg is back"]);
     switch.commands(HELLO, 2);
     assert_eq!(ordered(&relay, "dtmf", r#"{"digits":"7"}"#), (200, json!({"done": true})));
     assert_eq!(ordered(&relay, "hangup", ""), (200, json!({"done": true})));

@@ -3,6 +3,8 @@
 //! Runs in: the tests' threads beside relay and simulator. Owns nothing.
 //! Invariant: the simulator refuses marks of activity that the setup did not announce, as Gemini does.
 
+use std::time::Instant;
+
 use serde_json::Value;
 use tandem_loadtest::sim::{SimConfig, Voice, What};
 use tandem_loadtest::speech;
@@ -54,7 +56,7 @@ fn an_utterance_that_the_model_swallows_is_committed_and_answered() {
     let relay = Relay::start(&model, &["agent.answer_within_ms=1000"]);
     let leg = Leg::call(&relay, "/?rate=16000&uuid=swallowed");
     model.ready(1);
-    leg.audio(&caller_says(1_500), 320);
+    leg.speak(&caller_says(1_500), 320, Instant::now());
     for (what, is) in [("a swallowed talkspurt", 0), ("audioStreamEnd", 1), ("an answer", 2)] {
         model.event(1, what, |what| {
             let found = match what {
