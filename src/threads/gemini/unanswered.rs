@@ -5,6 +5,8 @@
 //! Invariant: what is given back stands before what was not sent yet, in the order in which it was said, and begins and
 //! ends with the marks of its talkspurts.
 
+use std::collections::VecDeque;
+
 use super::speech::{SpeechPool, SpeechQueue, Taken};
 use crate::base::{FrameKind, SampleRate};
 
@@ -12,6 +14,8 @@ use crate::base::{FrameKind, SampleRate};
 const SILENCE_BEHIND_MS: u64 = 1_000;
 /// What the model has not begun to answer when so much more of the caller's stream was sent needs no answer.
 const ANSWERED_WITHIN_MS: u64 = 15_000;
+/// What is sent again of the stream before a talkspurt's mark, which stands behind its onset.
+const ONSET_MS: u32 = 200;
 /// Times that the same talkspurt is sent again.
 const REPLAYS_MAX: u32 = 3;
 const RATE: SampleRate = SampleRate::Hz16000;
@@ -22,6 +26,8 @@ pub(super) struct Unanswered {
     /// The oldest talkspurt has lost its beginning, so that no mark tells of it.
     begins_within: bool,
     in_spurt: bool,
+    /// The newest of the stream that the queue does not have.
+    before: VecDeque<i16>,
     /// Of the caller's stream behind the last talkspurt.
     silence_samples: usize,
     replays: u32,
@@ -34,6 +40,7 @@ impl Unanswered {
             queue: SpeechQueue::new(ms),
             begins_within: false,
             in_spurt: false,
+            before: VecDeque::with_capacity(RATE.samples_in_ms(ONSET_MS)),
             silence_samples: 0,
             replays: 0,
         }
@@ -48,9 +55,23 @@ impl Unanswered {
                 self.clear(pool);
             }
             if silence_ms > SILENCE_BEHIND_MS || self.queue.is_empty() {
-                return;
+                return self.remember(samples);
             }
         }
+        self.before.clear();
+        self.keep(pool, samples);
+    }
+
+    /// Keeps the newest samples in mind, of which nobody knows yet whether a talkspurt has begun in them.
+    fn remember(&mut self, samples: &[i16]) {
+        let room = RATE.samples_in_ms(ONSET_MS);
+        let newest = &samples[samples.len().saturating_sub(room)..];
+        let too_many = (self.before.len() + newest.len()).saturating_sub(room);
+        self.before.drain(..too_many);
+        self.before.extend(newest);
+    }
+
+    fn keep(&mut self, pool: &mut SpeechPool, samples: &[i16]) {
         while self.queue.push(pool, RATE, samples).is_err() {
             match self.queue.take(pool, &mut [0; RATE.samples_per_frame()]) {
                 Taken::Nothing => return,
@@ -69,6 +90,14 @@ impl Unanswered {
             _ => {}
         }
         self.queue.push_mark(pool, RATE, mark);
+        if mark == FrameKind::SpurtStart {
+            let before = std::mem::take(&mut self.before);
+            let (first, second) = before.as_slices();
+            self.keep(pool, first);
+            self.keep(pool, second);
+            self.before = before;
+            self.before.clear();
+        }
     }
 
     /// The model begins to answer: only a talkspurt that goes on is still to be answered.
