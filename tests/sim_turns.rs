@@ -228,6 +228,22 @@ fn what_the_caller_interrupts_with_needs_an_answer() {
 }
 
 #[test]
+fn an_answer_that_stops_in_its_middle_is_noticed_and_healed() {
+    let mut call = Call::watched();
+    call.caller_says(900);
+    call.wait(200);
+    call.tell(Fact::TurnStarted(call.link));
+    call.hears_for(1_000);
+    call.wait(4_900);
+    assert_eq!(call.told, "", "the caller has heard all that came for less than four seconds");
+    call.wait(200);
+    assert_eq!(call.told, "p");
+    call.wait(4_100);
+    assert!(call.told.starts_with("pd"), "{}", call.told);
+    assert_eq!((call.events().nudges, call.events().watchdog_resumptions), (1, 1));
+}
+
+#[test]
 fn a_turn_without_a_word_is_counted_and_the_model_nudged() {
     let mut call = Call::watched();
     call.caller_says(800);

@@ -232,7 +232,7 @@ impl Pool {
             Some(lease) => lease.number,
             None => match state.with_room(now, avoid) {
                 Some(number) => number,
-                None => own.filter(|lease| lease.proven && state.entries[lease.number].has_token())?.number,
+                None => own.filter(|lease| state.entries[lease.number].may_be_kept_by(lease))?.number,
             },
         };
         if lease.map(|lease| lease.number) != Some(number) {
@@ -356,6 +356,15 @@ impl Entry {
                 Breaker::Open { until, .. } => now >= until,
                 Breaker::Trial { .. } => false,
             }
+    }
+
+    /// Whether a call that has a lease may go on with it although the credential is left alone.
+    fn may_be_kept_by(&self, lease: &Lease) -> bool {
+        let may_pass = matches!(
+            self.breaker,
+            Breaker::Open { certain: false, .. } | Breaker::Trial { certain: false, .. }
+        );
+        self.has_token() && (lease.proven || may_pass)
     }
 
     fn is_usable_by(&self, now: Instant, id: CallId) -> bool {

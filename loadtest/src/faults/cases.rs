@@ -177,8 +177,14 @@ impl Case {
 
     /// The relay's settings; the tool is at this URL.
     pub(super) fn settings(&self, tool_url: &str) -> Vec<String> {
-        let mut settings =
-            vec!["agent.input_transcription=true".to_owned(), "agent.output_transcription=true".to_owned()];
+        let always = [
+            "agent.input_transcription=true",
+            "agent.output_transcription=true",
+            // The calls on all legs meet the fault at one time: with one credential, what fails them all would turn the
+            // last ones away at the door, as it should, and here each is to be tried.
+            "gemini.credential_backoff_ms=0",
+        ];
+        let mut settings: Vec<String> = always.map(str::to_owned).into();
         if self.tool {
             settings.push("agent.tools=look_up".to_owned());
             settings.push("tools.look_up.description=Looks something up.".to_owned());

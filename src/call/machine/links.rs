@@ -111,18 +111,20 @@ impl Exchange {
 
     pub(super) fn interrupted(&mut self) {
         (self.generating, self.open) = (false, false);
+        self.caller_spoke |= self.caller_speaks;
     }
 
     pub(super) fn turn_complete(&mut self, now: Instant) {
-        self.interrupted();
+        (self.generating, self.open) = (false, false);
         self.over_at = Some(now);
         self.turns += 1;
     }
 
     pub(super) fn caller_spoke(&mut self, now: Instant, begins: bool) {
         self.caller_speaks = begins;
-        self.caller_spoke = true;
-        self.asked_at = (!begins).then_some(now);
+        self.caller_spoke |= begins;
+        // What ends without having begun since the model answers is the hangover of what it answers.
+        self.asked_at = (!begins && self.caller_spoke).then_some(now);
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Watchdog {
     utterance_since: Option<Instant>,
     /// More of the model's audio will come.
     generating: bool,
+    /// Since when.
+    generating_since: Instant,
     /// In the present turn of the model there was a reason to be silent, or it has spoken.
     turn_has_meaning: bool,
     doublings: u32,
@@ -122,6 +124,7 @@ impl Machine {
             Fact::CallerSpoke(false) => self.caller_stopped(now),
             Fact::TurnStarted(link) if live == Some(*link) => {
                 (dog.generating, dog.turn_has_meaning) = (true, true);
+                dog.generating_since = now;
                 self.model_answers();
             }
             Fact::GenerationComplete(link) if live == Some(*link) => dog.generating = false,
@@ -209,11 +212,15 @@ impl Machine {
     pub(super) fn watchdog_deadline(&self) -> Option<Instant> {
         let patience = self.agent.terms.turns.answer_within?;
         let dog = &self.watchdog;
-        let waiting = dog.waiting.as_ref()?;
-        let waits = !dog.caller_speaks && !dog.generating && !self.awaits_tools();
+        let waits = !dog.caller_speaks && !self.awaits_tools();
         if !waits || self.session.live().is_none() || self.outcome.is_some() {
             return None;
         }
+        if dog.generating {
+            // The caller has heard all that came, and the rest does not come.
+            return Some(dog.generating_since.max(dog.heard_at).plus(patience));
+        }
+        let waiting = dog.waiting.as_ref()?;
         let doublings = if waiting.next <= Step::Nudge { dog.doublings } else { 0 };
         Some(waiting.since.max(dog.heard_at).plus(patience.saturating_mul(1 << doublings)))
     }
@@ -222,6 +229,9 @@ impl Machine {
     pub(super) fn tick_watchdog(&mut self, now: Instant) {
         if self.watchdog_deadline().is_none_or(|due| now < due) {
             return;
+        }
+        if std::mem::take(&mut self.watchdog.generating) {
+            self.watchdog.wait(now, Step::Nudge);
         }
         let (Some(link), Some(waiting)) = (self.session.live(), &mut self.watchdog.waiting) else { return };
         let step = waiting.next;

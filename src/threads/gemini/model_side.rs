@@ -257,6 +257,7 @@ impl ModelSide {
             self.shared.cancel_turn();
             self.speech.clear(pool);
             self.speaking = false;
+            self.unanswered.interrupted();
             fact(Fact::Interrupted(link));
             wake = Wake { dsp: true, telephony: true };
         }

@@ -26,6 +26,11 @@ pub(super) struct Unanswered {
     /// The oldest talkspurt has lost its beginning, so that no mark tells of it.
     begins_within: bool,
     in_spurt: bool,
+    /// A talkspurt before the one that goes on waits to be answered.
+    ended: bool,
+    /// The model began to answer within the talkspurt that goes on, with no other to answer, and was not interrupted: most
+    /// likely only its hangover goes on, for the model waits a shorter one.
+    answered_within: bool,
     /// The newest of the stream that the queue does not have.
     before: VecDeque<i16>,
     /// Of the caller's stream behind the last talkspurt.
@@ -40,6 +45,8 @@ impl Unanswered {
             queue: SpeechQueue::new(ms),
             begins_within: false,
             in_spurt: false,
+            ended: false,
+            answered_within: false,
             before: VecDeque::with_capacity(RATE.samples_in_ms(ONSET_MS)),
             silence_samples: 0,
             replays: 0,
@@ -85,7 +92,13 @@ impl Unanswered {
     pub(super) fn passed(&mut self, pool: &mut SpeechPool, mark: FrameKind) {
         match mark {
             FrameKind::SpurtStart => self.in_spurt = true,
-            FrameKind::SpurtEnd => (self.in_spurt, self.silence_samples) = (false, 0),
+            FrameKind::SpurtEnd => {
+                (self.in_spurt, self.silence_samples) = (false, 0);
+                if std::mem::take(&mut self.answered_within) {
+                    return self.clear(pool);
+                }
+                self.ended = true;
+            }
             _ if self.queue.is_empty() => return,
             _ => {}
         }
@@ -104,11 +117,17 @@ impl Unanswered {
     pub(super) fn answered(&mut self, pool: &mut SpeechPool) {
         self.replays = 0;
         if self.in_spurt {
+            self.answered_within = !std::mem::take(&mut self.ended);
             let found = self.queue.forget_before_last(pool, FrameKind::SpurtStart);
             self.begins_within &= !found;
         } else {
             self.clear(pool);
         }
+    }
+
+    /// The caller interrupted the model: what is being said is no hangover.
+    pub(super) fn interrupted(&mut self) {
+        self.answered_within = false;
     }
 
     /// The link is gone: puts everything before what was not sent yet, unless that was done too often or the model is
@@ -119,6 +138,9 @@ impl Unanswered {
         kept: &mut SpeechQueue,
         suspected: bool,
     ) -> GivenBack {
+        if std::mem::take(&mut self.answered_within) {
+            self.clear(pool);
+        }
         let frames = self.queue.queued_ms().div_ceil(20);
         let within = if self.queue.is_empty() { self.in_spurt } else { self.begins_within };
         let replays_max = if suspected { 1 } else { REPLAYS_MAX };
@@ -128,14 +150,14 @@ impl Unanswered {
         }
         self.replays += u32::from(frames > 0);
         kept.prepend(&mut self.queue);
-        (self.begins_within, self.in_spurt) = (false, within);
+        (self.begins_within, self.ended, self.in_spurt) = (false, false, within);
         GivenBack { replayed: frames, given_up: 0, in_spurt: within }
     }
 
     /// Forgets everything.
     pub(super) fn clear(&mut self, pool: &mut SpeechPool) {
         self.queue.clear(pool);
-        self.begins_within = false;
+        (self.begins_within, self.ended) = (false, false);
     }
 }
 
@@ -148,4 +170,66 @@ pub(super) struct GivenBack {
     pub(super) given_up: u64,
     /// What is sent next is within a talkspurt whose beginning is not sent again.
     pub(super) in_spurt: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: usize = RATE.samples_per_frame();
+
+    /// What is given back when the link goes, as samples without marks.
+    fn given_back(unanswered: &mut Unanswered, pool: &mut SpeechPool) -> Vec<i16> {
+        let mut kept = SpeechQueue::new(60_000);
+        unanswered.give_back(pool, &mut kept, false);
+        let (mut samples, mut piece) = (Vec::new(), [0; FRAME]);
+        loop {
+            match kept.take(pool, &mut piece) {
+                Taken::Samples(n, _) => samples.extend_from_slice(&piece[..n]),
+                Taken::Mark(_) => {}
+                Taken::Nothing => return samples,
+            }
+        }
+    }
+
+    #[test]
+    fn a_talkspurt_is_sent_again_from_before_its_mark_which_stands_behind_the_onset() {
+        let mut pool = SpeechPool::new(1 << 20);
+        let mut unanswered = Unanswered::new(60_000);
+        for level in 0..20 {
+            unanswered.sent(&mut pool, &[level; FRAME]);
+        }
+        unanswered.passed(&mut pool, FrameKind::SpurtStart);
+        unanswered.sent(&mut pool, &[20; FRAME]);
+        let wanted: Vec<i16> = (10..=20).flat_map(|level| [level; FRAME]).collect();
+        assert_eq!(given_back(&mut unanswered, &mut pool), wanted);
+    }
+
+    #[test]
+    fn an_answer_that_comes_within_the_hangover_leaves_nothing_to_be_sent_again() {
+        let mut pool = SpeechPool::new(1 << 20);
+        for ends in [true, false] {
+            let mut unanswered = Unanswered::new(60_000);
+            unanswered.passed(&mut pool, FrameKind::SpurtStart);
+            unanswered.sent(&mut pool, &[1; FRAME]);
+            unanswered.answered(&mut pool);
+            unanswered.sent(&mut pool, &[2; FRAME]);
+            if ends {
+                unanswered.passed(&mut pool, FrameKind::SpurtEnd);
+            }
+            assert!(given_back(&mut unanswered, &mut pool).is_empty(), "ended: {ends}");
+        }
+    }
+
+    #[test]
+    fn what_the_caller_interrupts_with_is_sent_again() {
+        let mut pool = SpeechPool::new(1 << 20);
+        let mut unanswered = Unanswered::new(60_000);
+        unanswered.passed(&mut pool, FrameKind::SpurtStart);
+        unanswered.sent(&mut pool, &[1; FRAME]);
+        unanswered.answered(&mut pool);
+        unanswered.interrupted();
+        unanswered.passed(&mut pool, FrameKind::SpurtEnd);
+        assert_eq!(given_back(&mut unanswered, &mut pool), [1; FRAME]);
+    }
 }
