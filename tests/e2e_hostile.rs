@@ -865,7 +865,13 @@ fn hostile_floods(attacks: &mut Attacks<'_>) {
     let lasting = Duration::from_secs(2);
     let floods: [(&'static str, Vec<u8>); 5] = [
         ("100,000 empty messages a second", json(r#"{"serverContent":{}}"#)),
-        ("turns and goAways", json(r#"{"serverContent":{"turnComplete":true},"goAway":{"timeLeft":"1s"}}"#)),
+        // A goAway would be obeyed: the call would go on with another link.
+        (
+            "turns and handles",
+            json(
+                r#"{"serverContent":{"turnComplete":true},"sessionResumptionUpdate":{"resumable":true,"newHandle":"h"}}"#,
+            ),
+        ),
         ("interruptions", json(r#"{"serverContent":{"interrupted":true}}"#)),
         ("pings", server_frame(PING, b"there?")),
         (

@@ -7,6 +7,12 @@
 mod long_calls;
 
 #[test]
-fn two_hundred_calls_of_thirty_minutes_end_with_an_outcome_and_leave_nothing() {
-    long_calls::run_seeds("two_hundred_calls", 200, 30 * 60);
+fn a_hundred_calls_of_thirty_minutes_end_with_an_outcome_and_leave_nothing() {
+    long_calls::run_seeds("a_hundred_calls", 0..100, 30 * 60);
+}
+
+// Beside the first, on another core.
+#[test]
+fn another_hundred_calls_of_thirty_minutes_end_with_an_outcome_and_leave_nothing() {
+    long_calls::run_seeds("another_hundred_calls", 100..200, 30 * 60);
 }

@@ -15,6 +15,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ops::Range;
 
 use world::World;
 
@@ -26,12 +27,14 @@ pub struct Report {
     pub counts: BTreeMap<&'static str, u64>,
 }
 
-/// Runs one call for each seed from 0 to `count`, or `TANDEM_SEEDS` of them, or the one of `TANDEM_SEED` with a trace.
-pub fn run_seeds(test: &str, count: u64, seconds: u64) {
+/// Runs one call for each of these seeds, or `TANDEM_SEEDS` from the first on, or the one of `TANDEM_SEED` with a trace.
+pub fn run_seeds(test: &str, seeds: Range<u64>, seconds: u64) {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect("a whole number"));
     let (seeds, trace) = match number("TANDEM_SEED") {
         Some(seed) => (seed..seed + 1, true),
-        None => (0..number("TANDEM_SEEDS").unwrap_or(count), false),
+        None => {
+            (number("TANDEM_SEEDS").map_or(seeds.clone(), |count| seeds.start..seeds.start + count), false)
+        }
     };
     let (mut outcomes, mut counts) = (BTreeMap::<_, u64>::new(), BTreeMap::<_, u64>::new());
     for seed in seeds {

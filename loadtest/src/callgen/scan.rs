@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use super::mark::{MarkReader, Window};
 
+/// Times that a window is moved in vain before the place is given up: behind a frame that was cut off it takes a few.
+const MISSES_MAX: u32 = 4;
+
 /// Scans one stream.
 pub struct Scanner {
     reader: Arc<MarkReader>,
@@ -20,13 +23,23 @@ pub struct Scanner {
     earliest: u64,
     /// A window was already moved to where a frame seemed to begin.
     moved: bool,
+    /// Times that there was none since the last frame.
+    misses: u32,
 }
 
 impl Scanner {
     /// A scanner at the beginning of a stream.
     pub fn new(reader: Arc<MarkReader>) -> Self {
         let room = 16 * reader.samples_per_frame();
-        Self { reader, audio: Vec::with_capacity(room), audio_at: 0, window_at: 0, earliest: 0, moved: false }
+        Self {
+            reader,
+            audio: Vec::with_capacity(room),
+            audio_at: 0,
+            window_at: 0,
+            earliest: 0,
+            moved: false,
+            misses: 0,
+        }
     }
 
     /// Samples of one mark.
@@ -53,7 +66,7 @@ impl Scanner {
                     found(start, number);
                     self.earliest = start + length / 2;
                     self.window_at = start + length;
-                    self.moved = false;
+                    (self.moved, self.misses) = (false, 0);
                 }
                 Window::Elsewhere { offset } if !self.moved => {
                     let mut target = self.window_at.saturating_add_signed(i64::from(offset));
@@ -64,9 +77,11 @@ impl Scanner {
                     self.moved = true;
                 }
                 Window::Silent | Window::Garbled | Window::Elsewhere { .. } => {
-                    if self.moved {
+                    self.misses += u32::from(self.moved);
+                    if self.misses > MISSES_MAX {
                         // Nothing begins here after all: speech, say. Coming back to it would never end.
                         self.earliest = self.earliest.max(self.window_at + length / 10);
+                        self.misses = 0;
                     }
                     self.window_at += length / 4;
                     self.moved = false;
