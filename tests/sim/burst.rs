@@ -3,10 +3,9 @@
 //! Runs in: `cargo test`, in virtual time. Owns nothing.
 //! Invariant: a failing seed is told, and replays with `TANDEM_SEED`.
 
-mod virtual_time;
 
 use tandem::base::SampleRate;
-use virtual_time::{Scenario, run_seeds};
+use crate::virtual_time::{Scenario, run_seeds};
 
 /// One answer of a minute, sent twenty times as fast as it is spoken.
 fn minute(thread_delay_us_max: u64) -> Scenario {

@@ -3,10 +3,9 @@
 //! Runs in: `cargo test`, in virtual time. Owns nothing.
 //! Invariant: a failing seed is told, and replays with `TANDEM_SEED`.
 
-mod virtual_time;
 
 use tandem::base::SampleRate;
-use virtual_time::{Scenario, run_seeds};
+use crate::virtual_time::{Scenario, run_seeds};
 
 #[test]
 fn nothing_of_an_interrupted_answer_is_handed_over_after_the_interruption() {

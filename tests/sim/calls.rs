@@ -3,10 +3,9 @@
 //! Runs in: `cargo test`, in virtual time. Owns nothing.
 //! Invariant: a failing seed is told, and replays with `TANDEM_SEED`.
 
-mod virtual_time;
 
 use tandem::base::SampleRate;
-use virtual_time::{Scenario, run_seeds};
+use crate::virtual_time::{Scenario, run_seeds};
 
 #[test]
 fn calls_with_faults_end_once_and_leave_nothing_and_lose_nothing_before() {
