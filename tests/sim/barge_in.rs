@@ -3,9 +3,8 @@
 //! Runs in: `cargo test`, in virtual time. Owns nothing.
 //! Invariant: a failing seed is told, and replays with `TANDEM_SEED`.
 
-
-use tandem::base::SampleRate;
 use crate::virtual_time::{Scenario, run_seeds};
+use tandem::base::SampleRate;
 
 #[test]
 fn nothing_of_an_interrupted_answer_is_handed_over_after_the_interruption() {

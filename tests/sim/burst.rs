@@ -3,9 +3,8 @@
 //! Runs in: `cargo test`, in virtual time. Owns nothing.
 //! Invariant: a failing seed is told, and replays with `TANDEM_SEED`.
 
-
-use tandem::base::SampleRate;
 use crate::virtual_time::{Scenario, run_seeds};
+use tandem::base::SampleRate;
 
 /// One answer of a minute, sent twenty times as fast as it is spoken.
 fn minute(thread_delay_us_max: u64) -> Scenario {

@@ -3,9 +3,8 @@
 //! Runs in: `cargo test`, in virtual time. Owns nothing.
 //! Invariant: a failing seed is told, and replays with `TANDEM_SEED`.
 
-
-use tandem::base::SampleRate;
 use crate::virtual_time::{Scenario, run_seeds};
+use tandem::base::SampleRate;
 
 #[test]
 fn calls_with_faults_end_once_and_leave_nothing_and_lose_nothing_before() {

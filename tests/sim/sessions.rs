@@ -4,7 +4,6 @@
 //! Runs in: `cargo test`. Owns nothing.
 //! Invariant: a failing seed is told, and replays with `TANDEM_SEED`.
 
-
 #[test]
 fn a_hundred_calls_of_thirty_minutes_end_with_an_outcome_and_leave_nothing() {
     crate::long_calls::run_seeds("a_hundred_calls", 0..100, 30 * 60);
