@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use hostile::model::{self, Drain, Models, json, server_frame};
 use hostile::relay::{Counters, Relay, grown, value};
 use hostile::switch::{self, BINARY, CLOSE, CONTINUATION, Frame, PING, TEXT, TOKEN, good_request, request};
-use hostile::until;
+use hostile::{PATIENCE, until};
 use tandem_loadtest::callgen::{self, Options, Report};
 
 /// Honest calls beside every attack.
@@ -71,6 +71,8 @@ fn attack(
 ) -> Counters {
     let quiet = honest_calls(relay.addr(), CALLS, 5.0);
     assert_eq!(quiet.calls_good, CALLS as usize, "before the attack: {:?}", quiet.failures);
+    // Calls whose legs are gone are kept for a moment, in case these come back: they are none of those awaited next.
+    relay.await_active_calls(0);
     let addr = relay.addr();
     let (report, before, after, took) = thread::scope(|scope| {
         let honest = scope.spawn(move || honest_calls(addr, CALLS, seconds));
@@ -586,7 +588,7 @@ impl Attacks<'_> {
         let source = hostile(self.calls.len());
         self.models.next(Box::new(script), || {
             let stream = switch::call(source, relay);
-            leg = Some(thread::spawn(move || switch::talk_until_closed(stream, Duration::from_secs(12))));
+            leg = Some(thread::spawn(move || switch::talk_until_closed(stream, PATIENCE)));
         });
         self.calls.push((case, outcomes, leg.expect("the call was made")));
     }
