@@ -1,4 +1,4 @@
-//! Ids: a call's slot and generation, and the number of a link within its session.
+//! Ids: a call's slot and generation, the name of its record, and the number of a link within its session.
 //!
 //! Runs in: anywhere: pure. Owns nothing.
 //! Invariant: two calls never have equal ids while anything still names the older one: a slot that is used again has
@@ -28,6 +28,63 @@ impl fmt::Display for CallId {
     }
 }
 
+/// The name of a call for ever: in its record, its recording, the API and the page. A UUID of version 7 (RFC 9562 section
+/// 5.7), so that ids of later calls sort behind those of earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordId(u128);
+
+impl RecordId {
+    /// Of a call that was offered at this millisecond since 1970, made unique by `chance`.
+    pub const fn new(unix_ms: u64, chance: u128) -> Self {
+        let random = chance & 0x0000_0000_0000_0fff_3fff_ffff_ffff_ffff;
+        Self(((unix_ms as u128) << 80) | (0x7 << 76) | (0b10 << 62) | random)
+    }
+
+    /// The id that is written so: 36 characters, as [`fmt::Display`] writes it, in either case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hyphens = [8, 13, 18, 23];
+        let well_formed = text.len() == 36
+            && text.bytes().enumerate().all(|(at, byte)| match hyphens.contains(&at) {
+                true => byte == b'-',
+                false => byte.is_ascii_hexdigit(),
+            });
+        let digits: String = text.chars().filter(|digit| *digit != '-').collect();
+        u128::from_str_radix(&digits, 16).ok().filter(|_| well_formed).map(Self)
+    }
+
+    /// The millisecond since 1970 at which its call was offered.
+    pub const fn unix_ms(self) -> u64 {
+        (self.0 >> 80) as u64
+    }
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |from: u32, bits: u32| (self.0 >> from) & ((1 << bits) - 1);
+        let (a, b, c, d, e) = (part(96, 32), part(80, 16), part(64, 16), part(48, 16), part(0, 48));
+        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
+    }
+}
+
 /// The number of a link within its session, counted from 1. What arrives from an older link than the current one is
 /// stale.
 pub type LinkNumber = u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_id_is_a_uuid_of_version_7_that_sorts_by_time_and_is_read_back() {
+        let id = RecordId::new(0x0123_4567_89ab, u128::MAX);
+        assert_eq!(id.to_string(), "01234567-89ab-7fff-bfff-ffffffffffff");
+        assert_eq!(RecordId::new(0x0123_4567_89ab, 0).to_string(), "01234567-89ab-7000-8000-000000000000");
+        assert_eq!(RecordId::parse(&id.to_string().to_uppercase()), Some(id));
+        assert_eq!(id.unix_ms(), 0x0123_4567_89ab);
+        assert!(id < RecordId::new(0x0123_4567_89ac, 0));
+        for wrong in ["", "01234567-89ab-7fff-bfff-fffffffffff", "0123456789ab-7fff-bfff-ffffffffffff-", "é"]
+        {
+            assert_eq!(RecordId::parse(wrong), None, "{wrong}");
+        }
+    }
+}

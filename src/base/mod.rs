@@ -16,7 +16,7 @@ pub mod sound;
 pub mod units;
 
 pub use frame::{Frame, FrameKind, FrameSink, FrameSource, Turn};
-pub use id::{CallId, LinkNumber};
+pub use id::{CallId, LinkNumber, RecordId};
 pub use instant::Instant;
 pub use leg_format::LegFormat;
 pub use leg_options::{Mix, PlaybackFormat};

@@ -29,6 +29,11 @@ impl Clock {
         SystemTime::now()
     }
 
+    /// Milliseconds of the wall clock since 1970; 0 where it shows an earlier time.
+    pub fn unix_ms(&self) -> u64 {
+        self.wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+
     /// Seconds of the wall clock since 1970; 0 where it shows an earlier time.
     pub fn unix_seconds(&self) -> u64 {
         self.wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())

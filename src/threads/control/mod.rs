@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use log::{debug, info, warn};
 
-use crate::base::{CallId, Instant, LegReport};
+use crate::base::{CallId, Instant, LegReport, RecordId};
 use crate::call::agents::warn_of_unknown_agent;
 use crate::call::{Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, Part, Registry};
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
@@ -70,6 +70,8 @@ pub struct ControlParts {
 
 struct Call {
     id: CallId,
+    /// Its name in the record, the recording, the API and on the page.
+    record_id: RecordId,
     machine: Machine,
     shared: Arc<CallShared>,
     shard: usize,
@@ -148,7 +150,9 @@ impl Control {
 
     fn offered(&mut self, now: Instant, offer: Offer) {
         let Offer { id, shared, fields, peer, credentials, opening, shard, worker, leg } = offer;
-        debug!("call {id}: offered from {peer}, {fields}");
+        let chance = || u128::from(RandomState::new().hash_one(id));
+        let record_id = RecordId::new(self.parts.clock.unix_ms(), chance() << 64 | chance());
+        debug!("call {id}: offered from {peer}, {fields}; its record is {record_id}");
         self.parts.counters.calls.increment();
         let agents = self.parts.agents.get();
         warn_of_unknown_agent(id, &agents, &fields);
@@ -165,6 +169,7 @@ impl Control {
             let presence = Presence::Unnamed;
             *place = Some(Box::new(Call {
                 id,
+                record_id,
                 machine,
                 shared,
                 shard,
