@@ -11,6 +11,7 @@ mod health;
 mod response;
 mod routes;
 mod serve;
+mod telephone;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -35,6 +36,15 @@ use routes::Routes;
 /// Requests that may wait for a switch at one time.
 const WAITING_MAX: usize = 64;
 
+/// The port of the legs, as a browser finds it.
+#[derive(Debug, Clone, Copy)]
+pub struct MediaPort {
+    /// Its number.
+    pub port: u16,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
 /// What the server is built from.
 pub struct AdminParts {
     /// What a request must present, if anything.
@@ -53,6 +63,8 @@ pub struct AdminParts {
     pub outbound: Option<Duration>,
     /// Where Asterisk waits to be connected to, if it does.
     pub media_server: Option<MediaServer>,
+    /// Where the telephone in the browser connects to.
+    pub telephone: MediaPort,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -139,7 +151,7 @@ impl Admin {
 
 /// All paths. A new area is one line here.
 fn all_routes() -> Routes {
-    Routes::new().merge(access::routes()).merge(health::routes()).merge(api::routes())
+    Routes::new().merge(access::routes()).merge(health::routes()).merge(api::routes()).merge(telephone::routes())
 }
 
 fn router(admin: Arc<Admin>) -> Router {
