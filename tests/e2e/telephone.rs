@@ -18,7 +18,8 @@ fn ticket(relay: &Relay, body: &str) -> (String, Value) {
     let (status, answer) = ask(relay, "POST /api/telephone", body);
     assert_eq!(status, 200, "{answer}");
     let answer: Value = serde_json::from_str(&answer).expect("JSON");
-    let protocols = answer["protocols"].as_array().expect("a list").iter().map(|one| one.as_str().expect("text"));
+    let protocols =
+        answer["protocols"].as_array().expect("a list").iter().map(|one| one.as_str().expect("text"));
     (protocols.collect::<Vec<_>>().join(", "), answer)
 }
 
