@@ -30,6 +30,7 @@ use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
+use crate::threads::store::{RecordDoor, StoreStatus};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use crate::threads::warm::WarmLinks;
@@ -39,6 +40,7 @@ use outside::{admin_shared, start_admin, tools};
 pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
 pub use signals::{Handle, run};
+use store::start_store;
 
 mod begin;
 mod credentials;
@@ -46,6 +48,7 @@ mod outside;
 mod prerequisites;
 mod reload;
 mod signals;
+mod store;
 
 /// A running relay.
 pub struct Server {
@@ -60,6 +63,9 @@ pub struct Server {
     control_thread: JoinHandle<()>,
     admin: Option<Arc<AdminShared>>,
     credentials: Arc<Credentials>,
+    store_status: Arc<StoreStatus>,
+    /// Ends last: it writes the records of the last calls.
+    store_thread: Option<JoinHandle<()>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -80,7 +86,7 @@ impl Server {
         let access = credentials(config)?;
         let agents = Arc::new(CurrentAgents::new(Agents::new(config)?));
         let acceptor_tls = match (&config.listen.tls_certificate, &config.listen.tls_key) {
-            (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+            (Some(certificate), Some(key)) => Some(tls::acceptor("listen", certificate, key)?),
             _ => None,
         };
         let connector = tls::connector(config.gemini.ca_file.as_deref())?;
@@ -110,6 +116,10 @@ impl Server {
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
         let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock)?;
+        let store_status = Arc::new(StoreStatus::default());
+        let (records, store_thread) = start_store(&config.store, &store_status, &counters, clock)
+            .map_err(|problem| format!("the store cannot be started: {problem}"))?
+            .unzip();
         let builder = Builder {
             config,
             clock,
@@ -128,6 +138,7 @@ impl Server {
                 &registry,
                 woken,
                 Arc::clone(&agents),
+                records,
             )
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
             .map(|(accept, control, control_thread, threads)| {
@@ -135,7 +146,8 @@ impl Server {
                 // Operators of today's systems look for exactly these words.
                 info!("FreeSWITCH mod_audio_stream WebSocket server: {scheme}://{address}");
                 if let Some(admin) = &admin {
-                    info!("admin server: http://{}", admin.address());
+                    let scheme = if admin.has_tls() { "https" } else { "http" };
+                    info!("admin server: {scheme}://{}", admin.address());
                 }
                 Self {
                     address,
@@ -149,6 +161,8 @@ impl Server {
                     control_thread,
                     admin,
                     credentials: Arc::clone(&credentials),
+                    store_status,
+                    store_thread,
                     threads,
                 }
             })
@@ -179,6 +193,11 @@ impl Server {
         self.registry.live_calls()
     }
 
+    /// How the store of records fares.
+    pub fn store_status(&self) -> &StoreStatus {
+        &self.store_status
+    }
+
     /// What another thread needs to end it.
     pub fn handle(&self) -> Handle {
         Handle { clock: self.clock, registry: Arc::clone(&self.registry), control: self.control.clone() }
@@ -195,6 +214,9 @@ impl Server {
         self.credentials.stop();
         for thread in self.threads {
             _ = thread.join();
+        }
+        if let Some(store) = self.store_thread {
+            _ = store.join();
         }
     }
 }
@@ -221,6 +243,7 @@ impl Builder<'_> {
         registry: &Arc<Registry>,
         woken: crossbeam_channel::Receiver<()>,
         agents: Arc<CurrentAgents>,
+        records: Option<RecordDoor>,
     ) -> io::Result<Built> {
         let mut threads = Vec::new();
         let control_waiting = Waiting::start("control")?;
@@ -275,6 +298,7 @@ impl Builder<'_> {
             agents: Arc::clone(&agents),
             credentials: Arc::clone(self.credentials),
             stats_interval: self.config.log.stats_interval,
+            records,
             max_calls: self.max_calls,
         });
         let control_thread = control_waiting.begin(move || controller.run());
@@ -327,7 +351,7 @@ impl Builder<'_> {
             let own = Doorbell::for_parked(waiting.thread());
             let (outbox, inbox) = mailbox::<DspOrder>(own.clone());
             let (back, returned) = ring(self.max_calls);
-            let worker = Worker::new(inbox, back, self.max_calls);
+            let worker = Worker::new(inbox, back, self.max_calls, Arc::clone(self.counters));
             let neighbours = Neighbours {
                 own: own.clone(),
                 telephony: shard.telephony_bell.clone(),
