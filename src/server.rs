@@ -115,8 +115,8 @@ impl Server {
         credentials.replace(access);
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
-        let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock)?;
         let store_status = Arc::new(StoreStatus::default());
+        let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock, address.port())?;
         let (records, store_thread) = start_store(&config.store, &store_status, &counters, clock)
             .map_err(|problem| format!("the store cannot be started: {problem}"))?
             .unzip();

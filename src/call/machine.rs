@@ -13,7 +13,6 @@ use crate::call::agent::{Agent, CredentialView};
 use crate::call::commands::{Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
-use crate::call::record::CallEvent;
 use crate::call::session::{LinkState, Session};
 use crate::call::transcript::Transcript;
 use crate::codec::gemini::close::LinkEndKind;
@@ -337,16 +336,6 @@ impl Machine {
     /// What was counted.
     pub fn events(&self) -> CallEvents {
         self.events
-    }
-
-    /// What happened, in its order.
-    pub fn history(&self) -> Vec<CallEvent> {
-        self.history.events()
-    }
-
-    /// When the model first spoke, if it ever did.
-    pub fn first_audio_at(&self) -> Option<Instant> {
-        self.first_audio_at
     }
 
     /// When the call was admitted.

@@ -4,6 +4,8 @@
 //! Never holds what somebody said, nor a key that was pressed: it may be part of a secret.
 //! Invariant: events stand in their order; those beyond the limit are counted.
 
+use super::Machine;
+use crate::base::Instant;
 use crate::call::record::{CallEvent, EVENT_DETAIL_CHARACTERS_MAX, EVENTS_MAX};
 
 /// See the head of this file.
@@ -47,6 +49,18 @@ impl History {
             events.push(CallEvent { at_ms: self.now_ms, kind: "events_left_out".to_owned(), detail });
         }
         events
+    }
+}
+
+impl Machine {
+    /// What happened, in its order.
+    pub fn history(&self) -> Vec<CallEvent> {
+        self.history.events()
+    }
+
+    /// When the model first spoke, if it ever did.
+    pub fn first_audio_at(&self) -> Option<Instant> {
+        self.first_audio_at
     }
 }
 

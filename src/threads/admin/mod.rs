@@ -151,7 +151,11 @@ impl Admin {
 
 /// All paths. A new area is one line here.
 fn all_routes() -> Routes {
-    Routes::new().merge(access::routes()).merge(health::routes()).merge(api::routes()).merge(telephone::routes())
+    Routes::new()
+        .merge(access::routes())
+        .merge(health::routes())
+        .merge(api::routes())
+        .merge(telephone::routes())
 }
 
 fn router(admin: Arc<Admin>) -> Router {
