@@ -7,6 +7,7 @@
 mod credentials;
 mod ending;
 mod legs;
+pub mod live;
 mod orders;
 mod requests;
 
@@ -85,6 +86,8 @@ struct Call {
     dialled: Option<Dialled>,
     /// What a credential said that refused a link, until one is set up.
     refusal: Option<String>,
+    /// The caller is in a talkspurt.
+    caller_speaks: bool,
 }
 
 /// The thread's state.
@@ -139,6 +142,8 @@ impl Control {
             ControlInput::Fact(id, fact) => self.tell(now, id, fact),
             ControlInput::OnChannel(channel, what) => self.on_channel(now, &channel, what),
             ControlInput::Commanded(channel, command, reply) => self.commanded(now, &channel, command, reply),
+            ControlInput::Say(name, text, reply) => self.say(now, &name, &text, reply),
+            ControlInput::Live(reply) => self.tell_live(now, reply),
             ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),
             ControlInput::LogCounters => self.log_counters(),
             ControlInput::Drain(by) => {
@@ -181,6 +186,7 @@ impl Control {
                 credential: None,
                 dialled: None,
                 refusal: None,
+                caller_speaks: false,
             }));
             self.live += 1;
         }
@@ -220,6 +226,9 @@ impl Control {
             return;
         }
         let Some(call) = self.call(id) else { return };
+        if let Fact::CallerSpoke(begins) = fact {
+            call.caller_speaks = begins;
+        }
         let heard_at_us = call.shared.tally.heard_at_us.load(Ordering::Relaxed);
         call.machine.hears_until(now, Instant::from_micros(heard_at_us));
         let gap_ms_before = call.machine.events().gap_ms_total;
