@@ -25,8 +25,8 @@ pub(super) struct Counted {
     pub(super) calls: u64,
     pub(super) underruns: u64,
     pub(super) lost_frames: u64,
-    pub(super) answers: Option<HistogramSnapshot>,
-    pub(super) lateness: Option<HistogramSnapshot>,
+    pub(super) answers: HistogramSnapshot,
+    pub(super) lateness: HistogramSnapshot,
 }
 
 impl Counted {
@@ -38,8 +38,8 @@ impl Counted {
             underruns: counters.underruns.get() + running.iter().map(|call| call.underruns).sum::<u64>(),
             lost_frames: counters.uplink_dropped_frames.get()
                 + running.iter().map(|call| call.lost_frames).sum::<u64>(),
-            answers: None,
-            lateness: None,
+            answers: counters.answer_latency.snapshot(),
+            lateness: counters.playout_lateness.snapshot(),
         }
     }
 }
@@ -84,10 +84,10 @@ impl History {
             counted.lost_frames = counted.lost_frames.max(before.lost_frames);
         }
         let before = self.seconds.front();
-        let answers = since(&counted.answers, before.and_then(|before| before.answers.as_ref()));
-        let lateness = since(&counted.lateness, before.and_then(|before| before.lateness.as_ref()));
-        let ms = |histogram: &Option<HistogramSnapshot>, share: f64| {
-            let duration = histogram.as_ref()?.quantile(share)?;
+        let answers = since(&counted.answers, before.map(|before| &before.answers));
+        let lateness = since(&counted.lateness, before.map(|before| &before.lateness));
+        let ms = |histogram: &HistogramSnapshot, share: f64| {
+            let duration = histogram.quantile(share)?;
             Some((duration.as_secs_f64() * 1e4).round() / 10.0)
         };
         let point = Point {
@@ -121,15 +121,15 @@ impl History {
 }
 
 /// What was observed behind `before`.
-fn since(now: &Option<HistogramSnapshot>, before: Option<&HistogramSnapshot>) -> Option<HistogramSnapshot> {
-    let mut since = now.clone()?;
+fn since(now: &HistogramSnapshot, before: Option<&HistogramSnapshot>) -> HistogramSnapshot {
+    let mut since = now.clone();
     if let Some(before) = before {
         for (count, before) in since.counts.iter_mut().zip(&before.counts) {
             *count = count.saturating_sub(*before);
         }
         since.sum_us = since.sum_us.saturating_sub(before.sum_us);
     }
-    Some(since)
+    since
 }
 
 #[cfg(test)]
@@ -139,8 +139,8 @@ mod tests {
     use std::time::Duration;
 
     fn counted(calls: u64, underruns: u64, answers: &Histogram) -> Counted {
-        let answers = Some(answers.snapshot());
-        Counted { active: 1, calls, underruns, lost_frames: 0, answers, lateness: None }
+        let (answers, lateness) = (answers.snapshot(), Histogram::new(LATENCY_BOUNDS_US).snapshot());
+        Counted { active: 1, calls, underruns, lost_frames: 0, answers, lateness }
     }
 
     #[test]

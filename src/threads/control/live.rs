@@ -51,11 +51,11 @@ pub struct LiveCall {
     /// The caller hears the agent now.
     pub agent_speaking: bool,
     /// The caller's level, −96 to 0.
-    pub caller_level_dbfs: Option<f64>,
+    pub caller_level_dbfs: f64,
     /// The agent's level, −96 to 0.
-    pub agent_level_dbfs: Option<f64>,
+    pub agent_level_dbfs: f64,
     /// Half of its answers came within this time, from the end of the caller's speech until the caller heard them.
-    pub answer_ms_p50: Option<u64>,
+    pub answer_ms_p50: Option<u32>,
     /// The latest answer.
     pub answer_ms_max: Option<u64>,
     /// Turns in which the model spoke.
@@ -120,12 +120,12 @@ impl Call {
             offered_at: wall(machine.offered_at()),
             answered_at: machine.answered_at().map(wall),
             duration_s: now.since_ms(machine.offered_at()) as f64 / 1000.0,
-            caller_speaking: self.caller_speaks,
+            caller_speaking: tally.caller_speaks > 0,
             agent_speaking: tally.heard_at_us > now.as_micros(),
-            caller_level_dbfs: None,
-            agent_level_dbfs: None,
-            answer_ms_p50: None,
-            answer_ms_max: None,
+            caller_level_dbfs: dbfs(tally.caller_peak),
+            agent_level_dbfs: dbfs(tally.agent_peak),
+            answer_ms_p50: self.shared.answer_ms_p50(),
+            answer_ms_max: (tally.answers > 0).then_some(tally.answer_us_max / 1000),
             turns: events.turns,
             barge_ins: events.interruptions,
             resumptions: events.resumptions,
