@@ -30,6 +30,7 @@ use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
+use crate::threads::store::StoreStatus;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use crate::threads::warm::WarmLinks;
@@ -109,7 +110,8 @@ impl Server {
         credentials.replace(access);
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
-        let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock)?;
+        let store = Arc::new(StoreStatus::default());
+        let admin = admin_shared(config, &registry, &agents, &expected, &store, &counters, clock)?;
         let builder = Builder {
             config,
             clock,

@@ -33,6 +33,7 @@ use crate::sync::{Clock, Outbox};
 use crate::telemetry::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::messages::{ControlInput, EslOrder};
+use crate::threads::store::{Reader, StoreStatus};
 use connect::MediaServer;
 use live::Board;
 use metrics::RelayState;
@@ -41,6 +42,8 @@ use routes::Routes;
 
 /// Requests that may wait for a switch at one time.
 const WAITING_MAX: usize = 64;
+/// Questions to the database at one time, most of which wait for each other.
+const READING_MAX: usize = 16;
 
 /// What the server is built from.
 pub struct AdminParts {
@@ -62,6 +65,10 @@ pub struct AdminParts {
     pub media_server: Option<MediaServer>,
     /// How long running calls may go on when the API ends the relay without saying how long.
     pub drain: Duration,
+    /// The records of calls that ended.
+    pub reader: Arc<Reader>,
+    /// Whether records are kept as they should be.
+    pub store: Arc<StoreStatus>,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -115,6 +122,8 @@ pub struct Admin {
     dial: Mutex<DialPool>,
     /// Places for requests that wait for a switch.
     waiting: Semaphore,
+    /// Places for questions to the database.
+    reading: Semaphore,
     board: Board,
 }
 
@@ -132,6 +141,7 @@ impl Admin {
             esl: esl.map(Mutex::new),
             dial: Mutex::new(dial),
             waiting: Semaphore::new(WAITING_MAX),
+            reading: Semaphore::new(READING_MAX),
             board: Board::new(),
         }
     }
@@ -152,12 +162,13 @@ impl Admin {
 
     /// How the relay stands now.
     fn state(&self) -> RelayState {
-        let AdminParts { registry, clock, .. } = &self.shared.parts;
+        let AdminParts { registry, clock, store, .. } = &self.shared.parts;
         RelayState {
             calls_max: registry.max_calls(),
             draining: registry.is_draining(),
             began_s: self.shared.began_s,
             credentials: registry.credentials().map_or(Vec::new(), |pool| pool.states(clock.now())),
+            store: store.get(),
             streams: self.board.listeners(),
         }
     }
