@@ -111,7 +111,8 @@ impl Server {
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
         let store = Arc::new(StoreStatus::default());
-        let admin = admin_shared(config, &registry, &agents, &expected, &store, &counters, clock)?;
+        let admin =
+            admin_shared(config, &registry, &agents, &expected, &store, &counters, clock, address.port())?;
         let builder = Builder {
             config,
             clock,

@@ -16,6 +16,7 @@ mod openapi;
 mod response;
 mod routes;
 mod serve;
+mod telephone;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -45,6 +46,15 @@ const WAITING_MAX: usize = 64;
 /// Questions to the database at one time, most of which wait for each other.
 const READING_MAX: usize = 16;
 
+/// The port of the legs, as a browser finds it.
+#[derive(Debug, Clone, Copy)]
+pub struct MediaPort {
+    /// Its number.
+    pub port: u16,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
 /// What the server is built from.
 pub struct AdminParts {
     /// What a request must present, if anything.
@@ -69,6 +79,8 @@ pub struct AdminParts {
     pub reader: Arc<Reader>,
     /// Whether records are kept as they should be.
     pub store: Arc<StoreStatus>,
+    /// Where the telephone in the browser connects to.
+    pub telephone: MediaPort,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -189,6 +201,7 @@ fn all_routes() -> Routes {
         .merge(live::routes())
         .merge(metrics::routes())
         .merge(openapi::routes())
+        .merge(telephone::routes())
 }
 
 fn router(admin: Arc<Admin>) -> Router {
