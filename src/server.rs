@@ -30,7 +30,7 @@ use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
-use crate::threads::store::StoreStatus;
+use crate::threads::store::{RecordDoor, StoreStatus};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use crate::threads::warm::WarmLinks;
@@ -40,6 +40,7 @@ use outside::{admin_shared, start_admin, tools};
 pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
 pub use signals::{Handle, run};
+use store::start_store;
 
 mod begin;
 mod credentials;
@@ -47,6 +48,7 @@ mod outside;
 mod prerequisites;
 mod reload;
 mod signals;
+mod store;
 
 /// A running relay.
 pub struct Server {
@@ -61,6 +63,9 @@ pub struct Server {
     control_thread: JoinHandle<()>,
     admin: Option<Arc<AdminShared>>,
     credentials: Arc<Credentials>,
+    store_status: Arc<StoreStatus>,
+    /// Ends last: it writes the records of the last calls.
+    store_thread: Option<JoinHandle<()>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -110,9 +115,20 @@ impl Server {
         credentials.replace(access);
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
-        let store = Arc::new(StoreStatus::default());
-        let admin =
-            admin_shared(config, &registry, &agents, &expected, &store, &counters, clock, address.port())?;
+        let store_status = Arc::new(StoreStatus::default());
+        let admin = admin_shared(
+            config,
+            &registry,
+            &agents,
+            &expected,
+            &store_status,
+            &counters,
+            clock,
+            address.port(),
+        )?;
+        let (records, store_thread) = start_store(&config.store, &store_status, &counters, clock)
+            .map_err(|problem| format!("the store cannot be started: {problem}"))?
+            .unzip();
         let builder = Builder {
             config,
             clock,
@@ -131,6 +147,7 @@ impl Server {
                 &registry,
                 woken,
                 Arc::clone(&agents),
+                records,
             )
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
             .map(|(accept, control, control_thread, threads)| {
@@ -153,6 +170,8 @@ impl Server {
                     control_thread,
                     admin,
                     credentials: Arc::clone(&credentials),
+                    store_status,
+                    store_thread,
                     threads,
                 }
             })
@@ -183,6 +202,11 @@ impl Server {
         self.registry.live_calls()
     }
 
+    /// How the store of records fares.
+    pub fn store_status(&self) -> &StoreStatus {
+        &self.store_status
+    }
+
     /// What another thread needs to end it.
     pub fn handle(&self) -> Handle {
         Handle { clock: self.clock, registry: Arc::clone(&self.registry), control: self.control.clone() }
@@ -199,6 +223,9 @@ impl Server {
         self.credentials.stop();
         for thread in self.threads {
             _ = thread.join();
+        }
+        if let Some(store) = self.store_thread {
+            _ = store.join();
         }
     }
 }
@@ -225,6 +252,7 @@ impl Builder<'_> {
         registry: &Arc<Registry>,
         woken: crossbeam_channel::Receiver<()>,
         agents: Arc<CurrentAgents>,
+        records: Option<RecordDoor>,
     ) -> io::Result<Built> {
         let mut threads = Vec::new();
         let control_waiting = Waiting::start("control")?;
@@ -279,6 +307,7 @@ impl Builder<'_> {
             agents: Arc::clone(&agents),
             credentials: Arc::clone(self.credentials),
             stats_interval: self.config.log.stats_interval,
+            records,
             max_calls: self.max_calls,
         });
         let control_thread = control_waiting.begin(move || controller.run());
