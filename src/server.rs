@@ -39,6 +39,7 @@ use outside::{admin_shared, start_admin, tools};
 pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
 pub use signals::{Handle, run};
+use supervisor::Bells;
 
 mod begin;
 mod credentials;
@@ -46,6 +47,7 @@ mod outside;
 mod prerequisites;
 mod reload;
 mod signals;
+mod supervisor;
 
 /// A running relay.
 pub struct Server {
@@ -61,6 +63,7 @@ pub struct Server {
     admin: Option<Arc<AdminShared>>,
     credentials: Arc<Credentials>,
     threads: Vec<JoinHandle<()>>,
+    bells: Bells,
 }
 
 struct Shard {
@@ -130,7 +133,7 @@ impl Server {
                 Arc::clone(&agents),
             )
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
-            .map(|(accept, control, control_thread, threads)| {
+            .map(|(accept, control, control_thread, threads, bells)| {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
                 // Operators of today's systems look for exactly these words.
                 info!("FreeSWITCH mod_audio_stream WebSocket server: {scheme}://{address}");
@@ -150,6 +153,7 @@ impl Server {
                     admin,
                     credentials: Arc::clone(&credentials),
                     threads,
+                    bells,
                 }
             })
     }
@@ -199,7 +203,8 @@ impl Server {
     }
 }
 
-type Built = (Outbox<AcceptOrder>, Outbox<ControlInput>, JoinHandle<()>, Vec<JoinHandle<()>>);
+type Built =
+    (Outbox<AcceptOrder>, Outbox<ControlInput>, JoinHandle<()>, Vec<JoinHandle<()>>, Bells);
 
 struct Builder<'a> {
     config: &'a Config,
@@ -243,6 +248,14 @@ impl Builder<'_> {
 
         let poll = Poll::new()?;
         let own = accept::doorbell(&poll)?;
+        let mut bells =
+            vec![("control".to_owned(), control_bell.clone()), ("accept".to_owned(), own.clone())];
+        for (number, shard) in shards.iter().enumerate() {
+            bells.push((format!("telephony-{number}"), shard.telephony_bell.clone()));
+            bells.push((format!("gemini-{number}"), shard.gemini_bell.clone()));
+            let workers = shard.worker_bells.iter().enumerate();
+            bells.extend(workers.map(|(n, bell)| (format!("dsp-{number}-{n}"), bell.clone())));
+        }
         let (accept, inbox) = mailbox(own.clone());
         let parts = DialParts {
             dialer,
@@ -297,7 +310,7 @@ impl Builder<'_> {
             stream_end_after_ms: self.config.uplink.stream_end_after.map_or(0, |d| d.as_millis() as u64),
         });
         threads.push(start("accept", move || acceptor.run())?);
-        Ok((accept, control, control_thread, threads))
+        Ok((accept, control, control_thread, threads, bells))
     }
 
     fn shard(

@@ -25,5 +25,6 @@ mod lifecycle;
 mod reattach;
 mod scripts;
 mod sessions;
+mod supervisor;
 mod tools;
 mod turns;
