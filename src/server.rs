@@ -203,8 +203,7 @@ impl Server {
     }
 }
 
-type Built =
-    (Outbox<AcceptOrder>, Outbox<ControlInput>, JoinHandle<()>, Vec<JoinHandle<()>>, Bells);
+type Built = (Outbox<AcceptOrder>, Outbox<ControlInput>, JoinHandle<()>, Vec<JoinHandle<()>>, Bells);
 
 struct Builder<'a> {
     config: &'a Config,
