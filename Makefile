@@ -5,7 +5,7 @@ RELEASE := target/release
 VENV := target/venv
 SDK_NODE := target/sdk-node
 
-.PHONY: help demo run test check bench density legs faults figures sdk dialplan doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test check bench density legs faults figures sdk dialplan packaging deb deb-test doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -24,9 +24,10 @@ run: prerequisites-build ## the relay for real: needs GEMINI_API_KEY
 	@$(CARGO) build --release --locked --package tandem --bins
 	@$(RELEASE)/tandem
 
-test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, Google's SDKs against the simulator and the relay
+test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, packages, alerts, Google's SDKs against the simulator and the relay
 	$(CARGO) test --workspace --locked
 	$(MAKE) --no-print-directory dialplan
+	$(MAKE) --no-print-directory packaging
 	$(MAKE) --no-print-directory sdk
 
 sdk: $(VENV)/installed $(SDK_NODE)/installed
@@ -37,6 +38,19 @@ sdk: $(VENV)/installed $(SDK_NODE)/installed
 
 dialplan: $(VENV)/installed ## where FreeSWITCH's dialplan leads calls, and the compose files
 	$(VENV)/bin/python -m pytest -q tests/freeswitch
+
+packaging: $(VENV)/installed ## the Debian package's contents, the systemd unit, alerts and dashboard
+	# As the Rust tests are built, features included, so that nothing is built a second time.
+	$(CARGO) test --locked --workspace --no-run
+	$(VENV)/bin/python -m pytest -q tests/deploy
+
+deb: prerequisites-build ## the Debian package: target/debian/tandem_VERSION_ARCHITECTURE.deb
+	@$(CARGO) build --release --locked --package tandem --bins
+	@deploy/debian/build.sh $(RELEASE)/tandem target/debian
+
+deb-test: $(VENV)/installed ## the package in a Debian of its own (root, debootstrap): install, start, upgrade, purge
+	$(CARGO) test --locked --workspace --no-run
+	$(VENV)/bin/python -m pytest -q tests/deploy/debootstrap.py
 
 $(VENV)/installed: tests/sdk/requirements.txt
 	python3 -m venv $(VENV)
