@@ -43,7 +43,7 @@ export function plot(title, unit, lines, explanation) {
       parts.push(svg('line', { class: 'grid', x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
         svg('text', { x: LEFT - 6, y: y(value) + 4, 'text-anchor': 'end' }, value.toLocaleString()));
     }
-    for (const minutes of [60, 45, 30, 15, 0]) {
+    for (const minutes of width < 420 ? [60, 30, 0] : [60, 45, 30, 15, 0]) {
       const label = minutes === 0 ? 'now' : `−${minutes} min`;
       const anchor = minutes === 60 ? 'start' : minutes === 0 ? 'end' : 'middle';
       parts.push(svg('text', { x: x(end - minutes * 60_000), y: HEIGHT - 5, 'text-anchor': anchor }, label));

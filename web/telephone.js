@@ -31,8 +31,8 @@ export function openTelephone(root) {
       h('div', {}, h('dt', {}, 'Interrupted by you'), flushes),
       h('div', {}, h('dt', {}, 'Holes'), holes)));
   const choosing = h('div', { class: 'choosing' }, h('label', { for: 'agent' }, 'Agent'), choice, about, call);
-  root.append(h('h1', { tabindex: -1 }, 'Telephone'),
-    h('section', { class: 'card phone', 'aria-label': 'Telephone' }, problem, words, choosing, talking), tunnelHelp());
+  root.append(h('div', { class: 'column' }, h('h1', { tabindex: -1 }, 'Telephone'),
+    h('section', { class: 'card phone', 'aria-label': 'Telephone' }, problem, words, choosing, talking), tunnelHelp()));
 
   let agents = [];
   const describe = () => {
