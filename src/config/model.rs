@@ -231,6 +231,10 @@ pub struct AdminConfig {
     pub listen: Option<SocketAddr>,
     /// What a request must present, if anything.
     pub token: Option<Secret>,
+    /// PEM file with the certificate chain; set if and only if `tls_key` is.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with the private key (PKCS #8).
+    pub tls_key: Option<PathBuf>,
 }
 
 /// Section `[threads]`.
@@ -344,7 +348,7 @@ impl Config {
                 answer_timeout: Duration::ZERO,
             },
             asterisk: AsteriskConfig { media_url: None },
-            admin: AdminConfig { listen: None, token: None },
+            admin: AdminConfig { listen: None, token: None, tls_certificate: None, tls_key: None },
             threads: ThreadsConfig { dsp: 0, shards: 0, tools: 0 },
             session: SessionConfig { give_up: Duration::ZERO },
             drain: DrainConfig { timeout: Duration::ZERO },

@@ -98,7 +98,9 @@ fn check_listen(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
 /// Opens every file that will be needed, so that `--check` finds what would otherwise fail at the first call.
 fn check_files(loaded: &Loaded, problems: &mut Vec<Problem>) {
     let config = &loaded.config;
-    let named: [(&str, &Option<PathBuf>); 3] = [
+    let named: [(&str, &Option<PathBuf>); 5] = [
+        ("admin.tls_certificate", &config.admin.tls_certificate),
+        ("admin.tls_key", &config.admin.tls_key),
         ("listen.tls_certificate", &config.listen.tls_certificate),
         ("listen.tls_key", &config.listen.tls_key),
         ("gemini.ca_file", &config.gemini.ca_file),
@@ -263,6 +265,17 @@ fn check_control(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
                  admin.token, for example to the output of `openssl rand -hex 16`, or listen on 127.0.0.1"
             ),
         ));
+    }
+    for (path, present, other, missing) in [
+        (&admin.tls_certificate, "admin.tls_certificate", &admin.tls_key, "admin.tls_key"),
+        (&admin.tls_key, "admin.tls_key", &admin.tls_certificate, "admin.tls_certificate"),
+    ] {
+        if path.is_some() && other.is_none() {
+            problems.push(Problem::at(
+                loaded.origin(present),
+                format!("{present} is set but {missing} is not: set both for TLS, or neither"),
+            ));
+        }
     }
     let token_characters = admin.token.as_ref().map(|token| token.expose().len());
     if token_characters.is_some_and(|characters| characters < TOKEN_CHARACTERS_WANTED) {

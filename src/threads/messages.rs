@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
+use tokio::sync::mpsc::Sender;
 
 use crate::base::command::{ChannelName, Command};
 use crate::base::{CallId, Instant, LinkNumber, Sound};

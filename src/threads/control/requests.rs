@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use crossbeam_channel::Sender;
 use log::{info, warn};
+use tokio::sync::mpsc::Sender;
 
 use super::Control;
 use crate::base::command::Command;
