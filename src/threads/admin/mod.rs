@@ -8,6 +8,7 @@ mod access;
 mod api;
 pub mod connect;
 mod health;
+mod page;
 mod response;
 mod routes;
 mod serve;
@@ -139,7 +140,7 @@ impl Admin {
 
 /// All paths. A new area is one line here.
 fn all_routes() -> Routes {
-    Routes::new().merge(access::routes()).merge(health::routes()).merge(api::routes())
+    Routes::new().merge(access::routes()).merge(health::routes()).merge(api::routes()).merge(page::routes())
 }
 
 fn router(admin: Arc<Admin>) -> Router {

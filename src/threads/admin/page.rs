@@ -6,13 +6,14 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use axum::Router;
 use axum::extract::Path;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::response::IntoResponse;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-/// What the browser may load and where it may connect to. The telephone's WebSocket goes to the media port, whose number
+use super::response::Response;
+use super::routes::Routes;
+
+/// What the browser may load and where it may connect to: less than what other answers allow. The telephone's WebSocket goes to the media port, whose number
 /// is another one at the far end of a tunnel.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     media-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -65,21 +66,23 @@ const ASSETS: &[Asset] = &[
 ];
 
 /// `GET /` and `GET /assets/{name}`: they need no token, because the page asks for it.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new()
-        .route("/", get(|headers: HeaderMap| async move { answer(&INDEX, &headers) }))
-        .route("/assets/{name}", get(asset))
+pub(super) fn routes() -> Routes {
+    Routes::new().get("/", index).get("/assets/{name}", asset)
 }
 
-async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+async fn index(headers: HeaderMap) -> axum::response::Response {
+    answer(&INDEX, &headers)
+}
+
+async fn asset(Path(name): Path<String>, headers: HeaderMap) -> axum::response::Response {
     match ASSETS.iter().find(|asset| asset.name == name) {
         Some(asset) => answer(asset, &headers),
-        None => StatusCode::NOT_FOUND.into_response(),
+        None => Response::error(404, "the page has no such file").into_response(),
     }
 }
 
 /// A browser may keep a file, and asks each time whether it is still the same: an upgrade is seen at once.
-fn answer(asset: &Asset, headers: &HeaderMap) -> Response {
+fn answer(asset: &Asset, headers: &HeaderMap) -> axum::response::Response {
     let tag = entity_tag(asset.text);
     let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut response =
@@ -89,8 +92,6 @@ fn answer(asset: &Asset, headers: &HeaderMap) -> Response {
         (header::CONTENT_TYPE, asset.content_type),
         (header::CACHE_CONTROL, "no-cache"),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
     ];
     for (name, value) in fixed {
         fields.insert(name, HeaderValue::from_static(value));
@@ -138,10 +139,12 @@ mod tests {
     fn the_page_names_no_other_host_and_has_no_script_or_style_of_its_own() {
         for asset in ASSETS.iter().chain([&INDEX]) {
             for (place, _) in asset.text.match_indices("://") {
-                let start = asset.text[..place].rfind(|c: char| !c.is_ascii_alphabetic()).map_or(0, |at| at + 1);
+                let start =
+                    asset.text[..place].rfind(|c: char| !c.is_ascii_alphabetic()).map_or(0, |at| at + 1);
                 let rest = &asset.text[start..];
                 assert!(
-                    rest.starts_with("http://localhost:9095") || rest.starts_with("http://www.w3.org/2000/svg"),
+                    rest.starts_with("http://localhost:9095")
+                        || rest.starts_with("http://www.w3.org/2000/svg"),
                     "{}: {rest:.60}",
                     asset.name
                 );
