@@ -17,7 +17,8 @@ export function showDock() {
     } else if (listener.problem) {
       parts.push(h('p', { role: 'alert' }, listener.problem, h('button', { onclick: () => listener.dismiss() }, 'Dismiss')));
     }
-    if (phone.busy) {
+    // The telephone's own view shows it already.
+    if (phone.busy && !location.hash.startsWith('#/telephone')) {
       parts.push(h('p', {}, h('a', { href: '#/telephone' }, 'Telephone'), `: ${phone.words}`,
         h('button', { class: 'danger', onclick: () => phone.hangUp() }, 'Hang up')));
     }
@@ -26,5 +27,6 @@ export function showDock() {
   };
   listener.addEventListener('change', draw);
   phone.addEventListener('change', draw);
+  window.addEventListener('hashchange', draw);
   draw();
 }
