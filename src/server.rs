@@ -328,7 +328,7 @@ impl Builder<'_> {
             let own = Doorbell::for_parked(waiting.thread());
             let (outbox, inbox) = mailbox::<DspOrder>(own.clone());
             let (back, returned) = ring(self.max_calls);
-            let worker = Worker::new(inbox, back, self.max_calls);
+            let worker = Worker::new(inbox, back, self.max_calls, Arc::clone(self.counters));
             let neighbours = Neighbours {
                 own: own.clone(),
                 telephony: shard.telephony_bell.clone(),

@@ -42,6 +42,20 @@ pub enum LegKind {
     AudioSocket,
     /// Asterisk's chan_websocket.
     ChanWebsocket,
+    /// The telephone in the browser.
+    Telephone,
+}
+
+impl LegKind {
+    /// The word in records and on the page.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ModAudioStream => "mod_audio_stream",
+            Self::AudioSocket => "audiosocket",
+            Self::ChanWebsocket => "chan_websocket",
+            Self::Telephone => "telephone",
+        }
+    }
 }
 
 /// Which way a command takes.
@@ -158,11 +172,11 @@ impl Commands {
             return None;
         }
         self.last = self.last.wrapping_add(1);
-        let deadline = now.plus_us(ANSWER_WITHIN.as_micros() as u64);
+        let deadline = now.plus(ANSWER_WITHIN);
         let number = self.last;
         let (requester, kind) = (requester.clone(), command.kind());
         self.under_way.push(UnderWay { number, requester, kind, way, deadline });
-        Some((number, now.plus_us((ANSWER_WITHIN - SEND_AHEAD).as_micros() as u64)))
+        Some((number, now.plus(ANSWER_WITHIN - SEND_AHEAD)))
     }
 
     /// Takes out the command with this number, if it is under way.

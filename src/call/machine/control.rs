@@ -120,6 +120,7 @@ impl Machine {
                 ("a mod_audio_stream leg without our script, and without an event socket,", &[])
             }
             LegKind::AudioSocket => ("an AudioSocket leg", &[(CommandKind::HangUp, Way::CloseLeg)]),
+            LegKind::Telephone => ("the telephone in the browser", &[(CommandKind::HangUp, Way::CloseLeg)]),
             LegKind::ChanWebsocket => (
                 "a chan_websocket leg",
                 &[(CommandKind::HangUp, Way::CloseLeg), (CommandKind::Break, Way::InBand)],
@@ -256,7 +257,7 @@ impl Machine {
                 self.heard.keys.push(key);
             }
             let pause = if ended { Duration::ZERO } else { digits.pause };
-            self.heard.due = Some(now.plus_us(pause.as_micros() as u64));
+            self.heard.due = Some(now.plus(pause));
             self.tell_heard(now);
         }
     }

@@ -59,7 +59,7 @@ impl Machine {
             _ if self.outcome.is_some() => {}
             None => self.close(Cause::Leg(end)),
             Some(wait) => {
-                let until = now.plus_us(wait.as_micros() as u64);
+                let until = now.plus(wait);
                 self.attachment.lost = Some(Lost { end, since: now, until });
             }
         }
@@ -68,7 +68,9 @@ impl Machine {
     /// How long a leg that ended so is waited for.
     fn waits_for_leg(&self, end: &LegEnd) -> Option<Duration> {
         let wait = self.agent.terms.detached;
-        let unknown = self.fields.uuid.is_none() || self.hang_up_cause.is_some();
+        // A ticket is for one call, so the telephone in the browser cannot come back.
+        let is_telephone = self.leg == LegKind::Telephone;
+        let unknown = self.fields.uuid.is_none() || self.hang_up_cause.is_some() || is_telephone;
         if unknown || wait.is_zero() || self.events.reattachments >= RETURNS_MAX {
             return None;
         }

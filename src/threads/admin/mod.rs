@@ -12,6 +12,7 @@ mod page;
 mod response;
 mod routes;
 mod serve;
+mod telephone;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -36,6 +37,15 @@ use routes::Routes;
 /// Requests that may wait for a switch at one time.
 const WAITING_MAX: usize = 64;
 
+/// The port of the legs, as a browser finds it.
+#[derive(Debug, Clone, Copy)]
+pub struct MediaPort {
+    /// Its number.
+    pub port: u16,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
 /// What the server is built from.
 pub struct AdminParts {
     /// What a request must present, if anything.
@@ -54,6 +64,8 @@ pub struct AdminParts {
     pub outbound: Option<Duration>,
     /// Where Asterisk waits to be connected to, if it does.
     pub media_server: Option<MediaServer>,
+    /// Where the telephone in the browser connects to.
+    pub telephone: MediaPort,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -140,7 +152,8 @@ impl Admin {
 
 /// All paths. A new area is one line here.
 fn all_routes() -> Routes {
-    Routes::new().merge(access::routes()).merge(health::routes()).merge(api::routes()).merge(page::routes())
+    let areas = [access::routes(), health::routes(), api::routes(), page::routes(), telephone::routes()];
+    areas.into_iter().fold(Routes::new(), Routes::merge)
 }
 
 fn router(admin: Arc<Admin>) -> Router {
