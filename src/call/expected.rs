@@ -61,7 +61,12 @@ impl Expected {
     ///
     /// # Errors
     /// [`TooManyExpected`].
-    pub fn insert_ticket(&self, now: Instant, ticket: &str, fields: CallFields) -> Result<(), TooManyExpected> {
+    pub fn insert_ticket(
+        &self,
+        now: Instant,
+        ticket: &str,
+        fields: CallFields,
+    ) -> Result<(), TooManyExpected> {
         self.insert(now, &ticket_key(ticket), fields, TICKET_MS)
     }
 

@@ -135,7 +135,9 @@ impl RefusalReason {
             Self::UuidInUse => "a call with this UUID is running, and each call needs its own",
             Self::NoCapacity => "every credential for Gemini has all the sessions it may have (max_sessions)",
             Self::Credentials => "no credential for Gemini works at the moment: the relay's log says why",
-            Self::WebPage => "a web page needs a ticket, which is for one call within a minute (POST /api/telephone)",
+            Self::WebPage => {
+                "a web page needs a ticket, which is for one call within a minute (POST /api/telephone)"
+            }
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }
     }

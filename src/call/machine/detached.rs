@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Machine;
 use crate::base::Instant;
+use crate::call::commands::LegKind;
 use crate::call::events::{ConnectionNumber, LegEnd};
 use crate::call::outcome::Cause;
 

@@ -17,8 +17,8 @@ use super::routes::Routes;
 use crate::base::command::AgentName;
 use crate::base::{PlaybackFormat, SampleRate};
 use crate::call::expected::TICKET_MS;
+use crate::call::record::rfc3339;
 use crate::codec::mod_audio_stream::{CallFields, TELEPHONE_SUBPROTOCOL};
-use crate::telemetry::log::rfc3339_ms;
 use crate::threads::esl::new_channel;
 
 /// The paths of this file.
@@ -27,18 +27,9 @@ pub(super) fn routes() -> Routes {
 }
 
 /// Where the page connects to, and with which subprotocols.
-async fn ticket(
-    State(admin): State<Arc<Admin>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Wrong> {
+async fn ticket(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Result<Response, Wrong> {
     let agent = Body::parse(&body)?.optional("agent", AgentName::new)?.map(|agent| agent.to_string());
     let parts = &admin.shared.parts;
-    if let Some(agent) = agent.as_deref()
-        && parts.agents.get().agent(agent).is_none()
-    {
-        return Ok(Response::error(404, &format!("there is no agent {agent:?} ([agents.NAME])")));
-    }
     if let Err(reason) = parts.registry.would_admit(parts.clock.now()) {
         return Ok(Response::error(503, &format!("no call is taken now: {}", reason.explanation())));
     }
@@ -51,13 +42,19 @@ async fn ticket(
         playback: Some(PlaybackFormat::Binary),
         ..CallFields::default()
     };
+    if let Some(unknown) = parts.agents.get().unknown_agent(&fields) {
+        return Ok(Response::error(
+            404,
+            &format!("there is no agent {unknown:?}: GET /api/agents names them"),
+        ));
+    }
     if parts.expected.insert_ticket(parts.clock.now(), &ticket, fields).is_err() {
         return Ok(Response::error(503, "too many announced calls have not come"));
     }
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let scheme = if parts.telephone.tls { "wss" } else { "ws" };
     let url = format!("{scheme}://{}:{}/", without_port(host), parts.telephone.port);
-    let expires_at = rfc3339_ms(parts.clock.unix_ms() + TICKET_MS);
+    let expires_at = rfc3339(parts.clock.unix_ms() + TICKET_MS);
     let protocols = [TELEPHONE_SUBPROTOCOL.to_owned(), format!("ticket.{ticket}")];
     Ok(Response::json(
         200,
@@ -77,9 +74,12 @@ mod tests {
 
     #[test]
     fn a_host_is_told_from_its_port() {
-        for (host, expected) in
-            [("a.example:9095", "a.example"), ("127.0.0.1", "127.0.0.1"), ("[::1]:9095", "[::1]"), ("[::1]", "[::1]")]
-        {
+        for (host, expected) in [
+            ("a.example:9095", "a.example"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("[::1]:9095", "[::1]"),
+            ("[::1]", "[::1]"),
+        ] {
             assert_eq!(without_port(host), expected);
         }
     }
