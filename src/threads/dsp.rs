@@ -15,8 +15,8 @@ use crate::base::{CallId, FrameSink, Instant, Turn};
 use crate::dsp::playout::PlayoutReport;
 use crate::dsp::talkspurt::Heard;
 use crate::dsp::uplink::UplinkReport;
-use crate::dsp::{ListenTerms, LocalBargeIn, Playout, Spurts, Uplink};
-use crate::sync::rings::DspRings;
+use crate::dsp::{ListenTerms, LocalBargeIn, Playout, Spurts, Tap, Uplink};
+use crate::sync::rings::{DspRings, TapProducer};
 use crate::sync::shared::{add, raise};
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox};
 
@@ -31,6 +31,9 @@ pub struct DspCall {
     playout: Playout,
     local_barge_in: LocalBargeIn,
     paused: bool,
+    /// Where its audio goes beside its way, while somebody wants it.
+    tap: Option<Box<Tap<TapProducer>>>,
+    tapped: bool,
     /// Until when there is nothing to do but for what arrives.
     idle_until: IdleUntil,
 }
@@ -50,6 +53,10 @@ pub enum DspOrder {
     Add(Box<DspCall>),
     /// Listen to this call's caller in this way from here on.
     Listen(CallId, ListenTerms),
+    /// Tell this tap, too, what this call's two sides say. It goes with the call.
+    Tap(CallId, Box<Tap<TapProducer>>),
+    /// Tell this call's tap nothing (false), or go on with it.
+    SetTapped(CallId, bool),
     /// Stop serving it and hand its memory back.
     Remove(CallId),
     /// End the thread.
@@ -108,6 +115,19 @@ impl Worker {
                         call.local_barge_in.enable(terms.local_barge_in);
                     }
                 }
+                DspOrder::Tap(id, tap) => {
+                    // A call that is gone has gone back to control, which sent this before; so there is one.
+                    let call = self.calls.iter_mut().find(|call| call.id == id);
+                    debug_assert!(call.as_ref().is_some_and(|call| call.tap.is_none()), "one tap a call");
+                    if let Some(call) = call {
+                        (call.tap, call.tapped) = (Some(tap), true);
+                    }
+                }
+                DspOrder::SetTapped(id, tapped) => {
+                    if let Some(call) = self.calls.iter_mut().find(|call| call.id == id) {
+                        call.tapped = tapped;
+                    }
+                }
                 DspOrder::Remove(id) => {
                     if let Some(at) = self.calls.iter().position(|call| call.id == id) {
                         let pushed = self.retired.push(self.calls.swap_remove(at));
@@ -135,14 +155,27 @@ impl DspCall {
         let idle_until = IdleUntil { uplink: Instant::default(), playout: Instant::default(), turn: 0 };
         let spurts = Spurts::new(ListenTerms::default());
         let local_barge_in = LocalBargeIn::default();
-        Self { id, rings, shared, uplink, spurts, playout, local_barge_in, paused: false, idle_until }
+        Self {
+            id,
+            rings,
+            shared,
+            uplink,
+            spurts,
+            playout,
+            local_barge_in,
+            paused: false,
+            tap: None,
+            tapped: false,
+            idle_until,
+        }
     }
 
     /// Serves the call. In most passes nothing has happened to it: that must cost no more than a look at its rings.
     fn pass(&mut self, now: Instant, report: &mut PassReport) {
         if now >= self.idle_until.uplink || !self.rings.caller_in.is_empty() {
             let mut marked = self.spurts.before(&mut self.rings.model_out);
-            let uplink = self.uplink.pass(now, &mut self.rings.caller_in, &mut marked);
+            let tap = &mut self.tap.as_deref_mut().filter(|_| self.tapped);
+            let uplink = self.uplink.pass_heard(now, &mut self.rings.caller_in, &mut marked, tap);
             self.idle_until.uplink = uplink.deadline.unwrap_or(NEVER);
             if self.spurts.has_backlog() {
                 // Nobody rings when room appears.
@@ -164,13 +197,17 @@ impl DspCall {
         if now >= self.idle_until.playout || turn != self.idle_until.turn || !untouched || pause_changes {
             let format = self.shared.format();
             let (source, sink) = (&mut self.rings.model_in, &mut self.rings.caller_out);
-            let playout = self.playout.pass(now, turn, format, source, sink);
+            let tap = &mut self.tap.as_deref_mut().filter(|_| self.tapped);
+            let playout = self.playout.pass_heard(now, turn, format, source, sink, tap);
             self.idle_until.playout = playout.deadline.unwrap_or(NEVER);
             self.idle_until.turn = turn;
             self.shared.tally.heard_at_us.store(self.playout.heard_at().as_micros(), Ordering::Relaxed);
             report.to_telephony |=
                 playout.frames > 0 || playout.chunk_closed || playout.barge_in_residual_us.is_some();
             self.count_playout(&playout);
+        }
+        if let Some(tap) = &mut self.tap {
+            add(&self.shared.tally.tap_lost_frames, tap.take_lost());
         }
         let pause_ends = self.local_barge_in.deadline().unwrap_or(NEVER);
         let deadline = self.idle_until.uplink.min(self.idle_until.playout).min(pause_ends);
