@@ -51,7 +51,7 @@ impl Rig {
     fn new(rate: SampleRate, calls: usize) -> Self {
         let (mut orders, inbox) = mailbox(Doorbell::for_parked(std::thread::current()));
         let (back, _retired) = ring(calls);
-        let worker = Worker::new(inbox, back, calls);
+        let worker = Worker::new(inbox, back, calls, Arc::default());
         let now = Instant::from_micros(1_000_000);
         let format = LegFormat::new(rate, 20, 20);
         let ends = (0..calls)

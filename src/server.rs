@@ -80,7 +80,7 @@ impl Server {
         let access = credentials(config)?;
         let agents = Arc::new(CurrentAgents::new(Agents::new(config)?));
         let acceptor_tls = match (&config.listen.tls_certificate, &config.listen.tls_key) {
-            (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+            (Some(certificate), Some(key)) => Some(tls::acceptor("listen", certificate, key)?),
             _ => None,
         };
         let connector = tls::connector(config.gemini.ca_file.as_deref())?;
@@ -135,7 +135,8 @@ impl Server {
                 // Operators of today's systems look for exactly these words.
                 info!("FreeSWITCH mod_audio_stream WebSocket server: {scheme}://{address}");
                 if let Some(admin) = &admin {
-                    info!("admin server: http://{}", admin.address());
+                    let scheme = if admin.has_tls() { "https" } else { "http" };
+                    info!("admin server: {scheme}://{}", admin.address());
                 }
                 Self {
                     address,
@@ -327,7 +328,7 @@ impl Builder<'_> {
             let own = Doorbell::for_parked(waiting.thread());
             let (outbox, inbox) = mailbox::<DspOrder>(own.clone());
             let (back, returned) = ring(self.max_calls);
-            let worker = Worker::new(inbox, back, self.max_calls);
+            let worker = Worker::new(inbox, back, self.max_calls, Arc::clone(self.counters));
             let neighbours = Neighbours {
                 own: own.clone(),
                 telephony: shard.telephony_bell.clone(),

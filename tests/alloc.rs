@@ -78,7 +78,7 @@ impl Rig {
         fir::warm_tables();
         let (orders, inbox) = mailbox(bell());
         let (back, retired) = ring(max_calls);
-        let worker = Worker::new(inbox, back, max_calls);
+        let worker = Worker::new(inbox, back, max_calls, Arc::default());
         Self { worker, orders, retired, now: Instant::from_micros(1_000_000), asked: Asked::NOTHING }
     }
 
@@ -354,7 +354,8 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
     let own = doorbells.recv().expect("the thread starts");
     let (mut orders, inbox) = mailbox(own.clone());
     let (back, mut retired) = ring(20);
-    go.send(Worker::new(inbox, back, 20)).expect("the thread waits");
+    let counters = Arc::default();
+    go.send(Worker::new(inbox, back, 20, Arc::clone(&counters))).expect("the thread waits");
 
     // More than the eight calls from which the thread waits for company.
     let mut calls: Vec<_> = (0..12)
@@ -388,6 +389,7 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
     let asked = thread.join().expect("the thread ends by itself");
     // The one free is the worker's table of calls, at the very end: `run` owns the worker and drops it.
     assert_eq!(asked, Asked { allocations: 0, frees: 1 });
+    drop(counters);
 }
 
 #[test]

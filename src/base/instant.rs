@@ -35,6 +35,11 @@ impl Instant {
         self.plus_us(ms.saturating_mul(1000))
     }
 
+    /// The point `ms` milliseconds earlier; the beginning of the clock where that is later.
+    pub const fn minus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_sub(ms.saturating_mul(1000)))
+    }
+
     /// The point this much later.
     pub const fn plus(self, duration: Duration) -> Self {
         self.plus_us(duration.as_micros() as u64)

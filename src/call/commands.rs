@@ -158,11 +158,11 @@ impl Commands {
             return None;
         }
         self.last = self.last.wrapping_add(1);
-        let deadline = now.plus_us(ANSWER_WITHIN.as_micros() as u64);
+        let deadline = now.plus(ANSWER_WITHIN);
         let number = self.last;
         let (requester, kind) = (requester.clone(), command.kind());
         self.under_way.push(UnderWay { number, requester, kind, way, deadline });
-        Some((number, now.plus_us((ANSWER_WITHIN - SEND_AHEAD).as_micros() as u64)))
+        Some((number, now.plus(ANSWER_WITHIN - SEND_AHEAD)))
     }
 
     /// Takes out the command with this number, if it is under way.

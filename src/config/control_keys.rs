@@ -7,7 +7,7 @@ use super::base_url::BaseUrl;
 use super::model::Config;
 use super::registry::{Key, Kind, integer, text};
 use super::setters::{
-    application, header_secret, name_of, seconds, set_admin_listen, set_dial_string, set_variables,
+    application, header_secret, name_of, path, seconds, set_admin_listen, set_dial_string, set_variables,
 };
 
 /// See the head of this file.
@@ -83,7 +83,7 @@ pub(super) const CONTROL_KEYS: &[Key<Config>] = &[
         "admin.listen",
         r#""127.0.0.1:9095""#,
         text("an address and port such as \"127.0.0.1:9095\", or nothing to switch it off", set_admin_listen),
-        "Address of the admin server: health, admission, expected calls, call control. On any address but loopback \
+        "Address of the admin server: page, API, metrics, health, call control. On any address but loopback \
          admin.token is required.",
     ),
     Key::<Config>::new(
@@ -96,4 +96,25 @@ pub(super) const CONTROL_KEYS: &[Key<Config>] = &[
         "A secret that requests to the admin server must present: Authorization: Bearer TOKEN, or X-Tandem-Token.",
     )
     .example(r#""a-long-random-text""#),
+    Key::<Config>::new(
+        "admin.tls_certificate",
+        "",
+        text("the path of a PEM file", |c, v| {
+            c.admin.tls_certificate = path(v);
+            Ok(())
+        }),
+        "Certificate chain for https:// in place of http://, together with admin.tls_key. A browser gives its microphone to \
+         pages of https:// and of this machine only.",
+    )
+    .example(r#""/etc/tandem/tls/fullchain.pem""#),
+    Key::<Config>::new(
+        "admin.tls_key",
+        "",
+        text("the path of a PEM file", |c, v| {
+            c.admin.tls_key = path(v);
+            Ok(())
+        }),
+        "Private key (PKCS #8) of admin.tls_certificate.",
+    )
+    .example(r#""/etc/tandem/tls/privkey.pem""#),
 ];

@@ -98,7 +98,9 @@ fn check_listen(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
 /// Opens every file that will be needed, so that `--check` finds what would otherwise fail at the first call.
 fn check_files(loaded: &Loaded, problems: &mut Vec<Problem>) {
     let config = &loaded.config;
-    let named: [(&str, &Option<PathBuf>); 3] = [
+    let named: [(&str, &Option<PathBuf>); 5] = [
+        ("admin.tls_certificate", &config.admin.tls_certificate),
+        ("admin.tls_key", &config.admin.tls_key),
         ("listen.tls_certificate", &config.listen.tls_certificate),
         ("listen.tls_key", &config.listen.tls_key),
         ("gemini.ca_file", &config.gemini.ca_file),
@@ -228,6 +230,11 @@ fn check_tables(loaded: &Loaded, problems: &mut Vec<Problem>) {
             }
         }
     }
+    for price in config.prices.iter().filter(|price| price.model.is_empty()) {
+        let heading = format!("[prices.{}]", price.name);
+        let text = format!("{heading} has no model: set it to the name of the model whose tokens cost this");
+        problems.push(Problem::at(loaded.origin(&heading), text));
+    }
     for route in &config.routes.0 {
         let wrong = match (&route.agent, &route.refuse) {
             (Some(_), Some(_)) => "the route has both agent and refuse: keep one".to_owned(),
@@ -263,6 +270,17 @@ fn check_control(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
                  admin.token, for example to the output of `openssl rand -hex 16`, or listen on 127.0.0.1"
             ),
         ));
+    }
+    for (path, present, other, missing) in [
+        (&admin.tls_certificate, "admin.tls_certificate", &admin.tls_key, "admin.tls_key"),
+        (&admin.tls_key, "admin.tls_key", &admin.tls_certificate, "admin.tls_certificate"),
+    ] {
+        if path.is_some() && other.is_none() {
+            problems.push(Problem::at(
+                loaded.origin(present),
+                format!("{present} is set but {missing} is not: set both for TLS, or neither"),
+            ));
+        }
     }
     let token_characters = admin.token.as_ref().map(|token| token.expose().len());
     if token_characters.is_some_and(|characters| characters < TOKEN_CHARACTERS_WANTED) {

@@ -26,22 +26,28 @@ impl Level {
 
     /// Measures a block of one channel, of any length; an empty block is silence.
     pub fn of(block: &[i16]) -> Self {
-        let mut peak = 0u16;
-        let mut energy = 0u64;
-        for &sample in block {
-            let magnitude = sample.unsigned_abs();
-            peak = peak.max(magnitude);
-            // At most 2^30 each: 2^34 samples, twelve days at 16 kHz, before the sum is full.
-            energy += u64::from(magnitude) * u64::from(magnitude);
-        }
+        let peak = peak(block);
+        // At most 2^30 each: 2^34 samples, twelve days at 16 kHz, before the sum is full.
+        let square = |sample: &i16| u64::from(sample.unsigned_abs()).pow(2);
+        let energy: u64 = block.iter().map(square).sum();
         if peak == 0 {
             return Self::SILENCE;
         }
         const FULL_SCALE: f64 = 32768.0;
         let mean_square = energy as f64 / block.len() as f64 / (FULL_SCALE * FULL_SCALE);
-        let peak_dbfs = (20.0 * (f64::from(peak) / FULL_SCALE).log10()) as f32;
+        let peak_dbfs = peak_dbfs(peak);
         Self { rms_dbfs: ((10.0 * mean_square.log10()) as f32).clamp(FLOOR_DBFS, peak_dbfs), peak_dbfs }
     }
+}
+
+/// The largest magnitude of a block, 0 to 32768.
+pub fn peak(block: &[i16]) -> u16 {
+    block.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or_default()
+}
+
+/// A peak in decibels relative to full scale; [`FLOOR_DBFS`] for none.
+pub fn peak_dbfs(peak: u16) -> f32 {
+    if peak == 0 { FLOOR_DBFS } else { (20.0 * (f64::from(peak) / 32768.0).log10()) as f32 }
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 //! logs, never reads a clock. Invariant: what a stage gives depends on the samples it was given and on nothing else,
 //! so the same audio yields the same bits alone and beside any number of other calls.
 
+pub mod answers;
 pub mod fir;
+pub mod gain;
 pub mod level;
 pub mod local_barge_in;
 pub mod playout;
@@ -15,6 +17,7 @@ pub mod tap;
 pub mod uplink;
 pub mod voice;
 
+pub use answers::Answers;
 pub use level::Level;
 pub use local_barge_in::LocalBargeIn;
 pub use playout::Playout;

@@ -8,6 +8,8 @@
 
 use crate::base::units::PTIME_MS;
 use crate::base::{Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, SampleRate, Turn};
+use crate::dsp::gain::fade;
+use crate::dsp::level::peak;
 use crate::dsp::resample::Resampler;
 use crate::dsp::tap::Listener;
 
@@ -39,6 +41,11 @@ pub struct PlayoutReport {
     pub slips: u64,
     /// A turn was cancelled that the caller was hearing or about to hear: microseconds of it already handed over.
     pub barge_in_residual_us: Option<u64>,
+    /// Microseconds for which the first of them was due before, in the middle of the model's speech; `None` where it waited for
+    /// the model or the switch instead.
+    pub late_us: Option<u64>,
+    /// The largest magnitude in them, 0 to 32768.
+    pub peak: u16,
     /// A started chunk was closed although it is not full, because the model's audio is late.
     pub chunk_closed: bool,
     /// When to come back even if nothing arrives.
@@ -446,6 +453,10 @@ impl Playout {
         tap: &mut impl Listener,
         report: &mut PlayoutReport,
     ) {
+        // The ones behind the first of a pass build up the lead again.
+        if report.frames == 0 && self.speaking && self.waits_for == WaitsFor::Worker {
+            report.late_us = Some(now.since_us(self.due(format)));
+        }
         // A switch that queues nothing sends each frame on when it comes, and the telephone's own queue takes up a frame's
         // worth of lateness. Starting the grid again for every moment of it would make the speech slower than it is.
         let on_grid = format.lead_ms == 0
@@ -472,6 +483,7 @@ impl Playout {
             ready == Ready::LastFrame || fades_out || self.chunk_frames * PTIME_MS as u16 >= format.chunk_ms;
         let faded = (self.flow != Flow::On).then(|| fade(&self.staged, self.staged_len, fades_out));
         let heard = faded.as_ref().unwrap_or(&self.staged);
+        report.peak = report.peak.max(peak(&heard[..self.staged_len]));
         let mut offset = 0;
         let mut pieces = heard[..self.staged_len].chunks(Frame::CAPACITY).peekable();
         while let Some(piece) = pieces.next() {
@@ -497,16 +509,6 @@ impl Playout {
             (self.speaking, self.flow) = (ready != Ready::LastFrame, Flow::On);
         }
     }
-}
-
-/// The frame with its gain going evenly from one to nothing, or the other way.
-fn fade(staged: &StagedFrame, len: usize, out: bool) -> StagedFrame {
-    let mut faded = *staged;
-    for (n, sample) in faded[..len].iter_mut().enumerate() {
-        let gain = if out { len - n } else { n } as i32;
-        *sample = (i32::from(*sample) * gain / len as i32) as i16;
-    }
-    faded
 }
 
 #[cfg(test)]
@@ -663,6 +665,7 @@ pub(crate) mod tests {
         playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 40, 9)), &mut sink);
         let report = playout.pass(at(75), 1, format, &mut Queue::from(speech(1, 100, 9)), &mut sink);
         assert_eq!((report.underruns, report.underrun_us, report.slips), (1, 35_000, 0));
+        assert_eq!(report.late_us, None, "it is the model that was late");
         assert_eq!(report.frames, 3, "the lead is built again, no burst to catch up");
     }
 
@@ -675,6 +678,7 @@ pub(crate) mod tests {
         playout.pass(at(0), 1, format, &mut source, &mut sink);
         let report = playout.pass(at(300), 1, format, &mut source, &mut sink);
         assert_eq!((report.slips, report.underruns, report.frames), (1, 0, 3));
+        assert_eq!((report.late_us, report.peak), (Some(280_000), 9), "it had its time to wait for: 20 ms");
     }
 
     #[test]

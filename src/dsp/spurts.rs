@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use crate::base::units::PTIME_MS;
 use crate::base::{Frame, FrameKind, FrameSink};
+use crate::dsp::level::peak;
 use crate::dsp::talkspurt::{Heard, Talkspurts};
 
 /// The most that is held back before a talkspurt: two syllables.
@@ -47,6 +48,7 @@ pub struct Spurts {
     /// What began or ended since it was last asked.
     heard: Option<Heard>,
     released: bool,
+    peak: u16,
 }
 
 impl Spurts {
@@ -59,6 +61,7 @@ impl Spurts {
             keep: 0,
             heard: None,
             released: false,
+            peak: 0,
         };
         spurts.set(terms);
         spurts
@@ -79,6 +82,11 @@ impl Spurts {
     /// What began or ended since this was last asked; the latest if it was several.
     pub fn heard(&mut self) -> Option<Heard> {
         self.heard.take()
+    }
+
+    /// The largest magnitude that was lately heard, 0 to 32768: it falls by a fifth with each frame.
+    pub fn peak(&self) -> u16 {
+        self.peak
     }
 
     /// Whether something waits that is not held back on purpose.
@@ -106,9 +114,31 @@ impl Spurts {
         }
     }
 
-    fn take(&mut self, frame: Frame) {
+    fn take(&mut self, frame: Frame, sink: &mut impl FrameSink) {
         let pauses = frame.kind == FrameKind::End;
         let heard = if pauses { self.talkspurts.stop() } else { self.talkspurts.hear(frame.samples()) };
+        self.heard = heard.or(self.heard);
+        self.peak = peak(frame.samples()).max(self.peak.saturating_sub(self.peak / 5 + 1));
+        let is_held_back = heard.is_none() && !pauses && !self.is_speaking() && self.pre_roll > 0;
+        if self.held.is_empty() && !is_held_back && sink.room() >= 2 {
+            // Nothing waits, and nothing has to: most calls never touch the memory in which frames are held.
+            self.released = true;
+            match heard {
+                Some(Heard::Began) => sink.put(Frame::mark(FrameKind::SpurtStart)),
+                Some(Heard::Ended { .. }) if pauses => sink.put(Frame::mark(FrameKind::SpurtEnd)),
+                _ => {}
+            }
+            sink.put(frame);
+            if !pauses && matches!(heard, Some(Heard::Ended { .. })) {
+                sink.put(Frame::mark(FrameKind::SpurtEnd));
+            }
+            return;
+        }
+        self.hold(frame, pauses, heard);
+        self.release(sink);
+    }
+
+    fn hold(&mut self, frame: Frame, pauses: bool, heard: Option<Heard>) {
         if pauses {
             if heard.is_some() {
                 self.held.push_back(Frame::mark(FrameKind::SpurtEnd));
@@ -132,7 +162,6 @@ impl Spurts {
                 None => self.keep = (self.keep + 1).min(self.pre_roll),
             }
         }
-        self.heard = heard.or(self.heard);
     }
 }
 
@@ -153,8 +182,7 @@ impl<S: FrameSink> FrameSink for Marked<'_, S> {
     }
 
     fn put(&mut self, frame: Frame) {
-        self.spurts.take(frame);
-        self.spurts.release(self.sink);
+        self.spurts.take(frame, self.sink);
     }
 }
 

@@ -4,7 +4,7 @@
 //! Invariant: no connection outlives a dead peer by more than `TCP_USER_TIMEOUT` while bytes are under way.
 
 use std::io;
-use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -16,7 +16,7 @@ use crate::base::limits::{TCP_KEEPALIVE_SECONDS, TCP_USER_TIMEOUT_MS};
 ///
 /// # Errors
 /// Those of `setsockopt`: the connection is already gone.
-pub fn apply(socket: &TcpStream) -> io::Result<()> {
+pub fn apply(socket: &impl AsFd) -> io::Result<()> {
     let reference = SockRef::from(socket);
     reference.set_tcp_nodelay(true)?;
     let interval = Duration::from_secs(TCP_KEEPALIVE_SECONDS);

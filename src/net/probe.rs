@@ -101,7 +101,7 @@ pub fn link(
     clock: Clock,
 ) -> Result<Duration, LinkProblem> {
     let begun = clock.now();
-    let deadline = begun.plus_us(within.as_micros() as u64);
+    let deadline = begun.plus(within);
     let mut connection = dialer.connect(target, deadline).map_err(LinkProblem::Dial)?;
     let broken = |what: &str| LinkProblem::Ended(LinkEnd::dropped(what));
     let socket = connection.stream().socket();

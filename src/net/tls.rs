@@ -10,14 +10,14 @@ use std::path::Path;
 
 use native_tls::{Certificate, Identity, Protocol, TlsAcceptor, TlsConnector};
 
-/// What accepts TLS from switches.
+/// What accepts TLS with the certificate and key of this section of the configuration.
 ///
 /// # Errors
 /// A text that names the file and what is wrong with it.
-pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, String> {
+pub fn acceptor(section: &str, certificate: &Path, key: &Path) -> Result<TlsAcceptor, String> {
     let identity = Identity::from_pkcs8(&read(certificate)?, &read(key)?).map_err(|error| {
         format!(
-            "listen.tls_certificate {} and listen.tls_key {} do not make an identity: {error}; the certificate must \
+            "{section}.tls_certificate {} and {section}.tls_key {} do not make an identity: {error}; the certificate must \
              be PEM (the chain, own certificate first), the key PKCS#8 PEM (\"BEGIN PRIVATE KEY\"): openssl pkcs8 \
              -topk8 -nocrypt converts one",
             certificate.display(),

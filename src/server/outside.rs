@@ -14,10 +14,11 @@ use super::begin::start;
 use crate::call::{CurrentAgents, Expected, Registry};
 use crate::config::Config;
 use crate::net::http_client::HttpClient;
+use crate::net::tls;
 use crate::sync::{Clock, Outbox, mailbox};
 use crate::telemetry::Counters;
 use crate::threads::admin::connect::MediaServer;
-use crate::threads::admin::{ADMIN_THREADS, Admin, AdminParts, AdminShared};
+use crate::threads::admin::{Admin, AdminParts, AdminShared};
 use crate::threads::dial::DialPool;
 use crate::threads::esl::{self, Esl, EslParts};
 use crate::threads::messages::{ControlInput, EslOrder};
@@ -81,10 +82,15 @@ pub(super) fn admin_shared(
     let can_place = config.esl.host.is_some() && config.esl.dial_string.is_some();
     let parts = AdminParts {
         token: config.admin.token.clone(),
+        tls: match (&config.admin.tls_certificate, &config.admin.tls_key) {
+            (Some(certificate), Some(key)) => Some(tls::acceptor("admin", certificate, key)?),
+            _ => None,
+        },
         registry: Arc::clone(registry),
         agents: Arc::clone(agents),
         expected: Arc::clone(expected),
         expect: config.listen.expect,
+        drain: config.drain.timeout,
         outbound: can_place.then_some(config.esl.answer_timeout),
         media_server: config
             .asterisk
@@ -103,7 +109,7 @@ pub(super) fn admin_shared(
     }
 }
 
-/// Starts the admin threads.
+/// Starts the admin thread.
 ///
 /// # Errors
 /// Those of starting a thread.
@@ -114,9 +120,7 @@ pub(super) fn start_admin(
     dial: &DialPool,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> io::Result<()> {
-    for n in 0..ADMIN_THREADS {
-        let admin = Admin::new(Arc::clone(shared), control.clone(), esl.cloned(), dial.clone());
-        threads.push(start(&format!("admin-{n}"), move || admin.run())?);
-    }
+    let admin = Admin::new(Arc::clone(shared), control.clone(), esl.cloned(), dial.clone());
+    threads.push(start("admin", move || admin.run())?);
     Ok(())
 }

@@ -68,7 +68,7 @@ impl Handle {
     /// proxy is told at once, and why, in place of a refused or reset connection.
     pub fn drain(&mut self, timeout: Duration) {
         self.registry.drain();
-        let by = self.clock.now().plus_us(timeout.as_micros() as u64);
+        let by = self.clock.now().plus(timeout);
         self.control.send(ControlInput::Drain(by));
     }
 

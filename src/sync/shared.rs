@@ -5,6 +5,9 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+/// Latencies of answers that are kept of a call: the newest.
+pub const ANSWERS_KEPT: usize = 64;
+
 use crate::base::{CallId, Instant, LegFormat, Turn};
 
 /// One call's shared numbers, behind an `Arc` in every thread that serves the call.
@@ -14,7 +17,10 @@ pub struct CallShared {
     turn: AtomicU32,
     format: AtomicU32,
     /// telephony: when the switch last sent anything, in microseconds of the relay's clock; 0 for never.
-    heard_at_us: AtomicU64,
+    leg_heard_at_us: AtomicU64,
+    /// dsp: milliseconds from the caller's last word to the first that they heard of the answer, each in the place of its
+    /// number.
+    answers_ms: [AtomicU32; ANSWERS_KEPT],
     /// What happened to the audio of this call so far.
     pub tally: Tally,
 }
@@ -72,6 +78,16 @@ tally! {
     spurts,
     /// dsp: milliseconds of them together, without their hangovers.
     speech_ms,
+    /// dsp: whether the caller speaks: 1 or 0.
+    caller_speaks,
+    /// dsp: the largest magnitude that the caller was lately heard with, 0 to 32768; it falls by half in 60 ms.
+    caller_peak,
+    /// dsp: the largest magnitude in the frames last released for the caller's ear, 0 to 32768.
+    agent_peak,
+    /// dsp: answers whose latency was measured.
+    answers,
+    /// dsp: the longest of these, in microseconds.
+    answer_us_max,
     /// dsp: times that playout paused because the caller began to speak, before the model said so.
     local_barge_ins,
     /// dsp: frames of the tap that were lost because the recorder took none.
@@ -97,7 +113,8 @@ impl CallShared {
             id,
             turn: AtomicU32::new(1),
             format: AtomicU32::new(format.to_bits()),
-            heard_at_us: AtomicU64::new(0),
+            leg_heard_at_us: AtomicU64::new(0),
+            answers_ms: [const { AtomicU32::new(0) }; ANSWERS_KEPT],
             tally: Tally::default(),
         }
     }
@@ -121,12 +138,30 @@ impl CallShared {
 
     /// Notes that the switch has sent something. Only the telephony thread calls it.
     pub fn hear_leg(&self, now: Instant) {
-        self.heard_at_us.store(now.as_micros(), Ordering::Relaxed);
+        self.leg_heard_at_us.store(now.as_micros(), Ordering::Relaxed);
     }
 
     /// When the switch last sent anything, however little; the clock's beginning for never.
     pub fn leg_heard_at(&self) -> Instant {
-        Instant::from_micros(self.heard_at_us.load(Ordering::Relaxed))
+        Instant::from_micros(self.leg_heard_at_us.load(Ordering::Relaxed))
+    }
+
+    /// Notes how long the caller waited for an answer. Only the dsp worker calls it.
+    pub fn answered_after(&self, us: u64) {
+        let number = self.tally.answers.load(Ordering::Relaxed);
+        let ms = u32::try_from(us / 1000).unwrap_or(u32::MAX);
+        self.answers_ms[number as usize % ANSWERS_KEPT].store(ms, Ordering::Relaxed);
+        add(&self.tally.answers, 1);
+        raise(&self.tally.answer_us_max, us);
+    }
+
+    /// The median of the newest answers' latencies in milliseconds, if there was an answer.
+    pub fn answer_ms_p50(&self) -> Option<u32> {
+        let count = (self.tally.answers.load(Ordering::Relaxed) as usize).min(ANSWERS_KEPT);
+        let mut newest: Vec<u32> =
+            self.answers_ms[..count].iter().map(|ms| ms.load(Ordering::Relaxed)).collect();
+        newest.sort_unstable();
+        newest.get(count.saturating_sub(1) / 2).copied()
     }
 
     /// The downlink's format.
@@ -149,5 +184,28 @@ pub fn add(counter: &AtomicU64, n: u64) {
 pub fn raise(counter: &AtomicU64, n: u64) {
     if n > counter.load(Ordering::Relaxed) {
         counter.store(n, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::SampleRate;
+
+    #[test]
+    fn the_median_latency_is_that_of_the_newest_answers() {
+        let shared =
+            CallShared::new(CallId { slot: 0, generation: 1 }, LegFormat::new(SampleRate::Hz8000, 20, 20));
+        assert_eq!(shared.answer_ms_p50(), None);
+        for ms in [900, 100, 500] {
+            shared.answered_after(ms * 1000);
+        }
+        assert_eq!(shared.answer_ms_p50(), Some(500));
+        for _ in 0..ANSWERS_KEPT {
+            shared.answered_after(300_999);
+        }
+        assert_eq!(shared.answer_ms_p50(), Some(300));
+        let tally = shared.tally.snapshot();
+        assert_eq!((tally.answers, tally.answer_us_max), (67, 900_000));
     }
 }

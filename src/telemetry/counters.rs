@@ -8,7 +8,9 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::histogram::{Histogram, HistogramSnapshot, LATENCY_BOUNDS_US, RESIDUAL_BOUNDS_US};
+use super::histogram::{
+    Histogram, HistogramSnapshot, LATENCY_BOUNDS_US, LATENESS_BOUNDS_US, RESIDUAL_BOUNDS_US,
+};
 use super::refusal::RefusalReason;
 
 /// A number that only grows.
@@ -91,6 +93,10 @@ macro_rules! counters {
             pub link_setup: Histogram,
             /// `tandem_session_gap_seconds`: from the loss of a live link to the next one's `setupComplete`.
             pub session_gap: Histogram,
+            /// `tandem_answer_latency_seconds`: from the caller's last word to the first that they hear of the answer.
+            pub answer_latency: Histogram,
+            /// `tandem_playout_lateness_seconds`: how late frames leave that had only their time to wait for.
+            pub playout_lateness: Histogram,
         }
 
         impl Counters {
@@ -104,6 +110,8 @@ macro_rules! counters {
                     first_audio: Histogram::new(LATENCY_BOUNDS_US),
                     link_setup: Histogram::new(LATENCY_BOUNDS_US),
                     session_gap: Histogram::new(LATENCY_BOUNDS_US),
+                    answer_latency: Histogram::new(LATENCY_BOUNDS_US),
+                    playout_lateness: Histogram::new(LATENESS_BOUNDS_US),
                 }
             }
 
@@ -121,6 +129,10 @@ macro_rules! counters {
 }
 
 counters! {
+    records_written: "tandem_records_written_total", "Records of calls written to the database.";
+    records_spooled: "tandem_records_spooled_total", "Records of calls that were put on disk to wait for the database.";
+    records_failed: "tandem_records_failed_total", "Records of calls that were lost or that the database does not take.";
+
     connections: "tandem_connections_total", "TCP connections accepted from switches.";
     calls: "tandem_calls_total", "Calls admitted.";
 
@@ -240,12 +252,14 @@ impl Counters {
     }
 
     /// Every histogram with its name.
-    pub fn histograms(&self) -> [(&'static str, HistogramSnapshot); 4] {
+    pub fn histograms(&self) -> [(&'static str, HistogramSnapshot); 6] {
         [
             ("tandem_barge_in_residual_seconds", self.barge_in_residual.snapshot()),
             ("tandem_first_audio_seconds", self.first_audio.snapshot()),
             ("tandem_link_setup_seconds", self.link_setup.snapshot()),
             ("tandem_session_gap_seconds", self.session_gap.snapshot()),
+            ("tandem_answer_latency_seconds", self.answer_latency.snapshot()),
+            ("tandem_playout_lateness_seconds", self.playout_lateness.snapshot()),
         ]
     }
 

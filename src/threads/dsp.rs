@@ -15,10 +15,11 @@ use crate::base::{CallId, FrameSink, Instant, Turn};
 use crate::dsp::playout::PlayoutReport;
 use crate::dsp::talkspurt::Heard;
 use crate::dsp::uplink::UplinkReport;
-use crate::dsp::{ListenTerms, LocalBargeIn, Playout, Spurts, Tap, Uplink};
+use crate::dsp::{Answers, ListenTerms, LocalBargeIn, Playout, Spurts, Tap, Uplink};
 use crate::sync::rings::{DspRings, TapProducer};
 use crate::sync::shared::{add, raise};
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox};
+use crate::telemetry::Counters;
 
 /// One call's share of a dsp worker.
 pub struct DspCall {
@@ -30,6 +31,9 @@ pub struct DspCall {
     spurts: Spurts,
     playout: Playout,
     local_barge_in: LocalBargeIn,
+    answers: Answers,
+    /// How long after it a talkspurt's end is known, in milliseconds.
+    hangover_ms: u64,
     paused: bool,
     /// Where its audio goes beside its way, while somebody wants it.
     tap: Option<Box<Tap<TapProducer>>>,
@@ -83,13 +87,19 @@ pub struct Worker {
     inbox: Mailbox<DspOrder>,
     calls: Vec<Box<DspCall>>,
     retired: rtrb::Producer<Box<DspCall>>,
+    counters: Arc<Counters>,
 }
 
 impl Worker {
     /// A worker for at most `max_calls` calls, which takes orders from `inbox` and hands removed calls back through
     /// `retired`, a ring with room for all of them.
-    pub fn new(inbox: Mailbox<DspOrder>, retired: rtrb::Producer<Box<DspCall>>, max_calls: usize) -> Self {
-        Self { inbox, calls: Vec::with_capacity(max_calls), retired }
+    pub fn new(
+        inbox: Mailbox<DspOrder>,
+        retired: rtrb::Producer<Box<DspCall>>,
+        max_calls: usize,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { inbox, calls: Vec::with_capacity(max_calls), retired, counters }
     }
 
     /// Calls being served.
@@ -112,6 +122,7 @@ impl Worker {
                 DspOrder::Listen(id, terms) => {
                     if let Some(call) = self.calls.iter_mut().find(|call| call.id == id) {
                         call.spurts.set(terms);
+                        call.hangover_ms = terms.hangover_ms.into();
                         call.local_barge_in.enable(terms.local_barge_in);
                     }
                 }
@@ -139,7 +150,7 @@ impl Worker {
             }
         }
         for call in &mut self.calls {
-            call.pass(now, &mut report);
+            call.pass(now, &self.counters, &mut report);
         }
         report
     }
@@ -153,7 +164,8 @@ impl DspCall {
         let uplink = Uplink::new(now, rate, end_after_ms);
         let playout = Playout::new(now, shared.turn(), rate);
         let idle_until = IdleUntil { uplink: Instant::default(), playout: Instant::default(), turn: 0 };
-        let spurts = Spurts::new(ListenTerms::default());
+        let terms = ListenTerms::default();
+        let (spurts, hangover_ms) = (Spurts::new(terms), terms.hangover_ms.into());
         let local_barge_in = LocalBargeIn::default();
         Self {
             id,
@@ -163,6 +175,8 @@ impl DspCall {
             spurts,
             playout,
             local_barge_in,
+            answers: Answers::default(),
+            hangover_ms,
             paused: false,
             tap: None,
             tapped: false,
@@ -171,7 +185,7 @@ impl DspCall {
     }
 
     /// Serves the call. In most passes nothing has happened to it: that must cost no more than a look at its rings.
-    fn pass(&mut self, now: Instant, report: &mut PassReport) {
+    fn pass(&mut self, now: Instant, counters: &Counters, report: &mut PassReport) {
         if now >= self.idle_until.uplink || !self.rings.caller_in.is_empty() {
             let mut marked = self.spurts.before(&mut self.rings.model_out);
             let tap = &mut self.tap.as_deref_mut().filter(|_| self.tapped);
@@ -183,7 +197,7 @@ impl DspCall {
             }
             report.to_gemini |= self.spurts.has_released();
             self.count_uplink(&uplink);
-            self.listen(now);
+            self.listen(now, counters);
         }
         let turn = self.shared.turn();
         let paused = self.local_barge_in.is_paused(now, turn);
@@ -196,6 +210,7 @@ impl DspCall {
         let untouched = self.rings.model_in.is_empty() && self.rings.caller_out.waiting() == 0;
         if now >= self.idle_until.playout || turn != self.idle_until.turn || !untouched || pause_changes {
             let format = self.shared.format();
+            let was_heard = self.playout.is_heard(now);
             let (source, sink) = (&mut self.rings.model_in, &mut self.rings.caller_out);
             let tap = &mut self.tap.as_deref_mut().filter(|_| self.tapped);
             let playout = self.playout.pass_heard(now, turn, format, source, sink, tap);
@@ -204,10 +219,16 @@ impl DspCall {
             self.shared.tally.heard_at_us.store(self.playout.heard_at().as_micros(), Ordering::Relaxed);
             report.to_telephony |=
                 playout.frames > 0 || playout.chunk_closed || playout.barge_in_residual_us.is_some();
-            self.count_playout(&playout);
+            if playout.frames > 0
+                && !was_heard
+                && let Some(us) = self.answers.model_began(now)
+            {
+                self.answered_after(us, counters);
+            }
+            self.count_playout(&playout, counters);
         }
-        if let Some(tap) = &mut self.tap {
-            add(&self.shared.tally.tap_lost_frames, tap.take_lost());
+        if let Some(lost) = self.tap.as_mut().map(|tap| tap.take_lost()).filter(|lost| *lost > 0) {
+            add(&self.shared.tally.tap_lost_frames, lost);
         }
         let pause_ends = self.local_barge_in.deadline().unwrap_or(NEVER);
         let deadline = self.idle_until.uplink.min(self.idle_until.playout).min(pause_ends);
@@ -217,13 +238,23 @@ impl DspCall {
     }
 
     /// Takes notice of what the caller has begun or ended to say.
-    fn listen(&mut self, now: Instant) {
-        let Some(heard) = self.spurts.heard() else { return };
+    fn listen(&mut self, now: Instant, counters: &Counters) {
         let tally = &self.shared.tally;
-        if let Heard::Ended { speech_ms } = heard {
-            add(&tally.spurts, 1);
-            add(&tally.speech_ms, speech_ms.into());
+        tally.caller_peak.store(self.spurts.peak().into(), Ordering::Relaxed);
+        let Some(heard) = self.spurts.heard() else { return };
+        tally.caller_speaks.store(self.spurts.is_speaking().into(), Ordering::Relaxed);
+        match heard {
+            Heard::Began => self.answers.caller_began(),
+            Heard::Ended { speech_ms } => {
+                add(&tally.spurts, 1);
+                add(&tally.speech_ms, speech_ms.into());
+                let stopped_at = now.minus_ms(self.hangover_ms);
+                if let Some(us) = self.answers.caller_stopped(stopped_at) {
+                    self.answered_after(us, counters);
+                }
+            }
         }
+        let tally = &self.shared.tally;
         let model_is_heard = self.playout.is_heard(now);
         if self.local_barge_in.heard(now, heard, self.shared.turn(), model_is_heard) {
             add(&tally.local_barge_ins, 1);
@@ -237,9 +268,18 @@ impl DspCall {
         }
     }
 
-    fn count_playout(&self, playout: &PlayoutReport) {
+    fn answered_after(&self, us: u64, counters: &Counters) {
+        self.shared.answered_after(us);
+        counters.answer_latency.observe(Duration::from_micros(us));
+    }
+
+    fn count_playout(&self, playout: &PlayoutReport, counters: &Counters) {
         let tally = &self.shared.tally;
+        if let Some(us) = playout.late_us {
+            counters.playout_lateness.observe(Duration::from_micros(us));
+        }
         if playout.frames > 0 {
+            tally.agent_peak.store(playout.peak.into(), Ordering::Relaxed);
             add(&tally.downlink_frames, playout.frames);
             add(&tally.underruns, playout.underruns);
             add(&tally.underrun_us, playout.underrun_us);

@@ -120,7 +120,7 @@ impl Keeper {
                 && let Some(target) = access.target()
                 && self.warm.begin(number)
             {
-                let deadline = now.plus_us(self.connect_within.as_micros() as u64);
+                let deadline = now.plus(self.connect_within);
                 let request = WarmRequest { credential: number, target, deadline };
                 if self.dial.request(DialRequest::Warm(request)).is_err() {
                     self.warm.put(now, number, None);

@@ -83,7 +83,7 @@ impl ToolPool {
         caller: ToolCaller,
     ) -> Result<(), String> {
         let taken_back = Arc::new(AtomicBool::new(false));
-        let deadline = now.plus_us(tool.timeout.as_micros() as u64);
+        let deadline = now.plus(tool.timeout);
         let job = Job { id, number, tool, arguments, caller, deadline, taken_back: Arc::clone(&taken_back) };
         if let Err(job) = self.queue.try_send(job) {
             warn!(

@@ -256,7 +256,7 @@ impl Machine {
                 self.heard.keys.push(key);
             }
             let pause = if ended { Duration::ZERO } else { digits.pause };
-            self.heard.due = Some(now.plus_us(pause.as_micros() as u64));
+            self.heard.due = Some(now.plus(pause));
             self.tell_heard(now);
         }
     }

@@ -59,7 +59,7 @@ impl Machine {
             _ if self.outcome.is_some() => {}
             None => self.close(Cause::Leg(end)),
             Some(wait) => {
-                let until = now.plus_us(wait.as_micros() as u64);
+                let until = now.plus(wait);
                 self.attachment.lost = Some(Lost { end, since: now, until });
             }
         }

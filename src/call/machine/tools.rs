@@ -186,7 +186,7 @@ impl Machine {
         self.tools.last = self.tools.last.wrapping_add(1);
         let number = self.tools.last;
         let within = tool.as_ref().map_or(CALL_INFO_WITHIN, |tool| tool.timeout + GRACE);
-        let deadline = now.plus_us(within.as_micros() as u64);
+        let deadline = now.plus(within);
         self.tools.running.push(Running { number, link, call, tool, deadline });
         self.orders.push_back(Order::RunTool(number, Box::new(run)));
         self.hold_uplink();

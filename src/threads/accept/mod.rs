@@ -225,7 +225,7 @@ impl Acceptor {
         if self.handshakes.len() >= self.parts.listen.max_handshakes {
             self.evict();
         }
-        let deadline = now.plus_us(self.parts.listen.handshake_timeout.as_micros() as u64);
+        let deadline = now.plus(self.parts.listen.handshake_timeout);
         let entry = self.handshakes.vacant_entry();
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;

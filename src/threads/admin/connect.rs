@@ -1,18 +1,23 @@
 //! `POST /api/connect`: Asterisk waits for a connection of this id, and the relay makes it.
 //!
-//! Runs in: the admin threads. Owns nothing: a call that was admitted goes on with the dial pool.
+//! Runs in: the admin thread. Owns nothing: a call that was admitted goes on with the dial pool.
 //! Never waits for the connection: what became of it is in the log, as with a call that came to the door.
 //! Invariant: a request reaches the host and the path of `asterisk.media_url` and no other, and leaves a slot taken only
 //! while its connection is being made or is a call.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::State;
 use log::debug;
 use serde_json::json;
 
 use super::Admin;
-use super::api::{Body, Response, Wrong, told};
+use super::access::Peer;
+use super::api::told;
+use super::response::{Body, Response, Wrong};
 use crate::base::command::ConnectionId;
 use crate::codec::mod_audio_stream::CallFields;
 use crate::config::BaseUrl;
@@ -42,35 +47,37 @@ impl MediaServer {
     }
 }
 
-impl Admin {
-    /// Has the leg connected of a call that is admitted here as at the door.
-    pub(super) fn connect(&mut self, body: &[u8], peer: IpAddr) -> Result<Response, Wrong> {
-        let connection_id = Body::parse(body)?.required("connection_id", ConnectionId::new)?;
-        let CallFields { uuid, did, caller, agent, .. } = told(body)?;
-        let parts = &self.shared.parts;
-        let Some(server) = &parts.media_server else {
-            return Ok(Response::error(422, "connecting to Asterisk is off: set asterisk.media_url"));
-        };
-        let target = server.target(&connection_id)?;
-        // The dialplan knows this name too, and it is as unique.
-        let uuid = uuid.unwrap_or_else(|| connection_id.to_string());
-        let fields = CallFields { uuid: Some(uuid.clone()), did, caller, agent, ..CallFields::default() };
-        let now = parts.clock.now();
-        let id = match parts.registry.admit(now, peer) {
-            Ok(id) => id,
-            Err(reason) => {
-                parts.counters.refuse(reason);
-                return Ok(Response::error(503, &format!("no call is taken now: {}", reason.label())));
-            }
-        };
-        debug!("call {id}: connecting to {}, {fields}", target.url);
-        let deadline = now.plus_us(server.connect_within.as_micros() as u64);
-        let request = LegRequest { id, fields, target, deadline };
-        if let Err(why) = self.dial.request(DialRequest::Leg(Box::new(request))) {
-            parts.counters.leg_unreachable.increment();
-            parts.registry.release(now, id);
-            return Ok(Response::error(503, &why));
+/// Has the leg connected of a call that is admitted here as at the door.
+pub(super) async fn connect(
+    State(admin): State<Arc<Admin>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    body: Bytes,
+) -> Result<Response, Wrong> {
+    let connection_id = Body::parse(&body)?.required("connection_id", ConnectionId::new)?;
+    let CallFields { uuid, did, caller, agent, .. } = told(&body)?;
+    let parts = &admin.shared.parts;
+    let Some(server) = &parts.media_server else {
+        return Ok(Response::not_done(422, "connecting to Asterisk is off: set asterisk.media_url"));
+    };
+    let target = server.target(&connection_id)?;
+    // The dialplan knows this name too, and it is as unique.
+    let uuid = uuid.unwrap_or_else(|| connection_id.to_string());
+    let fields = CallFields { uuid: Some(uuid.clone()), did, caller, agent, ..CallFields::default() };
+    let now = parts.clock.now();
+    let id = match parts.registry.admit(now, peer) {
+        Ok(id) => id,
+        Err(reason) => {
+            parts.counters.refuse(reason);
+            return Ok(Response::not_done(503, &format!("no call is taken now: {}", reason.label())));
         }
-        Ok(Response::json(202, &json!({"uuid": uuid})))
+    };
+    debug!("call {id}: connecting to {}, {fields}", target.url);
+    let deadline = now.plus_us(server.connect_within.as_micros() as u64);
+    let request = LegRequest { id, fields, target, deadline };
+    if let Err(why) = admin.dial.lock().request(DialRequest::Leg(Box::new(request))) {
+        parts.counters.leg_unreachable.increment();
+        parts.registry.release(now, id);
+        return Ok(Response::not_done(503, &why));
     }
+    Ok(Response::json(202, &json!({"uuid": uuid})))
 }

@@ -1,41 +1,53 @@
-//! The admin threads: HTTP for the operator, the dial plan and other programs.
+//! The admin server: HTTP for the operator, the dial plan, the page and other programs.
 //!
-//! Runs in: a fixed number of admin threads, each with one request at a time. Owns the listening socket together.
-//! Never touches a call itself: it asks control, and waits for the answer as long as that takes at most.
-//! Invariant: requests that wait for a switch never take up all threads, so that `/admit` is answered from memory at once.
+//! Runs in: one admin thread. Owns the listening socket.
+//! Never touches a call itself: it asks control by message, and waits for the answer as long as that takes at most.
+//! Invariant: nothing here blocks the thread, so that `/admit` is answered from memory at once, whoever else waits.
 
+mod access;
 mod api;
+mod calls;
 pub mod connect;
+mod health;
+mod history;
+mod live;
+mod metrics;
+mod openapi;
+mod response;
+mod routes;
+mod serve;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use log::{debug, warn};
-use socket2::SockRef;
+use axum::Router;
+use axum::middleware;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
 
 use crate::call::{CurrentAgents, Expected, Registry};
 use crate::config::Secret;
-use crate::net::http;
 use crate::sync::{Clock, Outbox};
 use crate::telemetry::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::messages::{ControlInput, EslOrder};
 use connect::MediaServer;
+use live::Board;
+use metrics::RelayState;
+use response::Response;
+use routes::Routes;
 
-/// Threads that serve: two of them are never taken up by requests that wait.
-pub const ADMIN_THREADS: usize = 8;
 /// Requests that may wait for a switch at one time.
-const WAITING_MAX: usize = ADMIN_THREADS - 2;
-/// After an error of accepting, usually that no file descriptor is left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const WAITING_MAX: usize = 64;
 
-/// What the threads are built from.
+/// What the server is built from.
 pub struct AdminParts {
     /// What a request must present, if anything.
     pub token: Option<Secret>,
+    /// What accepts TLS; plain HTTP if `None`.
+    pub tls: Option<native_tls::TlsAcceptor>,
     /// Who may call.
     pub registry: Arc<Registry>,
     /// Who answers which number, or nobody.
@@ -48,20 +60,22 @@ pub struct AdminParts {
     pub outbound: Option<Duration>,
     /// Where Asterisk waits to be connected to, if it does.
     pub media_server: Option<MediaServer>,
+    /// How long running calls may go on when the API ends the relay without saying how long.
+    pub drain: Duration,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
     pub clock: Clock,
 }
 
-/// What the threads share.
+/// A server that listens.
 pub struct AdminShared {
     parts: AdminParts,
-    /// Blocking.
     listener: TcpListener,
     address: SocketAddr,
-    stopped: AtomicBool,
-    waiting: AtomicUsize,
+    /// In seconds since 1970.
+    began_s: f64,
+    stopped: watch::Sender<bool>,
 }
 
 impl AdminShared {
@@ -72,8 +86,8 @@ impl AdminShared {
     pub fn listen(address: SocketAddr, parts: AdminParts) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        let (stopped, waiting) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Ok(Self { parts, listener, address, stopped, waiting })
+        let began_s = parts.clock.unix_ms() as f64 / 1000.0;
+        Ok(Self { parts, listener, address, began_s, stopped: watch::Sender::new(false) })
     }
 
     /// Where it listens.
@@ -81,66 +95,98 @@ impl AdminShared {
         self.address
     }
 
-    /// Ends every thread once it has answered the request that it has.
+    /// Whether it speaks TLS.
+    pub fn has_tls(&self) -> bool {
+        self.parts.tls.is_some()
+    }
+
+    /// Ends the server; what it is answering it may still answer, for a second.
     pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        // A thread that waits in accept() is woken by this with an error (Linux).
-        _ = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
+        self.stopped.send_replace(true);
     }
 }
 
-/// One thread.
+/// What every request may use.
 pub struct Admin {
     shared: Arc<AdminShared>,
-    control: Outbox<ControlInput>,
-    esl: Option<Outbox<EslOrder>>,
-    dial: DialPool,
+    /// Only this thread uses these, so no lock is ever waited for: `axum` asks for them.
+    control: Mutex<Outbox<ControlInput>>,
+    esl: Option<Mutex<Outbox<EslOrder>>>,
+    dial: Mutex<DialPool>,
+    /// Places for requests that wait for a switch.
+    waiting: Semaphore,
+    board: Board,
 }
 
 impl Admin {
-    /// A thread that has not begun.
+    /// A server that has not begun.
     pub fn new(
         shared: Arc<AdminShared>,
         control: Outbox<ControlInput>,
         esl: Option<Outbox<EslOrder>>,
         dial: DialPool,
     ) -> Self {
-        Self { shared, control, esl, dial }
+        Self {
+            shared,
+            control: Mutex::new(control),
+            esl: esl.map(Mutex::new),
+            dial: Mutex::new(dial),
+            waiting: Semaphore::new(WAITING_MAX),
+            board: Board::new(),
+        }
     }
 
     /// Serves until stopped.
     ///
     /// # Errors
-    /// None so far: what goes wrong with one connection is that connection's end.
-    pub fn run(mut self) -> io::Result<()> {
+    /// Those of starting; what goes wrong with one connection is that connection's end.
+    pub fn run(self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        while !shared.stopped.load(Ordering::Acquire) {
-            match shared.listener.accept() {
-                Ok((socket, peer)) => self.serve(&socket, peer.ip()),
-                Err(_) if shared.stopped.load(Ordering::Acquire) => break,
-                Err(problem) => {
-                    warn!("the admin server cannot accept a connection: {problem}");
-                    std::thread::sleep(ACCEPT_PAUSE);
-                }
-            }
-        }
-        Ok(())
+        serve::run(&shared, move || {
+            let admin = Arc::new(self);
+            let keeper = Arc::clone(&admin);
+            tokio::spawn(async move { keeper.keep_board().await });
+            router(admin)
+        })
     }
 
-    fn serve(&mut self, socket: &TcpStream, peer: IpAddr) {
-        let clock = self.shared.parts.clock;
-        let response = match http::read_request(socket, &clock) {
-            Ok(request) => {
-                let response = self.answer(&request, peer);
-                debug!("admin: {} {}: {}", request.method, api::shown(&request.path), response.status);
-                response
-            }
-            Err(trouble) => match trouble.status() {
-                Some(status) => api::Response::error(status, &trouble.to_string()),
-                None => return,
-            },
-        };
-        // A peer that is gone has no more interest.
-        _ = http::respond(socket, &clock, response.status, response.content_type, &response.body);
+    /// How the relay stands now.
+    fn state(&self) -> RelayState {
+        let AdminParts { registry, clock, .. } = &self.shared.parts;
+        RelayState {
+            calls_max: registry.max_calls(),
+            draining: registry.is_draining(),
+            began_s: self.shared.began_s,
+            credentials: registry.credentials().map_or(Vec::new(), |pool| pool.states(clock.now())),
+            streams: self.board.listeners(),
+        }
     }
+
+    /// Sends control a message, if it takes one now.
+    fn ask_control(&self, message: ControlInput) -> bool {
+        self.control.lock().try_send(message).is_ok()
+    }
+}
+
+/// All paths. A new area is one line here.
+fn all_routes() -> Routes {
+    Routes::new()
+        .merge(access::routes())
+        .merge(api::routes())
+        .merge(calls::routes())
+        .merge(health::routes())
+        .merge(live::routes())
+        .merge(metrics::routes())
+        .merge(openapi::routes())
+}
+
+fn router(admin: Arc<Admin>) -> Router {
+    let (router, _) = all_routes().into_parts();
+    router
+        .method_not_allowed_fallback(async || {
+            Response::error(405, "this path does not take this method: see the header Allow")
+        })
+        .fallback(async || Response::error(404, "there is nothing at this path"))
+        .layer(middleware::from_fn_with_state(Arc::clone(&admin), access::check))
+        .with_state(admin)
 }

@@ -66,7 +66,7 @@ impl Control {
             vertex: chosen.terms.vertex,
         };
         let setup = call.machine.setup(&view).into();
-        let deadline = now.plus_us(call.machine.agent().terms.dial_timeout.as_micros() as u64);
+        let deadline = now.plus(call.machine.agent().terms.dial_timeout);
         let credential = chosen.number;
         call.dialled = Some(Dialled { link, credential, ready: false, refused_by, due: deadline });
         let shard = call.shard;

@@ -7,6 +7,7 @@
 mod credentials;
 mod ending;
 mod legs;
+pub mod live;
 mod orders;
 mod requests;
 
@@ -20,7 +21,8 @@ use log::{debug, info, warn};
 
 use crate::base::{CallId, Instant, LegReport, RecordId};
 use crate::call::agents::warn_of_unknown_agent;
-use crate::call::{Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, Part, Registry};
+use crate::call::outcome::Cause;
+use crate::call::{Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, Outcome, Part, Registry};
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::credentials::Credentials;
@@ -87,6 +89,14 @@ struct Call {
     refusal: Option<String>,
 }
 
+impl Call {
+    /// Tells the machine until when the caller hears what was handed to the switch.
+    fn tell_what_is_heard(&mut self, now: Instant) {
+        let heard_at_us = self.shared.tally.heard_at_us.load(Ordering::Relaxed);
+        self.machine.hears_until(now, Instant::from_micros(heard_at_us));
+    }
+}
+
 /// The thread's state.
 pub struct Control {
     parts: ControlParts,
@@ -139,6 +149,8 @@ impl Control {
             ControlInput::Fact(id, fact) => self.tell(now, id, fact),
             ControlInput::OnChannel(channel, what) => self.on_channel(now, &channel, what),
             ControlInput::Commanded(channel, command, reply) => self.commanded(now, &channel, command, reply),
+            ControlInput::Say(name, text, reply) => self.say(now, &name, &text, reply),
+            ControlInput::Live(reply) => self.tell_live(now, reply),
             ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),
             ControlInput::LogCounters => self.log_counters(),
             ControlInput::Drain(by) => {
@@ -212,7 +224,9 @@ impl Control {
                     call.machine.fields()
                 );
             }
-            Fact::LegLost(_, end) => info!("call {id}: the leg was lost ({end:?})"),
+            Fact::LegLost(_, end) => {
+                info!("call {id}: the leg was lost: {}", Outcome::of(Cause::Leg(end.clone())));
+            }
             Fact::SetupComplete(_) => debug!("call {id}: the model is ready"),
             _ => {}
         }
@@ -220,8 +234,7 @@ impl Control {
             return;
         }
         let Some(call) = self.call(id) else { return };
-        let heard_at_us = call.shared.tally.heard_at_us.load(Ordering::Relaxed);
-        call.machine.hears_until(now, Instant::from_micros(heard_at_us));
+        call.tell_what_is_heard(now);
         let gap_ms_before = call.machine.events().gap_ms_total;
         call.machine.tell(now, fact);
         let gap_ms = call.machine.events().gap_ms_total - gap_ms_before;
@@ -255,8 +268,7 @@ impl Control {
                 if shut_down {
                     call.machine.tell(now, Fact::ShutDown);
                 }
-                let heard_at_us = call.shared.tally.heard_at_us.load(Ordering::Relaxed);
-                call.machine.hears_until(now, Instant::from_micros(heard_at_us));
+                call.tell_what_is_heard(now);
                 if call.machine.wants_played(now) {
                     let played = call.shared.tally.snapshot().played_samples;
                     call.machine.played(now, played);
@@ -266,7 +278,7 @@ impl Control {
             self.carry_out(now, id);
         }
         if let Some(interval) = self.parts.stats_interval {
-            let next = *self.next_stats.get_or_insert(now.plus_us(interval.as_micros() as u64));
+            let next = *self.next_stats.get_or_insert(now.plus(interval));
             if now >= next {
                 self.next_stats = None;
                 self.log_counters();

@@ -13,10 +13,10 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use log::{debug, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use tokio::sync::mpsc::Sender;
 
 use crate::base::command::ChannelName;
 use crate::base::{Instant, LegReport};

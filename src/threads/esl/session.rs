@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crossbeam_channel::Sender;
+use tokio::sync::mpsc::Sender;
 
 use crate::base::{CallId, Instant};
 use crate::call::{CommandError, CommandResult};

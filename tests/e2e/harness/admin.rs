@@ -16,11 +16,13 @@ pub fn address(relay: &Relay) -> SocketAddr {
 
 /// Sends a request with more header lines, and gives status and body of the answer.
 pub fn ask_with(relay: &Relay, line: &str, headers: &str, body: &str) -> (u16, String) {
-    let mut socket = TcpStream::connect_timeout(&address(relay), PATIENCE).expect("it listens");
+    let address = address(relay);
+    let mut socket = TcpStream::connect_timeout(&address, PATIENCE).expect("it listens");
     socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
     let length = body.len();
-    let request =
-        format!("{line} HTTP/1.1\r\nHost: relay\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    );
     socket.write_all(request.as_bytes()).expect("it takes a request");
     let mut answer = String::new();
     socket.read_to_string(&mut answer).expect("an answer");

@@ -164,7 +164,7 @@ impl World {
             leg: Some(leg),
             lost: None,
             leg_closing: false,
-            worker: Worker::new(inbox, back, 1),
+            worker: Worker::new(inbox, back, 1, Arc::default()),
             dsp,
             retired,
             dsp_at: Some(now),

@@ -124,7 +124,7 @@ impl World {
             calls,
             telephony_inbox,
             telephony,
-            worker: Worker::new(dsp_inbox, back, scenarios.len()),
+            worker: Worker::new(dsp_inbox, back, scenarios.len(), std::sync::Arc::default()),
             dsp,
             retired,
             gemini_inbox,

@@ -19,7 +19,7 @@ fn job(number: u32, send_by: Instant) -> Job {
 }
 
 fn outbound(channel: &str) -> Job {
-    let (reply, _) = crossbeam_channel::bounded(1);
+    let (reply, _) = tokio::sync::mpsc::channel(1);
     Job { ticket: Ticket::Outbound(channel.into(), reply), line: "originate x".into(), send_by: at(9_000) }
 }
 

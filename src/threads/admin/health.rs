@@ -1,0 +1,102 @@
+//! Health: whether the process lives, whether it would take a call, and the order to end.
+//!
+//! Runs in: the admin thread. Owns nothing: all of it is answered from memory at once.
+//! Invariant: what is asked here waits for no other thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use log::info;
+use serde_json::json;
+
+use super::Admin;
+use super::response::{Body, Response, Wrong};
+use super::routes::Routes;
+use crate::call::Choice;
+use crate::codec::mod_audio_stream::CallFields;
+use crate::telemetry::RefusalReason;
+use crate::threads::messages::ControlInput;
+
+/// The longest time that running calls may be given: a day.
+const DRAIN_SECONDS_MAX: u64 = 86_400;
+
+/// The paths of this file.
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .get("/healthz", healthz)
+        .get("/readyz", readyz)
+        .get("/admit", admit)
+        .post("/api/drain", drain)
+}
+
+/// Whether a call would be taken now, with each thing that it needs.
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let registry = &admin.shared.parts.registry;
+    let (calls, calls_max) = (registry.live_calls(), registry.max_calls());
+    let lease = match registry.credentials() {
+        Some(pool) => pool.would_admit(admin.shared.parts.clock.now()),
+        None => Ok(()),
+    };
+    let check = |ok: bool, detail: String| json!({"ok": ok, "detail": detail});
+    let works = lease != Err(RefusalReason::Credentials);
+    let has_room = calls < calls_max && lease != Err(RefusalReason::NoCapacity);
+    let draining = registry.is_draining();
+    let credentials = if works { "a credential works" } else { "no credential works" };
+    let drains = if draining { "no new call is taken: the relay is to end" } else { "not draining" };
+    let checks = json!({
+        "credentials": check(works, credentials.to_owned()),
+        "capacity": check(has_room, format!("{calls} of {calls_max} calls")),
+        "draining": check(!draining, drains.to_owned()),
+    });
+    let ready = works && has_room && !draining;
+    Response::json(if ready { 200 } else { 503 }, &json!({"ready": ready, "checks": checks}))
+}
+
+/// Has the relay end once its calls have, as SIGTERM does.
+async fn drain(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Wrong> {
+    let parts = &admin.shared.parts;
+    let seconds = match Body::parse(&body)?.field("seconds") {
+        None => parts.drain.as_secs(),
+        Some(seconds) => {
+            seconds.as_u64().filter(|seconds| *seconds <= DRAIN_SECONDS_MAX).ok_or_else(|| {
+                Wrong(format!("seconds is {seconds}: a whole number from 0 to {DRAIN_SECONDS_MAX}"))
+            })?
+        }
+    };
+    info!("the API drains the relay: running calls may go on for {seconds} s");
+    parts.registry.drain();
+    let by = parts.clock.now().plus(Duration::from_secs(seconds));
+    if !admin.ask_control(ControlInput::Drain(by)) {
+        return Ok(Response::error(503, "new calls are refused, but the end is not ordered: try again"));
+    }
+    let calls = parts.registry.live_calls();
+    Ok(Response::json(202, &json!({"draining": true, "calls": calls, "seconds": seconds})))
+}
+
+async fn healthz() -> Response {
+    Response { status: 200, content_type: "text/plain", body: "ok\n".to_owned() }
+}
+
+/// Whether a call to this number from that caller would be taken now, decided from memory.
+async fn admit(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
+    let parts = &admin.shared.parts;
+    let query = query.unwrap_or_default();
+    let asked = |name: &str| {
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.into_owned())
+    };
+    let refused =
+        |reason: &str, why: &str| Response::json(503, &json!({"admit": false, "reason": reason, "why": why}));
+    let [did, caller, agent] = ["did", "caller", "agent"].map(asked);
+    if let Choice::Refuse(reason) =
+        parts.agents.get().choose(&CallFields { did, caller, agent, ..CallFields::default() })
+    {
+        return refused("route", &reason);
+    }
+    match parts.registry.would_admit(parts.clock.now()) {
+        Ok(()) => Response::json(200, &json!({"admit": true})),
+        Err(reason) => refused(reason.label(), reason.explanation()),
+    }
+}
