@@ -12,6 +12,7 @@ need() { # PACKAGE TEST...: the Debian package, and a command that succeeds when
 
 need pkg-config pkg-config --version
 need libssl-dev pkg-config --exists openssl
+need libopus-dev pkg-config --exists opus
 need gcc cc --version
 if [ "${1:-build}" = test ]; then
     need openssl openssl version

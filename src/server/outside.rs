@@ -91,6 +91,7 @@ pub(super) fn admin_shared(
         agents: Arc::clone(agents),
         expected: Arc::clone(expected),
         expect: config.listen.expect,
+        drain: config.drain.timeout,
         outbound: can_place.then_some(config.esl.answer_timeout),
         media_server: config
             .asterisk

@@ -98,11 +98,11 @@ fn names(columns: &[(&'static str, Kind)]) -> Vec<&'static str> {
     columns.iter().map(|(name, _)| *name).collect()
 }
 
-/// Writes calls with their turns and events. Those that are there already stay as they are.
+/// Writes calls with their turns and events. Those that are there already stay as they are. Returns how many were not there.
 ///
 /// # Errors
 /// What the database says; then nothing may be taken as written, unless this is part of a transaction.
-pub(super) fn write(database: &mut dyn Database, calls: &[CallDetail]) -> Result<(), StoreError> {
+pub(super) fn write(database: &mut dyn Database, calls: &[CallDetail]) -> Result<u64, StoreError> {
     let (mut heads, mut turns, mut events) = (Vec::new(), Vec::new(), Vec::new());
     for call in calls {
         let id = &call.record.id;
@@ -117,9 +117,10 @@ pub(super) fn write(database: &mut dyn Database, calls: &[CallDetail]) -> Result
         }
     }
     let all_of = |before: &[&'static str], columns| [before, &names(columns)].concat();
-    insert(database, "calls", &[names(CALLS), vec!["search"]].concat(), heads)?;
+    let new = insert(database, "calls", &[names(CALLS), vec!["search"]].concat(), heads)?;
     insert(database, "turns", &all_of(&["call_id", "position"], TURNS), turns)?;
-    insert(database, "events", &all_of(&["call_id", "position"], EVENTS), events)
+    insert(database, "events", &all_of(&["call_id", "position"], EVENTS), events)?;
+    Ok(new)
 }
 
 fn insert(
@@ -127,7 +128,8 @@ fn insert(
     table: &str,
     columns: &[&str],
     rows: Vec<Row>,
-) -> Result<(), StoreError> {
+ ) -> Result<u64, StoreError> {
+    let mut new = 0;
     for rows in rows.chunks(ROWS_MAX) {
         let tuple = |row: usize| {
             let places = (1..=columns.len()).map(|column| format!("${}", row * columns.len() + column));
@@ -139,9 +141,9 @@ fn insert(
             columns.join(", "),
             tuples.join(", ")
         );
-        database.execute(&sql, &rows.concat())?;
+        new += database.execute(&sql, &rows.concat())?;
     }
-    Ok(())
+    Ok(new)
 }
 
 /// A call by its id, or the newest one with that UUID of the switch.

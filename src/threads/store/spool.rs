@@ -57,33 +57,46 @@ pub(super) struct Batch {
 }
 
 impl Spool {
-    /// What an earlier process has left there. The directory is made when there is something to write.
+    /// The spool with what an earlier process has left there. The directory is made when there is something to write.
     ///
     /// # Errors
     /// Why it cannot be looked into.
     pub(super) fn open(directory: PathBuf) -> io::Result<Self> {
-        let mut segments = Vec::new();
-        match fs::read_dir(&directory) {
-            Ok(entries) => {
-                for entry in entries {
-                    let path = entry?.path();
-                    let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-                    let (Some(number), true) = (number, path.extension().is_some_and(|end| end == ENDING))
-                    else {
-                        continue;
-                    };
-                    let file = BufReader::new(File::open(&path)?);
-                    let records = file.split(b'\n').try_fold(0, |lines, line| line.map(|_| lines + 1))?;
-                    segments.push(Segment { number, records, bytes: fs::metadata(&path)?.len() });
-                }
+        let mut spool = Self::empty(directory);
+        let entries = match fs::read_dir(&spool.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(spool),
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+            if let Some(number) = number.filter(|_| path.extension().is_some_and(|end| end == ENDING)) {
+                let file = BufReader::new(File::open(&path)?);
+                let records = file.split(b'\n').try_fold(0, |lines, line| line.map(|_| lines + 1))?;
+                let bytes = fs::metadata(&path)?.len();
+                spool.segments.push_back(Segment { number, records, bytes });
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
         }
-        segments.sort_by_key(|segment| segment.number);
-        let next_number = segments.last().map_or(1, |segment| segment.number + 1);
-        let segments = segments.into();
-        Ok(Self { directory, segments, writing: None, next_number, delivered_bytes: 0, delivered_records: 0 })
+        spool.segments.make_contiguous().sort_by_key(|segment| segment.number);
+        spool.next_number = spool.segments.back().map_or(1, |segment| segment.number + 1);
+        Ok(spool)
+    }
+
+    /// A spool of which nothing is known.
+    pub(super) fn empty(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            segments: VecDeque::new(),
+            writing: None,
+            next_number: 1,
+            delivered_bytes: 0,
+            delivered_records: 0,
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Records that wait.
@@ -101,11 +114,11 @@ impl Spool {
         self.segments.is_empty()
     }
 
-    /// Takes records, behind all that wait. When it returns they are on the disk.
+    /// Takes records, behind all that wait. When it returns they are on the disk. Returns how many they are.
     ///
     /// # Errors
     /// Why none of them is taken.
-    pub(super) fn append<'a>(&mut self, calls: impl Iterator<Item = &'a CallDetail>) -> io::Result<()> {
+    pub(super) fn append<'a>(&mut self, calls: impl Iterator<Item = &'a CallDetail>) -> io::Result<u64> {
         let (mut lines, mut records) = (Vec::new(), 0);
         for call in calls {
             serde_json::to_writer(&mut lines, call)?;
@@ -113,7 +126,7 @@ impl Spool {
             records += 1;
         }
         if records == 0 {
-            return Ok(());
+            return Ok(0);
         }
         if self.bytes() + lines.len() as u64 > SPOOL_BYTES_MAX {
             return Err(io::Error::other(format!("the spool has {SPOOL_BYTES_MAX} bytes and takes no more")));
@@ -138,7 +151,7 @@ impl Spool {
         if segment.bytes >= FILE_BYTES {
             self.writing = None;
         }
-        Ok(())
+        Ok(records)
     }
 
     fn begin_file(&mut self) -> io::Result<()> {
