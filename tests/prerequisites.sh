@@ -19,6 +19,7 @@ if [ "${1:-build}" = test ]; then
     need python3-venv python3 -c 'import ensurepip, venv'
     need nodejs node --version
     need npm npm --version
+    need chromium chromium --version
     # The scripts for FreeSWITCH run on each Lua that FreeSWITCH has embedded, and on today's.
     need lua5.2 lua5.2 -v
     need lua5.3 lua5.3 -v

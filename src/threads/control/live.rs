@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 
 use super::{Call, Control};
 use crate::base::{Instant, RecordId};
-use crate::call::LegKind;
 use crate::call::machine::Phase;
 
 /// The level of silence, in dBFS.
@@ -104,11 +103,7 @@ impl Call {
             agent: machine.agent().name.clone(),
             model: machine.agent().setup.model.clone(),
             credential: self.credential.as_deref().map(str::to_owned),
-            leg: match self.opening.kind {
-                LegKind::ModAudioStream => "mod_audio_stream",
-                LegKind::AudioSocket => "audiosocket",
-                LegKind::ChanWebsocket => "chan_websocket",
-            },
+            leg: self.opening.kind.label(),
             peer: self.peer.to_string(),
             state: match machine.phase() {
                 Phase::Offered | Phase::Dialing => "dialing",
