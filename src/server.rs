@@ -112,7 +112,7 @@ impl Server {
         credentials.replace(access);
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
-        let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock)?;
+        let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock, address.port())?;
         let builder = Builder {
             config,
             clock,

@@ -12,12 +12,14 @@ need() { # PACKAGE TEST...: the Debian package, and a command that succeeds when
 
 need pkg-config pkg-config --version
 need libssl-dev pkg-config --exists openssl
+need libopus-dev pkg-config --exists opus
 need gcc cc --version
 if [ "${1:-build}" = test ]; then
     need openssl openssl version
     need python3-venv python3 -c 'import ensurepip, venv'
     need nodejs node --version
     need npm npm --version
+    need chromium chromium --version
     # The scripts for FreeSWITCH run on each Lua that FreeSWITCH has embedded, and on today's.
     need lua5.2 lua5.2 -v
     need lua5.3 lua5.3 -v

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::base::{Instant, LinkNumber};
 use crate::call::agent::{Agent, CredentialView};
-use crate::call::commands::{Commands, LegKind};
+use crate::call::commands::{CommandError, CommandResult, Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
@@ -332,6 +332,26 @@ impl Machine {
     /// When the model was first ready, if it ever was.
     pub fn answered_at(&self) -> Option<Instant> {
         self.answered_at
+    }
+
+    /// Whether there is a link whose setup was accepted: speech flows now.
+    pub fn has_live_link(&self) -> bool {
+        self.session.live().is_some()
+    }
+
+    /// Asks the model to say this to the caller; again, if its link is lost before it does.
+    ///
+    /// # Errors
+    /// That the call is over, or that there is no link now that could be asked.
+    pub fn say(&mut self, now: Instant, text: &str) -> CommandResult {
+        if self.outcome.is_some() {
+            return Err(CommandError::Ended);
+        }
+        if !self.has_live_link() {
+            return Err(CommandError::NotSent("the model is not connected at this moment"));
+        }
+        self.prompt(now, format!("Say this to the caller now, word for word and nothing else: {text}"));
+        Ok(())
     }
 
     /// With which cause the switch hung up, where the event socket said so.

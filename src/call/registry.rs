@@ -117,6 +117,21 @@ impl Registry {
         self.slots.lock().free.push(CallId { slot: id.slot, generation });
     }
 
+    /// Whether every new call is refused.
+    pub fn is_draining(&self) -> bool {
+        self.slots.lock().draining
+    }
+
+    /// Calls at one time at most.
+    pub fn max_calls(&self) -> usize {
+        self.max_calls
+    }
+
+    /// The credentials of which each call needs a lease, if it does.
+    pub fn credentials(&self) -> Option<&Arc<Pool>> {
+        self.credentials.as_ref()
+    }
+
     /// Refuses every new call from here on.
     pub fn drain(&self) {
         self.slots.lock().draining = true;

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes of a call's transcript, with so many for the head of each turn; more than four hours of talk.
 const BYTES_MAX: usize = 512 * 1024;
 const TURN_BYTES: usize = 64;
@@ -15,11 +17,13 @@ const DIGEST_TURNS: usize = 40;
 const DIGEST_BYTES: usize = 8 * 1024;
 
 /// Who spoke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Speaker {
     /// The caller.
     Caller,
-    /// The model.
+    /// The model; in records the agent, whose voice it is.
+    #[serde(rename = "agent")]
     Model,
 }
 

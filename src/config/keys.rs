@@ -13,6 +13,7 @@ use super::registry::{Key, Kind, integer, integer_or_zero, stepped, text};
 use super::setters::{
     header_secret, millis, name_of, path, seconds, set_allow, set_host, set_log_level, unless_zero,
 };
+use super::store_keys::STORE_KEYS;
 use crate::base::SampleRate;
 use crate::base::{Mix, PlaybackFormat};
 
@@ -42,14 +43,15 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ("esl", "FreeSWITCH's event socket (mod_event_socket)."),
     ("asterisk", "Asterisk, where the relay connects to it and not the other way round (docs/asterisk.md)."),
     ("admin", "The admin server: HTTP for the operator, the dial plan and other programs."),
+    ("store", "Records of calls: who called, what was said, what happened (docs/records.md)."),
     ("threads", "How many threads do the work."),
     ("drain", "How the process ends."),
     ("log", "What is logged. TZ sets the time zone of the log."),
 ];
 
-/// Every key of the sections: those below, those of the default agent, and those of call control.
+/// Every key of the sections: those below, those of the default agent, those of call control and of the store.
 pub static KEYS: &[Key<Config>] =
-    &joined::<{ MAIN_KEYS.len() + DEFAULT_AGENT_KEYS.len() + CONTROL_KEYS.len() }>();
+    &joined::<{ MAIN_KEYS.len() + DEFAULT_AGENT_KEYS.len() + CONTROL_KEYS.len() + STORE_KEYS.len() }>();
 
 /// The keys of `[agent]` as those of the whole configuration.
 const DEFAULT_AGENT_KEYS: &[Key<Config>] = agent_keys();
@@ -58,7 +60,7 @@ const DEFAULT_AGENT_KEYS: &[Key<Config>] = agent_keys();
 pub static AGENT_KEYS: &[Key<AgentConfig>] = agent_keys();
 
 const fn joined<const N: usize>() -> [Key<Config>; N] {
-    let parts = [MAIN_KEYS, DEFAULT_AGENT_KEYS, CONTROL_KEYS];
+    let parts = [MAIN_KEYS, DEFAULT_AGENT_KEYS, CONTROL_KEYS, STORE_KEYS];
     let mut keys = [MAIN_KEYS[0]; N];
     let (mut at, mut part) = (0, 0);
     while part < parts.len() {

@@ -17,6 +17,7 @@ use super::base_url::BaseUrl;
 use super::credential_keys::CredentialConfig;
 use super::routes::{DEFAULT_AGENT, RouteTable};
 use super::secret::Secret;
+use super::store_keys::{PriceConfig, StoreConfig, StoreUrl};
 use super::tool_keys::ToolConfig;
 use crate::base::command::VariableName;
 use crate::base::{Mix, PlaybackFormat, SampleRate};
@@ -56,6 +57,10 @@ pub struct Config {
     pub asterisk: AsteriskConfig,
     /// The admin server.
     pub admin: AdminConfig,
+    /// Where records are kept.
+    pub store: StoreConfig,
+    /// What tokens cost, in the order of the file.
+    pub prices: Vec<PriceConfig>,
     /// How many threads do the work.
     pub threads: ThreadsConfig,
     /// How the process ends.
@@ -349,6 +354,8 @@ impl Config {
             },
             asterisk: AsteriskConfig { media_url: None },
             admin: AdminConfig { listen: None, token: None, tls_certificate: None, tls_key: None },
+            store: StoreConfig { url: StoreUrl::Usual, spool_directory: None, retention: None },
+            prices: Vec::new(),
             threads: ThreadsConfig { dsp: 0, shards: 0, tools: 0 },
             session: SessionConfig { give_up: Duration::ZERO },
             drain: DrainConfig { timeout: Duration::ZERO },

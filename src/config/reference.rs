@@ -7,7 +7,7 @@ use super::keys::{KEYS, SECTIONS};
 use super::model::Config;
 use super::registry::Key;
 use super::tables::Table;
-use super::{AGENT_KEYS, CREDENTIAL_KEYS, ROUTE_KEYS, TOOL_KEYS};
+use super::{AGENT_KEYS, CREDENTIAL_KEYS, PRICE_KEYS, ROUTE_KEYS, TOOL_KEYS};
 
 /// Width of a comment line in the sample file.
 const COMMENT_COLUMNS: usize = 100;
@@ -39,6 +39,7 @@ pub fn sample_file() -> String {
             Table::Routes => ROUTE_KEYS.iter().for_each(|key| sample.push_str(&sample_of(key))),
             Table::Tools => TOOL_KEYS.iter().for_each(|key| sample.push_str(&sample_of(key))),
             Table::Credentials => CREDENTIAL_KEYS.iter().for_each(|key| sample.push_str(&sample_of(key))),
+            Table::Prices => PRICE_KEYS.iter().for_each(|key| sample.push_str(&sample_of(key))),
         }
     }
     sample
@@ -52,6 +53,7 @@ fn sample_name(table: Table) -> &'static str {
         Table::Agents => "shop",
         Table::Tools => "weather",
         Table::Credentials => "first",
+        Table::Prices => "flash",
         Table::Routes => "",
     }
 }
@@ -103,6 +105,7 @@ pub fn markdown_tables() -> String {
             Table::Routes => tables.push_str(&table_of(ROUTE_KEYS)),
             Table::Tools => tables.push_str(&table_of(TOOL_KEYS)),
             Table::Credentials => tables.push_str(&table_of(CREDENTIAL_KEYS)),
+            Table::Prices => tables.push_str(&table_of(PRICE_KEYS)),
         }
     }
     tables.truncate(tables.trim_end().len());

@@ -1,4 +1,4 @@
-//! The tables of which there can be several: agents, tools, credentials and routes, from what was written to what they are.
+//! The tables of which there can be several: agents, tools, credentials, prices and routes, from what was written to what they are.
 //!
 //! Runs in: the main thread, when configuration is read; pure. Owns the rows while they are read. Never stops at the
 //! first error. Invariant: a row's keys are checked like all others, and a row that is wrong is a problem.
@@ -9,7 +9,7 @@ use super::problem::{Origin, Problem, nearest};
 use super::registry::{Key, default_value};
 use super::routes::{DEFAULT_AGENT, RouteConfig};
 use super::value::Value;
-use super::{CREDENTIAL_KEYS, CredentialConfig, ROUTE_KEYS, TOOL_KEYS, ToolConfig};
+use super::{CREDENTIAL_KEYS, CredentialConfig, PRICE_KEYS, PriceConfig, ROUTE_KEYS, TOOL_KEYS, ToolConfig};
 
 /// Rows of one table; more are a mistake, and all are held in memory.
 const ROWS_MAX: usize = 1_000;
@@ -28,11 +28,13 @@ pub enum Table {
     Tools,
     /// `[credentials.NAME]`.
     Credentials,
+    /// `[prices.NAME]`.
+    Prices,
 }
 
 impl Table {
     /// All of them, in the order of the sample file.
-    pub const ALL: [Self; 4] = [Self::Agents, Self::Routes, Self::Tools, Self::Credentials];
+    pub const ALL: [Self; 5] = [Self::Agents, Self::Routes, Self::Tools, Self::Credentials, Self::Prices];
 
     /// The first part of its name.
     pub fn word(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Table {
             Self::Routes => "routes",
             Self::Tools => "tools",
             Self::Credentials => "credentials",
+            Self::Prices => "prices",
         }
     }
 
@@ -70,6 +73,10 @@ impl Table {
                 "An API key or a project with its own limit of sessions, tried in the order of the file. Without any there \
                  is gemini.api_key alone."
             }
+            Self::Prices => {
+                "What the tokens of a model cost, for the estimate in the records of calls. Without one that fits a record has \
+                 no cost."
+            }
         }
     }
 
@@ -88,6 +95,7 @@ impl Table {
             Self::Routes => fields(ROUTE_KEYS),
             Self::Tools => fields(TOOL_KEYS),
             Self::Credentials => fields(CREDENTIAL_KEYS),
+            Self::Prices => fields(PRICE_KEYS),
         }
     }
 
@@ -204,6 +212,11 @@ fn fill_row(row: &Row, loaded: &mut Loaded, problems: &mut Vec<Problem>) {
             let mut credential = with_defaults(CREDENTIAL_KEYS, CredentialConfig::named(&row.name));
             store(row, CREDENTIAL_KEYS, &mut credential, &mut loaded.settings, problems);
             loaded.config.credentials.push(credential);
+        }
+        Table::Prices => {
+            let mut price = with_defaults(PRICE_KEYS, PriceConfig::named(&row.name));
+            store(row, PRICE_KEYS, &mut price, &mut loaded.settings, problems);
+            loaded.config.prices.push(price);
         }
     }
 }

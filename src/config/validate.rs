@@ -230,6 +230,11 @@ fn check_tables(loaded: &Loaded, problems: &mut Vec<Problem>) {
             }
         }
     }
+    for price in config.prices.iter().filter(|price| price.model.is_empty()) {
+        let heading = format!("[prices.{}]", price.name);
+        let text = format!("{heading} has no model: set it to the name of the model whose tokens cost this");
+        problems.push(Problem::at(loaded.origin(&heading), text));
+    }
     for route in &config.routes.0 {
         let wrong = match (&route.agent, &route.refuse) {
             (Some(_), Some(_)) => "the route has both agent and refuse: keep one".to_owned(),

@@ -129,6 +129,10 @@ macro_rules! counters {
 }
 
 counters! {
+    records_written: "tandem_records_written_total", "Records of calls written to the database.";
+    records_spooled: "tandem_records_spooled_total", "Records of calls that were put on disk to wait for the database.";
+    records_failed: "tandem_records_failed_total", "Records of calls that were lost or that the database does not take.";
+
     connections: "tandem_connections_total", "TCP connections accepted from switches.";
     calls: "tandem_calls_total", "Calls admitted.";
 

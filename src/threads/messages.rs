@@ -18,6 +18,7 @@ use crate::net::dial::Target;
 use crate::net::websocket::Connection;
 use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
+use crate::threads::control::live::LiveReply;
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::wire::Protocol;
 
@@ -256,8 +257,12 @@ pub enum ControlInput {
     Fact(CallId, Fact),
     /// The event socket says something of a channel, by its UUID.
     OnChannel(String, OnChannel),
-    /// Somebody asks for something to be done to the call with this UUID, and waits for the reply.
+    /// Somebody asks for something to be done to the call with this record id or UUID, and waits for the reply.
     Commanded(String, Command, Sender<CommandReply>),
+    /// Somebody wants the model of the call with this record id or UUID to say this text, and waits for the reply.
+    Say(String, String, Sender<CommandReply>),
+    /// Somebody looks at the running calls.
+    Live(LiveReply),
     /// A thread has let go of a call.
     Retired(CallId, Part),
     /// Let calls finish until then, then end them, then end the thread.

@@ -120,6 +120,7 @@ impl Machine {
                 ("a mod_audio_stream leg without our script, and without an event socket,", &[])
             }
             LegKind::AudioSocket => ("an AudioSocket leg", &[(CommandKind::HangUp, Way::CloseLeg)]),
+            LegKind::Telephone => ("the telephone in the browser", &[(CommandKind::HangUp, Way::CloseLeg)]),
             LegKind::ChanWebsocket => (
                 "a chan_websocket leg",
                 &[(CommandKind::HangUp, Way::CloseLeg), (CommandKind::Break, Way::InBand)],

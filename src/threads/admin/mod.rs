@@ -6,11 +6,18 @@
 
 mod access;
 mod api;
+mod calls;
 pub mod connect;
 mod health;
+mod history;
+mod live;
+mod metrics;
+mod openapi;
+mod page;
 mod response;
 mod routes;
 mod serve;
+mod telephone;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -29,11 +36,22 @@ use crate::telemetry::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::messages::{ControlInput, EslOrder};
 use connect::MediaServer;
+use live::Board;
+use metrics::RelayState;
 use response::Response;
 use routes::Routes;
 
 /// Requests that may wait for a switch at one time.
 const WAITING_MAX: usize = 64;
+
+/// The port of the legs, as a browser finds it.
+#[derive(Debug, Clone, Copy)]
+pub struct MediaPort {
+    /// Its number.
+    pub port: u16,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
 
 /// What the server is built from.
 pub struct AdminParts {
@@ -53,6 +71,10 @@ pub struct AdminParts {
     pub outbound: Option<Duration>,
     /// Where Asterisk waits to be connected to, if it does.
     pub media_server: Option<MediaServer>,
+    /// Where the telephone in the browser connects to.
+    pub telephone: MediaPort,
+    /// How long running calls may go on when the API ends the relay without saying how long.
+    pub drain: Duration,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -64,6 +86,8 @@ pub struct AdminShared {
     parts: AdminParts,
     listener: TcpListener,
     address: SocketAddr,
+    /// In seconds since 1970.
+    began_s: f64,
     stopped: watch::Sender<bool>,
 }
 
@@ -75,7 +99,8 @@ impl AdminShared {
     pub fn listen(address: SocketAddr, parts: AdminParts) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        Ok(Self { parts, listener, address, stopped: watch::Sender::new(false) })
+        let began_s = parts.clock.unix_ms() as f64 / 1000.0;
+        Ok(Self { parts, listener, address, began_s, stopped: watch::Sender::new(false) })
     }
 
     /// Where it listens.
@@ -103,6 +128,7 @@ pub struct Admin {
     dial: Mutex<DialPool>,
     /// Places for requests that wait for a switch.
     waiting: Semaphore,
+    board: Board,
 }
 
 impl Admin {
@@ -119,6 +145,7 @@ impl Admin {
             esl: esl.map(Mutex::new),
             dial: Mutex::new(dial),
             waiting: Semaphore::new(WAITING_MAX),
+            board: Board::new(),
         }
     }
 
@@ -128,7 +155,24 @@ impl Admin {
     /// Those of starting; what goes wrong with one connection is that connection's end.
     pub fn run(self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        serve::run(&shared, move || router(Arc::new(self)))
+        serve::run(&shared, move || {
+            let admin = Arc::new(self);
+            let keeper = Arc::clone(&admin);
+            tokio::spawn(async move { keeper.keep_board().await });
+            router(admin)
+        })
+    }
+
+    /// How the relay stands now.
+    fn state(&self) -> RelayState {
+        let AdminParts { registry, clock, .. } = &self.shared.parts;
+        RelayState {
+            calls_max: registry.max_calls(),
+            draining: registry.is_draining(),
+            began_s: self.shared.began_s,
+            credentials: registry.credentials().map_or(Vec::new(), |pool| pool.states(clock.now())),
+            streams: self.board.listeners(),
+        }
     }
 
     /// Sends control a message, if it takes one now.
@@ -139,7 +183,16 @@ impl Admin {
 
 /// All paths. A new area is one line here.
 fn all_routes() -> Routes {
-    Routes::new().merge(access::routes()).merge(health::routes()).merge(api::routes())
+    Routes::new()
+        .merge(access::routes())
+        .merge(api::routes())
+        .merge(calls::routes())
+        .merge(health::routes())
+        .merge(live::routes())
+        .merge(metrics::routes())
+        .merge(openapi::routes())
+        .merge(page::routes())
+        .merge(telephone::routes())
 }
 
 fn router(admin: Arc<Admin>) -> Router {

@@ -7,6 +7,7 @@
 mod credentials;
 mod ending;
 mod legs;
+pub mod live;
 mod orders;
 mod requests;
 
@@ -148,6 +149,8 @@ impl Control {
             ControlInput::Fact(id, fact) => self.tell(now, id, fact),
             ControlInput::OnChannel(channel, what) => self.on_channel(now, &channel, what),
             ControlInput::Commanded(channel, command, reply) => self.commanded(now, &channel, command, reply),
+            ControlInput::Say(name, text, reply) => self.say(now, &name, &text, reply),
+            ControlInput::Live(reply) => self.tell_live(now, reply),
             ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),
             ControlInput::LogCounters => self.log_counters(),
             ControlInput::Drain(by) => {

@@ -1,0 +1,85 @@
+//! What the store asks of a database, the same of SQLite and of Postgres: statements with numbered values.
+//!
+//! Runs in: whichever thread waits for the database. Owns the types that both sides have in common.
+//! Invariant: a value is never part of a statement's text.
+
+use std::fmt;
+
+/// A value in a statement or a row.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    /// Nothing.
+    Null,
+    /// `BOOLEAN`.
+    Switch(bool),
+    /// `BIGINT`.
+    Integer(i64),
+    /// `DOUBLE PRECISION`.
+    Real(f64),
+    /// `TEXT`.
+    Text(String),
+}
+
+/// A row of a result.
+pub(super) type Row = Vec<Value>;
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreError {
+    /// The database cannot be asked now: it is away, locked, full, or not what it should be. Another time it can.
+    Away(String),
+    /// The database does not take this statement with these values, and never will.
+    Refused(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Away(what) | Self::Refused(what) => f.write_str(what),
+        }
+    }
+}
+
+/// One connection. Statements name their values `$1`, `$2` and so on, each for the first time in that order.
+pub(super) trait Database: Send {
+    /// Carries out statements without values, separated by semicolons.
+    ///
+    /// # Errors
+    /// What the database says.
+    fn batch(&mut self, sql: &str) -> Result<(), StoreError>;
+
+    /// Carries out a statement. Returns how many rows it changed.
+    ///
+    /// # Errors
+    /// What the database says.
+    fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, StoreError>;
+
+    /// The rows of a query.
+    ///
+    /// # Errors
+    /// What the database says.
+    fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError>;
+
+    /// The statement that begins a transaction which will write.
+    fn begin(&self) -> &'static str;
+
+    /// The statement, within a transaction, that keeps another relay from migrating at the same time.
+    fn lock_for_migration(&self) -> &'static str;
+}
+
+/// Carries out `work` in a transaction: all of it, or nothing.
+///
+/// # Errors
+/// Those of `work` and of the database.
+pub(super) fn transaction<T>(
+    database: &mut dyn Database,
+    work: impl FnOnce(&mut dyn Database) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    database.batch(database.begin())?;
+    let done = work(database).and_then(|done| database.batch("COMMIT").map(|()| done));
+    if done.is_err() {
+        // Where the connection is gone, so is the transaction.
+        _ = database.batch("ROLLBACK");
+    }
+    done
+}

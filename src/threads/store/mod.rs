@@ -1,0 +1,78 @@
+//! Records of calls: kept in memory, spooled to disk where the database is away, written in batches, read again.
+//!
+//! Runs in: the store thread, which never waits for the database, and the database thread, which does. Owns the records
+//! from the end of their calls on. Never makes the control thread wait.
+//! Invariant: a record is in the database once, or in the spool, or counted as failed.
+
+mod database;
+mod door;
+mod place;
+mod postgres;
+mod reader;
+mod rows;
+mod schema;
+mod spool;
+mod sqlite;
+mod status;
+mod store_thread;
+mod writer;
+
+pub use database::StoreError;
+pub use door::RecordDoor;
+pub use place::{DatabasePlace, StorePlace};
+pub use reader::{CallFilter, CallPage, Reader};
+pub use status::{StoreState, StoreStatus};
+pub use store_thread::Store;
+pub use writer::Writer;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use log::error;
+
+use crate::sync::Clock;
+use crate::telemetry::Counters;
+use spool::Spool;
+use store_thread::StoreParts;
+
+/// The way in, and the two threads' states before they begin; `None` where no records are kept.
+pub fn store(
+    place: &StorePlace,
+    retention: Option<Duration>,
+    status: &Arc<StoreStatus>,
+    counters: &Arc<Counters>,
+    clock: Clock,
+) -> Option<(RecordDoor, Store, Writer)> {
+    if matches!(place.database, DatabasePlace::Off) {
+        return None;
+    }
+    let spool = Spool::open(place.spool.clone()).unwrap_or_else(|problem| {
+        error!("the spool {} cannot be looked into: {problem}", place.spool.display());
+        Spool::empty(place.spool.clone())
+    });
+    let (to_store, records) = bounded(door::CHANNEL_RECORDS);
+    let (batches, to_write) = bounded(1);
+    let (answer, answers) = bounded(1);
+    status.set(StoreState::Ok);
+    let door = RecordDoor { records: to_store, held: VecDeque::new(), counters: Arc::clone(counters) };
+    let parts = StoreParts {
+        records,
+        batches,
+        answers,
+        spool,
+        status: Arc::clone(status),
+        counters: Arc::clone(counters),
+        clock,
+    };
+    let writer = Writer {
+        place: place.database.clone(),
+        retention,
+        clock,
+        batches: to_write,
+        answers: answer,
+        connection: None,
+    };
+    Some((door, Store::new(parts), writer))
+}

@@ -1,0 +1,135 @@
+//! Reads records: lists calls by what is known of them, newest first, and shows one with what was said in it.
+//!
+//! Runs in: whichever thread may wait for the database: the admin server's blocking ones, the command line. Owns a
+//! connection, made when it is needed and again when it is lost. Never writes.
+//! Invariant: a page is as long as was asked for at most, and its cursor leads to what is older than all of it.
+
+use parking_lot::Mutex;
+
+use super::database::{Database, StoreError, Value};
+use super::place::{DatabasePlace, StorePlace};
+use super::{postgres, rows, sqlite};
+use crate::base::RecordId;
+use crate::call::{CallDetail, CallRecord};
+
+/// Calls on a page.
+pub const PAGE_CALLS_MAX: usize = 500;
+/// Calls on a page where nobody says how many.
+pub const PAGE_CALLS: usize = 50;
+
+/// Which calls. What is `None` does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallFilter {
+    /// The number that was called, exactly.
+    pub did: Option<String>,
+    /// The caller's number, exactly.
+    pub caller: Option<String>,
+    /// The agent's name.
+    pub agent: Option<String>,
+    /// The outcome's word.
+    pub outcome: Option<String>,
+    /// Offered at this millisecond since 1970 or later.
+    pub from_ms: Option<u64>,
+    /// Offered before this millisecond since 1970.
+    pub to_ms: Option<u64>,
+    /// Found in the number that was called, the caller's, the UUID or the transcript, whatever the letter case.
+    pub q: Option<String>,
+    /// How many calls; [`PAGE_CALLS`] for `None`, never more than [`PAGE_CALLS_MAX`].
+    pub limit: Option<usize>,
+    /// Only calls older than this one: the cursor of the page before.
+    pub before: Option<RecordId>,
+}
+
+/// A part of a list, the newest call first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CallPage {
+    /// The calls.
+    pub calls: Vec<CallRecord>,
+    /// [`CallFilter::before`] of the next page, if there is one.
+    pub next: Option<RecordId>,
+}
+
+/// See the head of this file.
+pub struct Reader {
+    place: StorePlace,
+    connection: Mutex<Option<Box<dyn Database>>>,
+}
+
+impl Reader {
+    /// A reader of the records that are kept there. Connects when it is first asked.
+    pub fn new(place: StorePlace) -> Self {
+        Self { place, connection: Mutex::new(None) }
+    }
+
+    /// The calls that fit, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Away`] where there is no database to ask, with the remedy.
+    pub fn list(&self, filter: &CallFilter) -> Result<CallPage, StoreError> {
+        let (sql, values, limit) = statement(filter);
+        let found = self.ask(|database| database.query(&sql, &values))?;
+        let mut calls = found.into_iter().map(rows::record).collect::<Result<Vec<_>, _>>()?;
+        let more = calls.len() > limit;
+        calls.truncate(limit);
+        let next = calls.last().filter(|_| more).and_then(|call| RecordId::parse(&call.id));
+        Ok(CallPage { calls, next })
+    }
+
+    /// A call by the id of its record or by the switch's UUID, of which the newest call counts; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Reader::list`].
+    pub fn show(&self, name: &str) -> Result<Option<CallDetail>, StoreError> {
+        self.ask(|database| rows::detail(database, name))
+    }
+
+    /// Asks, and connects before that where there is no connection, or the one there was has been lost.
+    fn ask<T>(&self, question: impl Fn(&mut dyn Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut connection = self.connection.lock();
+        if let Some(database) = connection.as_mut() {
+            match question(database.as_mut()) {
+                Err(StoreError::Away(_)) => *connection = None,
+                answer => return answer,
+            }
+        }
+        let mut database: Box<dyn Database> = match &self.place.database {
+            DatabasePlace::Off => {
+                return Err(StoreError::Away("no records are kept: store.url is \"none\"".to_owned()));
+            }
+            DatabasePlace::Sqlite(path) => Box::new(sqlite::Sqlite::read(path)?),
+            DatabasePlace::Postgres(url) => Box::new(postgres::Postgres::connect(url)?),
+        };
+        let answer = question(database.as_mut());
+        if !matches!(answer, Err(StoreError::Away(_))) {
+            *connection = Some(database);
+        }
+        answer
+    }
+}
+
+/// The query of a page, with one call more than the page holds, and how many that are.
+fn statement(filter: &CallFilter) -> (String, Vec<Value>, usize) {
+    let mut values = Vec::new();
+    let mut conditions = Vec::new();
+    let mut ask = |condition: &str, value: Option<String>| {
+        if let Some(value) = value {
+            values.push(Value::Text(value));
+            conditions.push(condition.replace('?', &format!("${}", values.len())));
+        }
+    };
+    let at = |ms: u64| RecordId::new(ms, 0).to_string();
+    ask("did = ?", filter.did.clone());
+    ask("caller = ?", filter.caller.clone());
+    ask("agent = ?", filter.agent.clone());
+    ask("outcome = ?", filter.outcome.clone());
+    // An id begins with the time of the offer.
+    ask("id >= ?", filter.from_ms.map(at));
+    ask("id < ?", filter.to_ms.map(at));
+    ask("id < ?", filter.before.map(|id| id.to_string()));
+    ask("search LIKE ? ESCAPE '!'", filter.q.as_deref().map(rows::pattern));
+    let limit = filter.limit.unwrap_or(PAGE_CALLS).clamp(1, PAGE_CALLS_MAX);
+    let all =
+        if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    let sql = format!("SELECT {} FROM calls{all} ORDER BY id DESC LIMIT {}", rows::columns(), limit + 1);
+    (sql, values, limit)
+}

@@ -1,0 +1,284 @@
+//! Records as rows: which field is which column, how a batch of calls is written, how one is read.
+//!
+//! Runs in: the database thread and whoever reads. Owns the lists of columns.
+//! Invariant: writing a call again changes nothing, so that what may have been written is written again in doubt.
+
+use serde_json::{Map, Number, Value as Json};
+
+use super::database::{Database, Row, StoreError, Value};
+use crate::call::record::{CallEvent, TranscriptTurn};
+use crate::call::{CallDetail, CallRecord};
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Integer,
+    Real,
+    Switch,
+}
+
+use Kind::{Integer, Real, Switch, Text};
+
+/// The columns of `calls` by the names of their fields in the record's JSON, but for `search`.
+const CALLS: &[(&str, Kind)] = &[
+    ("id", Text),
+    ("uuid", Text),
+    ("did", Text),
+    ("caller", Text),
+    ("agent", Text),
+    ("model", Text),
+    ("credential", Text),
+    ("leg", Text),
+    ("peer", Text),
+    ("offered_at", Text),
+    ("answered_at", Text),
+    ("first_audio_at", Text),
+    ("ended_at", Text),
+    ("duration_s", Real),
+    ("ended_by", Text),
+    ("outcome", Text),
+    ("reason", Text),
+    ("caller_talk_s", Real),
+    ("caller_silence_s", Real),
+    ("agent_talk_s", Real),
+    ("agent_silence_s", Real),
+    ("turns", Integer),
+    ("barge_ins", Integer),
+    ("barge_in_residual_ms_max", Integer),
+    ("resumptions", Integer),
+    ("fresh_sessions", Integer),
+    ("gap_ms_max", Integer),
+    ("gap_ms_total", Integer),
+    ("watchdog_commits", Integer),
+    ("watchdog_nudges", Integer),
+    ("watchdog_resumptions", Integer),
+    ("watchdog_sessions", Integer),
+    ("watchdog_healed", Integer),
+    ("answer_ms_p50", Integer),
+    ("answer_ms_max", Integer),
+    ("underruns", Integer),
+    ("underrun_ms", Integer),
+    ("lost_frames", Integer),
+    ("prompt_tokens", Integer),
+    ("response_tokens", Integer),
+    ("cost", Real),
+    ("cost_currency", Text),
+    ("tools_called", Integer),
+    ("tools_failed", Integer),
+    ("recording_file", Text),
+    ("recording_format", Text),
+    ("recording_seconds", Real),
+    ("recording_bytes", Integer),
+];
+
+/// What stands before the names of the columns that hold the record's `recording`.
+const RECORDING: &str = "recording_";
+
+const TURNS: &[(&str, Kind)] = &[
+    ("speaker", Text),
+    ("start_ms", Integer),
+    ("end_ms", Integer),
+    ("text", Text),
+    ("interrupted", Switch),
+    ("heard_text", Text),
+];
+
+const EVENTS: &[(&str, Kind)] = &[("at_ms", Integer), ("kind", Text), ("detail", Text)];
+
+/// Rows of one statement: Postgres takes 65,535 values, of which a call has some fifty.
+const ROWS_MAX: usize = 500;
+
+/// The columns of `calls` as a query names them.
+pub(super) fn columns() -> String {
+    names(CALLS).join(", ")
+}
+
+fn names(columns: &[(&'static str, Kind)]) -> Vec<&'static str> {
+    columns.iter().map(|(name, _)| *name).collect()
+}
+
+/// Writes calls with their turns and events. Those that are there already stay as they are. Returns how many were not there.
+///
+/// # Errors
+/// What the database says; then nothing may be taken as written, unless this is part of a transaction.
+pub(super) fn write(database: &mut dyn Database, calls: &[CallDetail]) -> Result<u64, StoreError> {
+    let (mut heads, mut turns, mut events) = (Vec::new(), Vec::new(), Vec::new());
+    for call in calls {
+        let id = &call.record.id;
+        let mut head = values(CALLS, &json(&call.record));
+        head.push(Value::Text(searched(call)));
+        heads.push(head);
+        for (position, turn) in call.transcript.iter().enumerate() {
+            turns.push(part(id, position, TURNS, &json(turn)));
+        }
+        for (position, event) in call.events.iter().enumerate() {
+            events.push(part(id, position, EVENTS, &json(event)));
+        }
+    }
+    let all_of = |before: &[&'static str], columns| [before, &names(columns)].concat();
+    let new = insert(database, "calls", &[names(CALLS), vec!["search"]].concat(), heads)?;
+    insert(database, "turns", &all_of(&["call_id", "position"], TURNS), turns)?;
+    insert(database, "events", &all_of(&["call_id", "position"], EVENTS), events)?;
+    Ok(new)
+}
+
+fn insert(
+    database: &mut dyn Database,
+    table: &str,
+    columns: &[&str],
+    rows: Vec<Row>,
+ ) -> Result<u64, StoreError> {
+    let mut new = 0;
+    for rows in rows.chunks(ROWS_MAX) {
+        let tuple = |row: usize| {
+            let places = (1..=columns.len()).map(|column| format!("${}", row * columns.len() + column));
+            format!("({})", places.collect::<Vec<_>>().join(", "))
+        };
+        let tuples: Vec<String> = (0..rows.len()).map(tuple).collect();
+        let sql = format!(
+            "INSERT INTO {table} ({}) VALUES {} ON CONFLICT DO NOTHING",
+            columns.join(", "),
+            tuples.join(", ")
+        );
+        new += database.execute(&sql, &rows.concat())?;
+    }
+    Ok(new)
+}
+
+/// A call by its id, or the newest one with that UUID of the switch.
+///
+/// # Errors
+/// What the database says.
+pub(super) fn detail(database: &mut dyn Database, name: &str) -> Result<Option<CallDetail>, StoreError> {
+    let by =
+        |what: &str| format!("SELECT {} FROM calls WHERE {what} = $1 ORDER BY id DESC LIMIT 1", columns());
+    let mut found = database.query(&by("id"), &[Value::Text(name.to_ascii_lowercase())])?;
+    if found.is_empty() {
+        found = database.query(&by("uuid"), &[Value::Text(name.to_owned())])?;
+    }
+    let Some(head) = found.into_iter().next() else { return Ok(None) };
+    let record = record(head)?;
+    let mut parts = |table: &str, columns: &[(&'static str, Kind)]| {
+        let columns = names(columns).join(", ");
+        let sql = format!("SELECT {columns} FROM {table} WHERE call_id = $1 ORDER BY position");
+        database.query(&sql, &[Value::Text(record.id.clone())])
+    };
+    let (turns, events) = (parts("turns", TURNS)?, parts("events", EVENTS)?);
+    let transcript: Result<Vec<TranscriptTurn>, _> = turns.into_iter().map(|row| read(TURNS, row)).collect();
+    let events: Result<Vec<CallEvent>, _> = events.into_iter().map(|row| read(EVENTS, row)).collect();
+    Ok(Some(CallDetail { record, transcript: transcript?, events: events? }))
+}
+
+/// A call of a row with [`columns`].
+///
+/// # Errors
+/// That the row is none of ours.
+pub(super) fn record(row: Row) -> Result<CallRecord, StoreError> {
+    read(CALLS, row)
+}
+
+/// What is found where this is looked for: a pattern for `LIKE`, with `!` before what would have a meaning.
+pub(super) fn pattern(text: &str) -> String {
+    let mut pattern = String::from("%");
+    for letter in text.to_lowercase().chars() {
+        if matches!(letter, '%' | '_' | '!') {
+            pattern.push('!');
+        }
+        pattern.push(letter);
+    }
+    pattern + "%"
+}
+
+/// All that a call is found by, in small letters, so that both databases find the same.
+fn searched(call: &CallDetail) -> String {
+    let record = &call.record;
+    let numbers = [&record.did, &record.caller, &record.uuid].into_iter().flatten();
+    let lines: Vec<&str> =
+        numbers.map(String::as_str).chain(call.transcript.iter().map(|turn| turn.text.as_str())).collect();
+    storable(lines.join("\n").to_lowercase())
+}
+
+/// Postgres keeps no NUL in a text.
+fn storable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
+
+fn json(part: &impl serde::Serialize) -> Map<String, Json> {
+    match serde_json::to_value(part) {
+        Ok(Json::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}
+
+fn part(id: &str, position: usize, columns: &[(&str, Kind)], fields: &Map<String, Json>) -> Row {
+    let mut row = vec![Value::Text(id.to_owned()), Value::Integer(position as i64)];
+    row.extend(values(columns, fields));
+    row
+}
+
+/// The values of a row, in the order of its columns.
+fn values(columns: &[(&str, Kind)], fields: &Map<String, Json>) -> Row {
+    let field = |name: &str| match name.strip_prefix(RECORDING) {
+        Some(name) => fields.get("recording").and_then(|recording| recording.get(name)),
+        None => fields.get(name),
+    };
+    let value = |&(name, kind): &(&str, Kind)| match (kind, field(name)) {
+        (Text, Some(Json::String(text))) => Value::Text(storable(text.clone())),
+        // More than fits is as good as the most.
+        (Integer, Some(Json::Number(number))) => Value::Integer(number.as_i64().unwrap_or(i64::MAX)),
+        (Real, Some(Json::Number(number))) => Value::Real(number.as_f64().unwrap_or_default()),
+        (Switch, Some(Json::Bool(on))) => Value::Switch(*on),
+        _ => Value::Null,
+    };
+    columns.iter().map(value).collect()
+}
+
+/// A row in those columns as what it was made of.
+fn read<T: serde::de::DeserializeOwned>(columns: &[(&str, Kind)], row: Row) -> Result<T, StoreError> {
+    let mut fields = Map::new();
+    let mut recording = Map::new();
+    for (&(name, kind), value) in columns.iter().zip(row) {
+        let value = match (kind, value) {
+            (_, Value::Null) => Json::Null,
+            (_, Value::Text(text)) => Json::String(text),
+            (Switch, Value::Integer(number)) => Json::Bool(number != 0),
+            (_, Value::Switch(on)) => Json::Bool(on),
+            (_, Value::Integer(number)) => Json::Number(number.into()),
+            (_, Value::Real(number)) => Number::from_f64(number).map_or(Json::Null, Json::Number),
+        };
+        match name.strip_prefix(RECORDING) {
+            Some(name) => recording.insert(name.to_owned(), value),
+            None => fields.insert(name.to_owned(), value),
+        };
+    }
+    if recording.get("file").is_some_and(|file| !file.is_null()) {
+        fields.insert("recording".to_owned(), Json::Object(recording));
+    }
+    serde_json::from_value(Json::Object(fields)).map_err(|error| {
+        StoreError::Refused(format!("a row of the database is not as Tandem writes it: {error}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_a_record_has_its_column() {
+        let fields = json(&CallRecord::default());
+        let of_record: Vec<&str> =
+            fields.keys().map(String::as_str).filter(|name| *name != "recording").collect();
+        let mut columns: Vec<&str> =
+            names(CALLS).into_iter().filter(|name| !name.starts_with(RECORDING)).collect();
+        columns.sort_unstable();
+        let mut expected = of_record;
+        expected.sort_unstable();
+        assert_eq!(columns, expected);
+    }
+
+    #[test]
+    fn what_has_a_meaning_in_a_pattern_is_looked_for_as_it_is() {
+        assert_eq!(pattern("50% Off_Now!"), "%50!% off!_now!!%");
+    }
+}

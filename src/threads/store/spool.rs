@@ -1,0 +1,268 @@
+//! The spool: records that wait on disk, one as a line of JSON, in files that are read and forgotten oldest first.
+//!
+//! Runs in: the store thread. Owns the directory `store.spool_directory`; readable by its owner alone.
+//! Never rewrites a file: it is appended to, synchronised, read, and removed when all of it is delivered.
+//! Invariant: a record that was taken is in a file until it was delivered; after a crash some are delivered again, none is
+//! forgotten. A line that cannot be read, or that the database will never take, is kept aside in `rejected.jsonl`.
+
+use std::collections::VecDeque;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use log::error;
+
+use crate::call::CallDetail;
+
+/// A file is closed when it has this many bytes: what a crash makes be delivered again is less than that.
+const FILE_BYTES: u64 = 1 << 20;
+/// Bytes in all files; some hundred thousand calls. Beyond it the disk is more important.
+const SPOOL_BYTES_MAX: u64 = 2 << 30;
+/// Bytes of a line; a transcript has half a MiB at most, and JSON may double it.
+const LINE_BYTES_MAX: usize = 8 << 20;
+const ENDING: &str = "jsonl";
+const REJECTED: &str = "rejected.jsonl";
+
+/// A file of the spool.
+#[derive(Debug)]
+struct Segment {
+    number: u64,
+    records: u64,
+    bytes: u64,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Spool {
+    directory: PathBuf,
+    /// The oldest first. The last one may be written to.
+    segments: VecDeque<Segment>,
+    writing: Option<File>,
+    next_number: u64,
+    /// How far the oldest file has been delivered.
+    delivered_bytes: u64,
+    delivered_records: u64,
+}
+
+/// Records from the spool, and how far it is delivered when they are.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// The records.
+    pub(super) calls: Vec<CallDetail>,
+    lines: u64,
+    bytes: u64,
+    /// Lines that could not be read; they are kept aside.
+    pub(super) unreadable: u64,
+}
+
+impl Spool {
+    /// The spool with what an earlier process has left there. The directory is made when there is something to write.
+    ///
+    /// # Errors
+    /// Why it cannot be looked into.
+    pub(super) fn open(directory: PathBuf) -> io::Result<Self> {
+        let mut spool = Self::empty(directory);
+        let entries = match fs::read_dir(&spool.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(spool),
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+            if let Some(number) = number.filter(|_| path.extension().is_some_and(|end| end == ENDING)) {
+                let file = BufReader::new(File::open(&path)?);
+                let records = file.split(b'\n').try_fold(0, |lines, line| line.map(|_| lines + 1))?;
+                let bytes = fs::metadata(&path)?.len();
+                spool.segments.push_back(Segment { number, records, bytes });
+            }
+        }
+        spool.segments.make_contiguous().sort_by_key(|segment| segment.number);
+        spool.next_number = spool.segments.back().map_or(1, |segment| segment.number + 1);
+        Ok(spool)
+    }
+
+    /// A spool of which nothing is known.
+    pub(super) fn empty(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            segments: VecDeque::new(),
+            writing: None,
+            next_number: 1,
+            delivered_bytes: 0,
+            delivered_records: 0,
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Records that wait.
+    pub(super) fn records(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.records).sum::<u64>() - self.delivered_records
+    }
+
+    /// Bytes on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Takes records, behind all that wait. When it returns they are on the disk. Returns how many they are.
+    ///
+    /// # Errors
+    /// Why none of them is taken.
+    pub(super) fn append<'a>(&mut self, calls: impl Iterator<Item = &'a CallDetail>) -> io::Result<u64> {
+        let (mut lines, mut records) = (Vec::new(), 0);
+        for call in calls {
+            serde_json::to_writer(&mut lines, call)?;
+            lines.push(b'\n');
+            records += 1;
+        }
+        if records == 0 {
+            return Ok(0);
+        }
+        if self.bytes() + lines.len() as u64 > SPOOL_BYTES_MAX {
+            return Err(io::Error::other(format!("the spool has {SPOOL_BYTES_MAX} bytes and takes no more")));
+        }
+        if self.writing.is_none() {
+            self.begin_file()?;
+        }
+        let (Some(file), Some(segment)) = (&mut self.writing, self.segments.back_mut()) else {
+            return Err(io::Error::other("no file to write to"));
+        };
+        if let Err(error) = file.write_all(&lines).and_then(|()| file.sync_data()) {
+            // What was written of it must not stand before the next line.
+            _ = file.set_len(segment.bytes).and_then(|()| file.seek(SeekFrom::End(0)));
+            if segment.records == 0 {
+                self.segments.pop_back();
+            }
+            self.writing = None;
+            return Err(error);
+        }
+        segment.bytes += lines.len() as u64;
+        segment.records += records;
+        if segment.bytes >= FILE_BYTES {
+            self.writing = None;
+        }
+        Ok(records)
+    }
+
+    fn begin_file(&mut self) -> io::Result<()> {
+        make_directory(&self.directory)?;
+        let number = self.next_number;
+        let path = self.path(number);
+        let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(&path)?;
+        // The name of a file is kept by its directory.
+        File::open(&self.directory)?.sync_all()?;
+        self.next_number += 1;
+        self.segments.push_back(Segment { number, records: 0, bytes: 0 });
+        self.writing = Some(file);
+        Ok(())
+    }
+
+    /// The oldest records that wait, so many at most and not much more than so many bytes. They are forgotten by
+    /// [`Spool::delivered`] only.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    pub(super) fn oldest(&mut self, records: usize, bytes: usize) -> io::Result<Batch> {
+        let mut batch = Batch::default();
+        let Some(segment) = self.segments.front() else { return Ok(batch) };
+        let mut file = File::open(self.path(segment.number))?;
+        file.seek(SeekFrom::Start(self.delivered_bytes))?;
+        let mut file = BufReader::new(file);
+        let mut line = Vec::new();
+        while batch.calls.len() < records && (batch.bytes as usize) < bytes {
+            line.clear();
+            let length = io::Read::take(&mut file, LINE_BYTES_MAX as u64).read_until(b'\n', &mut line)?;
+            if length == 0 {
+                break;
+            }
+            batch.bytes += length as u64;
+            batch.lines += 1;
+            match serde_json::from_slice(&line) {
+                Ok(call) => batch.calls.push(call),
+                Err(_) => {
+                    // A process that was killed while it wrote leaves a beginning.
+                    self.keep_aside(&line);
+                    batch.unreadable += 1;
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Forgets what was in the batch, which is the last that [`Spool::oldest`] gave.
+    pub(super) fn delivered(&mut self, batch: &Batch) {
+        self.delivered_bytes += batch.bytes;
+        self.delivered_records += batch.lines;
+        let Some(segment) = self.segments.front() else { return };
+        if self.delivered_bytes < segment.bytes {
+            return;
+        }
+        if let Err(error) = fs::remove_file(self.path(segment.number)) {
+            // It will be delivered again, which changes nothing.
+            error!("a delivered file of the spool stays, since it cannot be removed: {error}");
+        }
+        self.segments.pop_front();
+        (self.delivered_bytes, self.delivered_records) = (0, 0);
+        if self.segments.is_empty() {
+            self.writing = None;
+        }
+    }
+
+    /// Keeps a record that the database does not take where somebody can look at it.
+    pub(super) fn reject(&mut self, call: &CallDetail) {
+        if let Ok(line) = serde_json::to_vec(call) {
+            self.keep_aside(&line);
+        }
+    }
+
+    fn keep_aside(&self, line: &[u8]) {
+        let path = self.directory.join(REJECTED);
+        let written = make_directory(&self.directory).and_then(|()| {
+            let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+            if file.metadata()?.len() + line.len() as u64 > SPOOL_BYTES_MAX {
+                return Err(io::Error::other("it has become too long"));
+            }
+            file.write_all(line)?;
+            if !line.ends_with(b"\n") {
+                file.write_all(b"\n")?;
+            }
+            file.sync_data()
+        });
+        if let Err(error) = written {
+            error!("a record that cannot be stored is not kept in {} either: {error}", path.display());
+        }
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.directory.join(format!("{number:012}.{ENDING}"))
+    }
+}
+
+/// Makes a directory that only its owner may look into, with those above it.
+///
+/// # Errors
+/// Why it cannot be made.
+pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.as_os_str().is_empty() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// Makes a file that only its owner may read, unless it is there.
+///
+/// # Errors
+/// Why it can neither be made nor written to.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
+}

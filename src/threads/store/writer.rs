@@ -1,0 +1,155 @@
+//! The database thread: connects, brings the tables up to date, writes batches, deletes what is too old.
+//!
+//! Runs in: one database thread, which may wait for the database for as long as that takes: nobody waits for this thread
+//! without a deadline. Owns the connection. Never keeps a record: whoever gave it has it still.
+//! Invariant: a batch is written in one transaction, or not at all; but for records that the database refuses by
+//! themselves, which are named.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use log::{info, warn};
+
+use super::database::{Database, StoreError, Value, transaction};
+use super::place::DatabasePlace;
+use super::{postgres, rows, schema, sqlite};
+use crate::base::{Instant, RecordId};
+use crate::call::CallDetail;
+use crate::sync::Clock;
+
+/// Calls that are deleted in one transaction, so that it is short.
+const DELETED_AT_ONCE: u64 = 200;
+/// Between two such transactions, and when nothing is left to delete.
+const DELETE_PAUSE_MS: (u64, u64) = (50, 600_000);
+
+/// Calls to be written; none to see whether the database is there.
+pub(super) type Batch = Arc<Vec<CallDetail>>;
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// Calls that were not there before.
+    pub(super) new: u64,
+    /// Places in the batch of those that the database does not take, with its reasons.
+    pub(super) refused: Vec<(usize, String)>,
+}
+
+/// See the head of this file.
+pub struct Writer {
+    pub(super) place: DatabasePlace,
+    pub(super) retention: Option<Duration>,
+    pub(super) clock: Clock,
+    pub(super) batches: Receiver<Batch>,
+    pub(super) answers: Sender<Result<Written, String>>,
+    pub(super) connection: Option<Box<dyn Database>>,
+}
+
+impl Writer {
+    /// Serves until the store thread has ended.
+    ///
+    /// # Errors
+    /// None: trouble with the database is an answer.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut delete_at = self.clock.now();
+        loop {
+            let rest = delete_at.since(self.clock.now());
+            match self.batches.recv_timeout(rest) {
+                Ok(batch) => {
+                    let answer = self.serve(&batch);
+                    // Its giver may want to take it apart.
+                    drop(batch);
+                    if self.answers.send(answer).is_err() {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => delete_at = self.delete_old(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, batch: &[CallDetail]) -> Result<Written, String> {
+        let had_connection = self.connection.is_some();
+        let mut answer = self.try_to_write(batch);
+        if answer.is_err() && had_connection {
+            // The connection may have been lost long ago, and the database be there.
+            answer = self.try_to_write(batch);
+        }
+        answer.map_err(|error| error.to_string())
+    }
+
+    fn try_to_write(&mut self, batch: &[CallDetail]) -> Result<Written, StoreError> {
+        let database = match &mut self.connection {
+            Some(database) => database,
+            none => none.insert(connected(&self.place)?),
+        };
+        let written = write(database.as_mut(), batch);
+        if written.is_err() {
+            self.connection = None;
+        }
+        written
+    }
+
+    /// Deletes some of the calls that are too old. Returns when to look again.
+    fn delete_old(&mut self) -> Instant {
+        let now = self.clock.now();
+        let (Some(retention), Some(database)) = (self.retention, &mut self.connection) else {
+            return now.plus_ms(DELETE_PAUSE_MS.1);
+        };
+        let oldest_ms = self.clock.unix_ms().saturating_sub(retention.as_millis() as u64);
+        match delete_before(database.as_mut(), oldest_ms) {
+            Ok(DELETED_AT_ONCE..) => return now.plus_ms(DELETE_PAUSE_MS.0),
+            Ok(0) => {}
+            Ok(_) => info!("records older than store.retention_days are deleted"),
+            Err(error) => {
+                warn!("records older than store.retention_days cannot be deleted: {error}");
+                self.connection = None;
+            }
+        }
+        now.plus_ms(DELETE_PAUSE_MS.1)
+    }
+}
+
+fn connected(place: &DatabasePlace) -> Result<Box<dyn Database>, StoreError> {
+    let mut database: Box<dyn Database> = match place {
+        DatabasePlace::Off => return Err(StoreError::Away("store.url is \"none\"".to_owned())),
+        DatabasePlace::Sqlite(path) => Box::new(sqlite::Sqlite::write(path)?),
+        DatabasePlace::Postgres(url) => Box::new(postgres::Postgres::connect(url)?),
+    };
+    schema::migrate(database.as_mut())?;
+    Ok(database)
+}
+
+/// Writes all at once or, where the database refuses that, one after another.
+fn write(database: &mut dyn Database, batch: &[CallDetail]) -> Result<Written, StoreError> {
+    let mut written = Written { new: 0, refused: Vec::new() };
+    match transaction(database, |database| rows::write(database, batch)) {
+        Err(StoreError::Refused(_)) => {}
+        Err(away) => return Err(away),
+        Ok(new) => {
+            written.new = new;
+            return Ok(written);
+        }
+    }
+    for (place, call) in batch.iter().enumerate() {
+        match transaction(database, |database| rows::write(database, std::slice::from_ref(call))) {
+            Ok(new) => written.new += new,
+            Err(StoreError::Refused(why)) => written.refused.push((place, why)),
+            Err(away) => return Err(away),
+        }
+    }
+    Ok(written)
+}
+
+/// Deletes calls that were offered before that millisecond since 1970, a limited number of them. Returns how many.
+fn delete_before(database: &mut dyn Database, unix_ms: u64) -> Result<u64, StoreError> {
+    let oldest = Value::Text(RecordId::new(unix_ms, 0).to_string());
+    let sql = format!(
+        "DELETE FROM calls WHERE id IN (SELECT id FROM calls WHERE id < $1 ORDER BY id LIMIT {DELETED_AT_ONCE})"
+    );
+    // What was said and what happened goes with the call.
+    database.execute(&sql, &[oldest])
+}
