@@ -26,5 +26,6 @@ mod reattach;
 mod scripts;
 mod sessions;
 mod supervisor;
+mod telephone;
 mod tools;
 mod turns;
