@@ -42,6 +42,20 @@ pub enum LegKind {
     AudioSocket,
     /// Asterisk's chan_websocket.
     ChanWebsocket,
+    /// The telephone in the browser.
+    Telephone,
+}
+
+impl LegKind {
+    /// The word in records and on the page.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ModAudioStream => "mod_audio_stream",
+            Self::AudioSocket => "audiosocket",
+            Self::ChanWebsocket => "chan_websocket",
+            Self::Telephone => "telephone",
+        }
+    }
 }
 
 /// Which way a command takes.

@@ -1,4 +1,4 @@
-//! Calls announced before their leg connects: what a leg that carries nothing but a UUID needs to be told apart.
+//! Calls announced before their leg connects: what a leg that carries nothing but a UUID, or a ticket, needs to be told apart.
 //!
 //! Runs in: the admin threads (announce) and the accept thread (takes), behind a lock that no media thread touches. Owns
 //! the announcements. Never reads a clock.
@@ -18,6 +18,9 @@ struct Announcement {
     fields: CallFields,
     until: Instant,
 }
+
+/// How long the ticket of a telephone in the browser may be used, in milliseconds.
+pub const TICKET_MS: u64 = 60_000;
 
 /// See the head of this file.
 #[derive(Default)]
@@ -53,11 +56,35 @@ impl Expected {
         Ok(())
     }
 
+    /// Announces the call that whoever shows this ticket may make, once and within [`TICKET_MS`]. Whoever knows a ticket knows
+    /// nothing of another: it is 122 random bits.
+    ///
+    /// # Errors
+    /// [`TooManyExpected`].
+    pub fn insert_ticket(
+        &self,
+        now: Instant,
+        ticket: &str,
+        fields: CallFields,
+    ) -> Result<(), TooManyExpected> {
+        self.insert(now, &ticket_key(ticket), fields, TICKET_MS)
+    }
+
+    /// Takes the call that this ticket is for, if nobody has and its time is not over.
+    pub fn take_ticket(&self, now: Instant, ticket: &str) -> Option<CallFields> {
+        self.take(now, &ticket_key(ticket))
+    }
+
     /// Takes what was announced of the call with this UUID, if its time is not over.
     pub fn take(&self, now: Instant, uuid: &str) -> Option<CallFields> {
         let announcement = self.announcements.lock().remove(&uuid.to_ascii_lowercase())?;
         (now < announcement.until).then_some(announcement.fields)
     }
+}
+
+/// No UUID of a switch looks like this.
+fn ticket_key(ticket: &str) -> String {
+    format!("ticket.{ticket}")
 }
 
 #[cfg(test)]
@@ -78,6 +105,18 @@ mod tests {
         assert_eq!(expected.take(at(999_999), "a-1"), None, "taken");
         expected.insert(at(0), "b", to("300"), 1_000).expect("room");
         assert_eq!(expected.take(at(1_000_000), "b"), None, "too late");
+    }
+
+    #[test]
+    fn a_ticket_is_for_one_call_within_a_minute_and_no_uuid() {
+        let expected = Expected::default();
+        let at = Instant::from_micros;
+        expected.insert_ticket(at(0), "t", to("100")).expect("room");
+        assert_eq!(expected.take(at(1), "t"), None);
+        assert_eq!(expected.take_ticket(at(59_999_999), "t"), Some(to("100")));
+        assert_eq!(expected.take_ticket(at(59_999_999), "t"), None);
+        expected.insert_ticket(at(0), "t", to("100")).expect("room");
+        assert_eq!(expected.take_ticket(at(60_000_000), "t"), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::net::tls;
 use crate::sync::{Clock, Outbox, mailbox};
 use crate::telemetry::Counters;
 use crate::threads::admin::connect::MediaServer;
-use crate::threads::admin::{Admin, AdminParts, AdminShared};
+use crate::threads::admin::{Admin, AdminParts, AdminShared, MediaPort};
 use crate::threads::dial::DialPool;
 use crate::threads::esl::{self, Esl, EslParts};
 use crate::threads::messages::{ControlInput, EslOrder};
@@ -77,6 +77,7 @@ pub(super) fn admin_shared(
     expected: &Arc<Expected>,
     counters: &Arc<Counters>,
     clock: Clock,
+    media_port: u16,
 ) -> Result<Option<Arc<AdminShared>>, String> {
     let Some(wanted) = config.admin.listen else { return Ok(None) };
     let can_place = config.esl.host.is_some() && config.esl.dial_string.is_some();
@@ -97,6 +98,7 @@ pub(super) fn admin_shared(
             .media_url
             .clone()
             .map(|url| MediaServer { url, connect_within: config.gemini.connect_timeout }),
+        telephone: MediaPort { port: media_port, tls: config.listen.has_tls() },
         counters: Arc::clone(counters),
         clock,
     };

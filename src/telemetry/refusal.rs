@@ -41,11 +41,13 @@ pub enum RefusalReason {
     NoCapacity = 15,
     /// No credential works at the moment.
     Credentials = 16,
+    /// A web page that has no ticket.
+    WebPage = 17,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 17] = [
+    pub const ALL: [RefusalReason; 18] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -63,6 +65,7 @@ impl RefusalReason {
         Self::UuidInUse,
         Self::NoCapacity,
         Self::Credentials,
+        Self::WebPage,
     ];
 
     /// The value of the label `reason` of `tandem_refusals_total`.
@@ -85,6 +88,7 @@ impl RefusalReason {
             Self::UuidInUse => "uuid_in_use",
             Self::NoCapacity => "no_capacity",
             Self::Credentials => "credentials",
+            Self::WebPage => "web_page",
         }
     }
 
@@ -92,7 +96,7 @@ impl RefusalReason {
     /// no HTTP to answer in: after a failed TLS handshake, or nobody.
     pub const fn http_status(self) -> Option<(u16, &'static str)> {
         Some(match self {
-            Self::AddressNotAllowed | Self::NotExpected | Self::Route => (403, "Forbidden"),
+            Self::AddressNotAllowed | Self::NotExpected | Self::Route | Self::WebPage => (403, "Forbidden"),
             Self::Token => (401, "Unauthorized"),
             Self::UuidInUse => (409, "Conflict"),
             Self::TooManyHandshakes
@@ -131,6 +135,9 @@ impl RefusalReason {
             Self::UuidInUse => "a call with this UUID is running, and each call needs its own",
             Self::NoCapacity => "every credential for Gemini has all the sessions it may have (max_sessions)",
             Self::Credentials => "no credential for Gemini works at the moment: the relay's log says why",
+            Self::WebPage => {
+                "a web page needs a ticket, which is for one call within a minute (POST /api/telephone)"
+            }
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Machine;
 use crate::base::Instant;
+use crate::call::commands::LegKind;
 use crate::call::events::{ConnectionNumber, LegEnd};
 use crate::call::outcome::Cause;
 
@@ -59,6 +60,7 @@ impl Machine {
             _ if self.outcome.is_some() => {}
             None => self.close(Cause::Leg(end)),
             Some(wait) => {
+                self.history.note("leg_lost");
                 let until = now.plus(wait);
                 self.attachment.lost = Some(Lost { end, since: now, until });
             }
@@ -68,7 +70,9 @@ impl Machine {
     /// How long a leg that ended so is waited for.
     fn waits_for_leg(&self, end: &LegEnd) -> Option<Duration> {
         let wait = self.agent.terms.detached;
-        let unknown = self.fields.uuid.is_none() || self.hang_up_cause.is_some();
+        // A ticket is for one call, so the telephone in the browser cannot come back.
+        let is_telephone = self.leg == LegKind::Telephone;
+        let unknown = self.fields.uuid.is_none() || self.hang_up_cause.is_some() || is_telephone;
         if unknown || wait.is_zero() || self.events.reattachments >= RETURNS_MAX {
             return None;
         }
@@ -88,6 +92,7 @@ impl Machine {
         }
         self.attachment.connection = self.attachment.connection.wrapping_add(1);
         self.events.reattachments += 1;
+        self.history.note("leg_back");
         match self.attachment.lost.take() {
             Some(lost) => self.events.detached_ms += now.since_ms(lost.since),
             None => self.leg_gone_under_commands(&LegEnd::Silent),
@@ -103,6 +108,7 @@ impl Machine {
 
     /// The switch hung the channel up.
     pub(super) fn hung_up(&mut self, cause: String) {
+        self.history.note_of("hung_up", &cause);
         self.hang_up_cause = Some(cause);
         self.replaced();
     }

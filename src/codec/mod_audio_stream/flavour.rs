@@ -8,6 +8,10 @@ use crate::codec::chan_websocket;
 /// The subprotocol of mod_audio_fork. A server that wants to talk to it must answer with this subprotocol.
 pub const AUDIO_FORK_SUBPROTOCOL: &str = "audio.drachtio.org";
 
+/// The subprotocol of the telephone in the browser, which offers its ticket beside it (`ticket.…`): a page can set no header of
+/// a WebSocket but this.
+pub const TELEPHONE_SUBPROTOCOL: &str = "tandem.telephone";
+
 /// A family of modules with differences that matter to us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Flavour {
@@ -18,6 +22,8 @@ pub enum Flavour {
     /// mod_audio_stream up to 1.0.2, built on IXWebSocket: connects again within milliseconds after any close, takes
     /// binary messages for text.
     Ixwebsocket,
+    /// The telephone in the browser: raw audio both ways, let in by a ticket.
+    Telephone,
     /// Every other: the open build, 1.0.3 and cloudfieldcz send the same request.
     #[default]
     Unknown,
@@ -31,6 +37,9 @@ impl Flavour {
             for one in offered {
                 if one.eq_ignore_ascii_case(AUDIO_FORK_SUBPROTOCOL.as_bytes()) {
                     return Self::AudioFork;
+                }
+                if one == TELEPHONE_SUBPROTOCOL.as_bytes() {
+                    return Self::Telephone;
                 }
                 if one.eq_ignore_ascii_case(chan_websocket::SUBPROTOCOL.as_bytes()) {
                     return Self::ChanWebSocket;
@@ -49,6 +58,7 @@ impl Flavour {
         match self {
             Self::AudioFork => Some(AUDIO_FORK_SUBPROTOCOL),
             Self::ChanWebSocket => Some(chan_websocket::SUBPROTOCOL),
+            Self::Telephone => Some(TELEPHONE_SUBPROTOCOL),
             Self::Ixwebsocket | Self::Unknown => None,
         }
     }

@@ -17,7 +17,7 @@ pub mod uplink;
 
 pub use close::{LegClose, LegCloseCode};
 pub use fields::{CallFields, FieldNote};
-pub use flavour::Flavour;
+pub use flavour::{Flavour, TELEPHONE_SUBPROTOCOL};
 pub use leg_text::LegText;
 pub use orders::OrderNumber;
 pub use request::RequestFacts;

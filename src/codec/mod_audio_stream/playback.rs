@@ -24,7 +24,7 @@ const STREAM_AUDIO_END: &[u8] = br#""}}"#;
 pub const fn clear_message(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::AudioFork => KILL_AUDIO,
-        Flavour::Ixwebsocket | Flavour::ChanWebSocket | Flavour::Unknown => CLEAR_AUDIO,
+        Flavour::Ixwebsocket | Flavour::ChanWebSocket | Flavour::Telephone | Flavour::Unknown => CLEAR_AUDIO,
     }
 }
 

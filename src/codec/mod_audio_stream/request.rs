@@ -9,6 +9,8 @@ use super::flavour::Flavour;
 use super::token::{PresentedToken, TOKEN_BYTES_MAX};
 use std::borrow::Cow;
 
+/// Longest ticket of the telephone in the browser: a UUID has 36.
+const TICKET_BYTES_MAX: usize = 64;
 /// Most parameters of a query that are looked at.
 pub const QUERY_PARAMETERS_MAX: usize = 64;
 /// Most headers that are looked at.
@@ -25,6 +27,10 @@ pub struct RequestFacts {
     pub token: Option<PresentedToken>,
     /// The module that asks.
     pub flavour: Flavour,
+    /// The ticket of the telephone in the browser, from `Sec-WebSocket-Protocol: …, ticket.TICKET`; at most 64 characters.
+    pub ticket: Option<String>,
+    /// A browser asks: every one of them says `Mozilla/` first in its `User-Agent`, and no page can change that.
+    pub is_browser: bool,
     /// What was left out and why; to be logged once.
     pub notes: Vec<FieldNote>,
 }
@@ -78,6 +84,10 @@ impl RequestFacts {
         for (name, value) in headers.into_iter().take(HEADERS_MAX) {
             let value = value.trim_ascii();
             self.flavour = self.flavour.refined_by_header(name, value);
+            if name.eq_ignore_ascii_case("sec-websocket-protocol") {
+                self.ticket = self.ticket.take().or_else(|| ticket(value));
+            }
+            self.is_browser |= name.eq_ignore_ascii_case("user-agent") && value.starts_with(b"Mozilla/");
             if name.eq_ignore_ascii_case("authorization") {
                 let token = bearer_token(value).and_then(|token| self.token(Source::Header, token));
                 bearer = bearer.or(token);
@@ -98,6 +108,15 @@ impl RequestFacts {
         }
         token
     }
+}
+
+/// The ticket among the subprotocols that are offered.
+fn ticket(offered: &[u8]) -> Option<String> {
+    let mut offered = offered.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let ticket = offered.find_map(|one| one.strip_prefix(b"ticket."))?;
+    let well_formed = (1..=TICKET_BYTES_MAX).contains(&ticket.len())
+        && ticket.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    well_formed.then(|| String::from_utf8_lossy(ticket).into_owned())
 }
 
 fn starts_with_x_dash(name: &str) -> bool {
@@ -152,6 +171,17 @@ mod tests {
         assert_eq!((url.mix, url.agent.as_deref()), (Some(Mix::Stereo), Some("reception")));
         assert!(facts.token.unwrap().matches(b"t"));
         assert!(facts.notes.is_empty());
+    }
+
+    #[test]
+    fn a_browser_is_known_and_its_ticket_is_read_from_the_subprotocols() {
+        let offered = ("Sec-WebSocket-Protocol", "tandem.telephone, ticket.ab-12");
+        let browser = facts("/", &[offered, ("User-Agent", "Mozilla/5.0 (X11)")]);
+        assert_eq!((browser.flavour, browser.is_browser), (Flavour::Telephone, true));
+        assert_eq!(browser.ticket.as_deref(), Some("ab-12"));
+        for wrong in ["ticket.", "ticket.a b", &format!("ticket.{}", "a".repeat(65)), "tickets.a"] {
+            assert_eq!(facts("/", &[("sec-websocket-protocol", wrong)]).ticket, None, "{wrong}");
+        }
     }
 
     #[test]

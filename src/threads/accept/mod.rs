@@ -288,9 +288,15 @@ impl Acceptor {
     }
 
     /// Admits or refuses a complete request, which was held before since then.
-    fn upgrade(&mut self, now: Instant, key: usize, upgrade: Upgrade, held_since: Option<Instant>) {
+    fn upgrade(&mut self, now: Instant, key: usize, mut upgrade: Upgrade, held_since: Option<Instant>) {
+        let by_ticket = self.take_ticket(now, &mut upgrade);
+        if upgrade.facts.is_browser && !by_ticket {
+            let reason = RefusalReason::WebPage;
+            return self.refuse(now, key, upgrade, reason, reason.explanation());
+        }
         if let Some(expected) = &self.parts.listen.token
             && upgrade.protocol != Protocol::AudioSocket
+            && !by_ticket
             && !token_matches(&upgrade, expected)
         {
             let why = "the token is missing or wrong (listen.token)";
@@ -331,6 +337,16 @@ impl Acceptor {
                 self.refuse(now, key, upgrade, reason, why);
             }
         }
+    }
+
+    /// Whether a ticket lets the request in. What it is for stands in the place of all that the request itself says.
+    fn take_ticket(&self, now: Instant, upgrade: &mut Upgrade) -> bool {
+        let ticket = upgrade.facts.ticket.as_deref();
+        let Some(fields) = ticket.and_then(|ticket| self.parts.expected.take_ticket(now, ticket)) else {
+            return false;
+        };
+        (upgrade.facts.url, upgrade.facts.headers) = (fields, CallFields::default());
+        true
     }
 
     /// AudioSocket has no place for a token: where one is asked for, an announcement stands for it.

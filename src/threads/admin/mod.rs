@@ -16,6 +16,7 @@ mod openapi;
 mod response;
 mod routes;
 mod serve;
+mod telephone;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -42,6 +43,15 @@ use routes::Routes;
 /// Requests that may wait for a switch at one time.
 const WAITING_MAX: usize = 64;
 
+/// The port of the legs, as a browser finds it.
+#[derive(Debug, Clone, Copy)]
+pub struct MediaPort {
+    /// Its number.
+    pub port: u16,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
 /// What the server is built from.
 pub struct AdminParts {
     /// What a request must present, if anything.
@@ -60,6 +70,8 @@ pub struct AdminParts {
     pub outbound: Option<Duration>,
     /// Where Asterisk waits to be connected to, if it does.
     pub media_server: Option<MediaServer>,
+    /// Where the telephone in the browser connects to.
+    pub telephone: MediaPort,
     /// How long running calls may go on when the API ends the relay without saying how long.
     pub drain: Duration,
     /// The process's counters.
@@ -178,6 +190,7 @@ fn all_routes() -> Routes {
         .merge(live::routes())
         .merge(metrics::routes())
         .merge(openapi::routes())
+        .merge(telephone::routes())
 }
 
 fn router(admin: Arc<Admin>) -> Router {

@@ -30,6 +30,7 @@ impl Protocol {
     pub fn kind(self) -> LegKind {
         match self {
             Self::WebSocket(Flavour::ChanWebSocket) => LegKind::ChanWebsocket,
+            Self::WebSocket(Flavour::Telephone) => LegKind::Telephone,
             Self::WebSocket(_) => LegKind::ModAudioStream,
             Self::AudioSocket => LegKind::AudioSocket,
         }
