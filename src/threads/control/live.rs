@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 
 use super::{Call, Control};
 use crate::base::{Instant, RecordId};
-use crate::call::LegKind;
 use crate::call::machine::Phase;
 
 /// The level of silence, in dBFS.
@@ -104,11 +103,7 @@ impl Call {
             agent: machine.agent().name.clone(),
             model: machine.agent().setup.model.clone(),
             credential: self.credential.as_deref().map(str::to_owned),
-            leg: match self.opening.kind {
-                LegKind::ModAudioStream => "mod_audio_stream",
-                LegKind::AudioSocket => "audiosocket",
-                LegKind::ChanWebsocket => "chan_websocket",
-            },
+            leg: self.opening.kind.label(),
             peer: self.peer.to_string(),
             state: match machine.phase() {
                 Phase::Offered | Phase::Dialing => "dialing",
@@ -132,8 +127,8 @@ impl Call {
             gap_ms_max: events.gap_ms_max,
             underruns: tally.underruns,
             lost_frames: tally.uplink_frames_dropped + tally.caller_messages_dropped,
-            recorded: false,
-            recording_paused: false,
+            recorded: machine.is_recorded().0,
+            recording_paused: machine.is_recorded().1,
         }
     }
 }
