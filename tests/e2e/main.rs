@@ -25,5 +25,6 @@ mod lifecycle;
 mod reattach;
 mod scripts;
 mod sessions;
+mod telephone;
 mod tools;
 mod turns;
