@@ -30,6 +30,7 @@ use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
+use crate::threads::store::{RecordDoor, StoreStatus};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use crate::threads::warm::WarmLinks;
@@ -39,6 +40,7 @@ use outside::{admin_shared, start_admin, tools};
 pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
 pub use signals::{Handle, run};
+use store::start_store;
 
 mod begin;
 mod credentials;
@@ -46,6 +48,7 @@ mod outside;
 mod prerequisites;
 mod reload;
 mod signals;
+mod store;
 
 /// A running relay.
 pub struct Server {
@@ -60,6 +63,9 @@ pub struct Server {
     control_thread: JoinHandle<()>,
     admin: Option<Arc<AdminShared>>,
     credentials: Arc<Credentials>,
+    store_status: Arc<StoreStatus>,
+    /// Ends last: it writes the records of the last calls.
+    store_thread: Option<JoinHandle<()>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -109,7 +115,11 @@ impl Server {
         credentials.replace(access);
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
+        let store_status = Arc::new(StoreStatus::default());
         let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock, address.port())?;
+        let (records, store_thread) = start_store(&config.store, &store_status, &counters, clock)
+            .map_err(|problem| format!("the store cannot be started: {problem}"))?
+            .unzip();
         let builder = Builder {
             config,
             clock,
@@ -128,6 +138,7 @@ impl Server {
                 &registry,
                 woken,
                 Arc::clone(&agents),
+                records,
             )
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
             .map(|(accept, control, control_thread, threads)| {
@@ -150,6 +161,8 @@ impl Server {
                     control_thread,
                     admin,
                     credentials: Arc::clone(&credentials),
+                    store_status,
+                    store_thread,
                     threads,
                 }
             })
@@ -180,6 +193,11 @@ impl Server {
         self.registry.live_calls()
     }
 
+    /// How the store of records fares.
+    pub fn store_status(&self) -> &StoreStatus {
+        &self.store_status
+    }
+
     /// What another thread needs to end it.
     pub fn handle(&self) -> Handle {
         Handle { clock: self.clock, registry: Arc::clone(&self.registry), control: self.control.clone() }
@@ -196,6 +214,9 @@ impl Server {
         self.credentials.stop();
         for thread in self.threads {
             _ = thread.join();
+        }
+        if let Some(store) = self.store_thread {
+            _ = store.join();
         }
     }
 }
@@ -222,6 +243,7 @@ impl Builder<'_> {
         registry: &Arc<Registry>,
         woken: crossbeam_channel::Receiver<()>,
         agents: Arc<CurrentAgents>,
+        records: Option<RecordDoor>,
     ) -> io::Result<Built> {
         let mut threads = Vec::new();
         let control_waiting = Waiting::start("control")?;
@@ -276,6 +298,7 @@ impl Builder<'_> {
             agents: Arc::clone(&agents),
             credentials: Arc::clone(self.credentials),
             stats_interval: self.config.log.stats_interval,
+            records,
             max_calls: self.max_calls,
         });
         let control_thread = control_waiting.begin(move || controller.run());

@@ -13,6 +13,7 @@ use crate::call::machine::{ControlTerms, Limits};
 use crate::call::tool::ToolTerms;
 use crate::codec::gemini::setup::SetupRequest;
 use crate::codec::mod_audio_stream::CallFields;
+use crate::config::PriceConfig;
 use crate::config::template::{Variable, filled};
 use crate::dsp::ListenTerms;
 
@@ -25,6 +26,8 @@ pub struct Agent {
     pub terms: CallTerms,
     /// The setup message of its links, without what differs from call to call.
     pub setup: SetupRequest,
+    /// What its model's tokens cost, if that is known.
+    pub price: Option<PriceConfig>,
 }
 
 /// Longest value of a variable of a text, in characters: what a caller's name says is not worth more.
@@ -76,7 +79,7 @@ fn known(value: &Option<String>) -> String {
 impl From<CallTerms> for Agent {
     /// An agent without a name and a setup, for tests of machines.
     fn from(terms: CallTerms) -> Self {
-        Self { name: String::new(), terms, setup: SetupRequest::default() }
+        Self { name: String::new(), terms, setup: SetupRequest::default(), price: None }
     }
 }
 

@@ -47,7 +47,9 @@ pub(crate) fn agent(config: &Config, name: &str, agent: &AgentConfig) -> (Agent,
     let mut terms = terms(config, agent);
     terms.greeting_sound = sound("greeting_sound", agent.greeting_sound.as_deref(), &mut problems);
     terms.fallback_sound = sound("fallback_sound", agent.fallback_sound.as_deref(), &mut problems);
-    (Agent { name: name.to_owned(), terms, setup }, problems)
+    let price =
+        config.prices.iter().find(|price| price.fits(setup.model.trim_start_matches("models/"))).cloned();
+    (Agent { name: name.to_owned(), terms, setup, price }, problems)
 }
 
 fn check_model(setup: &SetupRequest, problems: &mut Vec<Unusable>) {

@@ -23,6 +23,7 @@ mod control;
 mod counts;
 mod detached;
 mod fallback;
+mod history;
 mod limits;
 mod links;
 mod offered;
@@ -35,6 +36,7 @@ pub use control::{ControlTerms, DigitTerms};
 pub use counts::CallEvents;
 use detached::Attachment;
 use fallback::Farewell;
+use history::History;
 pub use limits::Limits;
 use limits::Spent;
 use links::{Exchange, Links};
@@ -90,6 +92,9 @@ pub struct Machine {
     greeting: Option<Greeting>,
     hang_up_cause: Option<String>,
     events: CallEvents,
+    history: History,
+    /// When the model first spoke.
+    first_audio_at: Option<Instant>,
     /// Until when is waited for what decides who answers.
     offered_until: Option<Instant>,
     /// When the call began, in seconds since 1970; 0: not known.
@@ -132,6 +137,8 @@ impl Machine {
             greeting: None,
             hang_up_cause: None,
             events: CallEvents::default(),
+            history: History::default(),
+            first_audio_at: None,
             offered_until: None,
             begun_s: 0,
             spent: Spent::default(),
@@ -149,6 +156,7 @@ impl Machine {
         if self.phase == Phase::Ended {
             return;
         }
+        self.history.set_time(now.since_ms(self.offered_at));
         self.watch(now, &fact);
         self.watch_greeting(now, &fact);
         match fact {
@@ -157,6 +165,7 @@ impl Machine {
             Fact::SetupComplete(link) => self.setup_complete(now, link),
             Fact::TurnStarted(link) => {
                 self.events.turns += 1;
+                self.first_audio_at.get_or_insert(now);
                 self.model_is_heard(now, true);
                 self.exchange(now, link, |exchange, transcript, ms| {
                     exchange.turn_started();
@@ -182,6 +191,7 @@ impl Machine {
             }
             Fact::Interrupted(link) => {
                 self.events.interruptions += 1;
+                self.history.note("barge_in");
                 self.model_is_heard(now, false);
                 self.exchange(now, link, |exchange, transcript, ms| {
                     exchange.interrupted();
@@ -213,6 +223,9 @@ impl Machine {
             Fact::TokensUsed(_, prompt, response) => {
                 self.events.prompt_tokens = prompt;
                 self.events.response_tokens = response;
+                self.events.prompt_tokens_total = self.events.prompt_tokens_total.saturating_add(prompt);
+                self.events.response_tokens_total =
+                    self.events.response_tokens_total.saturating_add(response);
                 self.tokens_used(prompt, response);
             }
             Fact::Resumable(link, handle) => self.resumable(link, handle),
@@ -249,6 +262,7 @@ impl Machine {
 
     /// Notices that time has passed.
     pub fn tick(&mut self, now: Instant) {
+        self.history.set_time(now.since_ms(self.offered_at));
         self.tick_control(now);
         self.tick_offered(now);
         self.tick_limits(now);
@@ -368,6 +382,7 @@ impl Machine {
         if self.phase == Phase::Dialing {
             self.phase = Phase::Live;
             self.answered_at = Some(now);
+            self.history.note("answered");
             self.model_is_heard(now, false);
             if let Some(greeting) = self.agent.greeting_for(&self.fields, self.begun_s) {
                 self.prompt(now, greeting);

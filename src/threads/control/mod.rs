@@ -9,6 +9,7 @@ mod ending;
 mod legs;
 pub mod live;
 mod orders;
+mod record;
 mod requests;
 
 use std::hash::{BuildHasher, RandomState};
@@ -29,10 +30,14 @@ use crate::threads::credentials::Credentials;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
+use crate::threads::store::RecordDoor;
 use crate::threads::tools::ToolPool;
 use credentials::Dialled;
 use legs::Presence;
 use requests::Requests;
+
+/// How long the end waits for a store that takes no record.
+const RECORDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the thread is built from.
 pub struct ControlParts {
@@ -66,6 +71,8 @@ pub struct ControlParts {
     pub credentials: Arc<Credentials>,
     /// How often the counters are logged; never if `None`.
     pub stats_interval: Option<Duration>,
+    /// Where records of calls go, if they are kept.
+    pub records: Option<RecordDoor>,
     /// Calls in the process at most: slots are below it.
     pub max_calls: usize,
 }
@@ -139,6 +146,9 @@ impl Control {
         }
         self.log_counters();
         self.stop_threads();
+        if let Some(records) = self.parts.records.take() {
+            records.finish(RECORDS_WITHIN);
+        }
     }
 
     fn take(&mut self, now: Instant, input: ControlInput) {
@@ -312,6 +322,7 @@ impl Control {
             sent &= outbox.flush();
         }
         sent &= self.parts.esl.as_mut().is_none_or(Outbox::flush);
+        sent &= self.parts.records.as_mut().is_none_or(RecordDoor::flush);
         sent
     }
 
