@@ -116,7 +116,16 @@ impl Server {
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
         let store_status = Arc::new(StoreStatus::default());
-        let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock, address.port())?;
+        let admin = admin_shared(
+            config,
+            &registry,
+            &agents,
+            &expected,
+            &store_status,
+            &counters,
+            clock,
+            address.port(),
+        )?;
         let (records, store_thread) = start_store(&config.store, &store_status, &counters, clock)
             .map_err(|problem| format!("the store cannot be started: {problem}"))?
             .unzip();

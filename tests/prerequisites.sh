@@ -26,6 +26,8 @@ if [ "${1:-build}" = test ]; then
     need lua5.4 lua5.4 -v
     need lua-socket lua5.4 -e 'require "socket"'
     need libxml2-utils xmllint --version
+    # Records are tried on a real Postgres, which the tests start themselves.
+    need postgresql sh -c 'ls /usr/lib/postgresql/*/bin/initdb'
 fi
 [ -n "$missing" ] || exit 0
 

@@ -20,7 +20,7 @@ mod writer;
 pub use database::StoreError;
 pub use door::RecordDoor;
 pub use place::{DatabasePlace, StorePlace};
-pub use reader::{CallFilter, CallPage, Reader};
+pub use reader::{CallFilter, CallPage, PAGE_CALLS_MAX, Reader};
 pub use status::{StoreState, StoreStatus};
 pub use store_thread::Store;
 pub use writer::Writer;
