@@ -46,6 +46,7 @@ mod begin;
 mod credentials;
 mod outside;
 mod prerequisites;
+mod recorder;
 mod reload;
 mod signals;
 mod store;
@@ -297,6 +298,7 @@ impl Builder<'_> {
             telephony: shards.iter().map(|shard| shard.telephony.clone()).collect(),
             gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
             workers: shards.iter().flat_map(|shard| shard.door.workers.clone()).collect(),
+            recorder: self.recorder(&control, &mut threads)?,
             esl,
             retired,
             dial,

@@ -5,8 +5,9 @@
 //! Invariant: each recording that was begun is reported to control once, when its file is closed or given up.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use log::{info, warn};
 use super::opus::OpusFile;
 use super::shelf::Shelf;
 use super::timeline::{Pair, RATE};
-use super::waveform::Waveform;
 use super::wav::WavFile;
+use super::waveform::Waveform;
 use crate::base::{CallId, RecordId};
 use crate::call::record::RecordingFile;
 use crate::config::RecordingFormat;
@@ -129,7 +130,11 @@ impl Disk {
             DiskOrder::Begin(call, id) => self.begin(call, id),
             DiskOrder::Write(call, from, pairs) => {
                 let longest = self.parts.longest.as_secs() * u64::from(RATE.hz());
-                self.write(call, from.min(longest), &pairs[..pairs.len().min(longest.saturating_sub(from) as usize)]);
+                self.write(
+                    call,
+                    from.min(longest),
+                    &pairs[..pairs.len().min(longest.saturating_sub(from) as usize)],
+                );
             }
             DiskOrder::End(call, pairs) => self.end(call, pairs),
         }
@@ -169,13 +174,16 @@ impl Disk {
             let longest = self.parts.longest.as_secs() * u64::from(RATE.hz());
             match written(file, &mut recording.waveform, &mut recording.pairs, from, pairs) {
                 Ok(()) if recording.pairs >= longest && !recording.full => {
-                    info!("call {call}: its recording is as long as it may be (recording.max_minutes) and ends here");
+                    info!(
+                        "call {call}: its recording is as long as it may be (recording.max_minutes) and ends here"
+                    );
                     recording.full = true;
                 }
                 Ok(()) => {}
                 Err(problem) => {
                     self.failed(call, &recording, &problem);
-                    self.close(&mut recording);
+                    // What was written is kept; that it cannot be closed either is no news.
+                    _ = close(&mut recording);
                 }
             }
         }
@@ -187,12 +195,13 @@ impl Disk {
         self.write(call, pairs.min(longest), &[]);
         let Some(mut recording) = self.open.remove(&call) else { return };
         if recording.file.is_some()
-            && let Err(problem) = self.close(&mut recording)
+            && let Err(problem) = close(&mut recording)
         {
             self.failed(call, &recording, &problem);
         }
         // What was written before the disk was full is there, and can be heard.
-        let bytes = fs::metadata(&recording.path).map(|found| found.len()).ok().filter(|_| recording.pairs > 0);
+        let bytes =
+            fs::metadata(&recording.path).map(|found| found.len()).ok().filter(|_| recording.pairs > 0);
         let kept = bytes.map(|bytes| RecordingFile {
             file: Shelf::name(recording.id, self.parts.format),
             format: self.parts.format.label().to_owned(),
@@ -203,19 +212,8 @@ impl Disk {
             self.parts.counters.recording_bytes.add(bytes);
             self.shelf.put(recording.id, recording.path, bytes);
         }
-        self.parts.control.send(ControlInput::Recorded(call, recording.id, kept));
+        self.parts.control.send(ControlInput::Recorded(call, kept));
         self.tidy();
-    }
-
-    /// Closes the file and writes the waveform beside it.
-    fn close(&mut self, recording: &mut Recording) -> io::Result<()> {
-        if let Some(file) = recording.file.take() {
-            file.end()?;
-            let path = recording.path.with_extension("json");
-            fs::write(&path, recording.waveform.to_json())?;
-            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640))?;
-        }
-        Ok(())
     }
 
     fn tidy(&mut self) {
@@ -225,6 +223,15 @@ impl Disk {
             info!("recordings: {removed} removed (recording.retention_days, recording.max_gib)");
         }
     }
+}
+
+/// Closes the file and writes the waveform beside it.
+fn close(recording: &mut Recording) -> io::Result<()> {
+    let Some(file) = recording.file.take() else { return Ok(()) };
+    file.end()?;
+    let path = recording.path.with_extension("json");
+    let mut sidecar = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)?;
+    sidecar.write_all(recording.waveform.to_json().as_bytes())
 }
 
 /// Writes `pairs` as the samples from number `from` on, and silence before them where something is missing.

@@ -9,8 +9,11 @@ pub mod listeners;
 pub mod opus;
 pub mod shelf;
 pub mod timeline;
-pub mod waveform;
 pub mod wav;
+pub mod waveform;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,6 +37,8 @@ use timeline::{Pair, RATE, Timeline, sample_at};
 const PASS: Duration = Duration::from_millis(100);
 /// How long after its time audio may still come or change, beyond the longest message of the leg.
 const SETTLED_MS: u64 = 500;
+/// Orders that wait for the disk: that many seconds of one recording, 32 MiB.
+pub const DISK_ORDERS: usize = 512;
 /// Samples that go to the disk together: a second.
 const PIECE: usize = RATE.hz() as usize;
 /// Samples of a frame that was lost, for counting.
@@ -47,6 +52,8 @@ pub struct NewTap {
     pub record_id: RecordId,
     /// From when on its places are counted.
     pub began_at: Instant,
+    /// Since when it is tapped.
+    pub tapped_at: Instant,
     /// Its numbers.
     pub shared: Arc<CallShared>,
     /// The tap.
@@ -157,14 +164,15 @@ impl Recorder {
             }
         }
         self.parts.control.flush();
-        !(self.stopping && self.calls.is_empty() && self.held.is_empty())
+        // Control has waited for what the disk was told, as long as is right.
+        !(self.stopping && self.calls.is_empty())
     }
 
     fn take(&mut self, now: Instant, order: RecorderOrder) {
         let listeners: usize = self.calls.iter().map(|call| call.listeners.len()).sum();
         let call = |calls: &mut Vec<Tapped>, id| calls.iter_mut().position(|call| call.tap.id == id);
         match order {
-            RecorderOrder::Tapped(tap) => self.calls.push(Tapped::new(*tap, now)),
+            RecorderOrder::Tapped(tap) => self.calls.push(Tapped::new(*tap)),
             RecorderOrder::Record(id) => {
                 if let Some(at) = call(&mut self.calls, id) {
                     let (from, record_id) = self.calls[at].record();
@@ -209,8 +217,8 @@ fn told(disk: &Sender<DiskOrder>, held: &mut VecDeque<DiskOrder>, order: DiskOrd
 }
 
 impl Tapped {
-    fn new(tap: NewTap, now: Instant) -> Self {
-        let from = sample_at(tick_at(tap.began_at, now));
+    fn new(tap: NewTap) -> Self {
+        let from = sample_at(tick_at(tap.began_at, tap.tapped_at));
         Self {
             tap,
             timeline: Timeline::new(from),

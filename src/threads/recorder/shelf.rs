@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::base::RecordId;
-use crate::config::RecordingFormat;
+use crate::config::{RecordingConfig, RecordingFormat};
+use crate::threads::store::state_directory;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
@@ -99,6 +100,11 @@ impl Shelf {
         }
         removed
     }
+}
+
+/// The directory of recordings by this configuration and the environment of the process.
+pub fn recordings_directory(config: &RecordingConfig) -> PathBuf {
+    config.directory.clone().unwrap_or_else(|| state_directory().join("recordings"))
 }
 
 /// The file of that call's recording, of whichever format.

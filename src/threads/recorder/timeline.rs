@@ -74,7 +74,9 @@ impl Timeline {
                 }
             }
             TapKind::Agent => self.put_agent(tapped.at, &tapped.frame),
-            TapKind::AgentLater { to } => self.move_agent(sample_at(tapped.at), sample_at(to), to - tapped.at.min(to)),
+            TapKind::AgentLater { to } => {
+                self.move_agent(sample_at(tapped.at), sample_at(to), to - tapped.at.min(to))
+            }
             TapKind::AgentCut => {
                 self.end_run();
                 let from = sample_at(tapped.at).saturating_sub(self.from) as usize;

@@ -39,7 +39,12 @@ impl Waveform {
         let last = (self.counted > 0).then_some(&self.current);
         let share = |peak: u16| (f64::from(peak) / 32_768.0 * 1000.0).round() / 1000.0;
         let side = |side: usize| -> Vec<f64> {
-            self.peaks.iter().chain(last).filter_map(|peaks| peaks.get(side)).map(|peak| share(*peak)).collect()
+            self.peaks
+                .iter()
+                .chain(last)
+                .filter_map(|peaks| peaks.get(side))
+                .map(|peak| share(*peak))
+                .collect()
         };
         json!({"interval_ms": INTERVAL_MS, "caller": side(0), "agent": side(1)}).to_string()
     }
