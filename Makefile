@@ -5,7 +5,7 @@ RELEASE := target/release
 VENV := target/venv
 SDK_NODE := target/sdk-node
 
-.PHONY: help demo run test check bench density legs faults figures sdk dialplan doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test check bench density legs faults figures sdk api dialplan doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -28,12 +28,17 @@ test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, Google's 
 	$(CARGO) test --workspace --locked
 	$(MAKE) --no-print-directory dialplan
 	$(MAKE) --no-print-directory sdk
+	$(MAKE) --no-print-directory api
 
 sdk: $(VENV)/installed $(SDK_NODE)/installed
 	# As the Rust tests are built, features included, so that nothing is built a second time.
 	$(CARGO) test --locked --workspace --no-run
 	$(VENV)/bin/python -m pytest -q tests/sdk
 	SDK_NODE=$(SDK_NODE) node --test tests/sdk/
+
+api: $(VENV)/installed ## the admin server as its clients see it: promtool, schemathesis, events; programs are built
+	$(CARGO) test --locked --workspace --no-run
+	$(VENV)/bin/python -m pytest -q tests/admin
 
 dialplan: $(VENV)/installed ## where FreeSWITCH's dialplan leads calls, and the compose files
 	$(VENV)/bin/python -m pytest -q tests/freeswitch
