@@ -27,6 +27,7 @@ mod history;
 mod limits;
 mod links;
 mod offered;
+mod recording;
 mod tools;
 mod turns;
 mod watchdog;
@@ -40,6 +41,7 @@ use history::History;
 pub use limits::Limits;
 use limits::Spent;
 use links::{Exchange, Links};
+use recording::Recording;
 use tools::ToolCalls;
 use turns::Greeting;
 use watchdog::Watchdog;
@@ -90,6 +92,7 @@ pub struct Machine {
     watchdog: Watchdog,
     /// The greeting that the caller cannot interrupt, until it is over.
     greeting: Option<Greeting>,
+    recording: Recording,
     hang_up_cause: Option<String>,
     events: CallEvents,
     history: History,
@@ -135,6 +138,7 @@ impl Machine {
             tools: ToolCalls::default(),
             watchdog: Watchdog::default(),
             greeting: None,
+            recording: Recording::default(),
             hang_up_cause: None,
             events: CallEvents::default(),
             history: History::default(),
@@ -272,6 +276,7 @@ impl Machine {
         }
         self.tick_links(now);
         self.tick_greeting(now);
+        self.tick_recording(now);
         self.watch_tools(now);
         self.tick_watchdog(now);
     }
@@ -285,6 +290,7 @@ impl Machine {
             self.offered_until,
             self.silence_deadline(),
             self.greeting_deadline(),
+            self.recording_deadline(),
             self.watchdog_deadline(),
         ];
         let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());

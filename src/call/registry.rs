@@ -137,6 +137,16 @@ impl Registry {
         self.slots.lock().draining = true;
     }
 
+    /// Whether it refuses every new call because the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.slots.lock().draining
+    }
+
+    /// Calls that there is room for.
+    pub fn max_calls(&self) -> usize {
+        self.max_calls
+    }
+
     /// Calls that have a slot.
     pub fn live_calls(&self) -> usize {
         self.max_calls - self.slots.lock().free.len()
@@ -210,7 +220,9 @@ mod tests {
         assert_eq!((registry.live_calls(), registry.would_admit(at(0))), (2, Err(RefusalReason::NoCapacity)));
         registry.release(at(1), first);
         assert_eq!((registry.live_calls(), pool.sessions("a")), (1, 0));
+        assert!(!registry.is_draining());
         registry.drain();
+        assert!(registry.is_draining());
         assert_eq!(registry.would_admit(at(1)), Err(RefusalReason::Draining));
     }
 

@@ -13,6 +13,7 @@ mod history;
 mod live;
 mod metrics;
 mod openapi;
+mod page;
 mod response;
 mod routes;
 mod serve;
@@ -201,6 +202,7 @@ fn all_routes() -> Routes {
         .merge(live::routes())
         .merge(metrics::routes())
         .merge(openapi::routes())
+        .merge(page::routes())
         .merge(telephone::routes())
 }
 

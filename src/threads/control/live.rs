@@ -128,8 +128,8 @@ impl Call {
             gap_ms_max: events.gap_ms_max,
             underruns: tally.underruns,
             lost_frames: tally.uplink_frames_dropped + tally.caller_messages_dropped,
-            recorded: false,
-            recording_paused: false,
+            recorded: machine.is_recorded().0,
+            recording_paused: machine.is_recorded().1,
         }
     }
 }
