@@ -23,6 +23,8 @@ use crate::sync::Clock;
 const DELETED_AT_ONCE: u64 = 200;
 /// Between two such transactions, and when nothing is left to delete.
 const DELETE_PAUSE_MS: (u64, u64) = (50, 600_000);
+/// When there is no connection to delete over.
+const DELETE_LATER_MS: u64 = 1_000;
 
 /// Calls to be written; none to see whether the database is there.
 pub(super) type Batch = Arc<Vec<CallDetail>>;
@@ -96,9 +98,8 @@ impl Writer {
     /// Deletes some of the calls that are too old. Returns when to look again.
     fn delete_old(&mut self) -> Instant {
         let now = self.clock.now();
-        let (Some(retention), Some(database)) = (self.retention, &mut self.connection) else {
-            return now.plus_ms(DELETE_PAUSE_MS.1);
-        };
+        let Some(retention) = self.retention else { return now.plus_ms(DELETE_PAUSE_MS.1) };
+        let Some(database) = &mut self.connection else { return now.plus_ms(DELETE_LATER_MS) };
         let oldest_ms = self.clock.unix_ms().saturating_sub(retention.as_millis() as u64);
         match delete_before(database.as_mut(), oldest_ms) {
             Ok(DELETED_AT_ONCE..) => return now.plus_ms(DELETE_PAUSE_MS.0),
