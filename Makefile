@@ -2,10 +2,13 @@
 
 CARGO ?= cargo
 RELEASE := target/release
+# How the demonstration is built; `dev` is what the tests have built already.
+PROFILE ?= release
 VENV := target/venv
 SDK_NODE := target/sdk-node
+BROWSER_NODE := target/browser-node
 
-.PHONY: help demo run test check bench density legs faults figures sdk dialplan doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test check bench density legs faults figures sdk browser dialplan packaging deb deb-test doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -17,17 +20,19 @@ prerequisites-test:
 	@tests/prerequisites.sh test
 
 demo: prerequisites-build ## real speech through the whole relay on the bundled simulator: no key, no switch
-	@$(CARGO) build --release --locked --package tandem --bins --package tandem-loadtest
-	@$(RELEASE)/demo
+	@$(CARGO) $(if $(filter dev,$(PROFILE)),test --no-run,build --profile $(PROFILE) --bins) --locked --workspace
+	@target/$(PROFILE:dev=debug)/demo
 
 run: prerequisites-build ## the relay for real: needs GEMINI_API_KEY
 	@$(CARGO) build --release --locked --package tandem --bins
 	@$(RELEASE)/tandem
 
-test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, Google's SDKs against the simulator and the relay
+test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, packages, alerts, Google's SDKs against simulator and relay, the page
 	$(CARGO) test --workspace --locked
 	$(MAKE) --no-print-directory dialplan
+	$(MAKE) --no-print-directory packaging
 	$(MAKE) --no-print-directory sdk
+	$(MAKE) --no-print-directory browser
 
 sdk: $(VENV)/installed $(SDK_NODE)/installed
 	# As the Rust tests are built, features included, so that nothing is built a second time.
@@ -35,8 +40,26 @@ sdk: $(VENV)/installed $(SDK_NODE)/installed
 	$(VENV)/bin/python -m pytest -q tests/sdk
 	SDK_NODE=$(SDK_NODE) node --test tests/sdk/
 
+browser: $(BROWSER_NODE)/installed ## the operator's page and the telephone in a real Chromium with a fake microphone
+	# As the Rust tests are built, features included, so that nothing is built a second time.
+	$(CARGO) test --locked --workspace --no-run
+	BROWSER_NODE=$(BROWSER_NODE) node --test tests/browser/
+
 dialplan: $(VENV)/installed ## where FreeSWITCH's dialplan leads calls, and the compose files
 	$(VENV)/bin/python -m pytest -q tests/freeswitch
+
+packaging: $(VENV)/installed ## the Debian package's contents, the systemd unit, alerts and dashboard
+	# As the Rust tests are built, features included, so that nothing is built a second time.
+	$(CARGO) test --locked --workspace --no-run
+	$(VENV)/bin/python -m pytest -q tests/deploy
+
+deb: prerequisites-build ## the Debian package: target/debian/tandem_VERSION_ARCHITECTURE.deb
+	@$(CARGO) build --release --locked --package tandem --bins
+	@deploy/debian/build.sh $(RELEASE)/tandem target/debian
+
+deb-test: $(VENV)/installed ## the package in a Debian of its own (root, debootstrap): install, start, upgrade, purge
+	$(CARGO) test --locked --workspace --no-run
+	$(VENV)/bin/python -m pytest -q tests/deploy/debootstrap.py
 
 $(VENV)/installed: tests/sdk/requirements.txt
 	python3 -m venv $(VENV)
@@ -47,6 +70,13 @@ $(SDK_NODE)/installed: tests/sdk/package.json tests/sdk/package-lock.json
 	@mkdir -p $(SDK_NODE)
 	cp tests/sdk/package.json tests/sdk/package-lock.json $(SDK_NODE)/
 	npm ci --prefix $(SDK_NODE) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+$(BROWSER_NODE)/installed: tests/browser/package.json tests/browser/package-lock.json
+	@tests/prerequisites.sh test
+	@mkdir -p $(BROWSER_NODE)
+	cp tests/browser/package.json tests/browser/package-lock.json $(BROWSER_NODE)/
+	npm ci --prefix $(BROWSER_NODE) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 check: prerequisites-build ## formatting, clippy and documentation without warnings

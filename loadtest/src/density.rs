@@ -6,6 +6,7 @@
 //! the generator was on time; other runs are counted.
 
 mod measure;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 use crate::callgen::RunError;
 use crate::processes::{Process, StartError, start_sim, start_tandem};
 use measure::{Load, Sample};
+use watch::Watch;
 
 /// Where the binaries are, and how much is measured.
 #[derive(Debug, Clone)]
@@ -66,6 +68,21 @@ pub struct Latencies {
     pub many: Latency,
 }
 
+/// What it costs that somebody looks: the page is open and Prometheus scrapes each second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Watched {
+    /// CPU of the relay over that without anybody looking.
+    pub cpu_ratio: f64,
+    /// Median of the round trips over that without anybody looking.
+    pub latency_p50_ratio: f64,
+    /// 99th percentile of the round trips, the jitter of 100 calls at once, over that without anybody looking.
+    pub latency_p99_ratio: f64,
+    /// Events that the page read.
+    pub events: u64,
+    /// Times that Prometheus got its metrics.
+    pub scrapes: u64,
+}
+
 /// What was found; medians over the rounds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Density {
@@ -89,6 +106,8 @@ pub struct Density {
     pub idle_calls: u32,
     /// Round trips.
     pub latency_ms: Latencies,
+    /// What being looked at costs.
+    pub watched: Watched,
     /// Processors of this machine.
     pub processors: usize,
     /// Runs in which the generator was later than 5 ms at p99, and which were left out.
@@ -187,7 +206,47 @@ pub fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Density, Erro
         };
         *(if many { &mut density.latency_ms.many } else { &mut density.latency_ms.one }) = latency;
     }
+    let admin = tandem.process.wait_for("admin server: http://")?;
+    watched(options, &tandem, &admin, &mut density, say)?;
     Ok(density)
+}
+
+/// Measures the relay alone and looked at, in turns.
+fn watched(
+    options: &Options,
+    tandem: &Side<'_>,
+    admin: &str,
+    density: &mut Density,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), Error> {
+    let mut usable = Vec::new();
+    for round in 1..=options.rounds {
+        let load = Load { url: &tandem.url, floor: false, calls: options.calls, seconds: options.seconds };
+        let alone = measure::under_load(tandem.process.pid(), &load)?;
+        let watch = Watch::of(admin);
+        let watched = measure::under_load(tandem.process.pid(), &load)?;
+        let (events, scrapes) = watch.end();
+        say(&format!("round {round} of {}, nobody looks: {alone}", options.rounds));
+        say(&format!("round {round} of {}, {events} events, {scrapes} scrapes: {watched}", options.rounds));
+        density.watched.events += events;
+        density.watched.scrapes += scrapes;
+        for sample in [&alone, &watched] {
+            density.runs_void += u32::from(sample.void);
+            density.runs_failed += u32::from(sample.calls_failed > 0);
+        }
+        if alone.is_usable() && watched.is_usable() && events > 0 && scrapes > 0 {
+            usable.push((watched, alone));
+        }
+    }
+    if usable.is_empty() {
+        return Err(Error::Unusable("no round in which somebody looked was usable".to_owned()));
+    }
+    let ratio =
+        |f: fn(&Sample) -> f64| rounded(median(usable.iter().map(|(watched, alone)| f(watched) / f(alone))));
+    density.watched.cpu_ratio = ratio(|sample| sample.us_per_frame_pair);
+    density.watched.latency_p50_ratio = ratio(|sample| sample.latency_p50_ms);
+    density.watched.latency_p99_ratio = ratio(|sample| sample.latency_p99_ms);
+    Ok(())
 }
 
 /// A relay that is measured.
@@ -262,7 +321,7 @@ fn memory(options: &Options, density: &mut Density, say: &mut dyn FnMut(&str)) -
 
 /// The figures as a table.
 pub fn table(density: &Density) -> String {
-    let Density { latency_ms: Latencies { one, many }, .. } = density;
+    let Density { latency_ms: Latencies { one, many }, watched, .. } = density;
     let latency = |l: &Latency| {
         format!(
             "{} calls: relay {:.3} / {:.3}, null {:.3} / {:.3}, added {:.3} / {:.3}",
@@ -274,6 +333,7 @@ pub fn table(density: &Density) -> String {
          µs per frame pair          relay {:.2}, null relay {:.2}\n\
          idle memory per call       {:.1} KiB resident ({:.1} KiB proportional), {} calls above {} KiB\n\
          round trip ms p50 / p99    {}\n                           {}\n\
+         page open, scraped         cpu {:.3}, round trip p50 {:.3}, p99 {:.3} times that of nobody looking ({} events, {} scrapes)\n\
          runs left out              {} void, {} with failed calls {:?}\n",
         density.cpu_ratio,
         density.calls,
@@ -286,6 +346,11 @@ pub fn table(density: &Density) -> String {
         density.empty_rss_kib,
         latency(one),
         latency(many),
+        watched.cpu_ratio,
+        watched.latency_p50_ratio,
+        watched.latency_p99_ratio,
+        watched.events,
+        watched.scrapes,
         density.runs_void,
         density.runs_failed,
         density.failures

@@ -25,6 +25,11 @@ impl Instant {
         Self(self.0.saturating_add(us))
     }
 
+    /// The point `us` microseconds earlier; the start of the clock where that would be before it.
+    pub const fn minus_us(self, us: u64) -> Self {
+        Self(self.0.saturating_sub(us))
+    }
+
     /// The point `ms` milliseconds later.
     pub const fn plus_ms(self, ms: u64) -> Self {
         self.plus_us(ms.saturating_mul(1000))

@@ -16,6 +16,10 @@ pub const MODEL_IN_FRAMES: usize = 20;
 /// Frames in `caller_out`: three chunks of 20 ms at 48 kHz (three frames each), or 180 ms at 16 kHz.
 pub const CALLER_OUT_FRAMES: usize = 9;
 
+/// Frames in `tap`, which only a call has that is recorded or listened in on: both sides for 1.3 s at 48 kHz, for 2.5 s at
+/// 16 kHz or below. The recorder empties it ten times a second and waits for no disk.
+pub const TAP_FRAMES: usize = 256;
+
 const _: () = assert!(
     (CALLER_IN_FRAMES + MODEL_OUT_FRAMES + MODEL_IN_FRAMES + CALLER_OUT_FRAMES) * size_of::<Frame>()
         <= 32 * 1024

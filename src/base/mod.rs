@@ -13,6 +13,7 @@ pub mod limits;
 pub mod model_options;
 pub mod parameters;
 pub mod sound;
+pub mod tap;
 pub mod units;
 
 pub use frame::{Frame, FrameKind, FrameSink, FrameSource, Turn};

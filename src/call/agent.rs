@@ -102,6 +102,10 @@ pub struct CallTerms {
     pub greeting: Option<String>,
     /// What the caller hears at once, while the model gets ready.
     pub greeting_sound: Option<Arc<Sound>>,
+    /// The call is recorded.
+    pub record: bool,
+    /// What the caller hears first where it is.
+    pub consent_sound: Option<Arc<Sound>>,
     /// What the caller hears when the call is given up.
     pub fallback_sound: Option<Arc<Sound>>,
     /// Where the caller is transferred to then, instead of being hung up on.
@@ -126,6 +130,8 @@ impl Default for CallTerms {
             limits: Limits::default(),
             greeting: None,
             greeting_sound: None,
+            record: false,
+            consent_sound: None,
             fallback_sound: None,
             fallback_transfer: None,
             turns: TurnTerms::default(),

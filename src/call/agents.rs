@@ -90,6 +90,11 @@ impl Agents {
                 && (fields.caller.is_some() || !asks(|route| route.caller.is_some()))
     }
 
+    /// Every agent, the default agent first.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        std::iter::once(&self.default).chain(self.named.values())
+    }
+
     fn agent(&self, name: &str) -> Option<&Arc<Agent>> {
         if name == DEFAULT_AGENT { Some(&self.default) } else { self.named.get(name) }
     }

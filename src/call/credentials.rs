@@ -206,6 +206,14 @@ impl Pool {
         }
     }
 
+    /// Every credential that is configured, in order of preference: its name, its sessions, and whether it takes calls, room
+    /// left aside.
+    pub fn states(&self, now: Instant) -> Vec<(Arc<str>, usize, bool)> {
+        let state = self.state.lock();
+        let entries = state.order.iter().filter_map(|number| state.entries.get(*number));
+        entries.map(|entry| (Arc::clone(&entry.terms.name), entry.sessions, entry.is_usable(now))).collect()
+    }
+
     /// Whether a new call would get a lease now.
     ///
     /// # Errors

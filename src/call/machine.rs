@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::base::{Instant, LinkNumber};
 use crate::call::agent::{Agent, CredentialView};
-use crate::call::commands::{Commands, LegKind};
+use crate::call::commands::{CommandError, CommandResult, Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, Order, Part};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
@@ -27,6 +27,7 @@ mod history;
 mod limits;
 mod links;
 mod offered;
+mod recording;
 mod tools;
 mod turns;
 mod watchdog;
@@ -40,6 +41,7 @@ use history::History;
 pub use limits::Limits;
 use limits::Spent;
 use links::{Exchange, Links};
+use recording::Recording;
 use tools::ToolCalls;
 use turns::Greeting;
 use watchdog::Watchdog;
@@ -90,6 +92,7 @@ pub struct Machine {
     watchdog: Watchdog,
     /// The greeting that the caller cannot interrupt, until it is over.
     greeting: Option<Greeting>,
+    recording: Recording,
     hang_up_cause: Option<String>,
     events: CallEvents,
     history: History,
@@ -135,6 +138,7 @@ impl Machine {
             tools: ToolCalls::default(),
             watchdog: Watchdog::default(),
             greeting: None,
+            recording: Recording::default(),
             hang_up_cause: None,
             events: CallEvents::default(),
             history: History::default(),
@@ -272,6 +276,7 @@ impl Machine {
         }
         self.tick_links(now);
         self.tick_greeting(now);
+        self.tick_recording(now);
         self.watch_tools(now);
         self.tick_watchdog(now);
     }
@@ -285,6 +290,7 @@ impl Machine {
             self.offered_until,
             self.silence_deadline(),
             self.greeting_deadline(),
+            self.recording_deadline(),
             self.watchdog_deadline(),
         ];
         let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
@@ -346,6 +352,26 @@ impl Machine {
     /// When the model was first ready, if it ever was.
     pub fn answered_at(&self) -> Option<Instant> {
         self.answered_at
+    }
+
+    /// Whether there is a link whose setup was accepted: speech flows now.
+    pub fn has_live_link(&self) -> bool {
+        self.session.live().is_some()
+    }
+
+    /// Asks the model to say this to the caller; again, if its link is lost before it does.
+    ///
+    /// # Errors
+    /// That the call is over, or that there is no link now that could be asked.
+    pub fn say(&mut self, now: Instant, text: &str) -> CommandResult {
+        if self.outcome.is_some() {
+            return Err(CommandError::Ended);
+        }
+        if !self.has_live_link() {
+            return Err(CommandError::NotSent("the model is not connected at this moment"));
+        }
+        self.prompt(now, format!("Say this to the caller now, word for word and nothing else: {text}"));
+        Ok(())
     }
 
     /// With which cause the switch hung up, where the event socket said so.

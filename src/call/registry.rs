@@ -117,6 +117,21 @@ impl Registry {
         self.slots.lock().free.push(CallId { slot: id.slot, generation });
     }
 
+    /// Whether every new call is refused.
+    pub fn is_draining(&self) -> bool {
+        self.slots.lock().draining
+    }
+
+    /// Calls at one time at most.
+    pub fn max_calls(&self) -> usize {
+        self.max_calls
+    }
+
+    /// The credentials of which each call needs a lease, if it does.
+    pub fn credentials(&self) -> Option<&Arc<Pool>> {
+        self.credentials.as_ref()
+    }
+
     /// Refuses every new call from here on.
     pub fn drain(&self) {
         self.slots.lock().draining = true;
@@ -195,7 +210,9 @@ mod tests {
         assert_eq!((registry.live_calls(), registry.would_admit(at(0))), (2, Err(RefusalReason::NoCapacity)));
         registry.release(at(1), first);
         assert_eq!((registry.live_calls(), pool.sessions("a")), (1, 0));
+        assert!(!registry.is_draining());
         registry.drain();
+        assert!(registry.is_draining());
         assert_eq!(registry.would_admit(at(1)), Err(RefusalReason::Draining));
     }
 

@@ -13,6 +13,7 @@ pub mod playout;
 pub mod resample;
 pub mod spurts;
 pub mod talkspurt;
+pub mod tap;
 pub mod uplink;
 pub mod voice;
 
@@ -22,4 +23,5 @@ pub use local_barge_in::LocalBargeIn;
 pub use playout::Playout;
 pub use resample::{Progress, Resampler};
 pub use spurts::{ListenTerms, Spurts};
+pub use tap::Tap;
 pub use uplink::Uplink;

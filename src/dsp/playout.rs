@@ -11,6 +11,7 @@ use crate::base::{Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, 
 use crate::dsp::gain::fade;
 use crate::dsp::level::peak;
 use crate::dsp::resample::Resampler;
+use crate::dsp::tap::Listener;
 
 /// What the model speaks: Gemini Live's output rate.
 pub const MODEL_OUTPUT_RATE: SampleRate = SampleRate::Hz24000;
@@ -170,8 +171,22 @@ impl Playout {
         source: &mut impl FrameSource,
         sink: &mut impl FrameSink,
     ) -> PlayoutReport {
+        self.pass_heard(now, turn, format, source, sink, &mut ())
+    }
+
+    /// As [`Playout::pass`], and tells `tap` what is heard and when.
+    pub fn pass_heard(
+        &mut self,
+        now: Instant,
+        turn: Turn,
+        format: LegFormat,
+        source: &mut impl FrameSource,
+        sink: &mut impl FrameSink,
+        tap: &mut impl Listener,
+    ) -> PlayoutReport {
         let mut report = PlayoutReport::default();
         if turn != self.turn {
+            tap.agent_cut(self.unheard_from(now, format, sink));
             self.flush(now, turn, &mut report);
         }
         if format.rate != self.resampler.to() {
@@ -179,7 +194,7 @@ impl Playout {
             (self.staged_len, self.staged_is_last) = (0, false);
         }
         let frame_samples = format.rate.samples_per_frame();
-        self.count_waiting(now, format, sink);
+        self.count_waiting(now, format, sink, tap);
         if self.flow == Flow::FadingIn {
             // What the caller did not hear meanwhile came too late for no one.
             self.dry_at = self.dry_at.max(now);
@@ -193,12 +208,15 @@ impl Playout {
             }
             if self.flow == Flow::Paused {
                 self.waits_for = WaitsFor::Caller;
-                self.close_chunk(now, sink, &mut report);
+                self.close_chunk(now, sink, tap, &mut report);
                 return report;
             }
-            self.stage(now, frame_samples, source, &mut report);
+            let unheard_from = self.unheard_from(now, format, sink);
+            if self.stage(now, frame_samples, source, &mut report) {
+                tap.agent_cut(unheard_from);
+            }
             let ready = if self.staged_len < frame_samples {
-                self.complete_frame(now, frame_samples, sink, &mut report)
+                self.complete_frame(now, frame_samples, sink, tap, &mut report)
             } else if self.staged_is_last {
                 Ready::LastFrame
             } else {
@@ -221,24 +239,56 @@ impl Playout {
                 report.deadline = Some(now.plus_us(FRAME_US));
                 return report;
             }
-            self.release(now, format, ready, sink, &mut report);
+            self.release(now, format, ready, sink, tap, &mut report);
         }
     }
 
     /// The switch cannot have begun to play what still waits in the sink. While it is stalled, the sink so fills up to
     /// the lead and no further: all of it is handed over at once when the stall is over, and more would come on top.
     /// Where the switch queues nothing, the last frame may be on its way until the next is due.
-    fn count_waiting(&mut self, now: Instant, format: LegFormat, sink: &impl FrameSink) {
+    fn count_waiting(
+        &mut self,
+        now: Instant,
+        format: LegFormat,
+        sink: &impl FrameSink,
+        tap: &mut impl Listener,
+    ) {
         if format.lead_ms == 0 && now < self.dry_at {
             return;
         }
-        let frame_samples = format.rate.samples_per_frame();
-        // What waits of a cancelled turn stands in front and is discarded.
-        let waiting = sink.waiting().min(self.put) as u64;
-        if waiting > 0 {
-            let waiting_us = waiting * FRAME_US / frame_samples.div_ceil(Frame::CAPACITY) as u64;
-            self.dry_at = self.dry_at.max(now.plus_us(waiting_us));
+        let waiting_us = self.waiting_us(format, sink);
+        if waiting_us > 0 {
+            self.dry_not_before(now.plus_us(waiting_us), waiting_us, tap);
         }
+    }
+
+    /// Microseconds of audio in the sink. What waits of a cancelled turn stands in front and is discarded.
+    fn waiting_us(&self, format: LegFormat, sink: &impl FrameSink) -> u64 {
+        let pieces = format.rate.samples_per_frame().div_ceil(Frame::CAPACITY);
+        sink.waiting().min(self.put) as u64 * FRAME_US / pieces as u64
+    }
+
+    /// What was released last, so many microseconds of it, is not heard to its end before `dry_at`.
+    fn dry_not_before(&mut self, dry_at: Instant, last_us: u64, tap: &mut impl Listener) {
+        if dry_at > self.dry_at {
+            if last_us > 0 {
+                tap.agent_later(self.dry_at.minus_us(last_us), dry_at.minus_us(last_us));
+            }
+            self.dry_at = dry_at;
+        }
+    }
+
+    /// From when on the caller hears nothing of a turn that is cancelled now: what was not handed over is discarded, and the
+    /// switch drops what it has queued, where it queues anything.
+    fn unheard_from(&self, now: Instant, format: LegFormat, sink: &impl FrameSink) -> Instant {
+        let kept_us = self.waiting_us(format, sink).max(self.chunk_us());
+        let handed_over_until = self.dry_at.minus_us(kept_us);
+        if format.lead_ms == 0 { handed_over_until } else { handed_over_until.min(now) }
+    }
+
+    /// Microseconds of the chunk that was begun.
+    fn chunk_us(&self) -> u64 {
+        u64::from(self.chunk_frames) * FRAME_US
     }
 
     /// When the next frame may be handed over without the switch getting further ahead than the lead.
@@ -268,14 +318,15 @@ impl Playout {
         self.resampler.reset();
     }
 
-    /// Resamples until a frame is staged or the source has nothing for it.
+    /// Resamples until a frame is staged or the source has nothing for it. Returns whether a newer turn began meanwhile.
     fn stage(
         &mut self,
         now: Instant,
         frame_samples: usize,
         source: &mut impl FrameSource,
         report: &mut PlayoutReport,
-    ) {
+    ) -> bool {
+        let mut flushed = false;
         while self.staged_len < frame_samples && self.tail.is_none() {
             let input = &self.current.samples()[self.taken..];
             if !input.is_empty() {
@@ -288,13 +339,14 @@ impl Playout {
                 self.staged_len += progress.produced;
                 continue;
             }
-            let Some(frame) = source.take() else { return };
+            let Some(frame) = source.take() else { break };
             if frame.turn != self.turn {
                 if (frame.turn.wrapping_sub(self.turn) as i32) < 0 {
                     continue;
                 }
                 // The turn changed after this pass had looked at it.
                 self.flush(now, frame.turn, report);
+                flushed = true;
             }
             if frame.kind == FrameKind::End {
                 let heard = self.speaking || self.staged_len > 0;
@@ -307,6 +359,7 @@ impl Playout {
                 self.taken = 0;
             }
         }
+        flushed
     }
 
     /// Completes a frame that the source could not fill, where that is right.
@@ -315,6 +368,7 @@ impl Playout {
         now: Instant,
         frame_samples: usize,
         sink: &mut impl FrameSink,
+        tap: &mut impl Listener,
         report: &mut PlayoutReport,
     ) -> Ready {
         if let Some(tail) = self.tail {
@@ -337,7 +391,7 @@ impl Playout {
             self.pad(frame_samples);
             return Ready::LastFrame;
         }
-        self.close_chunk(now, sink, report);
+        self.close_chunk(now, sink, tap, report);
         // At the start of an answer the switch has long been dry, and the rest of the frame is a moment away.
         let bridge = self.dry_at.max(self.staged_at).plus_us(BRIDGE_US);
         if self.staged_len == 0 {
@@ -362,7 +416,13 @@ impl Playout {
     }
 
     /// Tells telephony that a started chunk gets no more frames, once it has waited for them as long as it lasts.
-    fn close_chunk(&mut self, now: Instant, sink: &mut impl FrameSink, report: &mut PlayoutReport) {
+    fn close_chunk(
+        &mut self,
+        now: Instant,
+        sink: &mut impl FrameSink,
+        tap: &mut impl Listener,
+        report: &mut PlayoutReport,
+    ) {
         if self.chunk_frames == 0 {
             return;
         }
@@ -373,13 +433,14 @@ impl Playout {
         } else {
             sink.put(Frame::end(self.turn, self.resampler.to()));
             report.chunk_closed = true;
-            self.chunk_leaves(now);
+            self.chunk_leaves(now, tap);
         }
     }
 
     /// The switch gets a chunk as a whole: however early its first frames were released, it begins to play now or later.
-    fn chunk_leaves(&mut self, now: Instant) {
-        self.dry_at = self.dry_at.max(now.plus_us(u64::from(self.chunk_frames) * FRAME_US));
+    fn chunk_leaves(&mut self, now: Instant, tap: &mut impl Listener) {
+        let chunk_us = self.chunk_us();
+        self.dry_not_before(now.plus_us(chunk_us), chunk_us, tap);
         self.chunk_frames = 0;
     }
 
@@ -389,6 +450,7 @@ impl Playout {
         format: LegFormat,
         ready: Ready,
         sink: &mut impl FrameSink,
+        tap: &mut impl Listener,
         report: &mut PlayoutReport,
     ) {
         // The ones behind the first of a pass build up the lead again.
@@ -410,9 +472,10 @@ impl Playout {
                 WaitsFor::Worker if self.speaking => report.slips += 1,
                 _ => {}
             }
-            self.dry_at = now;
+            self.dry_not_before(now, self.chunk_us(), tap);
         }
         self.waits_for = WaitsFor::Worker;
+        let heard_at = self.dry_at;
         self.dry_at = self.dry_at.plus_us(FRAME_US);
         self.chunk_frames += 1;
         let fades_out = self.flow == Flow::FadingOut;
@@ -421,17 +484,20 @@ impl Playout {
         let faded = (self.flow != Flow::On).then(|| fade(&self.staged, self.staged_len, fades_out));
         let heard = faded.as_ref().unwrap_or(&self.staged);
         report.peak = report.peak.max(peak(&heard[..self.staged_len]));
+        let mut offset = 0;
         let mut pieces = heard[..self.staged_len].chunks(Frame::CAPACITY).peekable();
         while let Some(piece) = pieces.next() {
             let mut frame = Frame::audio(self.turn, format.rate, piece);
             if !chunk_ends || pieces.peek().is_some() {
                 frame.kind = FrameKind::AudioContinued;
             }
+            tap.agent(heard_at, offset, &frame);
+            offset += piece.len();
             sink.put(frame);
             self.put = self.put.saturating_add(1);
         }
         if chunk_ends && !on_grid {
-            self.chunk_leaves(now);
+            self.chunk_leaves(now, tap);
         } else if chunk_ends {
             self.chunk_frames = 0;
         }

@@ -9,6 +9,7 @@
 use crate::base::units::PTIME_MS;
 use crate::base::{Frame, FrameKind, FrameSink, FrameSource, Instant, SampleRate};
 use crate::dsp::resample::Resampler;
+use crate::dsp::tap::Listener;
 
 /// What the model hears: Gemini Live's native input rate.
 pub const MODEL_INPUT_RATE: SampleRate = SampleRate::Hz16000;
@@ -72,9 +73,20 @@ impl Uplink {
         source: &mut impl FrameSource,
         sink: &mut impl FrameSink,
     ) -> UplinkReport {
+        self.pass_heard(now, source, sink, &mut ())
+    }
+
+    /// As [`Uplink::pass`], and tells `tap` of the caller's audio.
+    pub fn pass_heard(
+        &mut self,
+        now: Instant,
+        source: &mut impl FrameSource,
+        sink: &mut impl FrameSink,
+        tap: &mut impl Listener,
+    ) -> UplinkReport {
         let mut report = UplinkReport::default();
         loop {
-            if !self.drain_current(sink, &mut report) {
+            if !self.drain_current(sink, tap, &mut report) {
                 // No room: the caller's audio waits in its ring and then in its socket. Whoever makes room rings no
                 // bell, so look again when the next frame could be due.
                 report.deadline = Some(now.plus_us(FRAME_US));
@@ -82,11 +94,14 @@ impl Uplink {
             }
             match source.take() {
                 Some(frame) if frame.kind == FrameKind::End => {}
-                Some(frame) => self.accept(now, frame),
+                Some(frame) => {
+                    self.accept(now, frame);
+                    tap.caller_arrives(now, false, self.resampler.delay_us());
+                }
                 None => break,
             }
         }
-        self.fill_silence(now, sink, &mut report);
+        self.fill_silence(now, sink, tap, &mut report);
         let due = self.covered_until.plus_us(LATE_US);
         // Silence that found no room waits like the caller's audio; a deadline that is over would make the worker spin.
         report.deadline = (!self.ended).then(|| if due > now { due } else { now.plus_us(FRAME_US) });
@@ -106,7 +121,12 @@ impl Uplink {
     }
 
     /// Resamples what is left of the current frame. Returns false when the sink had no room for all of it.
-    fn drain_current(&mut self, sink: &mut impl FrameSink, report: &mut UplinkReport) -> bool {
+    fn drain_current(
+        &mut self,
+        sink: &mut impl FrameSink,
+        tap: &mut impl Listener,
+        report: &mut UplinkReport,
+    ) -> bool {
         loop {
             if self.staged_len == FRAME_SAMPLES {
                 if sink.room() == 0 {
@@ -118,6 +138,7 @@ impl Uplink {
             }
             let input = &self.current.samples()[self.taken..];
             let progress = self.resampler.process(input, &mut self.staged[self.staged_len..]);
+            tap.caller(&self.staged[self.staged_len..self.staged_len + progress.produced]);
             self.taken += progress.consumed;
             self.staged_len += progress.produced;
             if progress.consumed == input.len() && self.staged_len < FRAME_SAMPLES {
@@ -126,7 +147,13 @@ impl Uplink {
         }
     }
 
-    fn fill_silence(&mut self, now: Instant, sink: &mut impl FrameSink, report: &mut UplinkReport) {
+    fn fill_silence(
+        &mut self,
+        now: Instant,
+        sink: &mut impl FrameSink,
+        tap: &mut impl Listener,
+        report: &mut UplinkReport,
+    ) {
         let rate = self.resampler.from();
         // A frame of silence may need several frames here (48 kHz), so it is fed in the same pieces.
         let silence = &SILENCE[..rate.samples_per_frame()];
@@ -134,10 +161,11 @@ impl Uplink {
             if sink.room() < 2 {
                 return;
             }
+            tap.caller_arrives(now, true, self.resampler.delay_us());
             for piece in silence.chunks(Frame::CAPACITY) {
                 self.current = Frame::audio(0, rate, piece);
                 self.taken = 0;
-                self.drain_current(sink, report);
+                self.drain_current(sink, tap, report);
             }
             self.covered_until = self.covered_until.plus_us(FRAME_US);
             self.silence_us += FRAME_US;

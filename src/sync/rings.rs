@@ -1,12 +1,16 @@
-//! The four rings of a call: the way of its audio between telephony, dsp and gemini.
+//! The four rings of a call: the way of its audio between telephony, dsp and gemini; and the fifth, its tap, where somebody
+//! records or listens in.
 //!
 //! Runs in: the thread that admits a call makes them; each end belongs to one thread afterwards.
-//! Owns about 31 KiB a call. Never blocks: full and empty are outcomes.
+//! Owns about 31 KiB a call, and 170 KiB more for its tap. Never blocks: full and empty are outcomes.
 //! Invariant: each ring has one producer and one consumer, fixed for the call's life.
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::base::limits::{CALLER_IN_FRAMES, CALLER_OUT_FRAMES, MODEL_IN_FRAMES, MODEL_OUT_FRAMES};
+use crate::base::limits::{
+    CALLER_IN_FRAMES, CALLER_OUT_FRAMES, MODEL_IN_FRAMES, MODEL_OUT_FRAMES, TAP_FRAMES,
+};
+use crate::base::tap::{TapFrame, TapSink};
 use crate::base::{Frame, FrameSink, FrameSource};
 
 /// The writing end of a ring.
@@ -33,6 +37,22 @@ impl FrameSink for FrameProducer {
         let pushed = self.push(frame);
         debug_assert!(pushed.is_ok(), "room was not looked at");
     }
+}
+
+/// The writing end of a tap, at the dsp worker.
+pub type TapProducer = Producer<TapFrame>;
+/// The reading end of a tap, at the recorder.
+pub type TapConsumer = Consumer<TapFrame>;
+
+impl TapSink for TapProducer {
+    fn put(&mut self, frame: TapFrame) -> bool {
+        self.push(frame).is_ok()
+    }
+}
+
+/// Makes the ring of a call's tap.
+pub fn tap_ring() -> (TapProducer, TapConsumer) {
+    RingBuffer::new(TAP_FRAMES)
 }
 
 /// What the telephony thread holds of a call's rings.

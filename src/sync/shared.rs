@@ -90,6 +90,8 @@ tally! {
     answer_us_max,
     /// dsp: times that playout paused because the caller began to speak, before the model said so.
     local_barge_ins,
+    /// dsp: frames of the tap that were lost because the recorder took none.
+    tap_lost_frames,
     /// gemini: samples of speech that the model sent, at 24 kHz.
     model_samples,
     /// gemini: frames of the caller that were given up because no link took them for too long.

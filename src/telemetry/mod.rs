@@ -5,6 +5,7 @@
 //! allocates, locks or formats.
 
 pub mod counters;
+pub mod exposition;
 pub mod histogram;
 pub mod log;
 pub mod redact;

@@ -15,8 +15,8 @@ use crate::base::{CallId, FrameSink, Instant, Turn};
 use crate::dsp::playout::PlayoutReport;
 use crate::dsp::talkspurt::Heard;
 use crate::dsp::uplink::UplinkReport;
-use crate::dsp::{Answers, ListenTerms, LocalBargeIn, Playout, Spurts, Uplink};
-use crate::sync::rings::DspRings;
+use crate::dsp::{Answers, ListenTerms, LocalBargeIn, Playout, Spurts, Tap, Uplink};
+use crate::sync::rings::{DspRings, TapProducer};
 use crate::sync::shared::{add, raise};
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox};
 use crate::telemetry::Counters;
@@ -35,6 +35,9 @@ pub struct DspCall {
     /// How long after it a talkspurt's end is known, in milliseconds.
     hangover_ms: u64,
     paused: bool,
+    /// Where its audio goes beside its way, while somebody wants it.
+    tap: Option<Box<Tap<TapProducer>>>,
+    tapped: bool,
     /// Until when there is nothing to do but for what arrives.
     idle_until: IdleUntil,
 }
@@ -54,6 +57,10 @@ pub enum DspOrder {
     Add(Box<DspCall>),
     /// Listen to this call's caller in this way from here on.
     Listen(CallId, ListenTerms),
+    /// Tell this tap, too, what this call's two sides say. It goes with the call.
+    Tap(CallId, Box<Tap<TapProducer>>),
+    /// Tell this call's tap nothing (false), or go on with it.
+    SetTapped(CallId, bool),
     /// Stop serving it and hand its memory back.
     Remove(CallId),
     /// End the thread.
@@ -119,6 +126,19 @@ impl Worker {
                         call.local_barge_in.enable(terms.local_barge_in);
                     }
                 }
+                DspOrder::Tap(id, tap) => {
+                    // A call that is gone has gone back to control, which sent this before; so there is one.
+                    let call = self.calls.iter_mut().find(|call| call.id == id);
+                    debug_assert!(call.as_ref().is_some_and(|call| call.tap.is_none()), "one tap a call");
+                    if let Some(call) = call {
+                        (call.tap, call.tapped) = (Some(tap), true);
+                    }
+                }
+                DspOrder::SetTapped(id, tapped) => {
+                    if let Some(call) = self.calls.iter_mut().find(|call| call.id == id) {
+                        call.tapped = tapped;
+                    }
+                }
                 DspOrder::Remove(id) => {
                     if let Some(at) = self.calls.iter().position(|call| call.id == id) {
                         let pushed = self.retired.push(self.calls.swap_remove(at));
@@ -158,6 +178,8 @@ impl DspCall {
             answers: Answers::default(),
             hangover_ms,
             paused: false,
+            tap: None,
+            tapped: false,
             idle_until,
         }
     }
@@ -166,7 +188,8 @@ impl DspCall {
     fn pass(&mut self, now: Instant, counters: &Counters, report: &mut PassReport) {
         if now >= self.idle_until.uplink || !self.rings.caller_in.is_empty() {
             let mut marked = self.spurts.before(&mut self.rings.model_out);
-            let uplink = self.uplink.pass(now, &mut self.rings.caller_in, &mut marked);
+            let tap = &mut self.tap.as_deref_mut().filter(|_| self.tapped);
+            let uplink = self.uplink.pass_heard(now, &mut self.rings.caller_in, &mut marked, tap);
             self.idle_until.uplink = uplink.deadline.unwrap_or(NEVER);
             if self.spurts.has_backlog() {
                 // Nobody rings when room appears.
@@ -189,7 +212,8 @@ impl DspCall {
             let format = self.shared.format();
             let was_heard = self.playout.is_heard(now);
             let (source, sink) = (&mut self.rings.model_in, &mut self.rings.caller_out);
-            let playout = self.playout.pass(now, turn, format, source, sink);
+            let tap = &mut self.tap.as_deref_mut().filter(|_| self.tapped);
+            let playout = self.playout.pass_heard(now, turn, format, source, sink, tap);
             self.idle_until.playout = playout.deadline.unwrap_or(NEVER);
             self.idle_until.turn = turn;
             self.shared.tally.heard_at_us.store(self.playout.heard_at().as_micros(), Ordering::Relaxed);
@@ -202,6 +226,9 @@ impl DspCall {
                 self.answered_after(us, counters);
             }
             self.count_playout(&playout, counters);
+        }
+        if let Some(lost) = self.tap.as_mut().map(|tap| tap.take_lost()).filter(|lost| *lost > 0) {
+            add(&self.shared.tally.tap_lost_frames, lost);
         }
         let pause_ends = self.local_barge_in.deadline().unwrap_or(NEVER);
         let deadline = self.idle_until.uplink.min(self.idle_until.playout).min(pause_ends);

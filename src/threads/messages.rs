@@ -11,6 +11,7 @@ use tokio::sync::mpsc::Sender;
 use crate::base::command::{ChannelName, Command};
 use crate::base::{CallId, Instant, LinkNumber, Sound};
 use crate::call::events::ConnectionNumber;
+use crate::call::record::RecordingFile;
 use crate::call::{CommandResult, Fact, LegCredentials, Opening, Part};
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
@@ -18,6 +19,8 @@ use crate::net::dial::Target;
 use crate::net::websocket::Connection;
 use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
+use crate::threads::control::live::LiveReply;
+use crate::threads::recorder::ListenReply;
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::wire::Protocol;
 
@@ -256,8 +259,20 @@ pub enum ControlInput {
     Fact(CallId, Fact),
     /// The event socket says something of a channel, by its UUID.
     OnChannel(String, OnChannel),
-    /// Somebody asks for something to be done to the call with this UUID, and waits for the reply.
+    /// Somebody asks for something to be done to the call with this record id or UUID, and waits for the reply.
     Commanded(String, Command, Sender<CommandReply>),
+    /// Somebody wants the model of the call with this record id or UUID to say this text, and waits for the reply.
+    Say(String, String, Sender<CommandReply>),
+    /// Somebody pauses (true) the recording of the call with this record id or UUID, or goes on with it, and waits for the reply.
+    PauseRecording(String, bool, Sender<CommandReply>),
+    /// Somebody wants to listen in on the call with this record id or UUID.
+    Listen(String, ListenReply),
+    /// Nobody listens in on this call any more.
+    Unheard(CallId),
+    /// The file of this call's recording is closed, or given up; the call may be over.
+    Recorded(CallId, Option<RecordingFile>),
+    /// Somebody looks at the running calls.
+    Live(LiveReply),
     /// A thread has let go of a call.
     Retired(CallId, Part),
     /// Let calls finish until then, then end them, then end the thread.

@@ -26,5 +26,7 @@ mod reattach;
 mod records;
 mod scripts;
 mod sessions;
+mod supervisor;
+mod telephone;
 mod tools;
 mod turns;

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Machine, Phase};
 use crate::base::command::{Command, CommandKind};
@@ -87,6 +87,9 @@ impl Machine {
         if terms.tools.call_info {
             declared.push(tools::get_call_info());
         }
+        if terms.record {
+            declared.push(tools::pause_recording());
+        }
         let http = terms.tools.http.iter();
         declared.extend(
             http.map(|tool| tools::function(&tool.name, &tool.description, &tool.parameters, tool.behavior)),
@@ -127,6 +130,11 @@ impl Machine {
                 self.wish(now, link, call, command);
             }
             (Ok(()), Ok(Asked::Command(command))) => self.command(now, Requester::Model(link, call), command),
+            (Ok(()), Ok(Asked::PauseRecording(paused))) => {
+                let result = self.pause_recording(paused).map(|()| json!({"paused": paused}));
+                let result = result.map_err(|error| ToolFailure::Failed(error.to_string()));
+                self.answer_tool(link, &call, result, None);
+            }
             (Ok(()), Ok(Asked::CallInfo)) => {
                 let known = self.call_info(now);
                 self.run(now, link, call, None, ToolRun::CallInfo(known));

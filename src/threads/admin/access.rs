@@ -65,13 +65,8 @@ pub(super) async fn check(
     set(X_FRAME_OPTIONS, "DENY");
     set(REFERRER_POLICY, "no-referrer");
     set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
-    // Scripts and styles are files of the server. The telephone's WebSocket goes to another port of the same host, which
-    // 'self' does not cover.
-    set(
-        CONTENT_SECURITY_POLICY,
-        "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; \
-         base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    );
+    // The page has its own.
+    set(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
     if is_api {
         set(CACHE_CONTROL, "no-store");
     }

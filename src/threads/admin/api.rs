@@ -23,7 +23,7 @@ use crate::call::CommandError;
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, metadata};
 use crate::threads::esl::new_channel;
-use crate::threads::messages::{ControlInput, EslOrder};
+use crate::threads::messages::{CommandReply, ControlInput, EslOrder};
 
 /// How long a command's answer is waited for: longer than the machine of its call waits.
 const ANSWER_WITHIN: Duration = Duration::from_secs(7);
@@ -91,12 +91,7 @@ async fn command(admin: &Admin, id: &str, kind: CommandKind, body: &[u8]) -> Res
     if !admin.ask_control(ControlInput::Commanded(id.to_owned(), command, reply)) {
         return Ok(too_busy());
     }
-    Ok(match within(answer).await {
-        None => Response::not_done(504, "the relay itself did not answer; it may or may not have been done"),
-        Some(None) => Response::not_done(404, "there is no call with this UUID"),
-        Some(Some(Ok(()))) => Response::json(200, &json!({"done": true})),
-        Some(Some(Err(error))) => Response::not_done(status(&error), &error.to_string()),
-    })
+    Ok(answered(within(answer).await))
 }
 
 async fn originate(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Wrong> {
@@ -159,7 +154,17 @@ fn too_busy() -> Response {
     Response::not_done(503, "too many requests wait for a switch: try again")
 }
 
-async fn within<T>(mut answer: Receiver<T>) -> Option<T> {
+/// What became of a command.
+pub(super) fn answered(answer: Option<CommandReply>) -> Response {
+    match answer {
+        None => Response::not_done(504, "the relay itself did not answer; it may or may not have been done"),
+        Some(None) => Response::not_done(404, "there is no call with this id"),
+        Some(Some(Ok(()))) => Response::json(200, &json!({"done": true})),
+        Some(Some(Err(error))) => Response::not_done(status(&error), &error.to_string()),
+    }
+}
+
+pub(super) async fn within<T>(mut answer: Receiver<T>) -> Option<T> {
     tokio::time::timeout(ANSWER_WITHIN, answer.recv()).await.ok().flatten()
 }
 
@@ -167,7 +172,10 @@ async fn within<T>(mut answer: Receiver<T>) -> Option<T> {
 fn status(error: &CommandError) -> u16 {
     match error {
         CommandError::Unable { .. } | CommandError::VariableNotAllowed(_) | CommandError::NotAllowed => 422,
-        CommandError::Refused(_) | CommandError::TooMany | CommandError::Ended => 409,
+        CommandError::Refused(_)
+        | CommandError::TooMany
+        | CommandError::NotRecorded
+        | CommandError::Ended => 409,
         CommandError::NotSent(_) | CommandError::Unconfirmed(_) => 504,
     }
 }

@@ -6,8 +6,14 @@
 
 mod access;
 mod api;
+mod calls;
 pub mod connect;
 mod health;
+mod history;
+mod live;
+mod metrics;
+mod openapi;
+mod page;
 mod response;
 mod routes;
 mod serve;
@@ -29,12 +35,17 @@ use crate::sync::{Clock, Outbox};
 use crate::telemetry::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::messages::{ControlInput, EslOrder};
+use crate::threads::store::{Reader, StoreStatus};
 use connect::MediaServer;
+use live::Board;
+use metrics::RelayState;
 use response::Response;
 use routes::Routes;
 
 /// Requests that may wait for a switch at one time.
 const WAITING_MAX: usize = 64;
+/// Questions to the database at one time, most of which wait for each other.
+const READING_MAX: usize = 16;
 
 /// The port of the legs, as a browser finds it.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +74,12 @@ pub struct AdminParts {
     pub outbound: Option<Duration>,
     /// Where Asterisk waits to be connected to, if it does.
     pub media_server: Option<MediaServer>,
+    /// How long running calls may go on when the API ends the relay without saying how long.
+    pub drain: Duration,
+    /// The records of calls that ended.
+    pub reader: Arc<Reader>,
+    /// Whether records are kept as they should be.
+    pub store: Arc<StoreStatus>,
     /// Where the telephone in the browser connects to.
     pub telephone: MediaPort,
     /// The process's counters.
@@ -76,6 +93,8 @@ pub struct AdminShared {
     parts: AdminParts,
     listener: TcpListener,
     address: SocketAddr,
+    /// In seconds since 1970.
+    began_s: f64,
     stopped: watch::Sender<bool>,
 }
 
@@ -87,7 +106,8 @@ impl AdminShared {
     pub fn listen(address: SocketAddr, parts: AdminParts) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        Ok(Self { parts, listener, address, stopped: watch::Sender::new(false) })
+        let began_s = parts.clock.unix_ms() as f64 / 1000.0;
+        Ok(Self { parts, listener, address, began_s, stopped: watch::Sender::new(false) })
     }
 
     /// Where it listens.
@@ -115,6 +135,9 @@ pub struct Admin {
     dial: Mutex<DialPool>,
     /// Places for requests that wait for a switch.
     waiting: Semaphore,
+    /// Places for questions to the database.
+    reading: Semaphore,
+    board: Board,
 }
 
 impl Admin {
@@ -131,6 +154,8 @@ impl Admin {
             esl: esl.map(Mutex::new),
             dial: Mutex::new(dial),
             waiting: Semaphore::new(WAITING_MAX),
+            reading: Semaphore::new(READING_MAX),
+            board: Board::new(),
         }
     }
 
@@ -140,7 +165,25 @@ impl Admin {
     /// Those of starting; what goes wrong with one connection is that connection's end.
     pub fn run(self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        serve::run(&shared, move || router(Arc::new(self)))
+        serve::run(&shared, move || {
+            let admin = Arc::new(self);
+            let keeper = Arc::clone(&admin);
+            tokio::spawn(async move { keeper.keep_board().await });
+            router(admin)
+        })
+    }
+
+    /// How the relay stands now.
+    fn state(&self) -> RelayState {
+        let AdminParts { registry, clock, store, .. } = &self.shared.parts;
+        RelayState {
+            calls_max: registry.max_calls(),
+            draining: registry.is_draining(),
+            began_s: self.shared.began_s,
+            credentials: registry.credentials().map_or(Vec::new(), |pool| pool.states(clock.now())),
+            store: store.get(),
+            streams: self.board.listeners(),
+        }
     }
 
     /// Sends control a message, if it takes one now.
@@ -153,8 +196,13 @@ impl Admin {
 fn all_routes() -> Routes {
     Routes::new()
         .merge(access::routes())
-        .merge(health::routes())
         .merge(api::routes())
+        .merge(calls::routes())
+        .merge(health::routes())
+        .merge(live::routes())
+        .merge(metrics::routes())
+        .merge(openapi::routes())
+        .merge(page::routes())
         .merge(telephone::routes())
 }
 

@@ -39,9 +39,8 @@ impl Control {
         } else {
             info!("{line}")
         }
-        if let Some(records) = &mut self.parts.records {
-            records.send(Box::new(record_of(now, &call, outcome, &tally)));
-        }
+        let detail = Box::new(record_of(now, &call, outcome, &tally));
+        self.record_ended(now, id, call.tap, detail);
     }
 
     fn count(&self, outcome: &Outcome, tally: &TallySnapshot, machine: &Machine, leg: LegFormat) {
@@ -76,6 +75,7 @@ impl Control {
             (&counters.watchdog_healed, events.healed),
             (&counters.empty_turns, events.empty_turns),
             (&counters.local_barge_ins, tally.local_barge_ins),
+            (&counters.recording_frames_lost, tally.tap_lost_frames),
             (&counters.replayed_frames, tally.replayed_frames),
             (&counters.silence_cut_frames, tally.silence_cut_frames),
         ] {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::Control;
 use crate::base::command::Command;
-use crate::base::{CallId, Instant};
+use crate::base::{CallId, Instant, RecordId};
 use crate::call::machine::Phase;
 use crate::call::{CommandResult, Fact, Requester};
 use crate::threads::messages::{CommandReply, OnChannel};
@@ -78,11 +78,30 @@ impl Control {
         self.tell(now, id, fact);
     }
 
-    /// The newest call with this UUID that has not ended: a script that starts the stream anew may be ahead of the end of
+    /// A text of the API for the model of the call with this record id or UUID.
+    pub(super) fn say(&mut self, now: Instant, name: &str, text: &str, reply: Sender<CommandReply>) {
+        let Some(id) = self.call_on(name) else {
+            _ = reply.try_send(None);
+            return;
+        };
+        let Some(call) = self.call(id) else { return };
+        let result = call.machine.say(now, text);
+        info!(
+            "call {id}: the API has the model say something: {}",
+            if result.is_ok() { "asked" } else { "not asked" }
+        );
+        _ = reply.try_send(Some(result));
+        self.carry_out(now, id);
+    }
+
+    /// The call with this record id, or the newest call with this UUID that has not ended: a script that starts the stream anew may be ahead of the end of
     /// the older one.
-    fn call_on(&self, channel: &str) -> Option<CallId> {
+    pub(super) fn call_on(&self, channel: &str) -> Option<CallId> {
+        let record_id = RecordId::parse(channel);
         let calls = self.calls.iter().flatten();
-        let named = calls.filter(|call| call.machine.fields().uuid.as_deref() == Some(channel));
+        let named = calls.filter(|call| {
+            Some(call.record_id) == record_id || call.machine.fields().uuid.as_deref() == Some(channel)
+        });
         named
             .max_by_key(|call| (call.machine.phase() != Phase::Closing, call.machine.offered_at()))
             .map(|call| call.id)

@@ -1,0 +1,204 @@
+//! The text format of Prometheus, version 0.0.4.
+//!
+//! Runs in: anywhere: pure. Owns nothing. Never decides what is measured.
+//! Invariant: samples of a name stand together behind one HELP and one TYPE, and a label's value cannot end early.
+
+use std::fmt::Write as _;
+
+use super::counters::{Counters, SampleKind};
+use super::histogram::HistogramSnapshot;
+
+/// The content type of the format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What a name measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// A number that only grows; its name ends in `_total`, save where Prometheus' own names do not.
+    Counter,
+    /// A number that goes up and down.
+    Gauge,
+    /// Buckets, a sum and a count.
+    Histogram,
+}
+
+impl MetricKind {
+    /// The word of the format.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// All samples of one name.
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// The name.
+    pub name: &'static str,
+    /// What it measures, one sentence.
+    pub help: &'static str,
+    /// How.
+    pub kind: MetricKind,
+    /// The name of the label that tells the samples apart, if there is one.
+    pub label: Option<&'static str>,
+    lines: String,
+}
+
+impl Family {
+    /// A name without samples yet.
+    pub fn new(
+        name: &'static str,
+        help: &'static str,
+        kind: MetricKind,
+        label: Option<&'static str>,
+    ) -> Self {
+        Self { name, help, kind, label, lines: String::new() }
+    }
+
+    /// The same with one sample more, whose label has this value.
+    pub fn with(mut self, label_value: &str, value: f64) -> Self {
+        let label = self.label.map(|label| (label, label_value));
+        self.line("", label, value);
+        self
+    }
+
+    /// A gauge with one sample.
+    pub fn gauge(name: &'static str, help: &'static str, value: f64) -> Self {
+        Self::new(name, help, MetricKind::Gauge, None).with("", value)
+    }
+
+    /// A counter with one sample.
+    pub fn counter(name: &'static str, help: &'static str, value: f64) -> Self {
+        Self::new(name, help, MetricKind::Counter, None).with("", value)
+    }
+
+    fn histogram(name: &'static str, help: &'static str, observed: &HistogramSnapshot) -> Self {
+        let mut family = Self::new(name, help, MetricKind::Histogram, None);
+        let mut count = 0;
+        for (bound, total) in observed.cumulative_seconds() {
+            let bound = if bound.is_infinite() { "+Inf".to_owned() } else { bound.to_string() };
+            family.line("_bucket", Some(("le", &bound)), total as f64);
+            count = total;
+        }
+        family.line("_sum", None, observed.sum_us as f64 / 1e6);
+        // That of the last bucket: one read a moment later could differ from it.
+        family.line("_count", None, count as f64);
+        family
+    }
+
+    fn line(&mut self, suffix: &str, label: Option<(&str, &str)>, value: f64) {
+        // Writing to a string cannot fail.
+        _ = write!(self.lines, "{}{suffix}", self.name);
+        if let Some((label, text)) = label {
+            _ = write!(self.lines, "{{{label}=\"{}\"}}", escaped(text));
+        }
+        _ = writeln!(self.lines, " {value}");
+    }
+}
+
+/// A label's value as it stands between quotation marks.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// What each histogram measures.
+const HISTOGRAMS: &[(&str, &str)] = &[
+    (
+        "tandem_barge_in_residual_seconds",
+        "Audio of the interrupted turn that the switch already had at a barge-in; the most of a call, counted at its end.",
+    ),
+    ("tandem_first_audio_seconds", "From the start of a call to the model's first audio."),
+    (
+        "tandem_link_setup_seconds",
+        "From the start of a call until the model was first ready; counted at the call's end.",
+    ),
+    ("tandem_session_gap_seconds", "From the loss of a live link to the next one's setupComplete."),
+    (
+        "tandem_answer_latency_seconds",
+        "From the caller's last word to the first that they hear of the answer.",
+    ),
+    (
+        "tandem_playout_lateness_seconds",
+        "How late frames leave that had only their time to wait for: the relay's jitter.",
+    ),
+];
+
+/// Every counter and histogram.
+pub fn families(counters: &Counters) -> Vec<Family> {
+    let mut families: Vec<Family> = Vec::new();
+    for sample in counters.snapshot() {
+        let (label, text) = sample.label.unzip();
+        let at = families.iter().position(|family| family.name == sample.name).unwrap_or_else(|| {
+            let kind = match sample.kind {
+                SampleKind::Counter => MetricKind::Counter,
+                SampleKind::Gauge => MetricKind::Gauge,
+            };
+            families.push(Family::new(sample.name, sample.help, kind, label));
+            families.len() - 1
+        });
+        families[at].line("", label.zip(text), sample.value as f64);
+    }
+    for (name, observed) in counters.histograms() {
+        let help = HISTOGRAMS.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help);
+        families.push(Family::histogram(name, help, &observed));
+    }
+    families
+}
+
+/// The text of them all.
+pub fn text(families: &[Family]) -> String {
+    let mut text = String::new();
+    for Family { name, help, kind, lines, .. } in families {
+        _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {}\n{lines}", kind.label());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn samples_of_a_name_stand_together_and_buckets_are_cumulative_seconds() {
+        let counters = Counters::new();
+        counters.end_call("hangup");
+        counters.leg_timeouts.increment();
+        counters.first_audio.observe(Duration::from_millis(1));
+        counters.first_audio.observe(Duration::from_secs(60));
+        let text = text(&families(&counters));
+        assert_eq!(text.matches("# TYPE tandem_leg_faults_total counter\n").count(), 1);
+        for line in [
+            "tandem_leg_faults_total{fault=\"timeout\"} 1\n",
+            "tandem_calls_ended_total{outcome=\"hangup\"} 1\n",
+            "tandem_first_audio_seconds_bucket{le=\"0.001\"} 1\n",
+            "tandem_first_audio_seconds_bucket{le=\"+Inf\"} 2\n",
+            "tandem_first_audio_seconds_sum 60.001\ntandem_first_audio_seconds_count 2\n",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        for family in families(&counters) {
+            assert!(
+                family.help.ends_with('.') || family.help.ends_with(")."),
+                "{}: {}",
+                family.name,
+                family.help
+            );
+            assert_eq!(
+                family.kind == MetricKind::Counter,
+                family.name.ends_with("_total"),
+                "{}",
+                family.name
+            );
+        }
+    }
+
+    #[test]
+    fn a_labels_value_cannot_end_early() {
+        let family = Family::new("a", "b.", MetricKind::Gauge, Some("c")).with("x\"} 1\n\\", 2.0);
+        assert_eq!(text(&[family]), "# HELP a b.\n# TYPE a gauge\na{c=\"x\\\"} 1\\n\\\\\"} 2\n");
+    }
+}

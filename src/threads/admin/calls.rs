@@ -1,0 +1,193 @@
+//! Lists of calls, one call, and what is said in it: those that run by control, those that ended by the store.
+//!
+//! Runs in: the admin thread; the store is read on a thread that may wait for it. Owns nothing.
+//! Invariant: a question that the store does not answer in time is answered with an error and holds nobody else back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::channel;
+use tokio::time::timeout;
+
+use super::Admin;
+use super::api::{answered, within};
+use super::response::{Body, Response, Wrong};
+use super::routes::Routes;
+use crate::base::RecordId;
+use crate::threads::control::live::LiveCall;
+use crate::threads::messages::ControlInput;
+use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Reader, StoreError};
+
+/// Longest text that the model is asked to say, in bytes.
+const TEXT_BYTES_MAX: usize = 4096;
+
+/// How long the database may take.
+const RECORDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The paths of this file.
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .get("/api/calls", list)
+        .get("/api/calls/{id}", show)
+        .post("/api/calls/{id}/say", say)
+        .get("/api/agents", agents)
+}
+
+fn no_answer() -> Response {
+    Response::error(503, "the relay did not answer in time: try again")
+}
+
+/// The value of a field of the query, if it is there and not empty.
+fn asked(query: &str, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.into_owned())
+}
+
+async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Response, Response> {
+    let query = query.unwrap_or_default();
+    match asked(&query, "state").as_deref() {
+        Some("live") => {
+            let calls = admin.live_calls().await.ok_or_else(no_answer)?;
+            let wanted = |call: &&LiveCall| {
+                let is = |name: &str, value: Option<&str>| {
+                    asked(&query, name).is_none_or(|asked| Some(asked.as_str()) == value)
+                };
+                is("did", call.did.as_deref())
+                    && is("caller", call.caller.as_deref())
+                    && is("agent", Some(&call.agent))
+            };
+            let calls: Vec<_> = calls.iter().filter(wanted).collect();
+            Ok(Response::json(200, &json!({"calls": calls, "next": null})))
+        }
+        None | Some("ended") => ended(&admin, &query).await,
+        Some(other) => Err(Response::error(422, &format!("state is {other:?}: live and ended are known"))),
+    }
+}
+
+async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<Response, Response> {
+    let calls = admin.live_calls().await.ok_or_else(no_answer)?;
+    let record_id = RecordId::parse(&id);
+    let running =
+        calls.iter().rev().find(|call| Some(call.id) == record_id || call.uuid.as_deref() == Some(&id));
+    if let Some(call) = running {
+        return Ok(Response::json(200, &with_live(json!(call), true)));
+    }
+    record(&admin, id).await
+}
+
+/// The JSON of a call, which says whether it runs.
+fn with_live(mut call: Value, live: bool) -> Value {
+    if let Value::Object(fields) = &mut call {
+        fields.insert("live".to_owned(), live.into());
+    }
+    call
+}
+
+/// Calls that ended, by the store.
+async fn ended(admin: &Admin, query: &str) -> Result<Response, Response> {
+    let filter = filter(query).map_err(|why| Response::error(422, &why))?;
+    let page = admin.read(move |reader| reader.list(&filter)).await?;
+    let next = page.next.map(|id| id.to_string());
+    Ok(Response::json(200, &json!({"calls": page.calls, "next": next})))
+}
+
+/// Which calls a query asks for.
+fn filter(query: &str) -> Result<CallFilter, String> {
+    let time = |name: &str| match asked(query, name) {
+        None => Ok(None),
+        Some(text) => match text.parse::<jiff::Timestamp>() {
+            Ok(time) => Ok(Some(u64::try_from(time.as_millisecond()).unwrap_or_default())),
+            Err(_) => Err(format!("{name} is {text:.40?}: write a time as 2026-11-23T10:00:00Z")),
+        },
+    };
+    let limit = match asked(query, "limit") {
+        None => None,
+        Some(text) => match text.parse::<usize>() {
+            Ok(limit) if (1..=PAGE_CALLS_MAX).contains(&limit) => Some(limit),
+            _ => return Err(format!("limit is {text:.40?}: a number from 1 to {PAGE_CALLS_MAX}")),
+        },
+    };
+    let before = match asked(query, "before") {
+        None => None,
+        Some(text) => match RecordId::parse(&text) {
+            Some(id) => Some(id),
+            None => return Err(format!("before is {text:.40?}: use `next` of the page before")),
+        },
+    };
+    Ok(CallFilter {
+        did: asked(query, "did"),
+        caller: asked(query, "caller"),
+        agent: asked(query, "agent"),
+        outcome: asked(query, "outcome"),
+        from_ms: time("from")?,
+        to_ms: time("to")?,
+        q: asked(query, "q"),
+        limit,
+        before,
+    })
+}
+
+/// A call that ended, by the store.
+async fn record(admin: &Admin, id: String) -> Result<Response, Response> {
+    match admin.read(move |reader| reader.show(&id)).await? {
+        Some(call) => Ok(Response::json(200, &with_live(json!(call), false))),
+        None => Err(Response::error(404, "no call with this id runs or is in the records")),
+    }
+}
+
+impl Admin {
+    /// Asks the store, which may take a while, on a thread that may wait.
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Response> {
+        let reader = Arc::clone(&self.shared.parts.reader);
+        let Ok(_place) = self.reading.try_acquire() else {
+            return Err(Response::error(503, "too many questions wait for the database: try again"));
+        };
+        let answer = tokio::task::spawn_blocking(move || question(&reader));
+        match timeout(RECORDS_WITHIN, answer).await {
+            Ok(Ok(Ok(found))) => Ok(found),
+            Ok(Ok(Err(problem))) => {
+                Err(Response::error(503, &format!("the records cannot be read now: {problem}")))
+            }
+            _ => Err(Response::error(503, "the database did not answer in time: try again")),
+        }
+    }
+}
+
+/// Has the model say something.
+async fn say(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, Wrong> {
+    let body = Body::parse(&body)?;
+    let text = body.field("text").ok_or_else(|| Wrong("text is missing".into()))?;
+    let text =
+        text.as_str().ok_or_else(|| Wrong("text is no text: write it in quotation marks".into()))?.trim();
+    if text.is_empty() || text.len() > TEXT_BYTES_MAX {
+        return Err(Wrong(format!("text has {} bytes: 1 to {TEXT_BYTES_MAX} can be said", text.len())));
+    }
+    let (reply, answer) = channel(1);
+    if !admin.ask_control(ControlInput::Say(id, text.to_owned(), reply)) {
+        return Ok(Response::not_done(503, "the relay is busy: try again"));
+    }
+    Ok(answered(within(answer).await))
+}
+
+/// Who can answer.
+async fn agents(State(admin): State<Arc<Admin>>) -> Response {
+    let agents = admin.shared.parts.agents.get();
+    let agents: Vec<_> = agents
+        .all()
+        .map(|agent| {
+            let setup = &agent.setup;
+            json!({"name": agent.name, "model": setup.model, "voice": setup.voice, "language": setup.language})
+        })
+        .collect();
+    Response::json(200, &json!({"agents": agents}))
+}

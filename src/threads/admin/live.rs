@@ -1,0 +1,208 @@
+//! The board of running calls: asked of control at most four times a second, whoever looks, and not while nobody does.
+//!
+//! Runs in: the admin thread. Owns the last list, the history of the last hour, and what the streams of events say.
+//! Never lets a slow listener hold anything back: they get the newest state and miss older ones.
+//! Invariant: what control is asked does not grow with the number of listeners.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream::{self, Stream};
+use serde_json::json;
+use tokio::sync::{broadcast, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::Admin;
+use super::history::{Counted, History, INTERVAL_S};
+use super::response::Response;
+use super::routes::Routes;
+use super::serve::ending;
+use crate::base::{Instant, RecordId};
+use crate::threads::control::live::LiveCall;
+use crate::threads::messages::ControlInput;
+
+/// A list that is not older than this is given again.
+const FRESH_MS: u64 = 250;
+/// How long control's answer is waited for: far longer than a pass takes.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Streams of events at one time.
+const LISTENERS_MAX: usize = 64;
+/// Ends of calls that a slow listener may not have heard of yet.
+const ENDED_MAX: usize = 256;
+/// A comment is sent to a listener after this long without an event.
+const COMMENT_EVERY: Duration = Duration::from_secs(10);
+
+/// The paths of this file.
+pub(super) fn routes() -> Routes {
+    Routes::new().get("/api/events", events).get("/api/history", history)
+}
+
+/// The running calls as control told them.
+#[derive(Clone)]
+struct Seen {
+    at: Instant,
+    calls: Arc<Vec<LiveCall>>,
+}
+
+/// See the head of this file.
+pub(super) struct Board {
+    seen: tokio::sync::Mutex<Option<Seen>>,
+    history: parking_lot::Mutex<History>,
+    /// What the events `calls` and `totals` say now; `None` while nobody listens.
+    calls: watch::Sender<Option<Arc<str>>>,
+    totals: watch::Sender<Option<Arc<str>>>,
+    ended: broadcast::Sender<RecordId>,
+}
+
+impl Board {
+    /// An empty one.
+    pub(super) fn new() -> Self {
+        Self {
+            seen: tokio::sync::Mutex::default(),
+            history: parking_lot::Mutex::default(),
+            calls: watch::Sender::new(None),
+            totals: watch::Sender::new(None),
+            ended: broadcast::Sender::new(ENDED_MAX),
+        }
+    }
+
+    /// Streams of events that are open.
+    pub(super) fn listeners(&self) -> usize {
+        self.calls.receiver_count()
+    }
+}
+
+impl Admin {
+    /// The running calls, not older than [`FRESH_MS`]; `None` if control does not answer.
+    pub(super) async fn live_calls(&self) -> Option<Arc<Vec<LiveCall>>> {
+        // Whoever comes while control is being asked waits for the same answer.
+        let mut seen = self.board.seen.lock().await;
+        let now = self.shared.parts.clock.now();
+        if let Some(seen) = seen.as_ref().filter(|seen| now.since_ms(seen.at) < FRESH_MS) {
+            return Some(Arc::clone(&seen.calls));
+        }
+        let (reply, answer) = oneshot::channel();
+        if !self.ask_control(ControlInput::Live(reply)) {
+            return None;
+        }
+        let calls = Arc::new(timeout(ANSWER_WITHIN, answer).await.ok()?.ok()?);
+        if let Some(before) = seen.take() {
+            let is_gone = |id: &RecordId| calls.binary_search_by_key(id, |call| call.id).is_err();
+            for id in before.calls.iter().map(|call| call.id).filter(is_gone) {
+                // Without a listener there is an error, and nothing to do.
+                _ = self.board.ended.send(id);
+            }
+        }
+        *seen = Some(Seen { at: now, calls: Arc::clone(&calls) });
+        Some(calls)
+    }
+
+    /// Keeps the history, and tells the listeners what there is, until the server ends.
+    pub(super) async fn keep_board(&self) {
+        let mut stopped = self.shared.stopped.subscribe();
+        tokio::select! {
+            () = ending(&mut stopped) => {}
+            () = self.count_every_second() => {}
+            () = self.tell_calls() => {}
+        }
+    }
+
+    async fn count_every_second(&self) {
+        let mut seconds = interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for second in 0_u64.. {
+            seconds.tick().await;
+            let (is_due, is_listened_to) = (second.is_multiple_of(INTERVAL_S), self.board.listeners() > 0);
+            // The sums of running calls are needed for what is told, not for what is only counted.
+            let calls = if is_due || is_listened_to { self.live_calls().await } else { None };
+            let counted =
+                Counted::now(&self.shared.parts.counters, calls.as_deref().map_or(&[], Vec::as_slice));
+            let unix_ms = self.shared.parts.clock.unix_ms();
+            let point = self.board.history.lock().count(unix_ms, counted, is_due);
+            let told = is_listened_to.then(|| Arc::from(json!(point).to_string()));
+            self.board.totals.send_replace(told);
+        }
+    }
+
+    async fn tell_calls(&self) {
+        loop {
+            let told = match self.board.listeners() {
+                0 => None,
+                _ => self.live_calls().await.map(|calls| Arc::from(json!({"calls": *calls}).to_string())),
+            };
+            self.board.calls.send_if_modified(|before| {
+                let is_new = *before != told;
+                *before = told;
+                is_new
+            });
+            sleep(Duration::from_millis(FRESH_MS)).await;
+        }
+    }
+}
+
+/// One point each ten seconds of the last hour.
+async fn history(State(admin): State<Arc<Admin>>) -> Response {
+    let points = json!(admin.board.history.lock().points());
+    Response::json(200, &json!({"interval_s": INTERVAL_S, "points": points}))
+}
+
+/// What one listener is told next.
+struct Listener {
+    calls: watch::Receiver<Option<Arc<str>>>,
+    totals: watch::Receiver<Option<Arc<str>>>,
+    ended: broadcast::Receiver<RecordId>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Listener {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            let (name, told) = tokio::select! {
+                () = ending(&mut self.stopped) => return None,
+                changed = self.calls.changed() => {
+                    changed.ok()?;
+                    ("calls", self.calls.borrow_and_update().clone())
+                }
+                changed = self.totals.changed() => {
+                    changed.ok()?;
+                    ("totals", self.totals.borrow_and_update().clone())
+                }
+                ended = self.ended.recv() => match ended {
+                    Ok(id) => ("ended", Some(Arc::from(json!({"id": id.to_string()}).to_string()))),
+                    // They were slow, and see in `calls` who is left.
+                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                },
+            };
+            if let Some(told) = told {
+                return Some(Event::default().event(name).data(&*told));
+            }
+        }
+    }
+}
+
+/// Server-sent events: the running calls when they change, totals each second, ends of calls.
+async fn events(
+    State(admin): State<Arc<Admin>>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Response> {
+    let board = &admin.board;
+    if board.listeners() >= LISTENERS_MAX {
+        return Err(Response::error(503, &format!("{LISTENERS_MAX} streams of events are open: close one")));
+    }
+    let mut listener = Listener {
+        calls: board.calls.subscribe(),
+        totals: board.totals.subscribe(),
+        ended: board.ended.subscribe(),
+        stopped: admin.shared.stopped.subscribe(),
+    };
+    // Where others listen, what they were told last is told at once.
+    listener.calls.mark_changed();
+    listener.totals.mark_changed();
+    let events = stream::unfold(listener, async |mut listener| {
+        listener.next().await.map(|event| (Ok(event), listener))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENT_EVERY)))
+}

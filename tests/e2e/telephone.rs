@@ -1,0 +1,62 @@
+//! The door for browsers: a ticket of the admin server lets one of them in for one call, and no page comes in without.
+//!
+//! Runs in: the test's threads and a relay, on 127.0.0.1. The browser itself is in `tests/browser`.
+//! Invariant: everything that a browser sends of its own accord is sent here too.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tandem_loadtest::sim::Voice;
+
+use crate::harness::admin::ask;
+use crate::harness::model::speaking;
+use crate::harness::{Leg, Model, Relay, in_company};
+
+const BROWSER: (&str, &str) = ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36");
+
+/// The ticket's subprotocols, and the whole answer.
+fn ticket(relay: &Relay, body: &str) -> (String, Value) {
+    let (status, answer) = ask(relay, "POST /api/telephone", body);
+    assert_eq!(status, 200, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    let protocols =
+        answer["protocols"].as_array().expect("a list").iter().map(|one| one.as_str().expect("text"));
+    (protocols.collect::<Vec<_>>().join(", "), answer)
+}
+
+#[test]
+fn a_browser_is_let_in_once_by_a_ticket_and_never_without() {
+    let _turn = in_company();
+    let model = Model::start(speaking(Voice::Echo));
+    let mut relay = Relay::start(&model, &["listen.token=for-switches-only"]);
+    let knock = |protocols: &str, target: &str| {
+        let mut headers = vec![BROWSER, ("Origin", "http://any.example")];
+        if !protocols.is_empty() {
+            headers.push(("Sec-WebSocket-Protocol", protocols));
+        }
+        Leg::try_call(relay.address(), target, &headers)
+    };
+    for (protocols, target) in [
+        ("", "/"),
+        ("", "/?token=for-switches-only"),
+        ("tandem.telephone", "/"),
+        ("tandem.telephone, ticket.guessed", "/"),
+    ] {
+        let refused = knock(protocols, target).err().expect("no ticket");
+        assert!(refused.contains("403"), "{protocols} {target}: {refused}");
+    }
+    let (protocols, answer) = ticket(&relay, r#"{"agent":"default"}"#);
+    assert_eq!(answer["url"], json!(format!("ws://127.0.0.1:{}/", relay.address().port())));
+    // What the page says of the call itself counts for nothing.
+    let leg = knock(&protocols, "/?agent=other&did=900&uuid=chosen").expect("let in");
+    assert!(knock(&protocols, "/").is_err(), "the ticket was for one call");
+    leg.audio(&[3000; 3200], 320);
+    assert!(leg.hear(320).iter().any(|sample| *sample != 0), "the echo comes back as raw audio");
+    leg.hang_up();
+    let ended = relay.end_of(answer["uuid"].as_str().expect("text"));
+    assert!(!ended.contains("did=900") && !ended.contains("chosen"), "{ended}");
+    assert_eq!(ask(&relay, "POST /api/telephone", r#"{"agent":"nobody"}"#).0, 404);
+    assert_eq!(ask(&relay, "POST /api/telephone", r#"{"agent":7}"#).0, 422);
+    relay.signal(Signal::TERM);
+    assert!(relay.ended().success());
+    assert!(relay.log().contains(r#""tandem_refusals_total{reason=\"web_page\"}":5"#), "{}", relay.log());
+}

@@ -1,0 +1,95 @@
+// Routes, the head of the page, the token.
+
+import { ApiError, feed, onUnauthorized, post } from './api.js';
+import { announce, h, setText } from './dom.js';
+import { showDock } from './dock.js';
+import { openCall } from './call.js';
+import { openCalls } from './calls.js';
+import { openLive } from './live.js';
+import { openTelephone } from './telephone.js';
+
+const main = document.getElementById('main');
+const VIEWS = {
+  live: { title: 'Live', open: openLive },
+  calls: { title: 'Calls', open: openCalls },
+  call: { title: 'Call', open: openCall, under: 'calls' },
+  telephone: { title: 'Telephone', open: openTelephone },
+};
+
+let close = () => {};
+let asking = false;
+
+function place() {
+  const [path, query = ''] = location.hash.replace(/^#\/?/, '').split('?');
+  const [name, id] = path.split('/');
+  let known;
+  try {
+    known = decodeURIComponent(id ?? '');
+  } catch {
+    known = id;
+  }
+  return { name: Object.hasOwn(VIEWS, name) ? name : 'live', id: known, query: new URLSearchParams(query) };
+}
+
+function show({ focus = true } = {}) {
+  // The link that skips to the content is no view.
+  if (location.hash === '#main') return main.focus();
+  const { name, id, query } = place();
+  const view = VIEWS[name];
+  close();
+  main.replaceChildren();
+  document.title = `${view.title} – Tandem`;
+  for (const link of document.querySelectorAll('nav [data-view]')) {
+    if (link.dataset.view === (view.under ?? name)) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
+  asking = false;
+  close = view.open(main, { id, query }) ?? (() => {});
+  if (focus) main.querySelector('h1')?.focus();
+}
+
+function askForToken() {
+  if (asking) return;
+  asking = true;
+  close();
+  close = () => {};
+  feed.stop();
+  document.title = 'Sign in – Tandem';
+  const token = h('input', { id: 'token', type: 'password', autocomplete: 'current-password', required: true });
+  const problem = h('p', { class: 'problem', role: 'alert', hidden: true });
+  const form = h('form', { class: 'card sign-in' },
+    h('h1', { tabindex: -1 }, 'Sign in'),
+    h('p', {}, 'This relay asks for its admin token: the value of ', h('code', {}, 'admin.token'), ' in its configuration.'),
+    h('label', { for: 'token' }, 'Token'), token, problem, h('button', { class: 'primary' }, 'Sign in'));
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    try {
+      await post('/api/login', { token: token.value });
+      show();
+      feed.connect();
+    } catch (error) {
+      setText(problem, error instanceof ApiError && [401, 403].includes(error.status) ? 'This is not the token of this relay.' : error.message);
+      problem.hidden = false;
+      token.select();
+    }
+  });
+  main.replaceChildren(form);
+  token.focus();
+}
+
+const LINK_STATES = { connecting: 'Connecting …', up: 'Connected', lost: 'Connection lost, trying again …', off: 'Paused' };
+function showLinkState() {
+  const element = document.getElementById('link-state');
+  element.className = `link-state ${feed.state}`;
+  setText(element, LINK_STATES[feed.state]);
+  document.body.classList.toggle('stale', feed.state === 'lost');
+}
+
+onUnauthorized(askForToken);
+feed.addEventListener('state', showLinkState);
+feed.addEventListener('state', ({ detail }) => detail === 'lost' && announce('Connection to the relay lost'));
+window.addEventListener('hashchange', () => show());
+showLinkState();
+showDock();
+show({ focus: false });
+feed.start();
