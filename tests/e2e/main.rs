@@ -23,6 +23,7 @@ mod harness;
 mod identical;
 mod lifecycle;
 mod reattach;
+mod records;
 mod scripts;
 mod sessions;
 mod supervisor;
