@@ -2,6 +2,8 @@
 
 CARGO ?= cargo
 RELEASE := target/release
+# How the demonstration is built; `dev` is what the tests have built already.
+PROFILE ?= release
 VENV := target/venv
 SDK_NODE := target/sdk-node
 BROWSER_NODE := target/browser-node
@@ -18,8 +20,8 @@ prerequisites-test:
 	@tests/prerequisites.sh test
 
 demo: prerequisites-build ## real speech through the whole relay on the bundled simulator: no key, no switch
-	@$(CARGO) build --release --locked --package tandem --bins --package tandem-loadtest
-	@$(RELEASE)/demo
+	@$(CARGO) $(if $(filter dev,$(PROFILE)),test --no-run,build --profile $(PROFILE) --bins) --locked --workspace
+	@target/$(PROFILE:dev=debug)/demo
 
 run: prerequisites-build ## the relay for real: needs GEMINI_API_KEY
 	@$(CARGO) build --release --locked --package tandem --bins

@@ -16,6 +16,7 @@ use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
 use crate::telemetry::redact;
 
 mod call;
+mod calls;
 mod doctor;
 mod install;
 mod route;
@@ -41,6 +42,8 @@ pub enum Command {
     InstallFreeswitch(install::Options),
     /// Have the running relay place a call and end.
     Call(Sources, call::Options),
+    /// Find calls in the records and end.
+    Calls(Sources, calls::Options),
     /// Say who answers a number and end.
     Route(Sources, route::Options),
 }
@@ -109,6 +112,7 @@ struct Arguments {
 #[argh(subcommand)]
 enum Subcommand {
     Call(call::Options),
+    Calls(calls::Options),
     Doctor(DoctorOptions),
     Freeswitch(Freeswitch),
     Route(route::Options),
@@ -129,10 +133,23 @@ enum FreeswitchCommand {
 }
 
 /// The words that make subcommands.
-const SUBCOMMANDS: [&str; 4] = ["call", "doctor", "freeswitch", "route"];
+const SUBCOMMANDS: [&str; 5] = ["call", "calls", "doctor", "freeswitch", "route"];
 /// Options that are followed by a value.
-const OPTIONS_WITH_VALUE: [&str; 8] =
-    ["--config", "--set", "--to", "--agent", "--from", "--freeswitch", "--scripts", "--caller"];
+const OPTIONS_WITH_VALUE: [&str; 13] = [
+    "--config",
+    "--set",
+    "--to",
+    "--agent",
+    "--from",
+    "--freeswitch",
+    "--scripts",
+    "--caller",
+    "--did",
+    "--outcome",
+    "--search",
+    "--limit",
+    "--before",
+];
 
 /// Reads the arguments (without the program's name).
 ///
@@ -162,6 +179,7 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
     Ok(match (arguments.version, arguments.check, arguments.subcommand) {
         (true, _, _) => Command::Version,
         (_, _, Some(Subcommand::Call(options))) => Command::Call(sources, options),
+        (_, _, Some(Subcommand::Calls(options))) => Command::Calls(sources, options),
         (_, _, Some(Subcommand::Route(options))) => Command::Route(sources, options),
         (_, _, Some(Subcommand::Doctor(options))) => Command::Doctor(sources, options),
         (_, _, Some(Subcommand::Freeswitch(Freeswitch { command: FreeswitchCommand::Install(options) }))) => {
@@ -182,6 +200,10 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
         Command::Version => Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION")))),
         Command::Call(sources, options) => Err(match config::load(&sources) {
             Ok(loaded) => call::run(&options, &loaded.config),
+            Err(problems) => configuration_error(&problems),
+        }),
+        Command::Calls(sources, options) => Err(match config::load(&sources) {
+            Ok(loaded) => calls::run(&options, &loaded.config),
             Err(problems) => configuration_error(&problems),
         }),
         Command::InstallFreeswitch(options) => {

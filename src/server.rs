@@ -30,6 +30,7 @@ use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
+use crate::threads::store::{RecordDoor, StoreStatus};
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use crate::threads::warm::WarmLinks;
@@ -39,14 +40,17 @@ use outside::{admin_shared, start_admin, tools};
 pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
 pub use signals::{Handle, run};
+use store::start_store;
 use supervisor::Bells;
 
 mod begin;
 mod credentials;
 mod outside;
 mod prerequisites;
+mod recorder;
 mod reload;
 mod signals;
+mod store;
 mod supervisor;
 
 /// A running relay.
@@ -62,6 +66,9 @@ pub struct Server {
     control_thread: JoinHandle<()>,
     admin: Option<Arc<AdminShared>>,
     credentials: Arc<Credentials>,
+    store_status: Arc<StoreStatus>,
+    /// Ends last: it writes the records of the last calls.
+    store_thread: Option<JoinHandle<()>>,
     threads: Vec<JoinHandle<()>>,
     bells: Bells,
 }
@@ -112,7 +119,20 @@ impl Server {
         credentials.replace(access);
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
-        let admin = admin_shared(config, &registry, &agents, &expected, &counters, clock, address.port())?;
+        let store_status = Arc::new(StoreStatus::default());
+        let admin = admin_shared(
+            config,
+            &registry,
+            &agents,
+            &expected,
+            &store_status,
+            &counters,
+            clock,
+            address.port(),
+        )?;
+        let (records, store_thread) = start_store(&config.store, &store_status, &counters, clock)
+            .map_err(|problem| format!("the store cannot be started: {problem}"))?
+            .unzip();
         let builder = Builder {
             config,
             clock,
@@ -131,6 +151,7 @@ impl Server {
                 &registry,
                 woken,
                 Arc::clone(&agents),
+                records,
             )
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
             .map(|(accept, control, control_thread, threads, bells)| {
@@ -153,6 +174,8 @@ impl Server {
                     control_thread,
                     admin,
                     credentials: Arc::clone(&credentials),
+                    store_status,
+                    store_thread,
                     threads,
                     bells,
                 }
@@ -184,6 +207,11 @@ impl Server {
         self.registry.live_calls()
     }
 
+    /// How the store of records fares.
+    pub fn store_status(&self) -> &StoreStatus {
+        &self.store_status
+    }
+
     /// What another thread needs to end it.
     pub fn handle(&self) -> Handle {
         Handle { clock: self.clock, registry: Arc::clone(&self.registry), control: self.control.clone() }
@@ -200,6 +228,9 @@ impl Server {
         self.credentials.stop();
         for thread in self.threads {
             _ = thread.join();
+        }
+        if let Some(store) = self.store_thread {
+            _ = store.join();
         }
     }
 }
@@ -226,6 +257,7 @@ impl Builder<'_> {
         registry: &Arc<Registry>,
         woken: crossbeam_channel::Receiver<()>,
         agents: Arc<CurrentAgents>,
+        records: Option<RecordDoor>,
     ) -> io::Result<Built> {
         let mut threads = Vec::new();
         let control_waiting = Waiting::start("control")?;
@@ -278,6 +310,7 @@ impl Builder<'_> {
             telephony: shards.iter().map(|shard| shard.telephony.clone()).collect(),
             gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
             workers: shards.iter().flat_map(|shard| shard.door.workers.clone()).collect(),
+            recorder: self.recorder(&control, &mut threads)?,
             esl,
             retired,
             dial,
@@ -288,6 +321,7 @@ impl Builder<'_> {
             agents: Arc::clone(&agents),
             credentials: Arc::clone(self.credentials),
             stats_interval: self.config.log.stats_interval,
+            records,
             max_calls: self.max_calls,
         });
         let control_thread = control_waiting.begin(move || controller.run());

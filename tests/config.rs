@@ -900,6 +900,7 @@ fn another_value(key: &config::Key<Config>) -> String {
         }
         Kind::List { .. } if key.name != "listen.allow" => "other".into(),
         Kind::List { .. } => "192.0.2.0/24".into(),
+        Kind::Secret { .. } if key.name == "store.url" => "none".into(),
         Kind::Secret { .. } => "a-secret-of-some-length".into(),
         Kind::Text { .. } if key.name == "listen.host" => "192.0.2.1".into(),
         Kind::Text { .. } if ["gemini.base_url", "asterisk.media_url"].contains(&key.name) => {

@@ -26,6 +26,8 @@ if [ "${1:-build}" = test ]; then
     need lua5.4 lua5.4 -v
     need lua-socket lua5.4 -e 'require "socket"'
     need libxml2-utils xmllint --version
+    # Records are tried on a real Postgres, which the tests start themselves.
+    need postgresql sh -c 'ls /usr/lib/postgresql/*/bin/initdb'
     # The package, the unit and the alerts are checked by the tools of those who use them.
     need dpkg-dev dpkg-shlibdeps --version
     need binutils strip --version

@@ -53,6 +53,7 @@ pub fn start_tandem(
         .args(settings.iter().flat_map(|setting| ["--set", setting]))
         .env("AUDIO_SOCKET_HOST", "127.0.0.1")
         .env("FREESWITCH_AUDIO_SOCKET_PORT", "0")
+        .env("TANDEM_STORE_URL", "none")
         .env("TANDEM_ADMIN_LISTEN", "127.0.0.1:0")
         .env("GEMINI_BASE_URL", format!("ws://{sim}"))
         .env("GEMINI_API_KEY", "simulated");

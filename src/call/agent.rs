@@ -13,6 +13,7 @@ use crate::call::machine::{ControlTerms, Limits};
 use crate::call::tool::ToolTerms;
 use crate::codec::gemini::setup::SetupRequest;
 use crate::codec::mod_audio_stream::CallFields;
+use crate::config::PriceConfig;
 use crate::config::template::{Variable, filled};
 use crate::dsp::ListenTerms;
 
@@ -25,6 +26,8 @@ pub struct Agent {
     pub terms: CallTerms,
     /// The setup message of its links, without what differs from call to call.
     pub setup: SetupRequest,
+    /// What its model's tokens cost, if that is known.
+    pub price: Option<PriceConfig>,
 }
 
 /// Longest value of a variable of a text, in characters: what a caller's name says is not worth more.
@@ -76,7 +79,7 @@ fn known(value: &Option<String>) -> String {
 impl From<CallTerms> for Agent {
     /// An agent without a name and a setup, for tests of machines.
     fn from(terms: CallTerms) -> Self {
-        Self { name: String::new(), terms, setup: SetupRequest::default() }
+        Self { name: String::new(), terms, setup: SetupRequest::default(), price: None }
     }
 }
 
@@ -99,6 +102,10 @@ pub struct CallTerms {
     pub greeting: Option<String>,
     /// What the caller hears at once, while the model gets ready.
     pub greeting_sound: Option<Arc<Sound>>,
+    /// The call is recorded.
+    pub record: bool,
+    /// What the caller hears first where it is.
+    pub consent_sound: Option<Arc<Sound>>,
     /// What the caller hears when the call is given up.
     pub fallback_sound: Option<Arc<Sound>>,
     /// Where the caller is transferred to then, instead of being hung up on.
@@ -123,6 +130,8 @@ impl Default for CallTerms {
             limits: Limits::default(),
             greeting: None,
             greeting_sound: None,
+            record: false,
+            consent_sound: None,
             fallback_sound: None,
             fallback_transfer: None,
             turns: TurnTerms::default(),

@@ -85,6 +85,8 @@ pub enum CommandError {
     VariableNotAllowed(VariableName),
     /// The agent may not ask for this.
     NotAllowed,
+    /// The call is not recorded, so that nothing can pause.
+    NotRecorded,
     /// Too many commands of this call are under way.
     TooMany,
     /// The switch refused, with this reason.
@@ -125,6 +127,7 @@ impl fmt::Display for CommandError {
                     "the agent may not: see agent.end_call, transfer_destinations, send_dtmf and call_info"
                 )
             }
+            Self::NotRecorded => write!(f, "the call is not recorded (agent.record)"),
             Self::TooMany => write!(f, "{UNDER_WAY_MAX} commands of this call are under way already"),
             Self::Refused(why) if why.is_empty() => write!(f, "the switch refused without a reason"),
             Self::Refused(why) => write!(f, "the switch refused: {why}"),

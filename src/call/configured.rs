@@ -46,8 +46,11 @@ pub(crate) fn agent(config: &Config, name: &str, agent: &AgentConfig) -> (Agent,
     }
     let mut terms = terms(config, agent);
     terms.greeting_sound = sound("greeting_sound", agent.greeting_sound.as_deref(), &mut problems);
+    terms.consent_sound = sound("consent_sound", agent.consent_sound.as_deref(), &mut problems);
     terms.fallback_sound = sound("fallback_sound", agent.fallback_sound.as_deref(), &mut problems);
-    (Agent { name: name.to_owned(), terms, setup }, problems)
+    let price =
+        config.prices.iter().find(|price| price.fits(setup.model.trim_start_matches("models/"))).cloned();
+    (Agent { name: name.to_owned(), terms, setup, price }, problems)
 }
 
 fn check_model(setup: &SetupRequest, problems: &mut Vec<Unusable>) {
@@ -132,6 +135,8 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         greeting: agent.greeting.clone(),
         give_up: config.session.give_up,
         greeting_sound: None,
+        record: agent.record,
+        consent_sound: None,
         fallback_sound: None,
         fallback_transfer: agent.fallback.clone(),
         turns: TurnTerms {

@@ -141,6 +141,10 @@ pub enum Order {
     Prompt(LinkNumber, String),
     /// Play this to the caller, behind what the model has said.
     Play(Arc<Sound>),
+    /// Record the call from now on.
+    Record,
+    /// Pause the recording (true), or go on with it.
+    PauseRecording(bool),
     /// Tell the switch over the leg's own socket.
     Command(OrderNumber, Command),
     /// Tell the switch over the event socket.

@@ -23,9 +23,11 @@ mod control;
 mod counts;
 mod detached;
 mod fallback;
+mod history;
 mod limits;
 mod links;
 mod offered;
+mod recording;
 mod tools;
 mod turns;
 mod watchdog;
@@ -35,9 +37,11 @@ pub use control::{ControlTerms, DigitTerms};
 pub use counts::CallEvents;
 use detached::Attachment;
 use fallback::Farewell;
+use history::History;
 pub use limits::Limits;
 use limits::Spent;
 use links::{Exchange, Links};
+use recording::Recording;
 use tools::ToolCalls;
 use turns::Greeting;
 use watchdog::Watchdog;
@@ -88,8 +92,12 @@ pub struct Machine {
     watchdog: Watchdog,
     /// The greeting that the caller cannot interrupt, until it is over.
     greeting: Option<Greeting>,
+    recording: Recording,
     hang_up_cause: Option<String>,
     events: CallEvents,
+    history: History,
+    /// When the model first spoke.
+    first_audio_at: Option<Instant>,
     /// Until when is waited for what decides who answers.
     offered_until: Option<Instant>,
     /// When the call began, in seconds since 1970; 0: not known.
@@ -130,8 +138,11 @@ impl Machine {
             tools: ToolCalls::default(),
             watchdog: Watchdog::default(),
             greeting: None,
+            recording: Recording::default(),
             hang_up_cause: None,
             events: CallEvents::default(),
+            history: History::default(),
+            first_audio_at: None,
             offered_until: None,
             begun_s: 0,
             spent: Spent::default(),
@@ -149,6 +160,7 @@ impl Machine {
         if self.phase == Phase::Ended {
             return;
         }
+        self.history.set_time(now.since_ms(self.offered_at));
         self.watch(now, &fact);
         self.watch_greeting(now, &fact);
         match fact {
@@ -157,6 +169,7 @@ impl Machine {
             Fact::SetupComplete(link) => self.setup_complete(now, link),
             Fact::TurnStarted(link) => {
                 self.events.turns += 1;
+                self.first_audio_at.get_or_insert(now);
                 self.model_is_heard(now, true);
                 self.exchange(now, link, |exchange, transcript, ms| {
                     exchange.turn_started();
@@ -182,6 +195,7 @@ impl Machine {
             }
             Fact::Interrupted(link) => {
                 self.events.interruptions += 1;
+                self.history.note("barge_in");
                 self.model_is_heard(now, false);
                 self.exchange(now, link, |exchange, transcript, ms| {
                     exchange.interrupted();
@@ -213,6 +227,9 @@ impl Machine {
             Fact::TokensUsed(_, prompt, response) => {
                 self.events.prompt_tokens = prompt;
                 self.events.response_tokens = response;
+                self.events.prompt_tokens_total = self.events.prompt_tokens_total.saturating_add(prompt);
+                self.events.response_tokens_total =
+                    self.events.response_tokens_total.saturating_add(response);
                 self.tokens_used(prompt, response);
             }
             Fact::Resumable(link, handle) => self.resumable(link, handle),
@@ -249,6 +266,7 @@ impl Machine {
 
     /// Notices that time has passed.
     pub fn tick(&mut self, now: Instant) {
+        self.history.set_time(now.since_ms(self.offered_at));
         self.tick_control(now);
         self.tick_offered(now);
         self.tick_limits(now);
@@ -258,6 +276,7 @@ impl Machine {
         }
         self.tick_links(now);
         self.tick_greeting(now);
+        self.tick_recording(now);
         self.watch_tools(now);
         self.tick_watchdog(now);
     }
@@ -271,6 +290,7 @@ impl Machine {
             self.offered_until,
             self.silence_deadline(),
             self.greeting_deadline(),
+            self.recording_deadline(),
             self.watchdog_deadline(),
         ];
         let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
@@ -368,6 +388,7 @@ impl Machine {
         if self.phase == Phase::Dialing {
             self.phase = Phase::Live;
             self.answered_at = Some(now);
+            self.history.note("answered");
             self.model_is_heard(now, false);
             if let Some(greeting) = self.agent.greeting_for(&self.fields, self.begun_s) {
                 self.prompt(now, greeting);

@@ -99,6 +99,10 @@ pub struct AgentConfig {
     pub send_dtmf: bool,
     /// The model may ask what is known of the call.
     pub call_info: bool,
+    /// Calls are recorded.
+    pub record: bool,
+    /// What a caller whose call is recorded hears first.
+    pub consent_sound: Option<PathBuf>,
     /// The names of the HTTP tools that the model may use; each is one of [`super::Config::tools`].
     pub tools: Vec<String>,
 }
@@ -150,6 +154,8 @@ impl AgentConfig {
             digits_terminator: None,
             send_dtmf: false,
             call_info: false,
+            record: false,
+            consent_sound: None,
             tools: Vec::new(),
         }
     }

@@ -365,6 +365,22 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
             "Give the model the get_call_info tool: the numbers, how long the call has lasted, the local date and time.",
         ),
         Key::<T>::new(
+            "agent.record",
+            "false",
+            Kind::Switch { set: |a, v| a.as_mut().record = v },
+            "Record the calls (docs/recordings.md). The model gets the pause_recording tool, for card numbers.",
+        ),
+        Key::<T>::new(
+            "agent.consent_sound",
+            "",
+            text(SOUND, |a, v| {
+                a.as_mut().consent_sound = path(v);
+                Ok(())
+            }),
+            "What a caller whose call is recorded hears first, and nothing interrupts: that it is recorded.",
+        )
+        .example(r#""/etc/tandem/recorded.wav""#),
+        Key::<T>::new(
             "agent.tools",
             "[]",
             Kind::List {

@@ -9,6 +9,7 @@ use super::agent_keys::agent_keys;
 use super::base_url::BaseUrl;
 use super::control_keys::CONTROL_KEYS;
 use super::model::Config;
+use super::recording_keys::RECORDING_KEYS;
 use super::registry::{Key, Kind, integer, integer_or_zero, stepped, text};
 use super::setters::{
     header_secret, millis, name_of, path, seconds, set_allow, set_host, set_log_level, unless_zero,
@@ -44,14 +45,22 @@ pub static SECTIONS: &[(&str, &str)] = &[
     ("asterisk", "Asterisk, where the relay connects to it and not the other way round (docs/asterisk.md)."),
     ("admin", "The admin server: HTTP for the operator, the dial plan and other programs."),
     ("store", "Records of calls: who called, what was said, what happened (docs/records.md)."),
+    ("recording", "Recordings of calls; which calls are recorded is each agent's (docs/recordings.md)."),
     ("threads", "How many threads do the work."),
     ("drain", "How the process ends."),
     ("log", "What is logged. TZ sets the time zone of the log."),
 ];
 
-/// Every key of the sections: those below, those of the default agent, those of call control and of the store.
-pub static KEYS: &[Key<Config>] =
-    &joined::<{ MAIN_KEYS.len() + DEFAULT_AGENT_KEYS.len() + CONTROL_KEYS.len() + STORE_KEYS.len() }>();
+/// Every key of the sections: those below, those of the default agent, those of call control, of the store and of recordings.
+pub static KEYS: &[Key<Config>] = &joined::<
+    {
+        MAIN_KEYS.len()
+            + DEFAULT_AGENT_KEYS.len()
+            + CONTROL_KEYS.len()
+            + STORE_KEYS.len()
+            + RECORDING_KEYS.len()
+    },
+>();
 
 /// The keys of `[agent]` as those of the whole configuration.
 const DEFAULT_AGENT_KEYS: &[Key<Config>] = agent_keys();
@@ -60,7 +69,7 @@ const DEFAULT_AGENT_KEYS: &[Key<Config>] = agent_keys();
 pub static AGENT_KEYS: &[Key<AgentConfig>] = agent_keys();
 
 const fn joined<const N: usize>() -> [Key<Config>; N] {
-    let parts = [MAIN_KEYS, DEFAULT_AGENT_KEYS, CONTROL_KEYS, STORE_KEYS];
+    let parts = [MAIN_KEYS, DEFAULT_AGENT_KEYS, CONTROL_KEYS, STORE_KEYS, RECORDING_KEYS];
     let mut keys = [MAIN_KEYS[0]; N];
     let (mut at, mut part) = (0, 0);
     while part < parts.len() {

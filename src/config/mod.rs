@@ -17,6 +17,7 @@ mod listing;
 mod load;
 mod model;
 mod problem;
+mod recording_keys;
 mod reference;
 mod registry;
 mod route_keys;
@@ -41,6 +42,7 @@ pub use model::{
     ListenConfig, LogConfig, PlaybackConfig, SessionConfig, ThreadsConfig, UplinkConfig,
 };
 pub use problem::{Origin, Problem, Problems, nearest};
+pub use recording_keys::{RecordingConfig, RecordingFormat};
 pub use reference::{markdown_tables, sample_file};
 pub use registry::{Key, Kind};
 pub use route_keys::ROUTE_KEYS;

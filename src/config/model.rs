@@ -15,6 +15,7 @@ use log::LevelFilter;
 use super::agent::AgentConfig;
 use super::base_url::BaseUrl;
 use super::credential_keys::CredentialConfig;
+use super::recording_keys::RecordingConfig;
 use super::routes::{DEFAULT_AGENT, RouteTable};
 use super::secret::Secret;
 use super::store_keys::{PriceConfig, StoreConfig, StoreUrl};
@@ -59,6 +60,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Where records are kept.
     pub store: StoreConfig,
+    /// Recordings of calls.
+    pub recording: RecordingConfig,
     /// What tokens cost, in the order of the file.
     pub prices: Vec<PriceConfig>,
     /// How many threads do the work.
@@ -354,6 +357,7 @@ impl Config {
             },
             asterisk: AsteriskConfig { media_url: None },
             admin: AdminConfig { listen: None, token: None, tls_certificate: None, tls_key: None },
+            recording: RecordingConfig::blank(),
             store: StoreConfig { url: StoreUrl::Usual, spool_directory: None, retention: None },
             prices: Vec::new(),
             threads: ThreadsConfig { dsp: 0, shards: 0, tools: 0 },

@@ -22,6 +22,7 @@ use crate::threads::admin::{Admin, AdminParts, AdminShared, MediaPort};
 use crate::threads::dial::DialPool;
 use crate::threads::esl::{self, Esl, EslParts};
 use crate::threads::messages::{ControlInput, EslOrder};
+use crate::threads::store::{Reader, StorePlace, StoreStatus};
 use crate::threads::tools::{ToolPool, tool_pool};
 
 impl Builder<'_> {
@@ -75,6 +76,7 @@ pub(super) fn admin_shared(
     registry: &Arc<Registry>,
     agents: &Arc<CurrentAgents>,
     expected: &Arc<Expected>,
+    store: &Arc<StoreStatus>,
     counters: &Arc<Counters>,
     clock: Clock,
     media_port: u16,
@@ -98,6 +100,8 @@ pub(super) fn admin_shared(
             .media_url
             .clone()
             .map(|url| MediaServer { url, connect_within: config.gemini.connect_timeout }),
+        reader: Arc::new(Reader::new(StorePlace::configured(&config.store))),
+        store: Arc::clone(store),
         telephone: MediaPort { port: media_port, tls: config.listen.has_tls() },
         counters: Arc::clone(counters),
         clock,

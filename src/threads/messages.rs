@@ -11,6 +11,7 @@ use tokio::sync::mpsc::Sender;
 use crate::base::command::{ChannelName, Command};
 use crate::base::{CallId, Instant, LinkNumber, Sound};
 use crate::call::events::ConnectionNumber;
+use crate::call::record::RecordingFile;
 use crate::call::{CommandResult, Fact, LegCredentials, Opening, Part};
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
@@ -19,6 +20,7 @@ use crate::net::websocket::Connection;
 use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
 use crate::threads::control::live::LiveReply;
+use crate::threads::recorder::ListenReply;
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::wire::Protocol;
 
@@ -261,6 +263,14 @@ pub enum ControlInput {
     Commanded(String, Command, Sender<CommandReply>),
     /// Somebody wants the model of the call with this record id or UUID to say this text, and waits for the reply.
     Say(String, String, Sender<CommandReply>),
+    /// Somebody pauses (true) the recording of the call with this record id or UUID, or goes on with it, and waits for the reply.
+    PauseRecording(String, bool, Sender<CommandReply>),
+    /// Somebody wants to listen in on the call with this record id or UUID.
+    Listen(String, ListenReply),
+    /// Nobody listens in on this call any more.
+    Unheard(CallId),
+    /// The file of this call's recording is closed, or given up; the call may be over.
+    Recorded(CallId, Option<RecordingFile>),
     /// Somebody looks at the running calls.
     Live(LiveReply),
     /// A thread has let go of a call.

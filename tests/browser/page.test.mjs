@@ -12,7 +12,6 @@ const HOSTILE = '<img src=x onerror=alert(1)>';
 const AGENTS = `
 [agent]
 transcript = true
-record = true
 [agents.reception]
 voice = "Kore"
 language = "en-GB"
@@ -120,7 +119,7 @@ test('a past call is found by what was said, and its recording plays beside its 
   await page.keyboard.press('Enter');
   await page.getByText('No call fits.').waitFor();
   await page.getByLabel('Search', { exact: true }).fill('You spoke for');
-  await page.getByLabel('Agent').fill('reception');
+  await page.getByLabel('Agent', { exact: true }).fill('reception');
   await page.keyboard.press('Enter');
   const link = page.getByRole('link', { name: HOSTILE });
   await link.waitFor();
@@ -160,7 +159,7 @@ test('a past call is found by what was said, and its recording plays beside its 
 
 test('a browser telephones: the parrot answers, the call is on the live page and in the records', limit, async () => {
   const page = await open('#/telephone');
-  await page.getByLabel('Agent').selectOption('reception');
+  await page.getByLabel('Agent', { exact: true }).selectOption('reception');
   await page.getByRole('button', { name: 'Call', exact: true }).press('Enter');
   await shows(page, '.phone-words', /Connected/);
   assert.equal(await focused(page), 'Hang up');
@@ -203,13 +202,13 @@ test('the telephone says what is wrong', limit, async () => {
 });
 
 test('the token is asked for, and a relay that goes away and comes back is noticed', limit, async () => {
-  const configuration = '[admin]\ntoken = "a token of sixteen characters or more"\n';
+  const configuration = '[admin]\ntoken = "a-token-of-sixteen-characters"\n';
   let other = await relay(gemini, configuration);
   const page = await open('', { base: other.page, expected: /401|ERR_|Failed to load/ });
   await page.getByLabel('Token').fill('another');
   await page.keyboard.press('Enter');
   await page.getByText('This is not the token').waitFor();
-  await page.getByLabel('Token').fill('a token of sixteen characters or more');
+  await page.getByLabel('Token').fill('a-token-of-sixteen-characters');
   await page.keyboard.press('Enter');
   await page.getByText('No call is running.').waitFor();
   await shows(page, '#link-state', /Connected/);

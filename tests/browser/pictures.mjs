@@ -57,7 +57,7 @@ try {
   await take(calls, 'page-call.png');
 
   const telephone = await open('#/telephone', { viewport: { width: 700, height: 780 } });
-  await telephone.getByLabel('Agent').selectOption('reception');
+  await telephone.getByLabel('Agent', { exact: true }).selectOption('reception');
   await telephone.getByRole('button', { name: 'Call', exact: true }).click();
   await telephone.waitForFunction(() => Number(document.querySelectorAll('.talking .meter')[1].getAttribute('aria-valuenow')) > -30);
   await take(telephone, 'page-telephone.png');

@@ -60,7 +60,7 @@ export async function relay(gemini, configuration, environment = {}) {
 
 /** Callers who ask the bundled question again and again; resolves when the last has hung up. */
 export async function callers(legs, fields, ...flags) {
-  const { child } = await start('callgen', ['--url', `${legs}?${new URLSearchParams(fields)}`, '--quiet', ...flags], 'stdout', []);
+  const { child } = await start('callgen', ['--url', `${legs}/?${new URLSearchParams(fields)}`, '--quiet', ...flags], 'stdout', []);
   return child;
 }
 

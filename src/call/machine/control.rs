@@ -181,9 +181,15 @@ impl Machine {
     }
 
     fn answer(&mut self, requester: Requester, result: CommandResult) {
-        match result {
-            Ok(()) => self.events.commands_done += 1,
-            Err(_) => self.events.commands_failed += 1,
+        match &result {
+            Ok(()) => {
+                self.events.commands_done += 1;
+                self.history.note("command_done");
+            }
+            Err(error) => {
+                self.events.commands_failed += 1;
+                self.history.note_of("command_failed", &error.to_string());
+            }
         }
         if let Requester::Model(link, call) = &requester
             && self.outcome.is_none()
@@ -245,6 +251,7 @@ impl Machine {
 
     fn key(&mut self, now: Instant, key: char) {
         self.events.keys += 1;
+        self.history.note("key");
         self.caller_is_heard(now, false);
         if self.agent.terms.control.tell_keys && self.outcome.is_none() {
             let digits = self.agent.terms.control.digits;
@@ -267,6 +274,7 @@ impl Machine {
         if !self.heard.machine_told {
             self.heard.machine = true;
             self.heard.machine_told = true;
+            self.history.note("answering_machine");
             self.heard.due.get_or_insert(now);
             self.tell_heard(now);
         }

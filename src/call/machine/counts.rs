@@ -17,6 +17,10 @@ pub struct CallEvents {
     pub prompt_tokens: u64,
     /// Tokens of the answer side as the server last reported.
     pub response_tokens: u64,
+    /// Tokens of the prompt side, those of every report added up.
+    pub prompt_tokens_total: u64,
+    /// Tokens of the answer side, added up.
+    pub response_tokens_total: u64,
     /// Keys that the caller pressed.
     pub keys: u64,
     /// Commands that the switch carried out.

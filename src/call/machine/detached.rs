@@ -60,6 +60,7 @@ impl Machine {
             _ if self.outcome.is_some() => {}
             None => self.close(Cause::Leg(end)),
             Some(wait) => {
+                self.history.note("leg_lost");
                 let until = now.plus(wait);
                 self.attachment.lost = Some(Lost { end, since: now, until });
             }
@@ -91,6 +92,7 @@ impl Machine {
         }
         self.attachment.connection = self.attachment.connection.wrapping_add(1);
         self.events.reattachments += 1;
+        self.history.note("leg_back");
         match self.attachment.lost.take() {
             Some(lost) => self.events.detached_ms += now.since_ms(lost.since),
             None => self.leg_gone_under_commands(&LegEnd::Silent),
@@ -106,6 +108,7 @@ impl Machine {
 
     /// The switch hung the channel up.
     pub(super) fn hung_up(&mut self, cause: String) {
+        self.history.note_of("hung_up", &cause);
         self.hang_up_cause = Some(cause);
         self.replaced();
     }

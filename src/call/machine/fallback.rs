@@ -40,6 +40,7 @@ impl Machine {
             return;
         }
         self.events.given_up = true;
+        self.history.note("given_up");
         if let Some(link) = self.session.link() {
             self.orders.push_back(Order::CloseLink(link));
         }

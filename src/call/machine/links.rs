@@ -8,7 +8,7 @@
 use super::Machine;
 use crate::base::Instant;
 use crate::call::events::Order;
-use crate::call::outcome::Cause;
+use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::LinkState;
 use crate::call::transcript::Spoken;
 use crate::codec::gemini::close::LinkEndKind;
@@ -184,18 +184,26 @@ impl Machine {
         let links = &mut self.links;
         (links.due, links.leave_by, links.refusals, links.anew) = (None, None, 0, false);
         links.live_since = Some(now);
-        match (self.answered_at.is_some(), links.with_handle) {
-            (true, true) => self.events.resumptions += 1,
-            (true, false) => self.events.fresh_sessions += 1,
+        let (with_handle, gap_since) = (links.with_handle, links.gap_since.take());
+        let gap_ms = gap_since.map(|since| now.since_ms(since));
+        let after = gap_ms.map_or(String::new(), |gap_ms| format!("after {gap_ms} ms"));
+        match (self.answered_at.is_some(), with_handle) {
+            (true, true) => {
+                self.events.resumptions += 1;
+                self.history.note_of("resumed", &after);
+            }
+            (true, false) => {
+                self.events.fresh_sessions += 1;
+                self.history.note_of("fresh_session", &after);
+            }
             (false, _) => {}
         }
-        if links.with_handle {
+        if with_handle {
             self.transcript.resumed();
         } else {
             self.session.forget_handles();
         }
-        if let Some(since) = links.gap_since.take() {
-            let gap_ms = now.since_ms(since);
+        if let Some(gap_ms) = gap_ms {
             self.events.gap_ms_max = self.events.gap_ms_max.max(gap_ms);
             self.events.gap_ms_total += gap_ms;
         }
@@ -232,6 +240,7 @@ impl Machine {
     pub(super) fn go_away(&mut self, now: Instant, link: u32, left_ms: u64) {
         if self.session.live() == Some(link) {
             self.events.go_aways += 1;
+            self.history.note_of("go_away", &format!("{left_ms} ms left"));
             let margin_ms = GO_AWAY_MARGIN_MS.min(left_ms / 4);
             self.links.leave_by = Some(now.plus_ms(left_ms - margin_ms));
         }
@@ -264,10 +273,13 @@ impl Machine {
             wait_ms = CLOSE_WITHIN_MS;
         }
         self.session.without_link(LinkState::Waiting);
+        let what = Outcome::of(cause.clone()).to_string();
         if was == LinkState::Live {
+            self.history.note_of("link_lost", &what);
             self.left(now);
         } else {
             self.events.failed_attempts += 1;
+            self.history.note_of("link_failed", &what);
             if self.is_useless(was, &cause) {
                 return self.give_up(now, cause);
             }

@@ -59,6 +59,7 @@ impl Machine {
     pub(super) fn begin(&mut self, now: Instant) {
         self.phase = Phase::Dialing;
         self.offered_until = None;
+        self.begin_recording(now);
         if let Some(sound) = self.agent.terms.greeting_sound.clone() {
             self.orders.push_back(Order::Play(sound));
         }

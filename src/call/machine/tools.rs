@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Machine, Phase};
 use crate::base::command::{Command, CommandKind};
@@ -87,6 +87,9 @@ impl Machine {
         if terms.tools.call_info {
             declared.push(tools::get_call_info());
         }
+        if terms.record {
+            declared.push(tools::pause_recording());
+        }
         let http = terms.tools.http.iter();
         declared.extend(
             http.map(|tool| tools::function(&tool.name, &tool.description, &tool.parameters, tool.behavior)),
@@ -107,6 +110,7 @@ impl Machine {
             return;
         }
         self.events.tools_called += 1;
+        self.history.note_of("tool", &call.name);
         let allowed = match &call.asked {
             Err(why) => Err(why.clone()),
             Ok(Asked::Command(command)) => self.is_allowed(command).map_err(|error| error.to_string()),
@@ -126,6 +130,11 @@ impl Machine {
                 self.wish(now, link, call, command);
             }
             (Ok(()), Ok(Asked::Command(command))) => self.command(now, Requester::Model(link, call), command),
+            (Ok(()), Ok(Asked::PauseRecording(paused))) => {
+                let result = self.pause_recording(paused).map(|()| json!({"paused": paused}));
+                let result = result.map_err(|error| ToolFailure::Failed(error.to_string()));
+                self.answer_tool(link, &call, result, None);
+            }
             (Ok(()), Ok(Asked::CallInfo)) => {
                 let known = self.call_info(now);
                 self.run(now, link, call, None, ToolRun::CallInfo(known));
@@ -241,10 +250,12 @@ impl Machine {
         if let Some(taken) = wish.take_if(|wish| wish.link == link && named(&wish.call)) {
             drop(taken);
             self.events.tools_cancelled += 1;
+            self.history.note("tool_cancelled");
         }
         for taken in running.extract_if(.., |running| running.link == link && named(&running.call)) {
             self.orders.push_back(Order::CancelTool(taken.number));
             self.events.tools_cancelled += 1;
+            self.history.note_of("tool_cancelled", &taken.call.name);
         }
         self.events.tools_cancelled += self.commands.take_back(|asked, call| asked == link && named(call));
         self.hold_uplink();
@@ -258,11 +269,18 @@ impl Machine {
         result: ToolResult,
         tool: Option<&HttpTool>,
     ) {
-        match &result {
-            Ok(_) => {}
-            Err(ToolFailure::TimedOut) => self.events.tools_timed_out += 1,
-            Err(ToolFailure::Failed(_)) => self.events.tools_failed += 1,
-        }
+        let became = match &result {
+            Ok(_) => "tool_done",
+            Err(ToolFailure::TimedOut) => {
+                self.events.tools_timed_out += 1;
+                "tool_timed_out"
+            }
+            Err(ToolFailure::Failed(_)) => {
+                self.events.tools_failed += 1;
+                "tool_failed"
+            }
+        };
+        self.history.note_of(became, &call.name);
         let result = result.map_err(|failure| failure.to_string());
         if tool.is_some_and(|tool| tool.scheduling == Some(Scheduling::Silent)) {
             self.answers_silently();

@@ -150,6 +150,7 @@ impl Machine {
                 let empty = !std::mem::take(&mut dog.turn_has_meaning);
                 if empty && !tools {
                     self.events.empty_turns += 1;
+                    self.history.note("empty_turn");
                     dog.wait(now, Step::Nudge);
                 }
             }
@@ -174,6 +175,7 @@ impl Machine {
     fn model_answers(&mut self) {
         if self.watchdog.answered() {
             self.events.healed += 1;
+            self.history.note("watchdog_healed");
         }
     }
 
@@ -240,21 +242,25 @@ impl Machine {
             Step::Commit => {
                 waiting.next = Step::Nudge;
                 self.events.commits += 1;
+                self.history.note("watchdog_commit");
                 self.orders.push_back(Order::Commit(link));
             }
             Step::Nudge => {
                 waiting.next = Step::Rotate;
                 self.events.nudges += 1;
+                self.history.note("watchdog_nudge");
                 self.prompt(now, NUDGE.to_owned());
             }
             Step::Rotate => {
                 waiting.next = Step::Fresh;
                 self.events.watchdog_resumptions += 1;
+                self.history.note("watchdog_resumption");
                 self.rotate(now);
             }
             Step::Fresh => {
                 waiting.next = Step::GiveUp;
                 self.events.watchdog_sessions += 1;
+                self.history.note("watchdog_session");
                 self.fresh(now);
             }
             Step::GiveUp => {

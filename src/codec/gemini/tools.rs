@@ -20,6 +20,9 @@ pub const SEND_DTMF: &str = "send_dtmf";
 /// Says what is known of the call.
 pub const GET_CALL_INFO: &str = "get_call_info";
 
+/// Pauses the recording.
+pub const PAUSE_RECORDING: &str = "pause_recording";
+
 /// Longest id and name of a tool call that are kept, in bytes; real ones have some dozen.
 const NAME_BYTES_MAX: usize = 128;
 /// Longest arguments of a tool call that are taken, in bytes of JSON.
@@ -43,6 +46,8 @@ pub enum Asked {
     Command(Command),
     /// What is known of the call.
     CallInfo,
+    /// That the recording pauses, or goes on.
+    PauseRecording(bool),
     /// Another tool, which the agent may or may not have, with these arguments.
     Other(Map<String, Value>),
 }
@@ -75,6 +80,10 @@ fn asked(name: &str, arguments: &Value) -> Result<Asked, String> {
             Ok(Asked::Command(Command::Dtmf(digits)))
         }
         GET_CALL_INFO => Ok(Asked::CallInfo),
+        PAUSE_RECORDING => match arguments.get("paused").and_then(Value::as_bool) {
+            Some(paused) => Ok(Asked::PauseRecording(paused)),
+            None => Err("the argument paused is missing".to_owned()),
+        },
         _ => match arguments {
             Value::Null => Ok(Asked::Other(Map::new())),
             Value::Object(_) if arguments.to_string().len() > ARGUMENTS_BYTES_MAX => {
@@ -170,6 +179,20 @@ pub fn get_call_info() -> Value {
         "name": GET_CALL_INFO,
         "description": "What is known of this telephone call: the number of the caller, the number that was called, how \
                         long the call has lasted, and the local date and time.",
+    })
+}
+
+/// The declaration of [`PAUSE_RECORDING`].
+pub fn pause_recording() -> Value {
+    json!({
+        "name": PAUSE_RECORDING,
+        "description": "Pause the recording of this telephone call before the caller says what must not be kept, such as the \
+                        number of a payment card, and go on with it afterwards.",
+        "parameters": {
+            "type": "OBJECT",
+            "properties": {"paused": {"type": "BOOLEAN", "description": "true to pause, false to go on"}},
+            "required": ["paused"],
+        },
     })
 }
 

@@ -172,7 +172,10 @@ pub(super) async fn within<T>(mut answer: Receiver<T>) -> Option<T> {
 fn status(error: &CommandError) -> u16 {
     match error {
         CommandError::Unable { .. } | CommandError::VariableNotAllowed(_) | CommandError::NotAllowed => 422,
-        CommandError::Refused(_) | CommandError::TooMany | CommandError::Ended => 409,
+        CommandError::Refused(_)
+        | CommandError::TooMany
+        | CommandError::NotRecorded
+        | CommandError::Ended => 409,
         CommandError::NotSent(_) | CommandError::Unconfirmed(_) => 504,
     }
 }

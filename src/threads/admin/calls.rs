@@ -4,11 +4,13 @@
 //! Invariant: a question that the store does not answer in time is answered with an error and holds nobody else back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::channel;
+use tokio::time::timeout;
 
 use super::Admin;
 use super::api::{answered, within};
@@ -17,9 +19,13 @@ use super::routes::Routes;
 use crate::base::RecordId;
 use crate::threads::control::live::LiveCall;
 use crate::threads::messages::ControlInput;
+use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Reader, StoreError};
 
 /// Longest text that the model is asked to say, in bytes.
 const TEXT_BYTES_MAX: usize = 4096;
+
+/// How long the database may take.
+const RECORDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The paths of this file.
 pub(super) fn routes() -> Routes {
@@ -80,12 +86,77 @@ fn with_live(mut call: Value, live: bool) -> Value {
     call
 }
 
-async fn ended(_admin: &Admin, _query: &str) -> Result<Response, Response> {
-    Err(Response::error(503, "no records are kept"))
+/// Calls that ended, by the store.
+async fn ended(admin: &Admin, query: &str) -> Result<Response, Response> {
+    let filter = filter(query).map_err(|why| Response::error(422, &why))?;
+    let page = admin.read(move |reader| reader.list(&filter)).await?;
+    let next = page.next.map(|id| id.to_string());
+    Ok(Response::json(200, &json!({"calls": page.calls, "next": next})))
 }
 
-async fn record(_admin: &Admin, _id: String) -> Result<Response, Response> {
-    Err(Response::error(404, "no call with this id is running, and no records are kept"))
+/// Which calls a query asks for.
+fn filter(query: &str) -> Result<CallFilter, String> {
+    let time = |name: &str| match asked(query, name) {
+        None => Ok(None),
+        Some(text) => match text.parse::<jiff::Timestamp>() {
+            Ok(time) => Ok(Some(u64::try_from(time.as_millisecond()).unwrap_or_default())),
+            Err(_) => Err(format!("{name} is {text:.40?}: write a time as 2026-11-23T10:00:00Z")),
+        },
+    };
+    let limit = match asked(query, "limit") {
+        None => None,
+        Some(text) => match text.parse::<usize>() {
+            Ok(limit) if (1..=PAGE_CALLS_MAX).contains(&limit) => Some(limit),
+            _ => return Err(format!("limit is {text:.40?}: a number from 1 to {PAGE_CALLS_MAX}")),
+        },
+    };
+    let before = match asked(query, "before") {
+        None => None,
+        Some(text) => match RecordId::parse(&text) {
+            Some(id) => Some(id),
+            None => return Err(format!("before is {text:.40?}: use `next` of the page before")),
+        },
+    };
+    Ok(CallFilter {
+        did: asked(query, "did"),
+        caller: asked(query, "caller"),
+        agent: asked(query, "agent"),
+        outcome: asked(query, "outcome"),
+        from_ms: time("from")?,
+        to_ms: time("to")?,
+        q: asked(query, "q"),
+        limit,
+        before,
+    })
+}
+
+/// A call that ended, by the store.
+async fn record(admin: &Admin, id: String) -> Result<Response, Response> {
+    match admin.read(move |reader| reader.show(&id)).await? {
+        Some(call) => Ok(Response::json(200, &with_live(json!(call), false))),
+        None => Err(Response::error(404, "no call with this id runs or is in the records")),
+    }
+}
+
+impl Admin {
+    /// Asks the store, which may take a while, on a thread that may wait.
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Response> {
+        let reader = Arc::clone(&self.shared.parts.reader);
+        let Ok(_place) = self.reading.try_acquire() else {
+            return Err(Response::error(503, "too many questions wait for the database: try again"));
+        };
+        let answer = tokio::task::spawn_blocking(move || question(&reader));
+        match timeout(RECORDS_WITHIN, answer).await {
+            Ok(Ok(Ok(found))) => Ok(found),
+            Ok(Ok(Err(problem))) => {
+                Err(Response::error(503, &format!("the records cannot be read now: {problem}")))
+            }
+            _ => Err(Response::error(503, "the database did not answer in time: try again")),
+        }
+    }
 }
 
 /// Has the model say something.

@@ -18,6 +18,7 @@ use crate::call::Choice;
 use crate::codec::mod_audio_stream::CallFields;
 use crate::telemetry::RefusalReason;
 use crate::threads::messages::ControlInput;
+use crate::threads::store::StoreState;
 
 /// The longest time that running calls may be given: a day.
 const DRAIN_SECONDS_MAX: u64 = 86_400;
@@ -42,16 +43,33 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let check = |ok: bool, detail: String| json!({"ok": ok, "detail": detail});
     let works = lease != Err(RefusalReason::Credentials);
     let has_room = calls < calls_max && lease != Err(RefusalReason::NoCapacity);
-    let draining = registry.is_draining();
+    let (draining, store) = (registry.is_draining(), admin.shared.parts.store.get());
     let credentials = if works { "a credential works" } else { "no credential works" };
     let drains = if draining { "no new call is taken: the relay is to end" } else { "not draining" };
     let checks = json!({
         "credentials": check(works, credentials.to_owned()),
         "capacity": check(has_room, format!("{calls} of {calls_max} calls")),
+        "store": check(store.keeps_records(), store_words(&store)),
         "draining": check(!draining, drains.to_owned()),
     });
-    let ready = works && has_room && !draining;
+    let ready = works && has_room && store.keeps_records() && !draining;
     Response::json(if ready { 200 } else { 503 }, &json!({"ready": ready, "checks": checks}))
+}
+
+/// How the store fares, in words.
+fn store_words(state: &StoreState) -> String {
+    match state {
+        StoreState::Off => "no records are kept (store.url)".to_owned(),
+        StoreState::Ok => "records are written".to_owned(),
+        StoreState::Spooling { records, why, .. } => {
+            format!("{records} records wait on disk, because the database does not take them: {why}")
+        }
+        StoreState::Failing { why, .. } => {
+            format!(
+                "records are lost, neither the database nor the disk takes them: {why}; make room on the disk"
+            )
+        }
+    }
 }
 
 /// Has the relay end once its calls have, as SIGTERM does.

@@ -12,6 +12,7 @@ use http::header::CONTENT_TYPE;
 use super::Admin;
 use super::routes::Routes;
 use crate::telemetry::exposition::{self, Family, MetricKind, families};
+use crate::threads::store::StoreState;
 
 /// Hundredths of a second: the unit in which Linux tells every process its processor time, whatever the kernel's own.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -40,6 +41,7 @@ pub(super) struct RelayState {
     pub(super) began_s: f64,
     /// The sessions of each credential by its name, and whether it takes calls.
     pub(super) credentials: Vec<(Arc<str>, usize, bool)>,
+    pub(super) store: StoreState,
     pub(super) streams: usize,
 }
 
@@ -47,6 +49,10 @@ fn states(state: &RelayState) -> Vec<Family> {
     let by_name = |name, help| Family::new(name, help, MetricKind::Gauge, Some("credential"));
     let number = |is: bool| f64::from(u8::from(is));
     let credentials = &state.credentials;
+    let (records, bytes) = match &state.store {
+        StoreState::Spooling { records, bytes, .. } => (*records as f64, *bytes as f64),
+        _ => (0.0, 0.0),
+    };
     vec![
         Family::new(
             "tandem_build_info",
@@ -76,6 +82,17 @@ fn states(state: &RelayState) -> Vec<Family> {
             ),
             |family, (name, _, usable)| family.with(name, number(*usable)),
         ),
+        state_of_store(&state.store),
+        Family::gauge(
+            "tandem_store_spooled_records",
+            "Records of calls that wait on disk for the database.",
+            records,
+        ),
+        Family::gauge(
+            "tandem_store_spooled_bytes",
+            "Bytes of records that wait on disk for the database.",
+            bytes,
+        ),
         Family::gauge(
             "tandem_event_streams",
             "Streams of server-sent events that are open.",
@@ -87,6 +104,15 @@ fn states(state: &RelayState) -> Vec<Family> {
             state.began_s,
         ),
     ]
+}
+
+/// The state of the store: 1 at the one that it is in.
+fn state_of_store(state: &StoreState) -> Family {
+    let help = "How the store of records fares: 1 at its state, 0 at the others (failing loses records).";
+    let family = Family::new("tandem_store_state", help, MetricKind::Gauge, Some("state"));
+    ["off", "ok", "spooling", "failing"]
+        .into_iter()
+        .fold(family, |family, label| family.with(label, f64::from(u8::from(state.label() == label))))
 }
 
 /// What Linux tells of the process, under the names that Prometheus' own libraries use. What cannot be read is 0.
@@ -133,6 +159,7 @@ mod tests {
             draining: false,
             began_s: 1.0,
             credentials: vec![("default".into(), 1, true)],
+            store: StoreState::Off,
             streams: 0,
         };
         let all = families(&counters).into_iter().chain(states(&state)).chain(process());

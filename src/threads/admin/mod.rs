@@ -35,6 +35,7 @@ use crate::sync::{Clock, Outbox};
 use crate::telemetry::Counters;
 use crate::threads::dial::DialPool;
 use crate::threads::messages::{ControlInput, EslOrder};
+use crate::threads::store::{Reader, StoreStatus};
 use connect::MediaServer;
 use live::Board;
 use metrics::RelayState;
@@ -43,6 +44,8 @@ use routes::Routes;
 
 /// Requests that may wait for a switch at one time.
 const WAITING_MAX: usize = 64;
+/// Questions to the database at one time, most of which wait for each other.
+const READING_MAX: usize = 16;
 
 /// The port of the legs, as a browser finds it.
 #[derive(Debug, Clone, Copy)]
@@ -71,10 +74,14 @@ pub struct AdminParts {
     pub outbound: Option<Duration>,
     /// Where Asterisk waits to be connected to, if it does.
     pub media_server: Option<MediaServer>,
-    /// Where the telephone in the browser connects to.
-    pub telephone: MediaPort,
     /// How long running calls may go on when the API ends the relay without saying how long.
     pub drain: Duration,
+    /// The records of calls that ended.
+    pub reader: Arc<Reader>,
+    /// Whether records are kept as they should be.
+    pub store: Arc<StoreStatus>,
+    /// Where the telephone in the browser connects to.
+    pub telephone: MediaPort,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -128,6 +135,8 @@ pub struct Admin {
     dial: Mutex<DialPool>,
     /// Places for requests that wait for a switch.
     waiting: Semaphore,
+    /// Places for questions to the database.
+    reading: Semaphore,
     board: Board,
 }
 
@@ -145,6 +154,7 @@ impl Admin {
             esl: esl.map(Mutex::new),
             dial: Mutex::new(dial),
             waiting: Semaphore::new(WAITING_MAX),
+            reading: Semaphore::new(READING_MAX),
             board: Board::new(),
         }
     }
@@ -165,12 +175,13 @@ impl Admin {
 
     /// How the relay stands now.
     fn state(&self) -> RelayState {
-        let AdminParts { registry, clock, .. } = &self.shared.parts;
+        let AdminParts { registry, clock, store, .. } = &self.shared.parts;
         RelayState {
             calls_max: registry.max_calls(),
             draining: registry.is_draining(),
             began_s: self.shared.began_s,
             credentials: registry.credentials().map_or(Vec::new(), |pool| pool.states(clock.now())),
+            store: store.get(),
             streams: self.board.listeners(),
         }
     }

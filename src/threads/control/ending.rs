@@ -1,13 +1,14 @@
-//! The end of a call at the control thread: its line in the log and what is added to the process's counters.
+//! The end of a call at the control thread: its line in the log, its record and what is added to the process's counters.
 //!
 //! Runs in: the control thread. Owns nothing.
-//! Invariant: every call that was offered is logged and counted once.
+//! Invariant: every call that was offered is logged, recorded and counted once.
 
 use std::time::Duration;
 
 use log::{debug, info, warn};
 
 use super::Control;
+use super::record::record_of;
 use crate::base::{CallId, Instant, LegFormat};
 use crate::call::machine::CallEvents;
 use crate::call::{Machine, Outcome};
@@ -33,7 +34,13 @@ impl Control {
             call.credential.as_ref().map_or(String::new(), |name| format!("credential {name}, ")),
             summary(machine, &tally, call.shared.format())
         );
-        if outcome.is_failure() { warn!("{line}") } else { info!("{line}") }
+        if outcome.is_failure() {
+            warn!("{line}")
+        } else {
+            info!("{line}")
+        }
+        let detail = Box::new(record_of(now, &call, outcome, &tally));
+        self.record_ended(now, id, call.tap, detail);
     }
 
     fn count(&self, outcome: &Outcome, tally: &TallySnapshot, machine: &Machine, leg: LegFormat) {
@@ -68,6 +75,7 @@ impl Control {
             (&counters.watchdog_healed, events.healed),
             (&counters.empty_turns, events.empty_turns),
             (&counters.local_barge_ins, tally.local_barge_ins),
+            (&counters.recording_frames_lost, tally.tap_lost_frames),
             (&counters.replayed_frames, tally.replayed_frames),
             (&counters.silence_cut_frames, tally.silence_cut_frames),
         ] {

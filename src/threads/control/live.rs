@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::{Call, Control};
 use crate::base::{Instant, RecordId};
 use crate::call::machine::Phase;
+use crate::call::record::rfc3339;
 
 /// The level of silence, in dBFS.
 const SILENCE_DBFS: f64 = -96.0;
@@ -127,8 +128,8 @@ impl Call {
             gap_ms_max: events.gap_ms_max,
             underruns: tally.underruns,
             lost_frames: tally.uplink_frames_dropped + tally.caller_messages_dropped,
-            recorded: false,
-            recording_paused: false,
+            recorded: machine.is_recorded().0,
+            recording_paused: machine.is_recorded().1,
         }
     }
 }
@@ -156,11 +157,6 @@ fn as_time_if_known<S: Serializer>(unix_ms: &Option<u64>, serializer: S) -> Resu
         Some(unix_ms) => as_time(unix_ms, serializer),
         None => serializer.serialize_none(),
     }
-}
-
-fn rfc3339(unix_ms: u64) -> String {
-    let moment = i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    format!("{:.3}", moment.unwrap_or(jiff::Timestamp::MAX))
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ mod ending;
 mod legs;
 pub mod live;
 mod orders;
+mod record;
+mod recording;
 mod requests;
 
 use std::hash::{BuildHasher, RandomState};
@@ -29,10 +31,16 @@ use crate::threads::credentials::Credentials;
 use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
+use crate::threads::recorder::RecorderOrder;
+use crate::threads::store::RecordDoor;
 use crate::threads::tools::ToolPool;
 use credentials::Dialled;
 use legs::Presence;
+use recording::{CallTap, Unrecorded};
 use requests::Requests;
+
+/// How long the end waits for a store that takes no record.
+const RECORDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the thread is built from.
 pub struct ControlParts {
@@ -46,6 +54,8 @@ pub struct ControlParts {
     pub gemini: Vec<Outbox<GeminiOrder>>,
     /// The esl thread, if there is an event socket.
     pub esl: Option<Outbox<EslOrder>>,
+    /// The recorder.
+    pub recorder: Outbox<RecorderOrder>,
     /// Every dsp worker.
     pub workers: Vec<Outbox<DspOrder>>,
     /// Removed calls come back here, from each worker.
@@ -66,6 +76,8 @@ pub struct ControlParts {
     pub credentials: Arc<Credentials>,
     /// How often the counters are logged; never if `None`.
     pub stats_interval: Option<Duration>,
+    /// Where records of calls go, if they are kept.
+    pub records: Option<RecordDoor>,
     /// Calls in the process at most: slots are below it.
     pub max_calls: usize,
 }
@@ -87,6 +99,7 @@ struct Call {
     dialled: Option<Dialled>,
     /// What a credential said that refused a link, until one is set up.
     refusal: Option<String>,
+    tap: CallTap,
 }
 
 impl Call {
@@ -107,6 +120,8 @@ pub struct Control {
     requests: Requests,
     /// Calls that learnt a UUID late which another call has, and since when.
     named_late: Vec<(CallId, Instant)>,
+    /// Records that wait for their recording.
+    unrecorded: Vec<Unrecorded>,
 }
 
 impl Control {
@@ -114,7 +129,16 @@ impl Control {
     pub fn new(parts: ControlParts) -> Self {
         let calls = (0..parts.max_calls).map(|_| None).collect();
         let requests = Requests::default();
-        Self { parts, calls, live: 0, drain_by: None, next_stats: None, requests, named_late: Vec::new() }
+        Self {
+            parts,
+            calls,
+            live: 0,
+            drain_by: None,
+            next_stats: None,
+            requests,
+            named_late: Vec::new(),
+            unrecorded: Vec::new(),
+        }
     }
 
     /// Serves until drained, then stops the media threads.
@@ -129,7 +153,8 @@ impl Control {
             let deadline = self.tick(now);
             let sent = self.flush();
             // Asked of the registry, because a call admitted just before it was drained may not have been offered yet.
-            if self.drain_by.is_some() && self.parts.registry.live_calls() == 0 {
+            let over = self.parts.registry.live_calls() == 0 && self.unrecorded.is_empty();
+            if self.drain_by.is_some() && over {
                 break;
             }
             if !self.parts.own.is_rung() {
@@ -139,6 +164,9 @@ impl Control {
         }
         self.log_counters();
         self.stop_threads();
+        if let Some(records) = self.parts.records.take() {
+            records.finish(RECORDS_WITHIN);
+        }
     }
 
     fn take(&mut self, now: Instant, input: ControlInput) {
@@ -150,6 +178,12 @@ impl Control {
             ControlInput::OnChannel(channel, what) => self.on_channel(now, &channel, what),
             ControlInput::Commanded(channel, command, reply) => self.commanded(now, &channel, command, reply),
             ControlInput::Say(name, text, reply) => self.say(now, &name, &text, reply),
+            ControlInput::PauseRecording(name, paused, reply) => {
+                self.pause_by_api(now, &name, paused, &reply)
+            }
+            ControlInput::Listen(name, reply) => self.listen(now, &name, reply),
+            ControlInput::Unheard(id) => self.unheard(id),
+            ControlInput::Recorded(id, kept) => self.recorded(id, kept),
             ControlInput::Live(reply) => self.tell_live(now, reply),
             ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),
             ControlInput::LogCounters => self.log_counters(),
@@ -193,6 +227,7 @@ impl Control {
                 credential: None,
                 dialled: None,
                 refusal: None,
+                tap: CallTap::default(),
             }));
             self.live += 1;
         }
@@ -254,7 +289,7 @@ impl Control {
     fn tick(&mut self, now: Instant) -> Option<Instant> {
         let shut_down = self.drain_by.is_some_and(|by| now >= by);
         let mut due = Vec::new();
-        let looks = self.look_at_named_late(now);
+        let looks = self.look_at_named_late(now).into_iter().chain(self.look_at_unrecorded(now));
         let mut deadline = self.drain_by.filter(|_| !shut_down).into_iter().chain(looks).min();
         for call in self.calls.iter().flatten() {
             match call.machine.deadline() {
@@ -311,7 +346,9 @@ impl Control {
         for outbox in &mut self.parts.workers {
             sent &= outbox.flush();
         }
+        sent &= self.parts.recorder.flush();
         sent &= self.parts.esl.as_mut().is_none_or(Outbox::flush);
+        sent &= self.parts.records.as_mut().is_none_or(RecordDoor::flush);
         sent
     }
 
@@ -332,6 +369,7 @@ impl Control {
         if let Some(esl) = &mut self.parts.esl {
             esl.send(EslOrder::Stop);
         }
+        self.parts.recorder.send(RecorderOrder::Stop);
         self.parts.tools.stop();
     }
 }

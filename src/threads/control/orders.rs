@@ -19,6 +19,7 @@ use crate::call::{Choice, Fact, Order, Part};
 use crate::codec::gemini::tools;
 use crate::threads::dsp::DspOrder;
 use crate::threads::messages::{EslOrder, GeminiOrder, TelephonyOrder};
+use crate::threads::recorder::RecorderOrder;
 
 impl Control {
     /// Says who answers a call that waits for it, by what is known of it now.
@@ -48,6 +49,10 @@ impl Control {
                     self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
                 }
                 Order::Play(sound) => self.parts.gemini[shard].send(GeminiOrder::Play(id, sound)),
+                Order::Record => self.record(now, id),
+                Order::PauseRecording(paused) => {
+                    self.parts.recorder.send(RecorderOrder::Pause(id, now, paused));
+                }
                 Order::Command(number, command) => {
                     self.parts.telephony[shard].send(TelephonyOrder::Command(id, number, command));
                 }

@@ -96,7 +96,7 @@ impl Control {
 
     /// The call with this record id, or the newest call with this UUID that has not ended: a script that starts the stream anew may be ahead of the end of
     /// the older one.
-    fn call_on(&self, channel: &str) -> Option<CallId> {
+    pub(super) fn call_on(&self, channel: &str) -> Option<CallId> {
         let record_id = RecordId::parse(channel);
         let calls = self.calls.iter().flatten();
         let named = calls.filter(|call| {

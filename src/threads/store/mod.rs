@@ -19,8 +19,8 @@ mod writer;
 
 pub use database::StoreError;
 pub use door::RecordDoor;
-pub use place::{DatabasePlace, StorePlace};
-pub use reader::{CallFilter, CallPage, Reader};
+pub use place::{DatabasePlace, StorePlace, state_directory};
+pub use reader::{CallFilter, CallPage, PAGE_CALLS_MAX, Reader};
 pub use status::{StoreState, StoreStatus};
 pub use store_thread::Store;
 pub use writer::Writer;

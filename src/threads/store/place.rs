@@ -40,15 +40,7 @@ impl StorePlace {
     }
 
     fn found(config: &StoreConfig, variable: impl Fn(&str) -> Option<String>) -> Self {
-        let variable = |name| variable(name).filter(|value| !value.is_empty());
-        // systemd names several directories where a unit asks for several.
-        let of_systemd = || Some(PathBuf::from(variable("STATE_DIRECTORY")?.split(':').next()?));
-        let of_user = || {
-            let base = variable("XDG_STATE_HOME").map(PathBuf::from);
-            let base = base.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/state")))?;
-            Some(base.join("tandem"))
-        };
-        let state = of_systemd().or_else(of_user).unwrap_or_default();
+        let state = state_directory_of(&variable);
         let database = match &config.url {
             StoreUrl::Usual => DatabasePlace::Sqlite(state.join(FILE)),
             StoreUrl::Off => DatabasePlace::Off,
@@ -61,6 +53,23 @@ impl StorePlace {
         };
         Self { database, spool: config.spool_directory.clone().unwrap_or(beside) }
     }
+}
+
+/// The directory of the relay's state by the environment of the process.
+pub fn state_directory() -> PathBuf {
+    state_directory_of(|variable| std::env::var(variable).ok())
+}
+
+fn state_directory_of(variable: impl Fn(&str) -> Option<String>) -> PathBuf {
+    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+    // systemd names several directories where a unit asks for several.
+    let of_systemd = || Some(PathBuf::from(variable("STATE_DIRECTORY")?.split(':').next()?));
+    let of_user = || {
+        let base = variable("XDG_STATE_HOME").map(PathBuf::from);
+        let base = base.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/state")))?;
+        Some(base.join("tandem"))
+    };
+    of_systemd().or_else(of_user).unwrap_or_default()
 }
 
 /// In the words of the log: without the URL of a database, in which a password may stand.

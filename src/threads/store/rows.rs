@@ -128,7 +128,7 @@ fn insert(
     table: &str,
     columns: &[&str],
     rows: Vec<Row>,
- ) -> Result<u64, StoreError> {
+) -> Result<u64, StoreError> {
     let mut new = 0;
     for rows in rows.chunks(ROWS_MAX) {
         let tuple = |row: usize| {

@@ -52,8 +52,8 @@ pub(super) struct Batch {
     pub(super) calls: Vec<CallDetail>,
     lines: u64,
     bytes: u64,
-    /// Lines that could not be read; they are kept aside.
-    pub(super) unreadable: u64,
+    /// Lines that cannot be read.
+    pub(super) unreadable: Vec<Vec<u8>>,
 }
 
 impl Spool {
@@ -172,7 +172,7 @@ impl Spool {
     ///
     /// # Errors
     /// Why they cannot be read.
-    pub(super) fn oldest(&mut self, records: usize, bytes: usize) -> io::Result<Batch> {
+    pub(super) fn oldest(&self, records: usize, bytes: usize) -> io::Result<Batch> {
         let mut batch = Batch::default();
         let Some(segment) = self.segments.front() else { return Ok(batch) };
         let mut file = File::open(self.path(segment.number))?;
@@ -189,11 +189,8 @@ impl Spool {
             batch.lines += 1;
             match serde_json::from_slice(&line) {
                 Ok(call) => batch.calls.push(call),
-                Err(_) => {
-                    // A process that was killed while it wrote leaves a beginning.
-                    self.keep_aside(&line);
-                    batch.unreadable += 1;
-                }
+                // A process that was killed while it wrote leaves a beginning.
+                Err(_) => batch.unreadable.push(line.clone()),
             }
         }
         Ok(batch)
@@ -201,6 +198,7 @@ impl Spool {
 
     /// Forgets what was in the batch, which is the last that [`Spool::oldest`] gave.
     pub(super) fn delivered(&mut self, batch: &Batch) {
+        batch.unreadable.iter().for_each(|line| self.keep_aside(line));
         self.delivered_bytes += batch.bytes;
         self.delivered_records += batch.lines;
         let Some(segment) = self.segments.front() else { return };
@@ -219,7 +217,7 @@ impl Spool {
     }
 
     /// Keeps a record that the database does not take where somebody can look at it.
-    pub(super) fn reject(&mut self, call: &CallDetail) {
+    pub(super) fn reject(&self, call: &CallDetail) {
         if let Ok(line) = serde_json::to_vec(call) {
             self.keep_aside(&line);
         }

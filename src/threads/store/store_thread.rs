@@ -255,7 +255,13 @@ impl Store {
                     self.spool.reject(call);
                 }
                 if let Some(of_spool) = of_spool {
-                    self.counters.records_failed.add(of_spool.unreadable);
+                    let unreadable = of_spool.unreadable.len() as u64;
+                    if unreadable > 0 {
+                        error!(
+                            "{unreadable} lines of the spool cannot be read and are kept aside in rejected.jsonl"
+                        );
+                        self.counters.records_failed.add(unreadable);
+                    }
                     self.spool.delivered(&of_spool);
                 }
                 self.pause_ms = RETRY_MS.0;
@@ -276,7 +282,8 @@ impl Store {
                 if self.away.is_none() {
                     warn!("the database takes no records, which wait in the spool: {why}");
                 }
-                let since_ms = self.away.take().map_or_else(|| self.clock.unix_ms(), |(since_ms, _)| since_ms);
+                let since_ms =
+                    self.away.take().map_or_else(|| self.clock.unix_ms(), |(since_ms, _)| since_ms);
                 self.away = Some((since_ms, why));
                 self.retry_at = self.clock.now().plus_ms(self.pause_ms);
                 self.pause_ms = (self.pause_ms * 2).min(RETRY_MS.1);

@@ -40,10 +40,16 @@ pub struct Process {
     reader: Option<JoinHandle<()>>,
 }
 
-/// The command `tandem` with these arguments and this environment alone, in a directory without configuration.
+/// The command `tandem` with these arguments and this environment alone, in a directory without configuration. It keeps no
+/// records where nothing says where to.
 pub fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
-    command.args(arguments).env_clear().env("TZ", "UTC").envs(environment.iter().copied());
+    command
+        .args(arguments)
+        .env_clear()
+        .env("TZ", "UTC")
+        .env("TANDEM_STORE_URL", "none")
+        .envs(environment.iter().copied());
     command.current_dir(env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
     command
 }

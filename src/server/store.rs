@@ -1,0 +1,38 @@
+//! The store's threads, where records are kept.
+//!
+//! Runs in: the main thread, at start. Owns nothing once the threads run.
+//! Invariant: nothing waits for the database thread: a database that does not answer does not hold up the end.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use log::info;
+
+use super::begin::start;
+use crate::config::StoreConfig;
+use crate::sync::Clock;
+use crate::telemetry::Counters;
+use crate::threads::store::{RecordDoor, StorePlace, StoreStatus, store};
+
+/// Starts the store, if there is to be one. Returns the way in and the store thread, which ends when that way is closed
+/// and all records are written or spooled.
+///
+/// # Errors
+/// Those of starting a thread.
+pub(super) fn start_store(
+    config: &StoreConfig,
+    status: &Arc<StoreStatus>,
+    counters: &Arc<Counters>,
+    clock: Clock,
+) -> io::Result<Option<(RecordDoor, JoinHandle<()>)>> {
+    let place = StorePlace::configured(config);
+    let Some((door, store, writer)) = store(&place, config.retention, status, counters, clock) else {
+        info!("records: none are kept (store.url is \"none\")");
+        return Ok(None);
+    };
+    info!("records: {}; the spool is {}", place.database, place.spool.display());
+    // Ends by itself when the store thread has ended.
+    drop(start("database", move || writer.run())?);
+    Ok(Some((door, start("store", move || store.run())?)))
+}

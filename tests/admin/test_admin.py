@@ -1,0 +1,181 @@
+"""The admin server as its clients see it: a call on the live board, events, metrics for promtool, the OpenAPI document
+under schemathesis, the ways in and the way out."""
+
+import asyncio
+import base64
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+import websockets
+
+from conftest import PATIENCE_S, ROOT, TOKEN
+
+FRAME = bytes(640)
+
+
+def ask(relay, path, body=None, token=TOKEN, **headers):
+    """The status, the body (read as JSON where it is) and the headers of the answer; a body is posted."""
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(relay.admin + path, data, headers)
+    try:
+        answer = urllib.request.urlopen(request, timeout=PATIENCE_S)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        text = answer.read().decode()
+        is_json = "json" in answer.headers.get("Content-Type", "")
+        return answer.status, json.loads(text) if is_json else text, answer.headers
+
+
+class Events:
+    """The server-sent events of a relay, one after another."""
+
+    def __init__(self, relay):
+        request = urllib.request.Request(relay.admin + "/api/events", headers={"Authorization": f"Bearer {TOKEN}"})
+        self.stream = urllib.request.urlopen(request, timeout=PATIENCE_S)
+
+    def until(self, name, wanted=lambda data: True):
+        """The first event of this name that is wanted."""
+        for line in self.stream:
+            if line.startswith(b"event: "):
+                event = line.split(b": ", 1)[1].strip().decode()
+            elif line.startswith(b"data: ") and event == name:
+                data = json.loads(line.split(b": ", 1)[1])
+                if wanted(data):
+                    return data
+        raise AssertionError(f"the stream ended without {name}")
+
+
+async def talking(relay, uuid, act):
+    """A call on which silence is sent while `act` runs in a thread."""
+    async with websockets.connect(f"{relay.media}/?rate=16000&uuid={uuid}&did=100&caller=200") as leg:
+        done = asyncio.create_task(asyncio.to_thread(act))
+        while not done.done():
+            await leg.send(FRAME)
+            try:
+                await asyncio.wait_for(leg.recv(), 0.02)
+            except TimeoutError:
+                pass
+        return await done
+
+
+def during_a_call(relay, uuid, act):
+    return asyncio.run(asyncio.wait_for(talking(relay, uuid, act), 2 * PATIENCE_S))
+
+
+def test_a_running_call_is_on_the_board_and_in_the_events_until_it_ends(relay):
+    events = Events(relay)
+    assert events.until("totals")["active"] == 0
+
+    def look():
+        calls = events.until("calls", lambda data: data["calls"] and data["calls"][0]["state"] == "live")["calls"]
+        [call] = calls
+        assert (call["uuid"], call["did"], call["caller"], call["agent"]) == ("board-1", "100", "200", "default")
+        for name in (call["id"], "board-1"):
+            status, shown, _ = ask(relay, f"/api/calls/{name}")
+            assert (status, shown["live"], shown["id"]) == (200, True, call["id"])
+            assert set(shown) == {*call, "live"}
+        status, listed, _ = ask(relay, "/api/calls?state=live&did=100")
+        assert (status, [call["id"] for call in listed["calls"]]) == (200, [call["id"]])
+        assert ask(relay, "/api/calls?state=live&did=101")[1]["calls"] == []
+        status, said, _ = ask(relay, f"/api/calls/{call['id']}/say", {"text": "Good evening."})
+        assert (status, said) == (200, {"done": True})
+        events.until("calls", lambda data: data["calls"][0]["agent_speaking"])
+        assert events.until("totals", lambda data: data["active"] == 1)["calls_total"] >= 1
+        assert ask(relay, f"/api/calls/{call['id']}/transfer", {"to": "2000"})[0] == 422, "its leg cannot"
+        return call["id"]
+
+    id = during_a_call(relay, "board-1", look)
+    assert events.until("ended")["id"] == id
+    assert events.until("calls", lambda data: not data["calls"]) == {"calls": []}
+    assert not any("Good evening" in line for line in relay.lines if " DEBUG " not in line), "speech is not logged"
+
+
+def test_a_page_gets_a_history(relay):
+    status, history, _ = ask(relay, "/api/history")
+    assert (status, history["interval_s"]) == (200, 10)
+    assert {"at", "active", "lateness_ms_p99"} <= set(history["points"][0])
+
+
+def test_promtool_finds_nothing_wrong_with_the_metrics(relay):
+    during_a_call(relay, "metrics-1", lambda: relay.found(r"the model is ready"))
+    relay.found(r"ended by .*uuid=metrics-1")
+    status, text, headers = ask(relay, "/metrics")
+    assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    for line in ("tandem_build_info{version=", "tandem_calls_ended_total{outcome=", 'tandem_credential_usable{credential='):
+        assert f"\n{line}" in text, text
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_who_may_ask(relay, start_relay):
+    assert ask(relay, "/healthz", token=None)[:2] == (200, "ok\n")
+    for path in ("/api/agents", "/metrics", "/readyz", "/api/openapi.json", "/nothing"):
+        assert ask(relay, path, token=None)[0] == 401, path
+        assert ask(relay, path, token="wrong")[0] == 401, path
+    assert ask(relay, "/nothing")[0] == 404
+    status, _, headers = ask(relay, "/api/login", {"token": TOKEN}, token=None)
+    cookie = headers["Set-Cookie"]
+    assert status == 204 and "HttpOnly" in cookie and "SameSite=Strict" in cookie and TOKEN not in cookie
+    cookie = cookie.partition(";")[0]
+    status, agents, headers = ask(relay, "/api/agents", token=None, Cookie=cookie)
+    assert (status, agents["agents"][0]["name"]) == (200, "default")
+    assert headers["Cache-Control"] == "no-store" and "default-src 'none'" in headers["Content-Security-Policy"]
+    wrong = f"tandem_token={base64.urlsafe_b64encode(b'wrong').decode().rstrip('=')}"
+    assert ask(relay, "/api/agents", token=None, Cookie=wrong)[0] == 401
+    assert ask(relay, "/api/login", {"token": "wrong"}, token=None)[0] == 401
+    own = relay.admin
+    for origin, status in ((own, 200), ("http://evil.example", 403), ("null", 403)):
+        assert ask(relay, "/api/agents", Origin=origin)[0] == status, origin
+    assert not any(TOKEN in line for line in relay.lines), "the token is not logged"
+    open_relay = start_relay()
+    port = open_relay.admin.rpartition(":")[2]
+    for host, status in ((f"localhost:{port}", 200), ("127.0.0.1", 200), ("[::1]:1", 200), ("evil.example", 403)):
+        assert ask(open_relay, "/api/agents", token=None, Host=host)[0] == status, host
+    assert ask(open_relay, "/api/agents", token=None, Origin="http://evil.example", Host="localhost")[0] == 403
+
+
+def test_limits_of_a_request_are_answers(relay):
+    assert ask(relay, "/api/expect", {"uuid": "x", "did": "1" * 20_000})[0] == 413
+    assert ask(relay, "/api/agents", **{"X-Long": "x" * 40_000})[0] == 431
+    assert ask(relay, "/api/agents", {})[0] == 405
+
+
+def test_the_document_is_kept_under_fuzzing(relay):
+    run = subprocess.run(
+        [
+            sys.executable, "-m", "schemathesis.cli", "run", ROOT / "docs/openapi.json", "--url", relay.admin,
+            "--header", f"Authorization: Bearer {TOKEN}",
+            # The one ends the relay, the other never ends.
+            "--exclude-path", "/api/drain", "--exclude-path", "/api/events",
+            "--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--request-timeout", "20",
+            "--seed", "1", "--no-color",
+        ],  # fmt: skip
+        capture_output=True, text=True, timeout=4 * PATIENCE_S)  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_drain_refuses_calls_lets_running_ones_finish_and_ends_the_process(start_relay):
+    relay = start_relay(TANDEM_ADMIN_TOKEN=TOKEN)
+    status, readiness, _ = ask(relay, "/readyz")
+    assert (status, readiness["ready"]) == (200, True)
+    assert set(readiness["checks"]) == {"credentials", "capacity", "store", "draining"}
+
+    def drain():
+        relay.found(r"the model is ready")
+        assert ask(relay, "/api/drain", {"seconds": -1})[0] == 422
+        status, answer, _ = ask(relay, "/api/drain", {"seconds": 60})
+        assert (status, answer) == (202, {"draining": True, "calls": 1, "seconds": 60})
+        status, readiness, _ = ask(relay, "/readyz")
+        assert (status, readiness["ready"], readiness["checks"]["draining"]["ok"]) == (503, False, False)
+        with pytest.raises(websockets.exceptions.InvalidStatus):
+            asyncio.run(talking(relay, "late-1", lambda: None))
+
+    during_a_call(relay, "drain-1", drain)
+    assert relay.ended() == 0
