@@ -13,6 +13,7 @@ mod history;
 mod live;
 mod metrics;
 mod openapi;
+mod recordings;
 mod response;
 mod routes;
 mod serve;
@@ -20,6 +21,7 @@ mod telephone;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +76,8 @@ pub struct AdminParts {
     pub telephone: MediaPort,
     /// How long running calls may go on when the API ends the relay without saying how long.
     pub drain: Duration,
+    /// Where recordings are.
+    pub recordings: PathBuf,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -190,6 +194,7 @@ fn all_routes() -> Routes {
         .merge(live::routes())
         .merge(metrics::routes())
         .merge(openapi::routes())
+        .merge(recordings::routes())
         .merge(telephone::routes())
 }
 
