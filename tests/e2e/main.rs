@@ -24,6 +24,7 @@ mod identical;
 mod lifecycle;
 mod reattach;
 mod records;
+mod recordings;
 mod scripts;
 mod sessions;
 mod supervisor;
