@@ -2,11 +2,13 @@
 
 CARGO ?= cargo
 RELEASE := target/release
+# How the demonstration is built; `dev` is what the tests have built already.
+PROFILE ?= release
 VENV := target/venv
 SDK_NODE := target/sdk-node
 BROWSER_NODE := target/browser-node
 
-.PHONY: help demo run test check bench density legs faults figures sdk browser dialplan doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test check bench density legs faults figures sdk browser dialplan packaging deb deb-test doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -18,16 +20,17 @@ prerequisites-test:
 	@tests/prerequisites.sh test
 
 demo: prerequisites-build ## real speech through the whole relay on the bundled simulator: no key, no switch
-	@$(CARGO) build --release --locked --package tandem --bins --package tandem-loadtest
-	@$(RELEASE)/demo
+	@$(CARGO) $(if $(filter dev,$(PROFILE)),test --no-run,build --profile $(PROFILE) --bins) --locked --workspace
+	@target/$(PROFILE:dev=debug)/demo
 
 run: prerequisites-build ## the relay for real: needs GEMINI_API_KEY
 	@$(CARGO) build --release --locked --package tandem --bins
 	@$(RELEASE)/tandem
 
-test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, Google's SDKs against the simulator and the relay, the page
+test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, packages, alerts, Google's SDKs against simulator and relay, the page
 	$(CARGO) test --workspace --locked
 	$(MAKE) --no-print-directory dialplan
+	$(MAKE) --no-print-directory packaging
 	$(MAKE) --no-print-directory sdk
 	$(MAKE) --no-print-directory browser
 
@@ -44,6 +47,19 @@ browser: $(BROWSER_NODE)/installed ## the operator's page and the telephone in a
 
 dialplan: $(VENV)/installed ## where FreeSWITCH's dialplan leads calls, and the compose files
 	$(VENV)/bin/python -m pytest -q tests/freeswitch
+
+packaging: $(VENV)/installed ## the Debian package's contents, the systemd unit, alerts and dashboard
+	# As the Rust tests are built, features included, so that nothing is built a second time.
+	$(CARGO) test --locked --workspace --no-run
+	$(VENV)/bin/python -m pytest -q tests/deploy
+
+deb: prerequisites-build ## the Debian package: target/debian/tandem_VERSION_ARCHITECTURE.deb
+	@$(CARGO) build --release --locked --package tandem --bins
+	@deploy/debian/build.sh $(RELEASE)/tandem target/debian
+
+deb-test: $(VENV)/installed ## the package in a Debian of its own (root, debootstrap): install, start, upgrade, purge
+	$(CARGO) test --locked --workspace --no-run
+	$(VENV)/bin/python -m pytest -q tests/deploy/debootstrap.py
 
 $(VENV)/installed: tests/sdk/requirements.txt
 	python3 -m venv $(VENV)

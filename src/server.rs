@@ -41,6 +41,7 @@ pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
 pub use signals::{Handle, run};
 use store::start_store;
+use supervisor::Bells;
 
 mod begin;
 mod credentials;
@@ -50,6 +51,7 @@ mod recorder;
 mod reload;
 mod signals;
 mod store;
+mod supervisor;
 
 /// A running relay.
 pub struct Server {
@@ -68,6 +70,7 @@ pub struct Server {
     /// Ends last: it writes the records of the last calls.
     store_thread: Option<JoinHandle<()>>,
     threads: Vec<JoinHandle<()>>,
+    bells: Bells,
 }
 
 struct Shard {
@@ -151,7 +154,7 @@ impl Server {
                 records,
             )
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
-            .map(|(accept, control, control_thread, threads)| {
+            .map(|(accept, control, control_thread, threads, bells)| {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
                 // Operators of today's systems look for exactly these words.
                 info!("FreeSWITCH mod_audio_stream WebSocket server: {scheme}://{address}");
@@ -174,6 +177,7 @@ impl Server {
                     store_status,
                     store_thread,
                     threads,
+                    bells,
                 }
             })
     }
@@ -231,7 +235,7 @@ impl Server {
     }
 }
 
-type Built = (Outbox<AcceptOrder>, Outbox<ControlInput>, JoinHandle<()>, Vec<JoinHandle<()>>);
+type Built = (Outbox<AcceptOrder>, Outbox<ControlInput>, JoinHandle<()>, Vec<JoinHandle<()>>, Bells);
 
 struct Builder<'a> {
     config: &'a Config,
@@ -276,6 +280,14 @@ impl Builder<'_> {
 
         let poll = Poll::new()?;
         let own = accept::doorbell(&poll)?;
+        let mut bells =
+            vec![("control".to_owned(), control_bell.clone()), ("accept".to_owned(), own.clone())];
+        for (number, shard) in shards.iter().enumerate() {
+            bells.push((format!("telephony-{number}"), shard.telephony_bell.clone()));
+            bells.push((format!("gemini-{number}"), shard.gemini_bell.clone()));
+            let workers = shard.worker_bells.iter().enumerate();
+            bells.extend(workers.map(|(n, bell)| (format!("dsp-{number}-{n}"), bell.clone())));
+        }
         let (accept, inbox) = mailbox(own.clone());
         let parts = DialParts {
             dialer,
@@ -332,7 +344,7 @@ impl Builder<'_> {
             stream_end_after_ms: self.config.uplink.stream_end_after.map_or(0, |d| d.as_millis() as u64),
         });
         threads.push(start("accept", move || acceptor.run())?);
-        Ok((accept, control, control_thread, threads))
+        Ok((accept, control, control_thread, threads, bells))
     }
 
     fn shard(

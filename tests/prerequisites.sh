@@ -28,6 +28,11 @@ if [ "${1:-build}" = test ]; then
     need libxml2-utils xmllint --version
     # Records are tried on a real Postgres, which the tests start themselves.
     need postgresql sh -c 'ls /usr/lib/postgresql/*/bin/initdb'
+    # The package, the unit and the alerts are checked by the tools of those who use them.
+    need dpkg-dev dpkg-shlibdeps --version
+    need binutils strip --version
+    need systemd systemd-analyze --version
+    need prometheus promtool --version
 fi
 [ -n "$missing" ] || exit 0
 
@@ -35,6 +40,14 @@ as_root=""
 [ "$(id -u)" = 0 ] || as_root="sudo -n"
 if command -v apt-get >/dev/null 2>&1 && { [ -z "$as_root" ] || sudo -n true 2>/dev/null; }; then
     echo "installing:$missing" >&2
+    # Of what is installed nothing is to be started: the tests start what they need themselves.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null
+        $as_root chmod 755 $policy
+        # shellcheck disable=SC2064 # as it is now
+        trap "$as_root rm -f $policy" EXIT
+    fi
     # shellcheck disable=SC2086 # one word a package
     if $as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq $missing >/dev/null
     then

@@ -210,7 +210,9 @@ mod tests {
         assert_eq!((registry.live_calls(), registry.would_admit(at(0))), (2, Err(RefusalReason::NoCapacity)));
         registry.release(at(1), first);
         assert_eq!((registry.live_calls(), pool.sessions("a")), (1, 0));
+        assert!(!registry.is_draining());
         registry.drain();
+        assert!(registry.is_draining());
         assert_eq!(registry.would_admit(at(1)), Err(RefusalReason::Draining));
     }
 

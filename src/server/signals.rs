@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 
 use super::Server;
 use super::reload::Reload;
+use super::supervisor;
 use crate::call::Registry;
 use crate::config::{Loaded, Sources};
 use crate::sync::{Clock, Outbox};
@@ -34,6 +35,9 @@ pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
     let mut handle = server.handle();
     let timeout = loaded.config.drain.timeout;
     let reload = Reload::new(loaded, sources, &server);
+    // Ends when it is dropped, after everything else has ended.
+    let supervisor =
+        supervisor::start(&server).map_err(|problem| format!("a thread cannot be started: {problem}"))?;
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
@@ -41,10 +45,11 @@ pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
             for signal in signals.forever() {
                 match signal {
                     SIGUSR1 => handle.log_counters(),
-                    SIGHUP => reload.reload(),
+                    SIGHUP => supervisor::while_reloading(|| reload.reload()),
                     SIGINT if interrupted => std::process::exit(STATUS_INTERRUPTED),
                     signal => {
                         interrupted |= signal == SIGINT;
+                        supervisor::stopping();
                         handle.drain(timeout);
                     }
                 }
@@ -52,6 +57,7 @@ pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
         })
         .map_err(|problem| format!("a thread cannot be started: {problem}"))?;
     server.join();
+    drop(supervisor);
     info!("ended");
     Ok(())
 }

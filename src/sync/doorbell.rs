@@ -7,6 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Thread;
 
 use super::pending::Pending;
@@ -19,6 +20,14 @@ enum Wake {
 struct Bell {
     pending: Pending,
     wake: Wake,
+    /// Written by the thread that answers alone.
+    answers: AtomicU64,
+}
+
+impl Bell {
+    fn new(wake: Wake) -> Arc<Self> {
+        Arc::new(Self { pending: Pending::default(), wake, answers: AtomicU64::new(0) })
+    }
 }
 
 /// A handle to ring the bell of one thread. Clones ring the same bell.
@@ -30,12 +39,12 @@ pub struct Doorbell {
 impl Doorbell {
     /// The bell of a thread that parks.
     pub fn for_parked(thread: Thread) -> Self {
-        Self { bell: Arc::new(Bell { pending: Pending::default(), wake: Wake::Unpark(thread) }) }
+        Self { bell: Bell::new(Wake::Unpark(thread)) }
     }
 
     /// The bell of a thread that waits in a mio poll; the waker must belong to that poll.
     pub fn for_poll(waker: mio::Waker) -> Self {
-        Self { bell: Arc::new(Bell { pending: Pending::default(), wake: Wake::Poll(waker) }) }
+        Self { bell: Bell::new(Wake::Poll(waker)) }
     }
 
     /// Says that there is work. Wakes the thread only when no earlier ring is still unanswered.
@@ -51,7 +60,14 @@ impl Doorbell {
 
     /// Takes the ring; to be called by the thread before it looks for work. Returns whether the bell had been rung.
     pub fn answer(&self) -> bool {
+        // One thread answers, so a load and a store are enough.
+        self.bell.answers.store(self.bell.answers.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.bell.pending.lower()
+    }
+
+    /// How often the thread has answered, rung or not: a number that stands still after a ring is a thread that hangs.
+    pub fn answers(&self) -> u64 {
+        self.bell.answers.load(Ordering::Relaxed)
     }
 
     /// Whether a ring is waiting to be answered.

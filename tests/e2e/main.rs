@@ -25,6 +25,7 @@ mod lifecycle;
 mod reattach;
 mod scripts;
 mod sessions;
+mod supervisor;
 mod telephone;
 mod tools;
 mod turns;

@@ -181,7 +181,8 @@ impl Acceptor {
             return come_back::LOOK;
         }
         // The longest wait bounds how long a message that was held back stays.
-        earliest.map_or(Duration::from_secs(1), |at| at.since(now) + Duration::from_millis(1))
+        let longest = Duration::from_secs(1);
+        earliest.map_or(longest, |at| longest.min(at.since(now) + Duration::from_millis(1)))
     }
 
     /// Accepts what waits, a pass's share of it.

@@ -1,0 +1,97 @@
+"""The Debian package without installing it: what is in it, as whom, and what its scripts say."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import BINARY, BUILD, ROOT, needs, run
+
+
+@pytest.fixture(scope="module")
+def entries(packages):
+    """Path to (permissions, owner) of everything in the package."""
+    lines = run("dpkg-deb", "--contents", packages[0]).stdout.splitlines()
+    rows = [line.split(None, 5) for line in lines]
+    return {row[5].removeprefix(".").split(" -> ")[0]: (row[0], row[1]) for row in rows}
+
+
+@pytest.fixture(scope="module")
+def unpacked(packages, tmp_path_factory):
+    """The package's files, and its control files in DEBIAN/."""
+    root = tmp_path_factory.mktemp("unpacked")
+    run("dpkg-deb", "--raw-extract", packages[0], root)
+    return root
+
+
+def test_the_package_has_what_operators_look_for(entries):
+    for path in [
+        "/usr/bin/tandem",
+        "/lib/systemd/system/tandem.service",
+        "/etc/tandem/tandem.toml",
+        "/etc/tandem/tandem.env",
+        "/usr/lib/sysctl.d/60-tandem.conf",
+        "/usr/share/doc/tandem/copyright",
+        "/usr/share/doc/tandem/changelog.gz",
+        "/usr/share/doc/tandem/changelog.Debian.gz",
+        "/usr/share/doc/tandem/operations.md",
+        "/usr/share/man/man1/tandem.1.gz",
+        "/usr/share/tandem/freeswitch/scripts/start_audio_stream.lua",
+        "/usr/share/tandem/prometheus/alerts.yml",
+        "/usr/share/tandem/grafana/tandem.json",
+    ]:
+        assert path in entries, path
+
+
+def test_everything_belongs_to_root_and_nothing_may_be_written_by_others(entries):
+    assert {owner for _, owner in entries.values()} == {"root/root"}
+    for path, (mode, _) in entries.items():
+        assert mode[8] != "w" and mode[5] != "w" and "s" not in mode, (path, mode)
+
+
+def test_what_holds_keys_is_closed_and_kept_at_an_upgrade(entries, unpacked):
+    for name in ["tandem.toml", "tandem.env"]:
+        assert entries[f"/etc/tandem/{name}"][0] == "-rw-r-----"
+    conffiles = (unpacked / "DEBIAN" / "conffiles").read_text().split()
+    assert conffiles == sorted(path for path in entries if path.startswith("/etc/") and not path.endswith("/"))
+
+
+def test_the_libraries_that_the_binary_needs_are_depended_on(unpacked):
+    control = (unpacked / "DEBIAN" / "control").read_text()
+    assert "@" not in re.sub(r"<.*?>", "", control), control
+    depends = re.search(r"^Depends: (.*)$", control, re.MULTILINE)[1]
+    for package in ["libc6 (>= ", "libssl3", "adduser", "ca-certificates"]:
+        assert package in depends, depends
+
+
+def test_the_sums_are_those_of_the_files(unpacked):
+    run("md5sum", "--check", "--quiet", "DEBIAN/md5sums", cwd=unpacked)
+
+
+def test_the_scripts_are_valid_shell(unpacked):
+    for script in ["postinst", "prerm", "postrm"]:
+        text = (unpacked / "DEBIAN" / script).read_text()
+        assert text.startswith("#!/bin/sh\nset -e\n")
+        run("sh", "-n", unpacked / "DEBIAN" / script)
+
+
+def test_the_same_files_make_the_same_package(packages, tmp_path):
+    build = ROOT / "deploy" / "debian" / "build.sh"
+    again = Path(run(build, BINARY, tmp_path, env=BUILD).stdout.strip())
+    assert again.name == packages[0].name and again.read_bytes() == packages[0].read_bytes()
+
+
+def test_the_manual_names_the_binarys_own_commands(unpacked):
+    needs("gzip")
+    manual = run("gzip", "-dc", unpacked / "usr/share/man/man1/tandem.1.gz").stdout
+    text = run(unpacked / "usr/bin/tandem", "--help").stdout
+    commands = text.split("Commands:")[1].split("\n\n")[0].split("\n")
+    named = {line.split()[0] for line in commands if line.startswith("  ") and line[2] != " "}
+    assert named, text
+    for command in named:
+        assert f"\n.B {command}" in manual, f"{command} is not in deploy/debian/tandem.1"
+
+
+def test_the_relay_takes_the_configuration_of_the_package(unpacked):
+    done = run(unpacked / "usr/bin/tandem", "--config", unpacked / "etc/tandem/tandem.toml", "--check", env={})
+    # Everything but the key, which is the operator's.
+    assert [line for line in done.stderr.splitlines() if "GEMINI_API_KEY" not in line] == []
