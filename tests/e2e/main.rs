@@ -23,6 +23,7 @@ mod harness;
 mod identical;
 mod lifecycle;
 mod reattach;
+mod recordings;
 mod scripts;
 mod sessions;
 mod supervisor;
