@@ -24,6 +24,7 @@ mod identical;
 mod lifecycle;
 mod reattach;
 mod recordings;
+mod records;
 mod scripts;
 mod sessions;
 mod supervisor;
