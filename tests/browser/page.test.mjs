@@ -12,6 +12,7 @@ const HOSTILE = '<img src=x onerror=alert(1)>';
 const AGENTS = `
 [agent]
 transcript = true
+record = true
 [agents.reception]
 voice = "Kore"
 language = "en-GB"
