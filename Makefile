@@ -8,7 +8,7 @@ VENV := target/venv
 SDK_NODE := target/sdk-node
 BROWSER_NODE := target/browser-node
 
-.PHONY: help demo run test check bench density legs faults figures sdk browser dialplan packaging deb deb-test doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test check bench density legs faults figures sdk api browser dialplan packaging deb deb-test doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -32,6 +32,7 @@ test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, packages,
 	$(MAKE) --no-print-directory dialplan
 	$(MAKE) --no-print-directory packaging
 	$(MAKE) --no-print-directory sdk
+	$(MAKE) --no-print-directory api
 	$(MAKE) --no-print-directory browser
 
 sdk: $(VENV)/installed $(SDK_NODE)/installed
@@ -39,6 +40,10 @@ sdk: $(VENV)/installed $(SDK_NODE)/installed
 	$(CARGO) test --locked --workspace --no-run
 	$(VENV)/bin/python -m pytest -q tests/sdk
 	SDK_NODE=$(SDK_NODE) node --test tests/sdk/
+
+api: $(VENV)/installed ## the admin server as its clients see it: promtool, schemathesis, events; programs are built
+	$(CARGO) test --locked --workspace --no-run
+	$(VENV)/bin/python -m pytest -q tests/admin
 
 browser: $(BROWSER_NODE)/installed ## the operator's page and the telephone in a real Chromium with a fake microphone
 	# As the Rust tests are built, features included, so that nothing is built a second time.

@@ -1,6 +1,6 @@
 //! The credential pool: which key or project a call's session counts against, and which ones are left alone for a while.
 //!
-//! Runs in: the accept and admin threads (admit), the control thread (choose, report, release) and the thread of tokens,
+//! Runs in: the accept and the admin thread (admit), the control thread (choose, report, release) and the thread of tokens,
 //! behind a lock that no media thread touches. Owns the leases and one breaker a credential; knows no secret.
 //! Never reads a clock; never logs: what changed is returned once, to be logged and counted by whoever reported it.
 //! Invariant: a call has at most one lease, and the leases of a credential are never more than its limit, but where a

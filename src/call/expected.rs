@@ -1,6 +1,6 @@
 //! Calls announced before their leg connects: what a leg that carries nothing but a UUID, or a ticket, needs to be told apart.
 //!
-//! Runs in: the admin threads (announce) and the accept thread (takes), behind a lock that no media thread touches. Owns
+//! Runs in: the admin thread (announces) and the accept thread (takes), behind a lock that no media thread touches. Owns
 //! the announcements. Never reads a clock.
 //! Invariant: at most [`ANNOUNCEMENTS_MAX`] of them, none older than it was announced to live, and each taken once.
 

@@ -1,6 +1,6 @@
 //! Admission: which call gets a slot, decided from memory before the switch is answered.
 //!
-//! Runs in: the accept and admin threads (admit), the control and dial threads (give slots free), behind a lock that no
+//! Runs in: the accept and the admin thread (admit), the control and dial threads (give slots free), behind a lock that no
 //! media thread touches. Owns the free slots, a bounded table of how often each address called, and the calls that are
 //! known by their UUID ([`Known`]).
 //! Invariant: never more calls than the limit, a slot given again has a higher generation, and with a slot a call's lease

@@ -1,6 +1,6 @@
 //! The dial pool: threads that may block while a link, or a leg of a switch that waits for us, is connected.
 //!
-//! Runs in: the control and admin threads (ask), and threads of its own, started when all others are busy and ended when idle.
+//! Runs in: the control and the admin thread (ask), and threads of its own, started when all others are busy and ended when idle.
 //! Owns nothing but the queue. Never logs a request: its headers carry the key.
 //! Invariant: every request for a link ends in a connected link at its gemini thread or in one `LinkGone`, and every one
 //! for a leg in a connected leg at accept or in its call's slot given free, and every reserved place of a warm link is taken
