@@ -10,6 +10,7 @@ mod door;
 mod files;
 mod finding;
 mod gemini;
+mod records;
 mod switch;
 mod system;
 
@@ -69,6 +70,7 @@ pub fn examine(options: &Options) -> Report {
     };
     let mut examination = Examination { options, config, clock: Clock::new(), report };
     examination.system();
+    examination.records();
     examination.gemini();
     let running = examination.door();
     let url = examination.switch();

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use tandem::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, SampleRate};
-use tandem::dsp::{ListenTerms, fir};
-use tandem::sync::rings::{GeminiRings, TelephonyRings, call_rings, ring};
+use tandem::dsp::{ListenTerms, Tap, fir};
+use tandem::sync::rings::{GeminiRings, TelephonyRings, call_rings, ring, tap_ring};
 use tandem::sync::{CallShared, Clock, Doorbell, Outbox, mailbox};
 use tandem::threads::dsp::{self, DspCall, DspOrder, Neighbours, PassReport, Worker};
 
@@ -239,6 +239,41 @@ fn talkspurts_with_their_pre_roll_and_pauses_of_playout_ask_nothing_of_the_alloc
     let tally = call.shared.tally.snapshot();
     assert!(tally.spurts >= 39 && tally.local_barge_ins >= 39, "{tally:?}");
     assert!(call.heard >= 3_980, "{} frames reached the model", call.heard);
+}
+
+#[test]
+fn a_tapped_call_asks_nothing_of_the_allocator_whether_anybody_empties_the_tap_or_not() {
+    let mut rig = Rig::new(1);
+    let mut call = rig.add(0, binary(SampleRate::Hz48000), 0);
+    let (ring, mut taken) = tap_ring();
+    rig.orders.send(DspOrder::Tap(call.id, Box::new(Tap::new(rig.now, ring))));
+    let mut tapped = 0;
+    for step in 0..3_000 {
+        let rate = SampleRate::ALL[step / 100 % 5];
+        call.shared.set_format(binary(rate));
+        // Gaps, underruns and barge-ins are told to the tap, too; and it rests for a while.
+        if step % 50 < 40 {
+            assert!(call.caller_speaks(rate));
+        }
+        if step % 30 < 20 {
+            call.model_speaks(2, SampleRate::Hz24000);
+        }
+        if step % 70 == 0 {
+            call.shared.cancel_turn();
+        }
+        if step % 500 == 0 {
+            rig.orders.send(DspOrder::SetTapped(call.id, step % 1_000 == 0));
+        }
+        rig.pass();
+        call.drain();
+        while step % 1_000 < 300 && taken.pop().is_ok() {
+            tapped += 1;
+        }
+        rig.advance_ms(20);
+    }
+    assert_eq!(rig.asked, Asked::NOTHING);
+    assert!(tapped >= 1_000, "{tapped}");
+    assert!(call.shared.tally.snapshot().tap_lost_frames >= 100);
 }
 
 #[test]

@@ -28,7 +28,10 @@ install -D -m 755 "$binary" "$root/usr/bin/tandem"
 strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/usr/bin/tandem"
 install -D -m 644 "$source/deploy/systemd/tandem.service" "$root/lib/systemd/system/tandem.service"
 install -D -m 644 "$source/deploy/sysctl/60-tandem.conf" "$root/usr/lib/sysctl.d/60-tandem.conf"
-install -D -m 640 "$source/deploy/tandem.toml" "$root/etc/tandem/tandem.toml"
+install -d -m 755 "$root/etc/tandem"
+# The sample, with the places of the package in force: who reads records at the command line finds those of the service.
+sed -E 's,^# ((url|spool_directory|directory) = ".*/var/lib/tandem/),\1,' "$source/deploy/tandem.toml" >"$root/etc/tandem/tandem.toml"
+chmod 640 "$root/etc/tandem/tandem.toml"
 install -D -m 640 "$here/tandem.env" "$root/etc/tandem/tandem.env"
 
 mkdir -p "$share" "$doc" "$root/usr/share/man/man1" "$root/usr/share/lintian/overrides"

@@ -137,16 +137,6 @@ impl Registry {
         self.slots.lock().draining = true;
     }
 
-    /// Whether it refuses every new call because the process is about to end.
-    pub fn is_draining(&self) -> bool {
-        self.slots.lock().draining
-    }
-
-    /// Calls that there is room for.
-    pub fn max_calls(&self) -> usize {
-        self.max_calls
-    }
-
     /// Calls that have a slot.
     pub fn live_calls(&self) -> usize {
         self.max_calls - self.slots.lock().free.len()

@@ -23,6 +23,7 @@ use crate::threads::dial::DialPool;
 use crate::threads::esl::{self, Esl, EslParts};
 use crate::threads::messages::{ControlInput, EslOrder};
 use crate::threads::store::{Reader, StorePlace, StoreStatus};
+use crate::threads::recorder::shelf::recordings_directory;
 use crate::threads::tools::{ToolPool, tool_pool};
 
 impl Builder<'_> {
@@ -94,6 +95,7 @@ pub(super) fn admin_shared(
         expected: Arc::clone(expected),
         expect: config.listen.expect,
         drain: config.drain.timeout,
+        recordings: recordings_directory(&config.recording),
         outbound: can_place.then_some(config.esl.answer_timeout),
         media_server: config
             .asterisk

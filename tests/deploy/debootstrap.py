@@ -18,7 +18,7 @@ from conftest import ROOT, run
 CODENAME = re.search(r"^VERSION_CODENAME=(\w+)$", Path("/etc/os-release").read_text(), re.MULTILINE)[1]
 BARE = ROOT / "target" / f"debian-{CODENAME}.tar"
 # What the package depends on, so that dpkg alone can install it.
-NEEDED = "adduser,ca-certificates,libgcc-s1,libssl3"
+NEEDED = "adduser,ca-certificates,libgcc-s1,libopus0,libssl3"
 PATIENCE_S = 30
 
 

@@ -95,3 +95,13 @@ def test_the_relay_takes_the_configuration_of_the_package(unpacked):
     done = run(unpacked / "usr/bin/tandem", "--config", unpacked / "etc/tandem/tandem.toml", "--check", env={})
     # Everything but the key, which is the operator's.
     assert [line for line in done.stderr.splitlines() if "GEMINI_API_KEY" not in line] == []
+
+
+def test_the_command_line_finds_the_records_of_the_service(unpacked):
+    toml = (unpacked / "etc/tandem/tandem.toml").read_text()
+    in_force = [line for line in toml.splitlines() if line and line[0] not in "#["]
+    assert 'url = "sqlite:/var/lib/tandem/tandem.db"' in in_force
+    for line in in_force:
+        assert "/var/lib/tandem/" in line, "the package decides about nothing but its places"
+    unit = (unpacked / "lib/systemd/system/tandem.service").read_text()
+    assert "\nStateDirectory=tandem\n" in unit

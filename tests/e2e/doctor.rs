@@ -16,6 +16,7 @@ use crate::harness::model::speaking;
 use crate::harness::process::command;
 use crate::harness::{KEY, Model, Relay, certificate, in_company};
 
+const PASSWORD_OF_RECORDS: &str = "a-password-of-the-database";
 const PASSWORD: &str = "a-password-of-the-doctor's-test";
 
 /// A listener on loopback that serves connections until the process ends.
@@ -344,4 +345,25 @@ fn the_doctor_finds_and_names_what_is_broken_and_nothing_else() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let directories = cases.iter().map(|(_, setup, ..)| &setup.freeswitch).chain([&good.freeswitch]);
     directories.for_each(|directory| _ = fs::remove_dir_all(directory));
+}
+
+#[test]
+fn a_database_of_records_that_is_away_is_a_warning_without_its_password() {
+    let _company = in_company();
+    let closed = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a free port");
+    let (gemini, database) =
+        (format!("ws://{closed}"), format!("postgres://tandem:{PASSWORD_OF_RECORDS}@{closed}/calls"));
+    let environment = [
+        ("FREESWITCH_AUDIO_SOCKET_PORT", "1"),
+        ("GEMINI_BASE_URL", gemini.as_str()),
+        ("DATABASE_URL", database.as_str()),
+    ];
+    let output = command(&["doctor", "--json", "--no-call"], &environment).output().expect("the doctor runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    let records = findings.iter().find(|finding| finding["check"] == "records").expect("looked at");
+    assert_eq!(records["status"], "warning", "{records}");
+    assert!(records["remedy"].as_str().is_some_and(|remedy| remedy.contains("DATABASE_URL")), "{records}");
+    assert!(!text.contains(PASSWORD_OF_RECORDS), "a password is in {text}");
 }

@@ -23,6 +23,8 @@ mod harness;
 mod identical;
 mod lifecycle;
 mod reattach;
+mod records;
+mod recordings;
 mod scripts;
 mod sessions;
 mod supervisor;

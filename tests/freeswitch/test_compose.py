@@ -117,7 +117,11 @@ def test_the_health_check_of_the_image_asks_the_admin_server():
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             connection, _ = server.accept()
             with connection:
-                asked.append(connection.recv(4096))
+                # bash sends line by line.
+                request = b""
+                while not request.endswith(b"\r\n\r\n"):
+                    request += connection.recv(4096)
+                asked.append(request)
                 connection.sendall(answer)
             assert process.wait(timeout=30) == status
     assert asked[0].startswith(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")

@@ -14,6 +14,7 @@ mod live;
 mod metrics;
 mod openapi;
 mod page;
+mod recordings;
 mod response;
 mod routes;
 mod serve;
@@ -21,6 +22,7 @@ mod telephone;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +84,8 @@ pub struct AdminParts {
     pub store: Arc<StoreStatus>,
     /// Where the telephone in the browser connects to.
     pub telephone: MediaPort,
+    /// Where recordings are.
+    pub recordings: PathBuf,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// The clock.
@@ -203,6 +207,7 @@ fn all_routes() -> Routes {
         .merge(metrics::routes())
         .merge(openapi::routes())
         .merge(page::routes())
+        .merge(recordings::routes())
         .merge(telephone::routes())
 }
 

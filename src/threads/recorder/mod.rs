@@ -13,6 +13,8 @@ pub mod wav;
 pub mod waveform;
 
 #[cfg(test)]
+mod file_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;

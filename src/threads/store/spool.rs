@@ -264,3 +264,93 @@ pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
 pub(super) fn make_private(path: &Path) -> io::Result<()> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::CallRecord;
+
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("tandem-spool-{}-{name}", std::process::id()));
+            _ = fs::remove_dir_all(&path);
+            Self(path)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn call(number: u64) -> CallDetail {
+        // Half a file each.
+        let reason = "x".repeat(FILE_BYTES as usize / 2);
+        let record = CallRecord { id: number.to_string(), reason, ..CallRecord::default() };
+        CallDetail { record, ..CallDetail::default() }
+    }
+
+    fn ids(batch: &Batch) -> Vec<&str> {
+        batch.calls.iter().map(|call| call.record.id.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_appended_is_read_oldest_first_over_files_and_restarts_until_it_is_delivered() {
+        let directory = Directory::new("order");
+        let mut spool = Spool::open(directory.0.clone()).unwrap();
+        assert!(spool.is_empty());
+        for number in 1..=3 {
+            assert_eq!(spool.append([call(number)].iter()).unwrap(), 1);
+        }
+        let mut spool = Spool::open(directory.0.clone()).unwrap();
+        assert_eq!(spool.append([call(4), call(5)].iter()).unwrap(), 2);
+        assert_eq!(spool.records(), 5);
+        let first = spool.oldest(1, usize::MAX).unwrap();
+        assert_eq!(ids(&first), ["1"]);
+        assert_eq!(ids(&spool.oldest(1, usize::MAX).unwrap()), ["1"], "it was not delivered");
+        spool.delivered(&first);
+        let mut delivered = Vec::new();
+        while !spool.is_empty() {
+            let batch = spool.oldest(10, usize::MAX).unwrap();
+            delivered.extend(ids(&batch).into_iter().map(str::to_owned));
+            spool.delivered(&batch);
+        }
+        assert_eq!(delivered, ["2", "3", "4", "5"]);
+        assert_eq!((spool.records(), spool.bytes()), (0, 0));
+        assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 0, "no file is left");
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_off_is_kept_aside_and_holds_up_nothing() {
+        let directory = Directory::new("cut");
+        let mut spool = Spool::open(directory.0.clone()).unwrap();
+        spool.append([call(1)].iter()).unwrap();
+        let mut file = OpenOptions::new().append(true).open(spool.path(1)).unwrap();
+        file.write_all(b"{\"id\":\"2\",\"uu").unwrap();
+        let mut spool = Spool::open(directory.0.clone()).unwrap();
+        spool.append([call(3)].iter()).unwrap();
+        let batch = spool.oldest(10, usize::MAX).unwrap();
+        assert_eq!((ids(&batch), batch.unreadable.len()), (vec!["1"], 1));
+        spool.delivered(&batch);
+        let batch = spool.oldest(10, usize::MAX).unwrap();
+        assert_eq!(ids(&batch), ["3"]);
+        spool.delivered(&batch);
+        assert!(spool.is_empty());
+        assert_eq!(fs::read(directory.0.join(REJECTED)).unwrap(), b"{\"id\":\"2\",\"uu\n");
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_leaves_the_spool_as_it_was() {
+        let directory = Directory::new("full");
+        let mut spool = Spool::empty(PathBuf::from("/dev/null/spool"));
+        assert!(spool.append([call(1)].iter()).is_err());
+        assert!(spool.is_empty() && spool.records() == 0);
+        let mut spool = Spool::open(directory.0.clone()).unwrap();
+        spool.segments.push_back(Segment { number: 1, records: 1, bytes: SPOOL_BYTES_MAX });
+        assert!(spool.append([call(1)].iter()).unwrap_err().to_string().contains("takes no more"));
+        assert_eq!(spool.records(), 1);
+    }
+}

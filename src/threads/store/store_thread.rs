@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use log::{error, info, warn};
 
 use super::spool::{self, Spool};
@@ -316,14 +316,21 @@ impl Store {
         });
     }
 
-    /// Writes what is in memory while the database takes it, and spools the rest.
+    /// Lets the database thread close its connection, if it does so in time.
+    fn leave(&mut self, by: Instant) {
+        // It ends when no batch can come any more.
+        self.batches = bounded(1).0;
+        while self.answers.recv_timeout(by.since(self.clock.now())).is_ok() {}
+    }
+
+    /// Writes what waits while the database takes it, and spools the rest.
     fn end(&mut self) {
         let by = self.clock.now().plus_ms(END_WITHIN_MS);
         loop {
             let now = self.clock.now();
             self.pass(now);
-            let under_way = self.in_flight.as_ref().is_some_and(|given| given.of_spool.is_none());
-            if self.waiting.is_empty() && !under_way || self.away.is_some() || now >= by {
+            let done = self.waiting.is_empty() && self.spool.is_empty() && self.in_flight.is_none();
+            if done || self.away.is_some() || now >= by {
                 break;
             }
             let rest = self.deadline().map_or(by, |at| at.min(by)).since(now);
@@ -350,6 +357,7 @@ impl Store {
         if !self.spool.is_empty() {
             info!("{} records wait in the spool for the next start", self.spool.records());
         }
+        self.leave(by);
     }
 }
 

@@ -23,6 +23,8 @@ use crate::sync::Clock;
 const DELETED_AT_ONCE: u64 = 200;
 /// Between two such transactions, and when nothing is left to delete.
 const DELETE_PAUSE_MS: (u64, u64) = (50, 600_000);
+/// When there is no connection to delete over.
+const DELETE_LATER_MS: u64 = 1_000;
 
 /// Calls to be written; none to see whether the database is there.
 pub(super) type Batch = Arc<Vec<CallDetail>>;
@@ -96,9 +98,8 @@ impl Writer {
     /// Deletes some of the calls that are too old. Returns when to look again.
     fn delete_old(&mut self) -> Instant {
         let now = self.clock.now();
-        let (Some(retention), Some(database)) = (self.retention, &mut self.connection) else {
-            return now.plus_ms(DELETE_PAUSE_MS.1);
-        };
+        let Some(retention) = self.retention else { return now.plus_ms(DELETE_PAUSE_MS.1) };
+        let Some(database) = &mut self.connection else { return now.plus_ms(DELETE_LATER_MS) };
         let oldest_ms = self.clock.unix_ms().saturating_sub(retention.as_millis() as u64);
         match delete_before(database.as_mut(), oldest_ms) {
             Ok(DELETED_AT_ONCE..) => return now.plus_ms(DELETE_PAUSE_MS.0),
@@ -152,4 +153,73 @@ fn delete_before(database: &mut dyn Database, unix_ms: u64) -> Result<u64, Store
     );
     // What was said and what happened goes with the call.
     database.execute(&sql, &[oldest])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::database::Row;
+    use super::*;
+    use crate::call::CallRecord;
+
+    /// A database that does not take one record, nor anything together with it.
+    #[derive(Default)]
+    struct Choosy {
+        written: u64,
+        committed: u64,
+        away: bool,
+    }
+
+    impl Database for Choosy {
+        fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
+            match sql {
+                "COMMIT" => self.committed += std::mem::take(&mut self.written),
+                _ => self.written = 0,
+            }
+            Ok(())
+        }
+
+        fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, StoreError> {
+            if self.away {
+                return Err(StoreError::Away("away".into()));
+            }
+            if values.contains(&Value::Text("unfit".into())) {
+                return Err(StoreError::Refused("unfit".into()));
+            }
+            let rows = sql.matches("($").count() as u64;
+            self.written += rows;
+            Ok(rows)
+        }
+
+        fn query(&mut self, _: &str, _: &[Value]) -> Result<Vec<Row>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn begin(&self) -> &'static str {
+            "BEGIN"
+        }
+
+        fn lock_for_migration(&self) -> &'static str {
+            ""
+        }
+    }
+
+    fn calls(ids: &[&str]) -> Vec<CallDetail> {
+        let record = |id: &&str| CallRecord { id: (*id).to_owned(), ..CallRecord::default() };
+        ids.iter().map(|id| CallDetail { record: record(id), ..CallDetail::default() }).collect()
+    }
+
+    #[test]
+    fn a_record_that_the_database_refuses_does_not_hold_up_the_others() {
+        let mut database = Choosy::default();
+        let written = write(&mut database, &calls(&["1", "2", "unfit", "4"])).expect("there");
+        assert_eq!(written.refused, [(2, "unfit".to_owned())]);
+        assert_eq!((written.new, database.committed), (3, 3));
+    }
+
+    #[test]
+    fn nothing_of_a_batch_counts_as_written_when_the_database_goes_away() {
+        let mut database = Choosy { away: true, ..Choosy::default() };
+        let error = write(&mut database, &calls(&["1"])).expect_err("away");
+        assert_eq!((error, database.committed), (StoreError::Away("away".into()), 0));
+    }
 }

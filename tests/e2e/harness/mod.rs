@@ -9,6 +9,7 @@ pub mod audio_line;
 pub mod event_socket;
 pub mod leg;
 pub mod model;
+pub mod postgres;
 pub mod process;
 pub mod recording;
 pub mod relay;

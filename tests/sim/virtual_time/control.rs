@@ -89,6 +89,8 @@ impl World {
                 | Order::RunTool(..)
                 | Order::CancelTool(_)
                 | Order::HoldUplink(_)
+                | Order::Record
+                | Order::PauseRecording(_)
                 | Order::Commit(_)
                 | Order::Listen(_)
                 | Order::TakeTurns => {}

@@ -109,6 +109,8 @@ impl OrderLog {
             | Order::RunTool(..)
             | Order::CancelTool(_)
             | Order::HoldUplink(_)
+            | Order::Record
+            | Order::PauseRecording(_)
             | Order::Commit(_)
             | Order::Listen(_)
             | Order::TakeTurns => {

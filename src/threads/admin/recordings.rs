@@ -1,0 +1,116 @@
+//! Recordings and live listening: the file of a call, its waveform, its pause, and what is said in it now.
+//!
+//! Runs in: the admin thread; files are read on threads that may wait for a disk. Owns nothing.
+//! Invariant: a path of the file system is made of a record's id alone, never of what a request says.
+
+use std::convert::Infallible;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use futures_util::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use tokio::sync::mpsc::channel;
+use tokio::sync::oneshot;
+use tower_http::services::ServeFile;
+
+use super::Admin;
+use super::api::{answered, within};
+use super::response::Response;
+use super::routes::Routes;
+use crate::base::RecordId;
+use crate::threads::messages::ControlInput;
+use crate::threads::recorder::ListenRefused;
+use crate::threads::recorder::shelf::{recording_of, waveform_of};
+
+/// What [`listen`] answers with.
+const PCM: &str = "audio/pcm;rate=16000;channels=2";
+
+/// The paths of this file.
+pub(super) fn routes() -> Routes {
+    let pauses = |paused| {
+        move |State(admin): State<Arc<Admin>>, Path(id): Path<String>| async move {
+            pause(&admin, id, paused).await
+        }
+    };
+    Routes::new()
+        .get("/api/calls/{id}/recording", recording)
+        .get("/api/calls/{id}/waveform", waveform)
+        .get("/api/calls/{id}/listen", listen)
+        .post("/api/calls/{id}/recording/pause", pauses(true))
+        .post("/api/calls/{id}/recording/resume", pauses(false))
+}
+
+async fn pause(admin: &Admin, id: String, paused: bool) -> Response {
+    let (reply, answer) = channel(1);
+    if !admin.ask_control(ControlInput::PauseRecording(id, paused, reply)) {
+        return Response::not_done(503, "the relay is busy: try again");
+    }
+    answered(within(answer).await)
+}
+
+/// The file, or the part of it that is asked for (`Range`). That of a running call is what was written so far.
+async fn recording(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> HttpResponse {
+    let directory = admin.shared.parts.recordings.clone();
+    let found = tokio::task::spawn_blocking(move || recording_of(&directory, RecordId::parse(&id)?)).await;
+    let Ok(Some((path, format))) = found else { return no_recording().into_response() };
+    let Ok(media_type) = format.media_type().parse() else { return no_recording().into_response() };
+    match ServeFile::new_with_mime(path, &media_type).try_call(request).await {
+        Ok(answer) => answer.map(Body::new).into_response(),
+        Err(_) => unreadable().into_response(),
+    }
+}
+
+/// The waveform beside a recording that has ended.
+async fn waveform(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> HttpResponse {
+    let directory = admin.shared.parts.recordings.clone();
+    let read = move || RecordId::parse(&id).map(|id| std::fs::read_to_string(waveform_of(&directory, id)));
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Some(Ok(json))) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Ok(Some(Err(problem))) if problem.kind() != ErrorKind::NotFound => unreadable().into_response(),
+        _ => no_recording().into_response(),
+    }
+}
+
+/// What is said in a running call, about half a second later, until it ends or nobody reads any more.
+async fn listen(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> HttpResponse {
+    let (reply, answer) = oneshot::channel();
+    if !admin.ask_control(ControlInput::Listen(id, reply)) {
+        return Response::error(503, "the relay is busy: try again").into_response();
+    }
+    match answer.await {
+        Ok(Ok(heard)) => {
+            let pieces = stream::unfold(heard, async |mut heard| {
+                Some((Ok::<Bytes, Infallible>(heard.recv().await?), heard))
+            });
+            ([(CONTENT_TYPE, PCM), (CACHE_CONTROL, "no-store")], Body::from_stream(pieces)).into_response()
+        }
+        Ok(Err(ListenRefused::NoCall)) => {
+            Response::error(404, "no call with this id is running").into_response()
+        }
+        Ok(Err(ListenRefused::TooMany)) => Response::error(
+            503,
+            "too many listen already, 8 to this call or 32 in all: wait until one has gone",
+        )
+        .into_response(),
+        Err(_) => Response::error(503, "the relay did not answer: try again").into_response(),
+    }
+}
+
+fn no_recording() -> Response {
+    Response::error(
+        404,
+        "there is no recording of a call with this id: its agent does not record, or it was removed (recording.retention_days, \
+         recording.max_gib)",
+    )
+}
+
+fn unreadable() -> Response {
+    Response::error(503, "the recording is there and cannot be read: see the rights of recording.directory")
+}
