@@ -21,7 +21,7 @@ class Process:
         self.process = subprocess.Popen(
             [str(argument) for argument in arguments], env={**os.environ, **environment},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
-        self.lines = []
+        self.lines, self.is_over = [], False
         self.more = threading.Condition()
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
@@ -31,6 +31,9 @@ class Process:
             with self.more:
                 self.lines.append(line.rstrip())
                 self.more.notify_all()
+        with self.more:
+            self.is_over = True
+            self.more.notify_all()
 
     def found(self, pattern):
         """The first line in which this is, once it is there."""
@@ -38,8 +41,10 @@ class Process:
             def match():
                 return next(filter(None, (re.search(pattern, line) for line in self.lines)), None)
 
-            assert self.more.wait_for(match, PATIENCE_S), f"no {pattern!r} in\n" + "\n".join(self.lines)
-            return match()
+            self.more.wait_for(lambda: match() or self.is_over, PATIENCE_S)
+            found = match()
+            assert found, f"no {pattern!r} in\n" + "\n".join(self.lines)
+            return found
 
     def ended(self):
         status = self.process.wait(timeout=PATIENCE_S)
@@ -71,7 +76,7 @@ def start_relay(model, tmp_path_factory):
                 "AUDIO_SOCKET_HOST": "127.0.0.1",
                 "FREESWITCH_AUDIO_SOCKET_PORT": 0,
                 "TANDEM_ADMIN_LISTEN": "127.0.0.1:0",
-                "GEMINI_BASE_URL": f"http{model}",
+                "GEMINI_BASE_URL": f"ws{model}",
                 "GEMINI_API_KEY": "AIzaSyE2e-simulated_0123456789abcdefghij",
                 "XDG_STATE_HOME": folder,
                 "RUST_LOG": "tandem=debug",

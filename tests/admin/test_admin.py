@@ -153,10 +153,12 @@ def test_the_document_is_kept_under_fuzzing(relay):
         [
             pathlib.Path(sys.executable).with_name("schemathesis"), "run", ROOT / "docs/openapi.json", "--url", relay.admin,
             "--header", f"Authorization: Bearer {TOKEN}",
+            # What a switch may be told is stricter than a schema says (docs/control.md).
+            "--exclude-checks", "positive_data_acceptance",
             # The one ends the relay, the other never ends.
             "--exclude-path", "/api/drain", "--exclude-path", "/api/events",
             "--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--request-timeout", "20",
-            "--max-time", "40", "--seed", "1", "--generation-database", "none", "--no-color",
+            "--max-time", "30", "--seed", "1", "--generation-database", "none", "--no-color",
         ],  # fmt: skip
         capture_output=True, text=True, timeout=4 * PATIENCE_S)  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr

@@ -160,22 +160,24 @@ struct Listener {
 impl Listener {
     async fn next(&mut self) -> Option<Event> {
         loop {
+            // In this order, so that whoever sees a call gone from `calls` was told before that it ended.
             let (name, told) = tokio::select! {
+                biased;
                 () = ending(&mut self.stopped) => return None,
-                changed = self.calls.changed() => {
-                    changed.ok()?;
-                    ("calls", self.calls.borrow_and_update().clone())
-                }
-                changed = self.totals.changed() => {
-                    changed.ok()?;
-                    ("totals", self.totals.borrow_and_update().clone())
-                }
                 ended = self.ended.recv() => match ended {
                     Ok(id) => ("ended", Some(Arc::from(json!({"id": id.to_string()}).to_string()))),
                     // They were slow, and see in `calls` who is left.
                     Err(broadcast::error::RecvError::Lagged(_)) => continue,
                     Err(broadcast::error::RecvError::Closed) => return None,
                 },
+                changed = self.totals.changed() => {
+                    changed.ok()?;
+                    ("totals", self.totals.borrow_and_update().clone())
+                }
+                changed = self.calls.changed() => {
+                    changed.ok()?;
+                    ("calls", self.calls.borrow_and_update().clone())
+                }
             };
             if let Some(told) = told {
                 return Some(Event::default().event(name).data(&*told));

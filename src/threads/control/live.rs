@@ -82,8 +82,7 @@ pub type LiveReply = oneshot::Sender<Vec<LiveCall>>;
 impl Control {
     /// Tells whoever asked of every running call, the oldest first.
     pub(super) fn tell_live(&self, now: Instant, reply: LiveReply) {
-        let unix_ms = self.parts.clock.unix_ms();
-        let mut calls: Vec<_> = self.calls.iter().flatten().map(|call| call.live(now, unix_ms)).collect();
+        let mut calls: Vec<_> = self.calls.iter().flatten().map(|call| call.live(now)).collect();
         calls.sort_unstable_by_key(|call| call.id);
         // Whoever asked may have given up.
         _ = reply.send(calls);
@@ -91,11 +90,12 @@ impl Control {
 }
 
 impl Call {
-    /// What is seen of it at `now`, which is `unix_ms` on the wall.
-    fn live(&self, now: Instant, unix_ms: u64) -> LiveCall {
+    /// What is seen of it at `now`.
+    fn live(&self, now: Instant) -> LiveCall {
         let (machine, tally) = (&self.machine, self.shared.tally.snapshot());
         let (fields, events) = (machine.fields(), machine.events());
-        let wall = |at: Instant| unix_ms.saturating_sub(now.since_ms(at));
+        // Its record's id was made at the offer. Reckoned from there, a time is the same in every list.
+        let wall = |at: Instant| self.record_id.unix_ms() + at.since_ms(machine.offered_at());
         LiveCall {
             id: self.record_id,
             uuid: fields.uuid.clone(),
