@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::*;
+use crate::base::tap::{TICKS_PER_SECOND, ticks_in_us};
 use crate::base::{Frame, FrameSink, FrameSource, LegFormat, SampleRate};
 use crate::dsp::Tap;
 use crate::sync::mailbox;
@@ -81,7 +82,8 @@ struct Rig {
     said: Line,
     heard: Line,
     turn: u32,
-    plays_until_us: u64,
+    /// In ticks: a third of a frame of 48 kHz is no whole number of microseconds.
+    plays_until: u64,
     sound: Sound,
     recorded: Vec<Pair>,
     ended: Option<u64>,
@@ -141,7 +143,7 @@ impl Rig {
             said: Line::default(),
             heard: Line::default(),
             turn: 1,
-            plays_until_us: 0,
+            plays_until: 0,
             sound: Sound(0),
             recorded: Vec::new(),
             ended: None,
@@ -177,7 +179,7 @@ impl Rig {
     fn interrupt(&mut self) {
         self.turn = self.shared.cancel_turn();
         self.heard.cut(self.now_us());
-        self.plays_until_us = self.now_us();
+        self.plays_until = ticks_in_us(self.now_us());
     }
 
     /// The worker's pass, and the switch takes what there is.
@@ -185,9 +187,10 @@ impl Rig {
         self.worker.pass(self.now);
         while let Some(frame) = self.telephony.caller_out.take() {
             if frame.turn == self.turn && !frame.samples().is_empty() {
-                let at = self.plays_until_us.max(self.now_us());
-                self.heard.says(at, frame.rate, frame.samples());
-                self.plays_until_us = at + frame.duration_us();
+                let at = self.plays_until.max(ticks_in_us(self.now_us()));
+                self.heard.says(at * 1000 / 48, frame.rate, frame.samples());
+                self.plays_until =
+                    at + frame.samples().len() as u64 * TICKS_PER_SECOND / u64::from(frame.rate.hz());
             }
         }
         while self.gemini.model_out.take().is_some() {}
