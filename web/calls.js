@@ -5,9 +5,12 @@ import { announce, errorBox, foreign, h } from './dom.js';
 import * as format from './format.js';
 
 const PAGE = 50;
-/** The relay's words for why a call ended (docs/records.md). */
-const OUTCOMES = ['hangup', 'transferred', 'ordered_hangup', 'leg_dropped', 'leg_silent', 'leg_protocol', 'dial_timeout', 'setup_timeout',
-  'model_silent', 'max_call', 'refused', 'token_limit', 'caller_silent', 'speech_overflow', 'shutdown'];
+/** The relay's words for why a call ended: src/call/outcome.rs, and those of the model's side, src/codec/gemini/close.rs. */
+const OUTCOMES = ['hangup', 'transferred', 'ordered_hangup', 'leg_closed', 'leg_dropped', 'leg_silent', 'leg_protocol', 'leg_closed_by_us',
+  'dial_timeout', 'setup_timeout', 'model_silent', 'max_call', 'refused', 'token_limit', 'caller_silent', 'speech_overflow', 'moved',
+  'uuid_in_use', 'shutdown', 'normal', 'bad_key', 'key_expired', 'permission_denied', 'location_unsupported', 'model_not_found',
+  'unsupported', 'invalid_argument', 'context_exhausted', 'quota', 'unavailable', 'aborted', 'deadline_expired', 'go_away_ignored',
+  'internal', 'protocol', 'wrong_endpoint', 'dropped', 'no_credential', 'other'];
 
 const COLUMNS = ['Caller', 'Number called', 'Agent', 'Began', 'Time', 'Turns', 'Answer p50', 'Ended'];
 

@@ -20,7 +20,7 @@ class Listener extends EventTarget {
     let output;
     let problem = null;
     try {
-      output = await player({ channels: 2, cushionMs: 150 });
+      output = await player({ channels: 2, cushionMs: 250 });
       const response = await open(callPath(call.id, '/listen'), abort.signal);
       const reader = response.body.getReader();
       let rest = new Uint8Array(0);

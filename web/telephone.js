@@ -51,7 +51,7 @@ export function openTelephone(root) {
 
   let said = phone.state;
   const draw = () => {
-    words.replaceChildren(phone.words, phone.busy ? h('span', { class: 'quiet' }, ' ', foreign(phone.agent)) : '');
+    words.replaceChildren(phone.words, phone.busy ? h('span', { class: 'quiet' }, ' Agent: ', foreign(phone.agent)) : '');
     words.classList.toggle('failed', phone.failed);
     if (said !== phone.state) {
       // The button that was pressed is gone: the one that takes its place is where the keyboard should be.

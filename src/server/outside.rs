@@ -22,8 +22,8 @@ use crate::threads::admin::{Admin, AdminParts, AdminShared, MediaPort};
 use crate::threads::dial::DialPool;
 use crate::threads::esl::{self, Esl, EslParts};
 use crate::threads::messages::{ControlInput, EslOrder};
-use crate::threads::store::{Reader, StorePlace, StoreStatus};
 use crate::threads::recorder::shelf::recordings_directory;
+use crate::threads::store::{Reader, StorePlace, StoreStatus};
 use crate::threads::tools::{ToolPool, tool_pool};
 
 impl Builder<'_> {

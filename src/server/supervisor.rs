@@ -102,15 +102,15 @@ impl Watch {
         let mut draining = false;
         while self.end.recv_timeout(self.look) == Err(RecvTimeoutError::Timeout) {
             let mut states = Vec::new();
-            if self.registry.is_draining() {
+            let calls = self.registry.live_calls();
+            if self.registry.is_draining() && !draining {
                 // Not every drain begins with a signal.
-                states.extend((!draining).then_some(NotifyState::Stopping));
+                states.push(NotifyState::Stopping);
                 draining = true;
-                states.push(NotifyState::ExtendTimeoutUsec(MORE_TIME_TO_STOP.as_micros() as u32));
             }
             let hanging = self.threads.hanging();
             // Threads end one after another when the last call has ended: systemd's time to stop is the limit then.
-            let ending = draining && self.registry.live_calls() == 0;
+            let ending = draining && calls == 0;
             if hanging.is_empty() || ending {
                 states.extend(self.watchdog.then_some(NotifyState::Watchdog));
             } else {
@@ -119,7 +119,10 @@ impl Watch {
                     "no answer from the threads {hanging:?} within {within:?}: the supervisor is not told that the relay lives"
                 );
             }
-            let status = status(self.registry.live_calls(), self.registry.max_calls(), draining);
+            if draining && !ending && hanging.is_empty() {
+                states.push(NotifyState::ExtendTimeoutUsec(MORE_TIME_TO_STOP.as_micros() as u32));
+            }
+            let status = status(calls, self.registry.max_calls(), draining);
             let news = (status != told).then(|| status.clone());
             states.extend(news.as_deref().map(NotifyState::Status));
             if !states.is_empty() {

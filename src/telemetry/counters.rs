@@ -168,7 +168,7 @@ counters! {
     recordings_begun: "tandem_recordings_total", "Recordings begun.";
     recordings_failed: "tandem_recording_failures_total", "Recordings that could not be written, or not to their end.";
     recording_bytes: "tandem_recording_bytes_total", "Bytes of recordings that ended.";
-    recording_frames_lost: "tandem_recording_lost_frames_total", "Frames of 20 ms and one side that are silent in recordings and for listeners because they were lost on the way.";
+    recording_frames_lost: "tandem_recording_losses_total", "Frames of 20 ms and one side that are silent in recordings and for listeners because they were lost on the way.";
     recordings_removed: "tandem_recordings_removed_total", "Recordings removed because they were too old or too many.";
 
     tools_failed: "tandem_tools_unanswered_total" {why = "failed"}, "Calls of tools without a result, by why.";

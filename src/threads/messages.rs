@@ -267,8 +267,8 @@ pub enum ControlInput {
     PauseRecording(String, bool, Sender<CommandReply>),
     /// Somebody wants to listen in on the call with this record id or UUID.
     Listen(String, ListenReply),
-    /// Nobody listens in on this call any more.
-    Unheard(CallId),
+    /// Nobody listens in on this call any more, of as many as have asked to.
+    Unheard(CallId, u64),
     /// The file of this call's recording is closed, or given up; the call may be over.
     Recorded(CallId, Option<RecordingFile>),
     /// Somebody looks at the running calls.

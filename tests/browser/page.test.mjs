@@ -12,6 +12,7 @@ const HOSTILE = '<img src=x onerror=alert(1)>';
 const AGENTS = `
 [agent]
 transcript = true
+record = true
 [agents.reception]
 voice = "Kore"
 language = "en-GB"
@@ -94,8 +95,8 @@ test('calls appear, move and end on the live page without a reload', limit, asyn
 
 test('a call is hung up with the keyboard alone', limit, async () => {
   const page = await open('');
-  const talking = await callers(main.legs, { caller: '200', uuid: 'aaaaaaaa-0000-4000-8000-000000000001' },
-    '--calls', '1', '--seconds', '60', '--audio', 'speech', '--expect', 'parrot');
+  const talking = await callers(main.legs, { caller: '200' },
+    '--calls', '1', '--seconds', '60', '--audio', 'speech', '--expect', 'parrot', '--leg', 'chan_websocket');
   await page.getByRole('link', { name: '200', exact: true }).waitFor();
   await page.evaluate(() => document.activeElement.blur());
   await tabTo(page, 'Hang up 200');

@@ -26,11 +26,11 @@ try {
   const ended = await Promise.all(CALLERS.slice(0, 3).map((one) => place(one, 24)));
   await Promise.all(ended.map((child) => new Promise((done) => child.once('exit', done))));
   for (const one of CALLERS) {
-    await place(one, 120);
+    await place(one, 100);
     await pause(1300);
   }
   const open = async (hash, options = {}) => {
-    const page = await chrome.newPage({ viewport: { width: 1200, height: 800 }, ...options });
+    const page = await chrome.newPage({ viewport: { width: 1200, height: 860 }, ...options });
     await page.goto(`${base}/${hash}`);
     return page;
   };
@@ -38,7 +38,7 @@ try {
 
   const live = await open('');
   await live.locator('table.live tbody tr').nth(3).waitFor();
-  await pause(25_000); // the plots need something to show
+  await pause(18_000); // the plots need something to show
   await live.waitForFunction(() => new Set([...document.querySelectorAll('.who')].map((who) => who.textContent)).size > 1);
   await take(live, 'page-live.png');
 

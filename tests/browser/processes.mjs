@@ -28,9 +28,10 @@ async function start(name, args, stream, patterns, environment = {}) {
   running.push(child);
   child.log = '';
   for (const output of [child.stdout, child.stderr]) output.on('data', (text) => (child.log += text));
+  if (patterns.length === 0) return { child, addresses: [] };
   const lines = createInterface({ input: child[stream] });
   const found = patterns.map(() => null);
-  const listening = new Promise((done, failed) => {
+  const addresses = await new Promise((done, failed) => {
     lines.on('line', (line) => {
       patterns.forEach((pattern, at) => (found[at] ??= line.match(pattern)?.[1] ?? null));
       if (found.every((one) => one !== null)) done(found);
@@ -38,7 +39,7 @@ async function start(name, args, stream, patterns, environment = {}) {
     child.once('error', failed);
     child.once('exit', () => failed(new Error(`${name} ended:\n${child.log}`)));
   });
-  return { child, addresses: patterns.length > 0 ? await listening : [] };
+  return { child, addresses };
 }
 
 export async function simulator(...flags) {

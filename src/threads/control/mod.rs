@@ -182,7 +182,7 @@ impl Control {
                 self.pause_by_api(now, &name, paused, &reply)
             }
             ControlInput::Listen(name, reply) => self.listen(now, &name, reply),
-            ControlInput::Unheard(id) => self.unheard(id),
+            ControlInput::Unheard(id, asked) => self.unheard(id, asked),
             ControlInput::Recorded(id, kept) => self.recorded(id, kept),
             ControlInput::Live(reply) => self.tell_live(now, reply),
             ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),

@@ -28,6 +28,8 @@ pub(super) struct CallTap {
     /// It rests, because nobody listens any more.
     rests: bool,
     recorded: bool,
+    /// How often somebody wanted to listen in.
+    asked: u64,
     /// What became of the recording, once its file is closed.
     kept: Option<Option<RecordingFile>>,
 }
@@ -92,12 +94,16 @@ impl Control {
         };
         info!("call {id}: somebody of the API listens in");
         self.tap(now, id);
+        if let Some(call) = self.call(id) {
+            call.tap.asked += 1;
+        }
         self.parts.recorder.send(RecorderOrder::Listen(id, reply));
     }
 
-    /// Nobody listens any more.
-    pub(super) fn unheard(&mut self, id: CallId) {
-        let Some(call) = self.call(id).filter(|call| !call.tap.recorded) else { return };
+    /// Nobody listens any more, unless somebody has asked since.
+    pub(super) fn unheard(&mut self, id: CallId, asked: u64) {
+        let idle = |tap: &CallTap| !tap.recorded && tap.asked == asked;
+        let Some(call) = self.call(id).filter(|call| idle(&call.tap)) else { return };
         call.tap.rests = true;
         let worker = call.worker;
         self.parts.workers[worker].send(DspOrder::SetTapped(id, false));

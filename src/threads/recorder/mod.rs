@@ -119,6 +119,8 @@ struct Tapped {
     piece: Vec<Pair>,
     piece_from: u64,
     listeners: Listeners,
+    /// How often somebody wanted to listen in.
+    asked: u64,
     /// Changes of the pause that are ahead of the timeline, and whether it is on behind them.
     pauses: VecDeque<(u64, bool)>,
     paused: bool,
@@ -152,7 +154,7 @@ impl Recorder {
             let (lost, ended) = call.pass(now, |order| told(&parts.disk, held, order));
             parts.counters.recording_frames_lost.add(lost);
             if call.listeners_left() && !call.recording && !ended {
-                parts.control.send(ControlInput::Unheard(call.tap.id));
+                parts.control.send(ControlInput::Unheard(call.tap.id, call.asked));
             }
             !ended
         });
@@ -189,7 +191,11 @@ impl Recorder {
                 }
             }
             RecorderOrder::Listen(id, reply) => {
-                let heard = match call(&mut self.calls, id) {
+                let place = call(&mut self.calls, id);
+                if let Some(at) = place {
+                    self.calls[at].asked += 1;
+                }
+                let heard = match place {
                     None => Err(ListenRefused::NoCall),
                     Some(_) if listeners >= LISTENERS_MAX => Err(ListenRefused::TooMany),
                     Some(at) => self.calls[at].listen(now).ok_or(ListenRefused::TooMany),
@@ -228,6 +234,7 @@ impl Tapped {
             piece: Vec::new(),
             piece_from: from,
             listeners: Listeners::default(),
+            asked: 0,
             pauses: VecDeque::new(),
             paused: false,
             taken: Vec::new(),

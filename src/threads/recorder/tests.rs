@@ -401,7 +401,7 @@ fn speech_that_was_stuck_and_comes_at_once_is_kept_and_pauses_bring_it_back_to_t
 #[test]
 fn listeners_share_a_tap_and_a_slow_one_hurts_nobody() {
     let mut rig = Rig::new(binary(SampleRate::Hz16000));
-    let mut listen = |rig: &mut Rig| {
+    let listen = |rig: &mut Rig| {
         let (reply, mut answer) = oneshot::channel();
         rig.told.send(RecorderOrder::Listen(ID, reply));
         rig.record();

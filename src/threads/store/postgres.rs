@@ -38,7 +38,8 @@ impl Postgres {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_WITHIN);
         }
-        config.tcp_user_timeout(NETWORK_WITHIN).keepalives_idle(NETWORK_WITHIN).application_name("tandem");
+        config.tcp_user_timeout(NETWORK_WITHIN).application_name("tandem");
+        config.keepalives_idle(NETWORK_WITHIN).keepalives_interval(NETWORK_WITHIN / 3).keepalives_retries(3);
         let connected = if config.get_ssl_mode() == ::postgres::config::SslMode::Disable {
             config.connect(NoTls)
         } else {

@@ -4,6 +4,8 @@
 //! connection, made when it is needed and again when it is lost. Never writes.
 //! Invariant: a page is as long as was asked for at most, and its cursor leads to what is older than all of it.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 
 use super::database::{Database, StoreError, Value};
@@ -16,6 +18,9 @@ use crate::call::{CallDetail, CallRecord};
 pub const PAGE_CALLS_MAX: usize = 500;
 /// Calls on a page where nobody says how many.
 pub const PAGE_CALLS: usize = 50;
+
+/// How long a question waits for the one before it.
+const BUSY_WITHIN: Duration = Duration::from_secs(5);
 
 /// Which calls. What is `None` does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,7 +90,9 @@ impl Reader {
 
     /// Asks, and connects before that where there is no connection, or the one there was has been lost.
     fn ask<T>(&self, question: impl Fn(&mut dyn Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut connection = self.connection.lock();
+        let Some(mut connection) = self.connection.try_lock_for(BUSY_WITHIN) else {
+            return Err(StoreError::Away("the database has not answered an earlier question yet".to_owned()));
+        };
         if let Some(database) = connection.as_mut() {
             match question(database.as_mut()) {
                 Err(StoreError::Away(_)) => *connection = None,

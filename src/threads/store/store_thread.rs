@@ -149,6 +149,9 @@ impl Store {
 
     /// Puts records where they belong now: to the database, or to the disk.
     fn pass(&mut self, now: Instant) {
+        if self.is_slow(now) && self.away.is_none() {
+            self.find_away("it has not answered for two seconds".to_owned());
+        }
         if self.is_to_be_spooled(now) && now >= self.disk_retry_at {
             self.spool_waiting(now);
         }
@@ -279,16 +282,21 @@ impl Store {
                         self.waiting.push_front(call);
                     }
                 }
-                if self.away.is_none() {
-                    warn!("the database takes no records, which wait in the spool: {why}");
-                }
-                let since_ms =
-                    self.away.take().map_or_else(|| self.clock.unix_ms(), |(since_ms, _)| since_ms);
-                self.away = Some((since_ms, why));
+                self.find_away(why);
                 self.retry_at = self.clock.now().plus_ms(self.pause_ms);
                 self.pause_ms = (self.pause_ms * 2).min(RETRY_MS.1);
             }
         }
+    }
+
+    /// The database is away, or still is; the log says it once.
+    fn find_away(&mut self, why: String) {
+        if self.away.is_none() {
+            warn!("the database takes no records, which wait in the spool: {why}");
+        }
+        let now_ms = self.clock.unix_ms();
+        let since_ms = self.away.take().map_or(now_ms, |(since_ms, _)| since_ms);
+        self.away = Some((since_ms, why));
     }
 
     /// When there is something to do though nothing comes.
@@ -320,7 +328,8 @@ impl Store {
     fn leave(&mut self, by: Instant) {
         // It ends when no batch can come any more.
         self.batches = bounded(1).0;
-        while self.answers.recv_timeout(by.since(self.clock.now())).is_ok() {}
+        let idle = self.in_flight.is_none();
+        while idle && self.answers.recv_timeout(by.since(self.clock.now())).is_ok() {}
     }
 
     /// Writes what waits while the database takes it, and spools the rest.
