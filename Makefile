@@ -8,7 +8,7 @@ VENV := target/venv
 SDK_NODE := target/sdk-node
 BROWSER_NODE := target/browser-node
 
-.PHONY: help demo run test check bench density legs faults figures sdk api browser dialplan packaging deb deb-test doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test check bench density legs faults figures sdk api browser dialplan packaging prepare deb deb-test doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -29,11 +29,10 @@ run: prerequisites-build ## the relay for real: needs GEMINI_API_KEY
 
 test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, packages, alerts, Google's SDKs against simulator and relay, the page
 	$(CARGO) test --workspace --locked
-	$(MAKE) --no-print-directory dialplan
-	$(MAKE) --no-print-directory packaging
-	$(MAKE) --no-print-directory sdk
-	$(MAKE) --no-print-directory api
-	$(MAKE) --no-print-directory browser
+	# These wait for speech and browsers more than they work: two at a time.
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target browser sdk api packaging dialplan
+
+prepare: prerequisites-test $(VENV)/installed $(SDK_NODE)/installed $(BROWSER_NODE)/installed ## fetch what the tests need
 
 sdk: $(VENV)/installed $(SDK_NODE)/installed
 	# As the Rust tests are built, features included, so that nothing is built a second time.
@@ -78,7 +77,6 @@ $(SDK_NODE)/installed: tests/sdk/package.json tests/sdk/package-lock.json
 	@touch $@
 
 $(BROWSER_NODE)/installed: tests/browser/package.json tests/browser/package-lock.json
-	@tests/prerequisites.sh test
 	@mkdir -p $(BROWSER_NODE)
 	cp tests/browser/package.json tests/browser/package-lock.json $(BROWSER_NODE)/
 	npm ci --prefix $(BROWSER_NODE) --ignore-scripts --no-audit --no-fund --silent

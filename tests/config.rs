@@ -946,6 +946,7 @@ fn every_key_fills_a_field_of_its_own_in_its_own_section() {
         let beside = match key.section() {
             "listen" => vec![format!("listen.tls_key={before}"), format!("listen.tls_certificate={before}")],
             "agent" => vec!["tools.other.url=http://127.0.0.1/".into(), "tools.other.description=x".into()],
+            "admin" => vec![format!("admin.tls_key={before}"), format!("admin.tls_certificate={before}")],
             "limits" => vec!["limits.shard_speech_mib=1024".to_owned()],
             _ => Vec::new(),
         };
@@ -1023,6 +1024,8 @@ fn the_sample_file_uncommented_sets_every_key_and_its_defaults_are_the_defaults(
     let on_paper = [
         "listen.tls_certificate",
         "listen.tls_key",
+        "admin.tls_certificate",
+        "admin.tls_key",
         "gemini.ca_file",
         "agent.instructions_file",
         "[routes].refuse",

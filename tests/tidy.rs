@@ -477,7 +477,9 @@ fn every_file_and_test_that_a_text_names_exists() {
                 .iter()
                 .any(|folder| word.starts_with(folder));
             let is_path = folder && !word.contains(['*', '<', ' ', '{']);
+            // Names of metrics are held to the code by a test of their own.
             let is_test = word.matches('_').count() >= 4
+                && !word.starts_with("tandem_")
                 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
             if (is_path && !exists(word)) || (is_test && !words.contains(word)) {
                 breaches.push(format!("{name}: {word}"));

@@ -30,6 +30,7 @@ mod offered;
 mod recording;
 mod tools;
 mod turns;
+mod view;
 mod watchdog;
 
 use control::Heard;
@@ -306,11 +307,6 @@ impl Machine {
         self.orders.pop_front()
     }
 
-    /// The phase. A call without a leg is [`Phase::Detached`] whatever its session does meanwhile.
-    pub fn phase(&self) -> Phase {
-        if self.detached_deadline().is_some() { Phase::Detached } else { self.phase }
-    }
-
     /// The setup message of the next link, for the credential with which it was connected.
     pub fn setup(&mut self, credential: &CredentialView<'_>) -> String {
         let handle = self.handle_for(credential.number);
@@ -322,41 +318,6 @@ impl Machine {
         setup.resumption = Some(SessionResumption { handle });
         setup.functions = self.functions();
         setup.to_json()
-    }
-
-    /// Who answers.
-    pub fn agent(&self) -> &Agent {
-        &self.agent
-    }
-
-    /// What is known of the call's identity.
-    pub fn fields(&self) -> &CallFields {
-        &self.fields
-    }
-
-    /// What was said so far.
-    pub fn transcript(&self) -> &Transcript {
-        &self.transcript
-    }
-
-    /// What was counted.
-    pub fn events(&self) -> CallEvents {
-        self.events
-    }
-
-    /// When the call was admitted.
-    pub fn offered_at(&self) -> Instant {
-        self.offered_at
-    }
-
-    /// When the model was first ready, if it ever was.
-    pub fn answered_at(&self) -> Option<Instant> {
-        self.answered_at
-    }
-
-    /// Whether there is a link whose setup was accepted: speech flows now.
-    pub fn has_live_link(&self) -> bool {
-        self.session.live().is_some()
     }
 
     /// Asks the model to say this to the caller; again, if its link is lost before it does.
@@ -372,11 +333,6 @@ impl Machine {
         }
         self.prompt(now, format!("Say this to the caller now, word for word and nothing else: {text}"));
         Ok(())
-    }
-
-    /// With which cause the switch hung up, where the event socket said so.
-    pub fn hang_up_cause(&self) -> Option<&str> {
-        self.hang_up_cause.as_deref()
     }
 
     fn setup_complete(&mut self, now: Instant, link: LinkNumber) {

@@ -387,7 +387,7 @@ fn the_admin_server_wants_its_token_and_no_web_pages() {
     }
     let token = "X-Tandem-Token: sixteen-letters-and-more\r\n";
     for (line, body, status) in [
-        ("GET /", "", 404),
+        ("GET /nowhere", "", 404),
         ("GET /api/originate", "", 405),
         ("POST /healthz", "", 405),
         ("POST /api/calls/u/fly", "", 404),

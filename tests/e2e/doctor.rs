@@ -357,6 +357,7 @@ fn a_database_of_records_that_is_away_is_a_warning_without_its_password() {
         ("FREESWITCH_AUDIO_SOCKET_PORT", "1"),
         ("GEMINI_BASE_URL", gemini.as_str()),
         ("DATABASE_URL", database.as_str()),
+        ("TANDEM_STORE_URL", ""),
     ];
     let output = command(&["doctor", "--json", "--no-call"], &environment).output().expect("the doctor runs");
     let text = String::from_utf8_lossy(&output.stdout);

@@ -126,7 +126,11 @@ fn a_running_call_is_listened_to_paused_and_its_recording_read_by_the_api() {
     model.ready(1);
     let post = |what: &str| admin::ask(&relay, &format!("POST /api/calls/recorded-1/recording/{what}"), "");
     assert_eq!(post("pause").0, 200);
-    assert!(admin::ask(&relay, "GET /api/calls?state=live", "").1.contains(r#""recording_paused":true"#));
+    // The list is as old as a quarter of a second.
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !admin::ask(&relay, "GET /api/calls?state=live", "").1.contains(r#""recording_paused":true"#) {
+        assert!(std::time::Instant::now() < deadline, "never seen to pause");
+    }
     assert_eq!(post("resume").0, 200);
     assert_eq!(admin::ask(&relay, "POST /api/calls/nobody/recording/pause", "").0, 404);
     let mut listener = TcpStream::connect(admin::address(&relay)).expect("it listens");
