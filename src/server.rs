@@ -36,7 +36,7 @@ use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettin
 use crate::threads::warm::WarmLinks;
 use begin::{Waiting, start};
 pub(crate) use credentials::credentials;
-use outside::{admin_shared, start_admin, tools};
+use outside::{start_admin, tools};
 pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{cannot_listen, check_file_limit};
 pub use signals::{Handle, run};
@@ -120,39 +120,25 @@ impl Server {
         let credentials = Arc::new(credentials);
         let expected = Arc::new(Expected::default());
         let store_status = Arc::new(StoreStatus::default());
-        let admin = admin_shared(
-            config,
-            &registry,
-            &agents,
-            &expected,
-            &store_status,
-            &counters,
-            clock,
-            address.port(),
-        )?;
         let (records, store_thread) = start_store(&config.store, &store_status, &counters, clock)
             .map_err(|problem| format!("the store cannot be started: {problem}"))?
             .unzip();
-        let builder = Builder {
+        let mut builder = Builder {
             config,
             clock,
             counters: &counters,
+            registry: &registry,
+            agents: &agents,
             expected: &expected,
             credentials: &credentials,
             max_calls: config.listen.max_calls,
-            admin: admin.as_ref(),
+            admin: None,
             tool_tls: connector.clone(),
         };
+        let admin = builder.admin_shared(&store_status, address.port())?;
+        builder.admin = admin.as_ref();
         builder
-            .build(
-                listeners,
-                acceptor_tls,
-                Dialer::new(clock, connector),
-                &registry,
-                woken,
-                Arc::clone(&agents),
-                records,
-            )
+            .build(listeners, acceptor_tls, Dialer::new(clock, connector), woken, records)
             .map_err(|problem| format!("the threads cannot be started: {problem}"))
             .map(|(accept, control, control_thread, threads, bells)| {
                 let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
@@ -166,7 +152,7 @@ impl Server {
                     address,
                     clock,
                     registry: Arc::clone(&registry),
-                    agents,
+                    agents: Arc::clone(&agents),
                     expected: Arc::clone(&expected),
                     counters: Arc::clone(&counters),
                     accept,
@@ -242,6 +228,8 @@ struct Builder<'a> {
     clock: Clock,
     counters: &'a Arc<Counters>,
     max_calls: usize,
+    registry: &'a Arc<Registry>,
+    agents: &'a Arc<CurrentAgents>,
     expected: &'a Arc<Expected>,
     credentials: &'a Arc<Credentials>,
     admin: Option<&'a Arc<AdminShared>>,
@@ -254,9 +242,7 @@ impl Builder<'_> {
         listeners: Vec<Listener>,
         tls: Option<native_tls::TlsAcceptor>,
         dialer: Dialer,
-        registry: &Arc<Registry>,
         woken: crossbeam_channel::Receiver<()>,
-        agents: Arc<CurrentAgents>,
         records: Option<RecordDoor>,
     ) -> io::Result<Built> {
         let mut threads = Vec::new();
@@ -294,7 +280,7 @@ impl Builder<'_> {
             gemini: shards.iter().map(|shard| shard.door.gemini.clone()).collect(),
             control: control.clone(),
             accept: accept.clone(),
-            registry: Arc::clone(registry),
+            registry: Arc::clone(self.registry),
             credentials: Arc::clone(self.credentials),
             warm: Arc::new(WarmLinks::new(self.config.gemini.warm_links, Arc::clone(self.counters))),
             counters: Arc::clone(self.counters),
@@ -315,10 +301,10 @@ impl Builder<'_> {
             retired,
             dial,
             tools: tools(self, self.tool_tls.clone(), &control, &mut threads)?,
-            registry: Arc::clone(registry),
+            registry: Arc::clone(self.registry),
             counters: Arc::clone(self.counters),
             clock: self.clock,
-            agents: Arc::clone(&agents),
+            agents: Arc::clone(self.agents),
             credentials: Arc::clone(self.credentials),
             stats_interval: self.config.log.stats_interval,
             records,
@@ -334,9 +320,9 @@ impl Builder<'_> {
             tls,
             shards: shards.into_iter().map(|shard| shard.door).collect(),
             control: control.clone(),
-            registry: Arc::clone(registry),
+            registry: Arc::clone(self.registry),
             expected: Arc::clone(self.expected),
-            agents,
+            agents: Arc::clone(self.agents),
             counters: Arc::clone(self.counters),
             clock: self.clock,
             listen: self.config.listen.clone(),

@@ -11,12 +11,9 @@ use mio::Poll;
 
 use super::Builder;
 use super::begin::start;
-use crate::call::{CurrentAgents, Expected, Registry};
-use crate::config::Config;
 use crate::net::http_client::HttpClient;
 use crate::net::tls;
-use crate::sync::{Clock, Outbox, mailbox};
-use crate::telemetry::Counters;
+use crate::sync::{Outbox, mailbox};
 use crate::threads::admin::connect::MediaServer;
 use crate::threads::admin::{Admin, AdminParts, AdminShared, MediaPort};
 use crate::threads::dial::DialPool;
@@ -45,6 +42,51 @@ impl Builder<'_> {
         threads.push(start("esl", move || esl.run())?);
         Ok(Some(outbox))
     }
+
+    /// The admin server, which listens and does not serve yet.
+    ///
+    /// # Errors
+    /// Why it cannot listen, with the remedy.
+    pub(super) fn admin_shared(
+        &self,
+        store: &Arc<StoreStatus>,
+        media_port: u16,
+    ) -> Result<Option<Arc<AdminShared>>, String> {
+        let config = self.config;
+        let Some(wanted) = config.admin.listen else { return Ok(None) };
+        let can_place = config.esl.host.is_some() && config.esl.dial_string.is_some();
+        let parts = AdminParts {
+            token: config.admin.token.clone(),
+            tls: match (&config.admin.tls_certificate, &config.admin.tls_key) {
+                (Some(certificate), Some(key)) => Some(tls::acceptor("admin", certificate, key)?),
+                _ => None,
+            },
+            registry: Arc::clone(self.registry),
+            agents: Arc::clone(self.agents),
+            expected: Arc::clone(self.expected),
+            expect: config.listen.expect,
+            drain: config.drain.timeout,
+            recordings: recordings_directory(&config.recording),
+            outbound: can_place.then_some(config.esl.answer_timeout),
+            media_server: config
+                .asterisk
+                .media_url
+                .clone()
+                .map(|url| MediaServer { url, connect_within: config.gemini.connect_timeout }),
+            reader: Arc::new(Reader::new(StorePlace::configured(&config.store))),
+            store: Arc::clone(store),
+            telephone: MediaPort { port: media_port, tls: config.listen.has_tls() },
+            counters: Arc::clone(self.counters),
+            clock: self.clock,
+        };
+        match AdminShared::listen(wanted, parts) {
+            Ok(shared) => Ok(Some(Arc::new(shared))),
+            Err(problem) => Err(format!(
+                "the admin server cannot listen on {wanted}: {problem}; set admin.listen to a free address and port, or \
+                 to nothing to do without it"
+            )),
+        }
+    }
 }
 
 /// The pool of HTTP tools with its threads. There are always some: tools may be configured while the relay runs.
@@ -66,55 +108,6 @@ pub(super) fn tools(
         })?);
     }
     Ok(pool)
-}
-
-/// The admin server, which listens and does not serve yet.
-///
-/// # Errors
-/// Why it cannot listen, with the remedy.
-pub(super) fn admin_shared(
-    config: &Config,
-    registry: &Arc<Registry>,
-    agents: &Arc<CurrentAgents>,
-    expected: &Arc<Expected>,
-    store: &Arc<StoreStatus>,
-    counters: &Arc<Counters>,
-    clock: Clock,
-    media_port: u16,
-) -> Result<Option<Arc<AdminShared>>, String> {
-    let Some(wanted) = config.admin.listen else { return Ok(None) };
-    let can_place = config.esl.host.is_some() && config.esl.dial_string.is_some();
-    let parts = AdminParts {
-        token: config.admin.token.clone(),
-        tls: match (&config.admin.tls_certificate, &config.admin.tls_key) {
-            (Some(certificate), Some(key)) => Some(tls::acceptor("admin", certificate, key)?),
-            _ => None,
-        },
-        registry: Arc::clone(registry),
-        agents: Arc::clone(agents),
-        expected: Arc::clone(expected),
-        expect: config.listen.expect,
-        drain: config.drain.timeout,
-        recordings: recordings_directory(&config.recording),
-        outbound: can_place.then_some(config.esl.answer_timeout),
-        media_server: config
-            .asterisk
-            .media_url
-            .clone()
-            .map(|url| MediaServer { url, connect_within: config.gemini.connect_timeout }),
-        reader: Arc::new(Reader::new(StorePlace::configured(&config.store))),
-        store: Arc::clone(store),
-        telephone: MediaPort { port: media_port, tls: config.listen.has_tls() },
-        counters: Arc::clone(counters),
-        clock,
-    };
-    match AdminShared::listen(wanted, parts) {
-        Ok(shared) => Ok(Some(Arc::new(shared))),
-        Err(problem) => Err(format!(
-            "the admin server cannot listen on {wanted}: {problem}; set admin.listen to a free address and port, or \
-             to nothing to do without it"
-        )),
-    }
 }
 
 /// Starts the admin thread.

@@ -273,7 +273,7 @@ fn after_ten_minutes_of_gaps_barge_ins_underruns_and_rates_both_sides_stand_wher
         }
         // The model speaks for 5 s of 8, is late for 200 ms of each second one, and is interrupted in every third.
         let speaks = ms % 8_000 < 5_000;
-        let late = ms / 8_000 % 2 == 0 && (2_000..2_200).contains(&(ms % 8_000));
+        let late = (ms / 8_000).is_multiple_of(2) && (2_000..2_200).contains(&(ms % 8_000));
         if ms % 24_000 == 3_335 {
             rig.interrupt();
         }

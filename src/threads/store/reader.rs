@@ -39,7 +39,7 @@ pub struct CallFilter {
     pub to_ms: Option<u64>,
     /// Found in the number that was called, the caller's, the UUID or the transcript, whatever the letter case.
     pub q: Option<String>,
-    /// How many calls; [`PAGE_CALLS`] for `None`, never more than [`PAGE_CALLS_MAX`].
+    /// How many calls; 50 for `None`, never more than [`PAGE_CALLS_MAX`].
     pub limit: Option<usize>,
     /// Only calls older than this one: the cursor of the page before.
     pub before: Option<RecordId>,
