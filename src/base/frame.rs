@@ -40,9 +40,12 @@ pub struct Frame {
     samples: [i16; Frame::CAPACITY],
 }
 
+const _: () = assert!(Frame::CAPACITY == SampleRate::Hz16000.samples_per_frame());
+
 impl Frame {
     /// Samples that fit: 20 ms at 16 kHz.
-    pub const CAPACITY: usize = SampleRate::Hz16000.samples_per_frame();
+    // No call stands here: rustc would have to know the whole crate's opaque types first, some of which hold frames.
+    pub const CAPACITY: usize = 320;
 
     /// A frame with a copy of the first [`Frame::CAPACITY`] samples at most of `samples`.
     pub fn audio(turn: Turn, rate: SampleRate, samples: &[i16]) -> Self {

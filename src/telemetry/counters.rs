@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::histogram::{
-    Histogram, HistogramSnapshot, LATENCY_BOUNDS_US, LATENESS_BOUNDS_US, RESIDUAL_BOUNDS_US,
+    ANSWER_BOUNDS_US, Histogram, HistogramSnapshot, LATENCY_BOUNDS_US, LATENESS_BOUNDS_US, RESIDUAL_BOUNDS_US,
 };
 use super::refusal::RefusalReason;
 
@@ -110,7 +110,7 @@ macro_rules! counters {
                     first_audio: Histogram::new(LATENCY_BOUNDS_US),
                     link_setup: Histogram::new(LATENCY_BOUNDS_US),
                     session_gap: Histogram::new(LATENCY_BOUNDS_US),
-                    answer_latency: Histogram::new(LATENCY_BOUNDS_US),
+                    answer_latency: Histogram::new(ANSWER_BOUNDS_US),
                     playout_lateness: Histogram::new(LATENESS_BOUNDS_US),
                 }
             }

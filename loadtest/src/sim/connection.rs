@@ -122,14 +122,7 @@ impl Connection {
             self.go_live(request, now, shared);
         }
         if let Stage::Live(session) = &mut self.stage {
-            let mut tell = |what| shared.events.tell(now, self.id, what);
-            let mut world = World {
-                config: &shared.config,
-                answer: &shared.answer,
-                registry: &mut shared.registry,
-                tell: &mut tell,
-            };
-            session.on_time(now, &mut world, &mut self.outbox);
+            in_world(shared, now, self.id, |world| session.on_time(now, world, &mut self.outbox));
         }
         self.settle(now, shared);
     }
@@ -139,14 +132,9 @@ impl Connection {
         if let Stage::Live(session) = &mut self.stage
             && session.is_open()
         {
-            let mut tell = |what| shared.events.tell(now, self.id, what);
-            let mut world = World {
-                config: &shared.config,
-                answer: &shared.answer,
-                registry: &mut shared.registry,
-                tell: &mut tell,
-            };
-            session.suffer(now, fault.clone(), &mut world, &mut self.outbox);
+            in_world(shared, now, self.id, |world| {
+                session.suffer(now, fault.clone(), world, &mut self.outbox)
+            });
         }
         self.settle(now, shared);
     }
@@ -385,4 +373,10 @@ impl Connection {
             shared.events.tell(now, self.id, what);
         }
     }
+}
+/// Lets a session do something that others may learn of.
+fn in_world(shared: &mut Shared, now: Instant, id: u64, act: impl FnOnce(&mut World<'_>)) {
+    let mut tell = |what| shared.events.tell(now, id, what);
+    let (config, answer, registry) = (&shared.config, &shared.answer, &mut shared.registry);
+    act(&mut World { config, answer, registry, tell: &mut tell });
 }

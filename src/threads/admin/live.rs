@@ -203,7 +203,7 @@ async fn events(
     // Where others listen, what they were told last is told at once.
     listener.calls.mark_changed();
     listener.totals.mark_changed();
-    let events = stream::unfold(listener, async |mut listener| {
+    let events = stream::unfold(listener, |mut listener: Listener| async move {
         listener.next().await.map(|event| (Ok(event), listener))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENT_EVERY)))

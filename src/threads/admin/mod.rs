@@ -214,10 +214,10 @@ fn all_routes() -> Routes {
 fn router(admin: Arc<Admin>) -> Router {
     let (router, _) = all_routes().into_parts();
     router
-        .method_not_allowed_fallback(async || {
+        .method_not_allowed_fallback(|| async {
             Response::error(405, "this path does not take this method: see the header Allow")
         })
-        .fallback(async || Response::error(404, "there is nothing at this path"))
+        .fallback(|| async { Response::error(404, "there is nothing at this path") })
         .layer(middleware::from_fn_with_state(Arc::clone(&admin), access::check))
         .with_state(admin)
 }

@@ -12,8 +12,9 @@ const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 
 /// The paths of this file.
 pub(super) fn routes() -> Routes {
-    Routes::new()
-        .get("/api/openapi.json", async || ([(CONTENT_TYPE, "application/json")], DOCUMENT).into_response())
+    Routes::new().get("/api/openapi.json", || async {
+        ([(CONTENT_TYPE, "application/json")], DOCUMENT).into_response()
+    })
 }
 
 #[cfg(test)]

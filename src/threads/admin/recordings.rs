@@ -86,7 +86,7 @@ async fn listen(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Http
     }
     match answer.await {
         Ok(Ok(heard)) => {
-            let pieces = stream::unfold(heard, async |mut heard| {
+            let pieces = stream::unfold(heard, |mut heard| async move {
                 Some((Ok::<Bytes, Infallible>(heard.recv().await?), heard))
             });
             ([(CONTENT_TYPE, PCM), (CACHE_CONTROL, "no-store")], Body::from_stream(pieces)).into_response()
