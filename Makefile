@@ -7,8 +7,11 @@ PROFILE ?= release
 VENV := target/venv
 SDK_NODE := target/sdk-node
 BROWSER_NODE := target/browser-node
+REAL_TIME := e2e e2e_hostile
+RUST_TESTS := $(sort $(basename $(notdir $(wildcard tests/*.rs loadtest/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
+COMPUTING := $(filter-out $(REAL_TIME),$(RUST_TESTS))
 
-.PHONY: help demo run test check bench density legs faults figures sdk api browser dialplan packaging prepare deb deb-test doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test unit check bench density legs faults figures sdk api browser dialplan packaging prepare deb deb-test doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -28,9 +31,14 @@ run: prerequisites-build ## the relay for real: needs GEMINI_API_KEY
 	@$(RELEASE)/tandem
 
 test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, packages, alerts, Google's SDKs against simulator and relay, the page
-	$(CARGO) test --workspace --locked
-	# These wait for speech and browsers more than they work: two at a time.
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target browser sdk api packaging dialplan
+	$(CARGO) test --workspace --locked --no-run
+	# What speaks in real time on every leg has the machine to itself.
+	$(CARGO) test --workspace --locked $(REAL_TIME:%=--test %)
+	# The rest computes, or waits for browsers and clients: one of each at a time.
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit browser sdk api packaging dialplan
+
+unit: ## the Rust tests that compute: units, virtual time, house rules
+	RUST_TEST_THREADS=1 $(CARGO) test --workspace --locked --lib $(COMPUTING:%=--test %)
 
 prepare: prerequisites-test $(VENV)/installed $(SDK_NODE)/installed $(BROWSER_NODE)/installed ## fetch what the tests need
 
