@@ -176,7 +176,11 @@ test('a browser telephones: the parrot answers, the call is on the live page and
   await page.getByRole('button', { name: 'Hang up' }).click();
   await shows(page, '.phone-words', /You hung up/);
 
-  await page.goto(`${main.page}/#/calls?caller=browser&q=${encodeURIComponent('You spoke')}`);
+  // The record waits for the recording to be closed.
+  const query = `caller=browser&q=${encodeURIComponent('You spoke')}`;
+  const kept = async () => (await (await fetch(`${main.page}/api/calls?${query}`)).json()).calls.length > 0;
+  for (const deadline = Date.now() + 15_000; !(await kept());) assert.ok(Date.now() < deadline, 'the record is never kept');
+  await page.goto(`${main.page}/#/calls?${query}`);
   await page.getByRole('link', { name: 'browser' }).click();
   const said = await page.locator('.turn.agent .said').first().innerText();
   const [, seconds] = said.match(/You spoke for ([\d.]+) seconds/);
