@@ -7,7 +7,7 @@ PROFILE ?= release
 VENV := target/venv
 SDK_NODE := target/sdk-node
 BROWSER_NODE := target/browser-node
-REAL_TIME := e2e e2e_hostile
+REAL_TIME := e2e e2e_hostile callgen simulator
 RUST_TESTS := $(sort $(basename $(notdir $(wildcard tests/*.rs loadtest/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 COMPUTING := $(filter-out $(REAL_TIME),$(RUST_TESTS))
 
@@ -38,7 +38,7 @@ test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, packages,
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit browser sdk api packaging dialplan
 
 unit: ## the Rust tests that compute: units, virtual time, house rules
-	RUST_TEST_THREADS=1 $(CARGO) test --workspace --locked --lib $(COMPUTING:%=--test %)
+	$(CARGO) test --workspace --locked --lib $(COMPUTING:%=--test %)
 
 prepare: prerequisites-test $(VENV)/installed $(SDK_NODE)/installed $(BROWSER_NODE)/installed ## fetch what the tests need
 
