@@ -1,5 +1,5 @@
 //! Floor 1: everything that threads share. The rings of a call, the doorbell, mailboxes, the numbers of a call that
-//! cross threads, and the one clock.
+//! cross threads, the one clock, and random numbers.
 //!
 //! Runs in: anywhere. Owns the only ring buffers and the only reading of the clock in the crate.
 //! Invariant: nothing here blocks a media thread.
@@ -8,6 +8,7 @@ pub mod clock;
 pub mod doorbell;
 pub mod mailbox;
 pub mod pending;
+pub mod random;
 pub mod rings;
 pub mod shared;
 

@@ -13,7 +13,6 @@ mod record;
 mod recording;
 mod requests;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -25,7 +24,7 @@ use crate::base::{CallId, Instant, LegReport, RecordId};
 use crate::call::agents::warn_of_unknown_agent;
 use crate::call::outcome::Cause;
 use crate::call::{Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, Outcome, Part, Registry};
-use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
+use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox, random};
 use crate::telemetry::counters::Counters;
 use crate::threads::credentials::Credentials;
 use crate::threads::dial::DialPool;
@@ -196,8 +195,7 @@ impl Control {
 
     fn offered(&mut self, now: Instant, offer: Offer) {
         let Offer { id, shared, fields, peer, credentials, opening, shard, worker, leg } = offer;
-        let chance = || u128::from(RandomState::new().hash_one(id));
-        let record_id = RecordId::new(self.parts.clock.unix_ms(), chance() << 64 | chance());
+        let record_id = RecordId::new(self.parts.clock.unix_ms(), random::bits128());
         debug!("call {id}: offered from {peer}, {fields}; its record is {record_id}");
         self.parts.counters.calls.increment();
         let agents = self.parts.agents.get();
@@ -210,7 +208,7 @@ impl Control {
             }
         };
         machine.set_begun(self.parts.clock.unix_seconds());
-        machine.set_leg(opening.kind, RandomState::new().hash_one(id) as u32);
+        machine.set_leg(opening.kind, random::bits32());
         if let Some(place) = self.calls.get_mut(id.slot as usize) {
             let presence = Presence::Unnamed;
             *place = Some(Box::new(Call {

@@ -7,7 +7,6 @@
 
 pub mod session;
 
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
@@ -25,7 +24,7 @@ use crate::codec::esl::{self, Event, Outbound};
 use crate::codec::excerpt::excerpt;
 use crate::config::EslConfig;
 use crate::net::options;
-use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
+use crate::sync::{Clock, Doorbell, Mailbox, Outbox, random};
 use crate::threads::messages::{ControlInput, EslOrder, OnChannel};
 use session::{Job, News, Session, Ticket};
 
@@ -82,21 +81,16 @@ pub fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
     crate::sync::doorbell::poll_doorbell(poll, BELL)
 }
 
-/// A random number; std's maps are seeded from it too.
-fn random() -> u64 {
-    RandomState::new().hash_one(())
-}
-
 /// A new name for a channel: a random UUID (RFC 9562 section 5.4).
 pub fn new_channel() -> ChannelName {
-    ChannelName::random(random(), random())
+    ChannelName::random(random::bits64(), random::bits64())
 }
 
 impl Esl {
     /// The thread's state before its first pass.
     pub fn new(parts: EslParts) -> Self {
         let password = parts.config.password.as_ref().map_or(DEFAULT_PASSWORD, |password| password.expose());
-        let prefix = format!("tandem-{:016x}", random());
+        let prefix = format!("tandem-{:016x}", random::bits64());
         let answer_ms = parts.config.answer_timeout.as_millis() as u64;
         let session = Session::new(password, prefix, answer_ms);
         Self {
@@ -301,7 +295,7 @@ impl Esl {
 
     /// Logs what is wrong, once, and sets when to try again.
     fn trouble(&mut self, problem: String) {
-        let pause_ms = self.retry_ms / 2 + random() % (self.retry_ms / 2 + 1);
+        let pause_ms = self.retry_ms / 2 + random::bits64() % (self.retry_ms / 2 + 1);
         self.retry_at = self.parts.clock.now().plus_ms(pause_ms);
         self.retry_ms = (self.retry_ms * 2).min(RETRY_MS_MAX);
         if self.told.as_ref() == Some(&problem) {
