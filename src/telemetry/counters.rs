@@ -135,6 +135,7 @@ counters! {
 
     connections: "tandem_connections_total", "TCP connections accepted from switches.";
     calls: "tandem_calls_total", "Calls admitted.";
+    announcements_displaced: "tandem_announcements_displaced_total", "Announced calls that had to make room for newer ones before their legs came.";
 
     leg_protocol_errors: "tandem_leg_faults_total" {fault = "protocol"}, "Faults of switches, by kind.";
     leg_messages_too_big: "tandem_leg_faults_total" {fault = "message_too_big"}, "Faults of switches, by kind.";

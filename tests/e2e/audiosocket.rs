@@ -265,7 +265,7 @@ fn an_announced_call_is_known_by_its_uuid_and_an_unknown_one_is_refused_where_th
     });
     let fields = CallFields { did: Some("100".into()), agent: Some("sales".into()), ..CallFields::default() };
     let now: RelayInstant = server.clock().now();
-    server.expected().insert(now, &UUID_TEXT.to_uppercase(), fields, 60_000).expect("room");
+    server.expected().insert(now, [127, 0, 0, 1].into(), &UUID_TEXT.to_uppercase(), fields, 60_000);
 
     let unknown = AudioLine::call(server.address(), [9; 16]);
     assert_eq!(unknown.ended().iter().map(|frame| frame.kind).collect::<Vec<_>>(), [0x00]);

@@ -44,6 +44,17 @@ fn a_browser_is_let_in_once_by_a_ticket_and_never_without() {
         let refused = knock(protocols, target).err().expect("no ticket");
         assert!(refused.contains("403"), "{protocols} {target}: {refused}");
     }
+    // A name that was announced is no ticket, however it is spelled.
+    for (announced, shown) in [
+        ("ticket.mine", "ticket.mine"),
+        ("mine", "ticket.mine"),
+        ("ticket.ticket.mine", "ticket.ticket.mine"),
+    ] {
+        let body = json!({"uuid": announced, "agent": "default"}).to_string();
+        assert_eq!(ask(&relay, "POST /api/expect", &body).0, 204, "{announced}");
+        let refused = knock(&format!("tandem.telephone, {shown}"), "/").err().expect("no ticket");
+        assert!(refused.contains("403"), "{announced} {shown}: {refused}");
+    }
     let (protocols, answer) = ticket(&relay, r#"{"agent":"default"}"#);
     assert_eq!(answer["url"], json!(format!("ws://127.0.0.1:{}/", relay.address().port())));
     // What the page says of the call itself counts for nothing.
@@ -58,5 +69,5 @@ fn a_browser_is_let_in_once_by_a_ticket_and_never_without() {
     assert_eq!(ask(&relay, "POST /api/telephone", r#"{"agent":7}"#).0, 422);
     relay.signal(Signal::TERM);
     assert!(relay.ended().success());
-    assert!(relay.log().contains(r#""tandem_refusals_total{reason=\"web_page\"}":5"#), "{}", relay.log());
+    assert!(relay.log().contains(r#""tandem_refusals_total{reason=\"web_page\"}":8"#), "{}", relay.log());
 }

@@ -4,14 +4,17 @@
 //! Never touches a call itself: it asks control, and waits for the answer as long as that takes at most.
 //! Invariant: nothing that a request brings reaches control, the registry of expected calls or the event socket unchecked.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use serde_json::json;
 use tokio::sync::mpsc::{Receiver, channel};
 
+use super::access::Peer;
 use super::response::{Body, Response, Wrong};
 use super::routes::Routes;
 use super::{Admin, connect};
@@ -78,10 +81,15 @@ impl Body {
 }
 
 /// Announces a call of which the leg will tell nothing but its UUID.
-async fn expect(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Wrong> {
+async fn expect(
+    State(admin): State<Arc<Admin>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    body: Bytes,
+) -> Result<Response, Wrong> {
     let announced = told(&body)?;
     let uuid = announced.uuid.clone().ok_or_else(|| Wrong("uuid is missing".into()))?;
-    Ok(announce(&admin, &uuid, announced, admin.shared.parts.expect))
+    announce(&admin, peer, &uuid, announced, admin.shared.parts.expect);
+    Ok(Response::empty())
 }
 
 async fn command(admin: &Admin, id: &str, kind: CommandKind, body: &[u8]) -> Result<Response, Wrong> {
@@ -94,7 +102,11 @@ async fn command(admin: &Admin, id: &str, kind: CommandKind, body: &[u8]) -> Res
     Ok(answered(within(answer).await))
 }
 
-async fn originate(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Wrong> {
+async fn originate(
+    State(admin): State<Arc<Admin>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    body: Bytes,
+) -> Result<Response, Wrong> {
     let body = Body::parse(&body)?;
     let to = body.required("to", Destination::new)?;
     let from = body.optional("from", Destination::new)?;
@@ -114,12 +126,9 @@ async fn originate(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Respo
         agent: agent.as_ref().map(ToString::to_string),
         ..CallFields::default()
     };
-    let announced = announce(&admin, &uuid, fields, ring + CONNECTS_WITHIN);
-    if announced.status != 204 {
-        return Ok(announced);
-    }
     let (reply, answer) = channel(1);
     let Ok(_place) = admin.waiting.try_acquire() else { return Ok(too_busy()) };
+    announce(&admin, peer, &uuid, fields, ring + CONNECTS_WITHIN);
     let order = EslOrder::Place(Outbound { channel: channel_name, to, from, agent }, reply);
     if esl.lock().try_send(order).is_err() {
         return Ok(too_busy());
@@ -142,11 +151,10 @@ pub(super) fn told(body: &[u8]) -> Result<CallFields, Wrong> {
     }
 }
 
-fn announce(admin: &Admin, uuid: &str, fields: CallFields, within: Duration) -> Response {
+fn announce(admin: &Admin, peer: IpAddr, uuid: &str, fields: CallFields, within: Duration) {
     let parts = &admin.shared.parts;
-    match parts.expected.insert(parts.clock.now(), uuid, fields, within.as_millis() as u64) {
-        Ok(()) => Response::empty(),
-        Err(_) => Response::not_done(503, "too many announced calls have not come"),
+    if parts.expected.insert(parts.clock.now(), peer, uuid, fields, within.as_millis() as u64) {
+        parts.counters.announcements_displaced.increment();
     }
 }
 

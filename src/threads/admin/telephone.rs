@@ -1,10 +1,11 @@
 //! Tickets of the telephone in the browser.
 //!
-//! Runs in: the admin thread. Owns nothing: tickets wait with the announced calls.
+//! Runs in: the admin thread. Owns nothing: tickets wait in a table of their own, beside that of the announced calls.
 //! Invariant: a ticket is for one call, to the agent for which it was made.
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use http::HeaderMap;
@@ -12,6 +13,7 @@ use http::header::HOST;
 use serde_json::json;
 
 use super::Admin;
+use super::access::Peer;
 use super::response::{Body, Response, Wrong};
 use super::routes::Routes;
 use crate::base::command::AgentName;
@@ -27,13 +29,18 @@ pub(super) fn routes() -> Routes {
 }
 
 /// Where the page connects to, and with which subprotocols.
-async fn ticket(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Result<Response, Wrong> {
+async fn ticket(
+    State(admin): State<Arc<Admin>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Wrong> {
     let agent = Body::parse(&body)?.optional("agent", AgentName::new)?.map(|agent| agent.to_string());
     let parts = &admin.shared.parts;
     if let Err(reason) = parts.registry.would_admit(parts.clock.now()) {
         return Ok(Response::error(503, &format!("no call is taken now: {}", reason.explanation())));
     }
-    let (call, ticket) = (new_channel().to_string(), new_channel().to_string());
+    let call = new_channel().to_string();
     let fields = CallFields {
         uuid: Some(call.clone()),
         caller: Some("browser".to_owned()),
@@ -48,9 +55,7 @@ async fn ticket(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes
             &format!("there is no agent {unknown:?}: GET /api/agents names them"),
         ));
     }
-    if parts.expected.insert_ticket(parts.clock.now(), &ticket, fields).is_err() {
-        return Ok(Response::error(503, "too many announced calls have not come"));
-    }
+    let ticket = parts.expected.issue_ticket(parts.clock.now(), peer, fields);
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let scheme = if parts.telephone.tls { "wss" } else { "ws" };
     let url = format!("{scheme}://{}:{}/", without_port(host), parts.telephone.port);
