@@ -11,7 +11,7 @@ REAL_TIME := e2e e2e_hostile callgen simulator
 RUST_TESTS := $(sort $(basename $(notdir $(wildcard tests/*.rs loadtest/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 COMPUTING := $(filter-out $(REAL_TIME),$(RUST_TESTS))
 
-.PHONY: help demo run test unit check bench density legs faults figures sdk api browser dialplan packaging prepare deb deb-test doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test real-time unit check bench density legs faults figures sdk api browser dialplan packaging prepare deb deb-test doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -32,13 +32,14 @@ run: prerequisites-build ## the relay for real: needs GEMINI_API_KEY
 
 test: prerequisites-test ## every test: Rust, Lua, FreeSWITCH's files, packages, alerts, Google's SDKs against simulator and relay, the page
 	$(CARGO) test --workspace --locked --no-run
-	# What speaks in real time on every leg has the machine to itself.
-	$(CARGO) test --workspace --locked $(REAL_TIME:%=--test %)
-	# The rest computes, or waits for browsers and clients: one of each at a time.
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit browser sdk api packaging dialplan
+	# What speaks in real time on every leg has the machine to itself; the rest computes, or waits for browsers and clients.
+	@python3 tests/run.py real-time -- unit browser sdk api packaging dialplan
+
+real-time: ## the Rust tests that wait and measure in real time: the relay with every leg, hostile peers, generator, simulator
+	$(CARGO) test --workspace --locked --no-fail-fast $(REAL_TIME:%=--test %)
 
 unit: ## the Rust tests that compute: units, virtual time, house rules
-	$(CARGO) test --workspace --locked --lib $(COMPUTING:%=--test %)
+	$(CARGO) test --workspace --locked --no-fail-fast --lib $(COMPUTING:%=--test %)
 
 prepare: prerequisites-test $(VENV)/installed $(SDK_NODE)/installed $(BROWSER_NODE)/installed ## fetch what the tests need
 
