@@ -190,6 +190,7 @@ impl Shared {
             Ok(connection) => {
                 self.counters.links_opened.increment();
                 self.warm.put(now, credential, Some(connection));
+                debug!("a link waits for its call");
             }
             Err(error) => {
                 self.counters.link_dial_failures.increment();

@@ -286,11 +286,12 @@ fn a_warm_link_is_there_before_the_call_and_is_replaced() {
     let _turn = in_company();
     let model = model(None);
     let relay = Relay::start(&model, &["gemini.warm_links=1"]);
-    let upgraded = |what: &What| matches!(what, What::Upgraded { .. }).then_some(());
-    model.event(1, "a link without a call", upgraded);
+    // That the relay has it, not only that the model has answered: a call that comes between the two dials for itself.
+    let waits = |nth| relay.nth_line(&["a link waits for its call"], nth);
+    waits(1);
     let leg = Leg::call(&relay, "/?uuid=warm");
     model.ready(1);
-    model.event(2, "the next link", upgraded);
+    waits(2);
     let leg_two = Leg::call(&relay, "/?uuid=warm-too");
     model.ready(2);
     leg.hang_up();
