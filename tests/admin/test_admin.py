@@ -148,7 +148,7 @@ def test_limits_of_a_request_are_answers(relay):
     assert ask(relay, "/api/agents", {})[0] == 405
 
 
-def test_the_document_is_kept_under_fuzzing(relay):
+def test_the_document_is_kept_under_fuzzing(relay, tmp_path):
     run = subprocess.run(
         [
             pathlib.Path(sys.executable).with_name("schemathesis"), "run", ROOT / "docs/openapi.json", "--url", relay.admin,
@@ -160,6 +160,8 @@ def test_the_document_is_kept_under_fuzzing(relay):
             "--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--request-timeout", "20",
             "--max-time", "30", "--seed", "1", "--generation-database", "none", "--no-color",
         ],  # fmt: skip
+        # Where it keeps a cache of its own.
+        cwd=tmp_path,
         capture_output=True, text=True, timeout=4 * PATIENCE_S)  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
 
