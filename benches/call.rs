@@ -1,7 +1,8 @@
 //! What a call costs its dsp worker: a pass with 20 ms of the caller in and 20 ms of the model out, for each call.
 //!
 //! Runs in: `cargo bench --bench call`. Owns nothing. Never a pass mark: the ratios that it prints last are taken in turns
-//! with two bare copies of the same samples for each call, and written to `target/call.json`.
+//! with two bare copies of the same samples for each call, then those of callers who are silent with callers who are not,
+//! and written to `target/call.json`.
 //! Invariant: every pass gives exactly one frame of 20 ms each way for every call; only the pass is timed, not what the
 //! neighbouring threads do in reality meanwhile (fill and empty the rings).
 
@@ -125,6 +126,30 @@ fn criterion_figures() {
     criterion.final_summary();
 }
 
+/// Exact silence after a second of faint noise, as a muted telephone sends it, against the noise.
+fn print_silence(report: &mut Report) {
+    const CALLS: usize = 50;
+    for rate in RATES {
+        let faint = noise(rate.samples_per_frame()).iter().map(|sample| sample >> 10).collect::<Vec<_>>();
+        let rig_of = |caller: Vec<i16>| {
+            let mut rig = Rig::new(rate, CALLS);
+            rig.caller.clone_from(&faint);
+            // Longer than a filter without care takes to sink below what a normal number can express.
+            (0..50).for_each(|_| _ = rig.pass());
+            rig.caller = caller;
+            (0..100).for_each(|_| _ = rig.pass());
+            rig
+        };
+        let mut silent = rig_of(vec![0; rate.samples_per_frame()]);
+        let mut noisy = rig_of(faint.clone());
+        let each = |rig: &mut Rig| {
+            (0..20).map(|_| rig.pass()).sum::<Duration>().as_secs_f64() * 1e9 / (20 * CALLS) as f64
+        };
+        let cost = in_turns(|| each(&mut silent), || each(&mut noisy));
+        report.row(&format!("{rate}, calls: {CALLS}; exact silence / faint noise"), &cost);
+    }
+}
+
 fn print_ratios() {
     let mut report = Report::new("call");
     for rate in RATES {
@@ -139,6 +164,7 @@ fn print_ratios() {
             report.row(&format!("{rate}, calls: {calls}; a call's share / two copies"), &cost);
         }
     }
+    print_silence(&mut report);
     report.write();
 }
 

@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod fir;
 pub mod gain;
+pub mod lanes;
 pub mod level;
 pub mod local_barge_in;
 pub mod playout;
