@@ -122,6 +122,15 @@ fn every_setting_of_the_scripts_stands_in_the_settings_file() {
 
 /// The hand test against a server of this test; what it printed, and what the server got.
 fn hand_test(lua: &str, serve: impl FnOnce(TcpStream) -> Vec<u8> + Send + 'static) -> (String, Vec<u8>) {
+    hand_test_as("0a1b2c3d-1111-4222-8333-444455556666", lua, serve)
+}
+
+/// The same with this in the place of a UUID.
+fn hand_test_as(
+    uuid: &str,
+    lua: &str,
+    serve: impl FnOnce(TcpStream) -> Vec<u8> + Send + 'static,
+) -> (String, Vec<u8>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port().to_string();
     let server = thread::spawn(move || {
@@ -130,7 +139,6 @@ fn hand_test(lua: &str, serve: impl FnOnce(TcpStream) -> Vec<u8> + Send + 'stati
         serve(stream)
     });
     let script = format!("{SCRIPTS}/audio_socket_client.lua");
-    let uuid = "0a1b2c3d-1111-4222-8333-444455556666";
     let output = run(lua, &[&script, uuid, "127.0.0.1", &port]);
     (text(&output), server.join().expect("the server"))
 }
@@ -211,6 +219,25 @@ fn the_hand_test_says_how_the_relay_ended_it() {
 }
 
 #[test]
+fn the_hand_test_makes_a_uuid_where_it_is_given_none_and_says_so() {
+    let Some(lua) = lua_with_sockets() else { return };
+    for name in ["test-uuid", "0a1b2c3d-1111-4222-8333-44445555666", "zz1b2c3d-1111-4222-8333-444455556666"] {
+        let (printed, received) = hand_test_as(name, lua, |mut stream| {
+            let mut first = vec![0; 19];
+            stream.read_exact(&mut first).expect("the UUID");
+            stream.write_all(&[0, 0, 0]).expect("an open connection");
+            stream.shutdown(Shutdown::Write).expect("a shutdown");
+            _ = stream.read_to_end(&mut Vec::new());
+            first
+        });
+        assert!(printed.contains(&format!("\"{name}\" is no UUID")), "{printed}");
+        let sent: String = received[3..].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(received[..3], [1, 0, 16]);
+        assert!(printed.replace('-', "").contains(&sent), "{sent} is not told of in {printed}");
+    }
+}
+
+#[test]
 fn the_hand_test_names_the_remedy_when_nothing_listens() {
     let Some(lua) = lua_with_sockets() else { return };
     let port = {
@@ -223,7 +250,7 @@ fn the_hand_test_names_the_remedy_when_nothing_listens() {
     let printed = text(&run(lua, &[&script, uuid, "127.0.0.1", &port]));
     assert!(printed.contains("connection refused") && printed.contains("Is the relay running?"), "{printed}");
     assert!(begun.elapsed() < SCRIPT_DEADLINE);
-    for wrong in [vec!["no-uuid"], vec![uuid, "a b"], vec![uuid, "127.0.0.1", "x"]] {
+    for wrong in [vec![uuid, "a b"], vec![uuid, "127.0.0.1", "x"]] {
         let arguments: Vec<&str> = std::iter::once(script.as_str()).chain(wrong.iter().copied()).collect();
         assert!(text(&run(lua, &arguments)).contains(" must be "), "{wrong:?}");
     }

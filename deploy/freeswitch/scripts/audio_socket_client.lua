@@ -1,11 +1,11 @@
 -- A hand test of the relay's AudioSocket side from inside FreeSWITCH: audio_socket_client.lua [UUID] [HOST] [PORT]
 --
 --   fs_cli -x "lua audio_socket_client.lua"                              a new UUID, 127.0.0.1, 9094
---   fs_cli -x "lua audio_socket_client.lua UUID 172.17.0.1 9094"         another address
+--   fs_cli -x "lua audio_socket_client.lua test-uuid 172.17.0.1 9094"    another address
 --
--- Connects, sends the UUID and one second of a tone in frames of 20 ms, then silence for three seconds, and says in
--- words what came back and how fast. Runs in: the thread of fs_cli's command, or any Lua. It needs LuaSocket.
--- Owns one connection. Never touches a call.
+-- What is no UUID, such as test-uuid, is a name for the test only: a new UUID is made. Connects, sends the UUID and one second of a tone in frames of 20 ms, then silence for three seconds, and says in
+-- words what came back and how fast. Runs in: the thread of fs_cli's command, or any Lua, where its exit status is 1 when
+-- it failed. It needs LuaSocket. Owns one connection. Never touches a call.
 
 local RATE_HZ, FRAME_SAMPLES = 8000, 160
 local TONE_FRAMES, SILENCE_FRAMES = 50, 150
@@ -24,6 +24,11 @@ local function say(text)
   end
 end
 
+-- The end of a test that failed.
+local function fail()
+  if not freeswitch and not stream then os.exit(1) end
+end
+
 local arguments = argv or arg or {}
 local uuid, host, port = arguments[1], arguments[2] or "127.0.0.1", tonumber(arguments[3] or 9094)
 
@@ -35,22 +40,38 @@ if not loaded then
   say("When it is installed and not found: in lua.conf.xml, <param name=\"module-directory\" "
     .. "value=\"/usr/lib/x86_64-linux-gnu/lua/" .. number .. "/?.so\"/> and <param name=\"script-directory\" value=\""
     .. "/usr/share/lua/" .. number .. "/?.lua\"/>, then restart FreeSWITCH.")
-  return
+  return fail()
 end
 
-if not uuid and freeswitch then
-  uuid = freeswitch.API():executeString("create_uuid"):gsub("%s+$", "")
+-- The hex digits of a UUID, or nil where it is none.
+local function digits_of(text)
+  local digits = (text:gsub("-", ""))
+  return #digits == 32 and digits:find("^%x+$") and digits or nil
 end
-uuid = uuid or "00000000-0000-4000-8000-000000000001"
-local hex = uuid:gsub("-", "")
-if not hex:find("^%x+$") or #hex ~= 32 then
-  say("The UUID must be like 0a1b2c3d-1111-4222-8333-444455556666; it is " .. uuid)
-  return
+
+-- A random UUID (RFC 9562 section 5.4). os.time alone would give those of one second the same.
+local function new_uuid()
+  if freeswitch then return (freeswitch.API():executeString("create_uuid"):gsub("%s+$", "")) end
+  math.randomseed(math.floor(socket.gettime() * 1000000) % 2147483647)
+  return (("xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx"):gsub("x", function()
+    return string.format("%x", math.random(0, 15))
+  end))
+end
+
+local hex = uuid and digits_of(uuid)
+if not hex then
+  local given = uuid
+  uuid = new_uuid()
+  hex = digits_of(uuid)
+  if given then
+    say('"' .. given:sub(1, 80):gsub("[^ -~]", "?") .. '" is no UUID (as 0a1b2c3d-1111-4222-8333-444455556666 is one), '
+      .. "and AudioSocket carries nothing else: the test uses the new UUID " .. uuid .. ".")
+  end
 end
 if not host:find("^[A-Za-z0-9.:-]+$") or not port or port < 1 or port > 65535 then
   say("The host must be a name or an address, and the port a number from 1 to 65535: audio_socket_client.lua UUID "
     .. "127.0.0.1 9094")
-  return
+  return fail()
 end
 
 local function frame(kind, payload)
@@ -94,7 +115,7 @@ if not connected then
   else
     say("Nothing answers there. Is the address right? Does a firewall stand between?")
   end
-  return
+  return fail()
 end
 local connected_ms = (socket.gettime() - begun) * 1000
 say(string.format("Connected to %s port %d in %.1f ms.", host, port, connected_ms))
@@ -183,6 +204,7 @@ if seen.ended then
   if seen.frames == 0 and lasted_ms < 1000 then
     say("That is a refusal: its log says why (the address is not allowed, too many calls, an unknown UUID).")
   end
+  fail()
 elseif seen.frames > 0 then
   say("The connection stayed up to the end: the relay can be heard from here.")
 else
