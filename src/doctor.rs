@@ -13,6 +13,7 @@ mod gemini;
 mod records;
 mod switch;
 mod system;
+mod through;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,6 +77,7 @@ pub fn examine(options: &Options) -> Report {
     let url = examination.switch();
     examination.files();
     examination.switch_side(url.as_deref(), running);
-    examination.test_call(running);
+    let direct = examination.test_call(running);
+    examination.call_by_switch(direct, url.as_deref());
     examination.report
 }

@@ -14,13 +14,28 @@ const CHECK: &str = "test call";
 /// How long the call waits for the model's words; the greeting, or what it says to a second of tone.
 const LASTING: Duration = Duration::from_secs(8);
 
+/// What the call heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// The agent.
+    Agent,
+    /// It was let in, and heard nothing.
+    Nothing,
+    /// There was none.
+    NotMade,
+}
+
 impl Examination<'_> {
     /// Calls as the module would.
-    pub(super) fn test_call(&mut self, running: Option<SocketAddr>) {
+    pub(super) fn test_call(&mut self, running: Option<SocketAddr>) -> Heard {
         if !self.options.call {
-            return self.report.skip(CHECK, "not made: --no-call");
+            self.report.skip(CHECK, "not made: --no-call");
+            return Heard::NotMade;
         }
-        let Some(address) = running else { return self.report.skip(CHECK, "needs the running relay") };
+        let Some(address) = running else {
+            self.report.skip(CHECK, "needs the running relay");
+            return Heard::NotMade;
+        };
         let token = self.config.listen.token.as_ref();
         let headers: Vec<_> = token
             .map(|token| ("Authorization".to_owned(), format!("Bearer {}", token.expose())))
@@ -28,12 +43,15 @@ impl Examination<'_> {
             .collect();
         let path = "/?uuid=tandem-doctor&did=tandem-doctor&caller=tandem-doctor&playback=binary&rate=16000";
         match probe::call(address, path, &headers, &tone(), LASTING, self.clock) {
-            Err(why) => self.report.bad(CHECK, format!("refused: {why}"), remedy_of(&why)),
+            Err(why) => {
+                self.report.bad(CHECK, format!("refused: {why}"), remedy_of(&why));
+                Heard::NotMade
+            }
             Ok(call) => self.judge(&call),
         }
     }
 
-    fn judge(&mut self, call: &probe::TestCall) {
+    fn judge(&mut self, call: &probe::TestCall) -> Heard {
         let up_ms = call.upgraded.as_millis();
         match (&call.closed, call.first_audio) {
             (_, Some(first)) => self.report.good(
@@ -57,6 +75,11 @@ impl Examination<'_> {
                 ),
                 "a model may leave a tone unanswered: set agent.greeting, or call and speak",
             ),
+        }
+        match (&call.closed, call.first_audio) {
+            (_, Some(_)) => Heard::Agent,
+            (Some(_), None) => Heard::NotMade,
+            (None, None) => Heard::Nothing,
         }
     }
 }

@@ -86,7 +86,7 @@ impl Examination<'_> {
                 self.report.bad(
                     "port",
                     format!("something else answers on {address}: {:?}", answer.first_line),
-                    format!("find it with ss -ltnp 'sport = :{port}', or set FREESWITCH_AUDIO_SOCKET_PORT to a free port here and in vars.xml"),
+                    format!("find it with ss -ltnp 'sport = :{port}', or set FREESWITCH_AUDIO_SOCKET_PORT to a free port here, and the same port in audio_stream_url of vars_tandem.xml"),
                 );
                 None
             }
@@ -108,7 +108,7 @@ impl Examination<'_> {
                 return self.report.bad(
                     check,
                     format!("audio_stream_url = {url:?} {why}"),
-                    format!("ws://ADDRESS:{}/ in vars.xml, then fs_cli -x reloadxml", listen.port),
+                    format!("ws://ADDRESS:{}/ in vars_tandem.xml (vars.xml includes it), then fs_cli -x reloadxml", listen.port),
                 );
             }
         };
@@ -153,12 +153,12 @@ impl Examination<'_> {
             Ok(answer) if answer.status().is_some() => {
                 self.report.good(check, format!("{url} leads here ({} ms)", answer.took.as_millis()));
             }
-            Ok(answer) => self.report.bad(check, format!("{url} leads to something else: {:?}", answer.first_line), "put audio_stream_url right"),
+            Ok(answer) => self.report.bad(check, format!("{url} leads to something else: {:?}", answer.first_line), "put audio_stream_url in vars_tandem.xml right, then fs_cli -x reloadxml"),
             // Where a container's port is mapped, another number is right, and leads here.
             Err(_) if port != listen.port => self.report.bad(
                 check,
                 format!("audio_stream_url = {url:?} names port {port}, and the relay listens on {}", listen.port),
-                "give both the same port (FREESWITCH_AUDIO_SOCKET_PORT here, audio_stream_url in vars.xml)",
+                "give both the same port (FREESWITCH_AUDIO_SOCKET_PORT here, audio_stream_url in vars_tandem.xml), then fs_cli -x reloadxml",
             ),
             Err(error) => self.report.bad(
                 check,
@@ -170,7 +170,7 @@ impl Examination<'_> {
 }
 
 /// Host and port of a `ws://` or `wss://` URL, as libwsc takes it apart.
-fn host_and_port(url: &str) -> Result<(String, u16), &'static str> {
+pub(super) fn host_and_port(url: &str) -> Result<(String, u16), &'static str> {
     let (rest, usual) = match (url.strip_prefix("ws://"), url.strip_prefix("wss://")) {
         (Some(rest), _) => (rest, 80),
         (_, Some(rest)) => (rest, 443),

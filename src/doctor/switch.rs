@@ -14,6 +14,9 @@ const CHECK: &str = "event socket";
 /// Where FreeSWITCH on this machine has it, and the password that it ships with.
 const USUAL_HOST: &str = "127.0.0.1";
 const USUAL_PASSWORD: &str = "ClueCon";
+/// Texts that only builds have which play by themselves: cloudfieldcz', the 1.0.3 release, and relatives.
+const PLAYING_BUILDS: [&str; 5] =
+    ["clearAudio", "STREAM_PLAYBACK", "injectAudio", "killAudio", "enableBinaryPlayback"];
 const NAME_REMEDY: &str = "write an address, or a name that getent hosts knows here, into esl.host";
 
 impl Examination<'_> {
@@ -33,8 +36,7 @@ impl Examination<'_> {
                 return from_files;
             }
         };
-        let password = esl.password.as_ref().map_or(USUAL_PASSWORD, |password| password.expose());
-        let mut socket = match EventSocket::connect(address, password, PATIENCE, self.clock) {
+        let mut socket = match self.connect(address) {
             Ok(socket) => socket,
             Err(problem) => {
                 self.cannot_ask(address, esl.host.is_some(), problem);
@@ -49,6 +51,19 @@ impl Examination<'_> {
                 from_files
             }
         }
+    }
+
+    /// The event socket once more, where it could be used before.
+    pub(super) fn switch_socket(&self) -> Option<EventSocket> {
+        let esl = &self.config.esl;
+        let host = esl.host.as_deref().unwrap_or(USUAL_HOST);
+        let address = (host, esl.port).to_socket_addrs().ok()?.next()?;
+        self.connect(address).ok()
+    }
+
+    fn connect(&self, address: SocketAddr) -> Result<EventSocket, EventSocketProblem> {
+        let password = self.config.esl.password.as_ref().map_or(USUAL_PASSWORD, |password| password.expose());
+        EventSocket::connect(address, password, PATIENCE, self.clock)
     }
 
     fn cannot_ask(&mut self, address: SocketAddr, configured: bool, problem: EventSocketProblem) {
@@ -103,8 +118,9 @@ impl Examination<'_> {
         }
         let usage = socket.api("uuid_audio_stream")?;
         if usage.contains("USAGE") {
-            self.build(socket, &usage)?;
+            self.build(socket)?;
         }
+        self.default_password(socket)?;
         let temp = socket.api("global_getvar temp_dir")?;
         self.temp_dir(&temp);
         self.rtp(socket)?;
@@ -113,34 +129,64 @@ impl Examination<'_> {
             self.report.bad(
                 "audio_stream_url",
                 "the switch has no such variable",
-                "add it to vars.xml (tandem freeswitch install does) and restart FreeSWITCH: reloadxml does not read vars.xml again",
+                "add it to vars.xml (tandem freeswitch install does), then fs_cli -x reloadxml",
             );
             return Ok(None);
         }
         Ok(Some(url))
     }
 
-    fn build(&mut self, socket: &mut EventSocket, usage: &str) -> Result<(), EventSocketProblem> {
+    /// What is played against what the build can play. Commands and answers of the builds are the same; where the module's file
+    /// can be read, its texts tell them apart.
+    fn build(&mut self, socket: &mut EventSocket) -> Result<(), EventSocketProblem> {
+        let check = "build";
         let playback = socket.api("global_getvar tandem_playback")?;
         let playback = if playback.starts_with("-ERR") { String::new() } else { playback };
-        let plays =
-            if usage.contains("break") { "a build with commands of its own" } else { "the usual commands" };
-        match playback.as_str() {
-            "file" => self.report.good("build", format!("{plays}; playback by files (tandem_playback=file): right for the open build")),
-            "binary" | "json" => self.report.good(
-                "build",
-                format!("{plays}; tandem_playback={playback}: right only for a build that plays by itself (cloudfieldcz: binary, 1.0.3 release: json)"),
+        let directory = socket.api("global_getvar mod_dir")?;
+        let plays = plays_by_itself(&Path::new(&directory).join("mod_audio_stream.so"));
+        match (playback.as_str(), plays) {
+            ("file", _) => {
+                if socket.api("module_exists mod_sndfile")? == "false" {
+                    self.report.bad(
+                        "module",
+                        "mod_sndfile is not loaded, which plays the files of tandem_playback=file: callers hear nothing",
+                        "fs_cli -x 'load mod_sndfile', and add it to modules.conf.xml",
+                    );
+                }
+                self.report.good(check, "playback by files (tandem_playback=file): right for the open build");
+            }
+            ("binary" | "json", Some(false)) => self.report.bad(
+                check,
+                format!("tandem_playback={playback}, and the module in {directory} is an open build, which plays nothing itself: callers hear nothing"),
+                "set tandem_playback=file in vars_tandem.xml (vars.xml includes it), then fs_cli -x reloadxml",
             ),
-            "" => self.report.warn(
-                "build",
-                format!("{plays}; tandem_playback is not set, and the wire does not tell builds apart"),
+            ("binary" | "json", _) => self.report.good(
+                check,
+                format!("tandem_playback={playback}: right only for a build that plays by itself (cloudfieldcz: binary, 1.0.3 release: json)"),
+            ),
+            ("", _) => self.report.warn(
+                check,
+                "tandem_playback is not set, and the wire does not tell builds apart",
                 "set tandem_playback in vars.xml: file for the open build, json for the 1.0.3 release, binary for cloudfieldcz",
             ),
-            other => self.report.bad(
-                "build",
+            (other, _) => self.report.bad(
+                check,
                 format!("tandem_playback={other:?} is not one of file, json, binary"),
-                "put it right in vars.xml",
+                "put it right in vars_tandem.xml (vars.xml includes it), then fs_cli -x reloadxml",
             ),
+        }
+        Ok(())
+    }
+
+    /// FreeSWITCH's example configuration punishes whoever has left its password as it is.
+    fn default_password(&mut self, socket: &mut EventSocket) -> Result<(), EventSocketProblem> {
+        if socket.api("global_getvar default_password")? == "1234" {
+            self.report.warn(
+                "default password",
+                "default_password is 1234: the example dialplan has each call into the context default wait 10 s for it, and \
+                 whoever reaches the switch can register with it",
+                "another one in vars.xml, in the line default_password=1234, then fs_cli -x reloadxml; telephones have to be told",
+            );
         }
         Ok(())
     }
@@ -160,7 +206,10 @@ impl Examination<'_> {
                     format!(
                         "{temp} is on a disk; playback by files writes 58 MB an hour for each call there"
                     ),
-                    format!("mount a tmpfs on {temp}, or set temp_dir in switch.conf.xml to /dev/shm"),
+                    format!(
+                        "mount a tmpfs on {temp}, or start FreeSWITCH with another directory: freeswitch -temp /dev/shm \
+                         (no file of its configuration sets temp_dir)"
+                    ),
                 ),
             }
         }
@@ -176,7 +225,8 @@ impl Examination<'_> {
             self.report.warn(
                 "RTP",
                 format!("the switch takes {local} for its address: callers from outside hear nothing"),
-                "set local_ip_v4 (and external_rtp_ip behind NAT) in vars.xml; UDP 16384-32768 has to be open",
+                "set local_ip_v4 (and external_rtp_ip behind NAT) in vars.xml, then fs_cli -x reloadxml and fs_cli -x 'sofia \
+                 profile internal restart'; UDP 16384-32768 has to be open",
             );
         } else {
             let outside = if unset(&address) { local.clone() } else { address };
@@ -187,6 +237,14 @@ impl Examination<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether the module in this file plays what it is sent; `None` where it cannot be read, as in a container. A build that
+/// plays has a text by which it is told to, or to stop.
+fn plays_by_itself(module: &Path) -> Option<bool> {
+    let bytes = std::fs::read(module).ok()?;
+    let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    holds("uuid_audio_stream").then(|| PLAYING_BUILDS.iter().any(|text| holds(text)))
 }
 
 /// Whether the file system that holds `path` is in memory, by the longest mount point above it in /proc/mounts.
@@ -200,4 +258,25 @@ fn memory_file_system(path: &Path) -> Option<bool> {
     });
     let (_, kind) = kinds.max_by_key(|(length, _)| *length)?;
     Some(kind == "tmpfs" || kind == "ramfs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_that_plays_is_told_by_its_texts() {
+        let file = std::env::temp_dir().join(format!("tandem-doctor-module-{}", std::process::id()));
+        for (texts, plays) in [
+            ("\0uuid_audio_stream\0streamAudio\0", Some(false)),
+            ("\0uuid_audio_stream\0streamAudio\0clearAudio\0", Some(true)),
+            ("\0uuid_audio_stream\0STREAM_PLAYBACK\0", Some(true)),
+            ("something else", None),
+        ] {
+            std::fs::write(&file, texts).expect("writable");
+            assert_eq!(plays_by_itself(&file), plays, "{texts:?}");
+        }
+        std::fs::remove_file(&file).expect("just written");
+        assert_eq!(plays_by_itself(&file), None);
+    }
 }

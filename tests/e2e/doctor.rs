@@ -27,6 +27,25 @@ fn serve(answer: impl Fn(std::net::TcpStream) + Send + 'static) -> SocketAddr {
     address
 }
 
+/// Not a question: what a call through the switch hears, `speech`, `silence` or `hang-up`.
+const SOUND: &str = "the sound";
+
+/// mod_audio_stream, for one call: connects and sends what the caller hears, each second of it at once.
+fn stream(url: &str, sound: &str) {
+    let (url, sound) = (url.to_owned(), sound.to_owned());
+    std::thread::spawn(move || {
+        let (mut leg, _) = tungstenite::connect(url.as_str()).expect("the doctor listens");
+        let level: i16 = if sound == "speech" { 3_000 } else { 0 };
+        let second: Vec<u8> = std::iter::repeat_n(level, 8_000).flat_map(i16::to_le_bytes).collect();
+        let sent = leg.send(tungstenite::Message::Binary(second.into()));
+        if sound == "hang-up" {
+            _ = leg.close(None);
+        }
+        // Held until the doctor has enough.
+        while sent.is_ok() && leg.read().is_ok() {}
+    });
+}
+
 /// An event socket that knows these answers to `api` commands; to any other it says `-ERR`.
 fn event_socket(answers: Vec<(&'static str, String)>) -> SocketAddr {
     serve(move |mut socket| {
@@ -41,8 +60,16 @@ fn event_socket(answers: Vec<(&'static str, String)>) -> SocketAddr {
                 format!("Content-Type: command/reply\nReply-Text: {reply}\n\n")
             } else {
                 let asked = line.strip_prefix("api ").unwrap_or_default();
-                let known = answers.iter().find(|(question, _)| *question == asked);
+                // A question that ends in * stands for all that begin so.
+                let known = answers.iter().find(|(question, _)| match question.strip_suffix('*') {
+                    Some(beginning) => asked.starts_with(beginning),
+                    None => *question == asked,
+                });
                 let answer = known.map_or("-ERR no reply\n", |(_, answer)| answer.as_str());
+                if let Some(url) = asked.split(' ').nth(3).filter(|url| url.starts_with("ws://")) {
+                    let sound = answers.iter().find(|(what, _)| *what == SOUND);
+                    stream(url, sound.map_or("", |(_, sound)| sound));
+                }
                 format!("Content-Type: api/response\nContent-Length: {}\n\n{answer}", answer.len())
             };
             if socket.write_all(text.as_bytes()).is_err() {
@@ -59,6 +86,15 @@ fn answers(url: &str) -> Vec<(&'static str, String)> {
         text("module_exists mod_audio_stream", "true"),
         text("module_exists mod_lua", "true"),
         text("module_exists mod_curl", "true"),
+        text("module_exists mod_sndfile", "true"),
+        text("module_exists mod_loopback", "true"),
+        text("global_getvar tandem_ai_numbers", "1555[0-9]{4}|9094"),
+        text("global_getvar mod_dir", "/nowhere/that/is/visible"),
+        text("global_getvar default_password", "changed"),
+        text("originate *", "+OK 8c1d9a52-6a1c-4a7f-9d7d-2f4f4f4f4f4f\n"),
+        text("uuid_audio_stream *", "+OK Success\n"),
+        text(SOUND, "speech"),
+        text("uuid_kill *", "+OK\n"),
         text("uuid_audio_stream", "-USAGE: <uuid> [start | stop | send_text | pause | resume]\n"),
         text("global_getvar tandem_playback", "file"),
         text("global_getvar temp_dir", "/nowhere/that/is/visible"),
@@ -68,9 +104,15 @@ fn answers(url: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn with(mut answers: Vec<(&'static str, String)>, question: &str, answer: &str) -> SocketAddr {
-    let place = answers.iter_mut().find(|(known, _)| *known == question).expect("a known question");
-    place.1 = answer.to_owned();
+fn with(answers: Vec<(&'static str, String)>, question: &str, answer: &str) -> SocketAddr {
+    with_all(answers, &[(question, answer)])
+}
+
+fn with_all(mut answers: Vec<(&'static str, String)>, others: &[(&str, &str)]) -> SocketAddr {
+    for (question, answer) in others {
+        let place = answers.iter_mut().find(|(known, _)| known == question).expect("a known question");
+        place.1 = (*answer).to_owned();
+    }
     event_socket(answers)
 }
 
@@ -111,6 +153,11 @@ struct Setup {
 
 /// The doctor's report: whether healthy, and each bad finding as `check: found → remedy`.
 fn examine(setup: &Setup) -> (bool, Vec<String>) {
+    examine_for("bad", setup)
+}
+
+/// The same for findings of this status.
+fn examine_for(status: &str, setup: &Setup) -> (bool, Vec<String>) {
     let (host, port) = (setup.event_socket.ip().to_string(), setup.event_socket.port().to_string());
     let directory = setup.freeswitch.display().to_string();
     let mut arguments: Vec<String> = vec!["doctor".into(), "--json".into(), "--freeswitch".into(), directory];
@@ -136,7 +183,7 @@ fn examine(setup: &Setup) -> (bool, Vec<String>) {
     assert_eq!(output.status.code(), Some(i32::from(!healthy)), "{text}");
     let findings = report["findings"].as_array().expect("a list").iter();
     let bad = findings
-        .filter(|finding| finding["status"] == "bad")
+        .filter(|finding| finding["status"] == status)
         .map(|finding| {
             let word = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
             format!("{}: {} → {}", word("check"), word("found"), word("remedy"))
@@ -163,6 +210,9 @@ fn the_doctor_finds_and_names_what_is_broken_and_nothing_else() {
     };
     let (healthy, bad) = examine(&Setup { call: true, ..good.clone() });
     assert!(healthy, "nothing is broken: {bad:#?}");
+    let (_, good_findings) = examine_for("good", &Setup { call: true, ..good.clone() });
+    let by_switch = good_findings.iter().find(|finding| finding.starts_with("call by switch: "));
+    assert!(by_switch.is_some_and(|found| found.contains("9094 in context public")), "{good_findings:#?}");
 
     let guarded = Relay::start(&model, &["listen.token=another-token-than-the-doctor's"]);
     let closed = Relay::start(&model, &["listen.allow=192.0.2.0/24"]);
@@ -189,6 +239,11 @@ fn the_doctor_finds_and_names_what_is_broken_and_nothing_else() {
         event_socket: event_socket(answers(&format!("ws://127.0.0.1:{port}/"))),
         ..good.clone()
     };
+    // What of the open build's file tells it from the others: it has the command, and nothing that a playing build has.
+    let open_build = good.freeswitch.join("mod").display().to_string();
+    fs::create_dir_all(&open_build).expect("writable");
+    fs::write(Path::new(&open_build).join("mod_audio_stream.so"), "\0uuid_audio_stream\0streamAudio\0")
+        .expect("writable");
     let gemini = |url: String| Setup { gemini: url, ..good.clone() };
     let of = |address: SocketAddr| format!("ws://{address}");
     let rewrite = |path: &'static str, from: &'static str, to: &'static str| {
@@ -264,6 +319,67 @@ fn the_doctor_finds_and_names_what_is_broken_and_nothing_else() {
         ),
         ("no Lua", switch("module_exists mod_lua", "false"), "module: mod_lua is not loaded", "load mod_lua"),
         (
+            "no player of files",
+            switch("module_exists mod_sndfile", "false"),
+            "module: mod_sndfile is not loaded",
+            "load mod_sndfile",
+        ),
+        (
+            "binary for a build that plays nothing",
+            Setup {
+                event_socket: with_all(
+                    answers(&url),
+                    &[("global_getvar tandem_playback", "binary"), ("global_getvar mod_dir", &open_build)],
+                ),
+                ..good.clone()
+            },
+            "build: tandem_playback=binary, and the module in",
+            "tandem_playback=file in vars_tandem.xml",
+        ),
+        (
+            "json for a build that plays nothing",
+            Setup {
+                event_socket: with_all(
+                    answers(&url),
+                    &[("global_getvar tandem_playback", "json"), ("global_getvar mod_dir", &open_build)],
+                ),
+                ..good.clone()
+            },
+            "build: tandem_playback=json, and the module in",
+            "tandem_playback=file in vars_tandem.xml",
+        ),
+        (
+            "a call through the switch that stays silent",
+            Setup { call: true, ..switch(SOUND, "silence") },
+            "call by switch: 9094 in context public: nothing was heard",
+            "tandem_events.lua",
+        ),
+        (
+            "the same with a build that is said to play",
+            Setup {
+                call: true,
+                event_socket: with_all(
+                    answers(&url),
+                    &[("global_getvar tandem_playback", "binary"), (SOUND, "silence")],
+                ),
+                ..good.clone()
+            },
+            "call by switch: 9094 in context public: nothing was heard",
+            "tandem_playback=file",
+        ),
+        (
+            "a dialplan that hangs up",
+            Setup { call: true, ..switch(SOUND, "hang-up") },
+            "call by switch: 9094 in context public: the dialplan ended the call",
+            "tandem:",
+        ),
+        (
+            "a number that no extension has",
+            Setup { call: true, ..switch("originate *", "-ERR NO_ROUTE_DESTINATION\n") },
+            "call by switch: 9094 in context public: the switch did not connect the call: NO_ROUTE_DESTINATION",
+            "xml_locate",
+        ),
+        (
             "a playback that is none",
             switch("global_getvar tandem_playback", "files"),
             "build: tandem_playback=\"files\"",
@@ -273,7 +389,7 @@ fn the_doctor_finds_and_names_what_is_broken_and_nothing_else() {
             "no URL in the switch",
             switch("global_getvar audio_stream_url", ""),
             "audio_stream_url: ",
-            "vars.xml",
+            "vars.xml (tandem freeswitch install does), then fs_cli -x reloadxml",
         ),
         (
             "a URL with another port",
@@ -367,4 +483,46 @@ fn a_database_of_records_that_is_away_is_a_warning_without_its_password() {
     assert_eq!(records["status"], "warning", "{records}");
     assert!(records["remedy"].as_str().is_some_and(|remedy| remedy.contains("DATABASE_URL")), "{records}");
     assert!(!text.contains(PASSWORD_OF_RECORDS), "a password is in {text}");
+}
+
+#[test]
+fn what_the_doctor_deems_worth_a_look_is_said_with_a_remedy_that_works() {
+    let _company = in_company();
+    let model = Model::start(speaking(Voice::Echo));
+    let relay = Relay::start(&model, &[]);
+    let port = relay.address().port();
+    let url = format!("ws://127.0.0.1:{port}/");
+    let disk = env!("CARGO_TARGET_TMPDIR");
+    for (question, answer, found, remedies) in [
+        // The example dialplan of FreeSWITCH asks for this password, and sleeps.
+        (
+            "global_getvar default_password",
+            "1234",
+            "default password: default_password is 1234",
+            &["vars.xml", "reloadxml"][..],
+        ),
+        // No file of the configuration sets it.
+        ("global_getvar temp_dir", disk, "temp_dir: ", &["tmpfs", "freeswitch -temp"][..]),
+        ("global_getvar local_ip_v4", "127.0.0.1", "RTP: ", &["vars.xml", "sofia profile"][..]),
+    ] {
+        let setup = Setup {
+            sets: Vec::new(),
+            gemini: model.url(),
+            key: KEY,
+            port,
+            event_socket: with(answers(&url), question, answer),
+            freeswitch: freeswitch("look", &url),
+            call: false,
+        };
+        let (healthy, warnings) = examine_for("warning", &setup);
+        assert!(healthy, "{question}: {warnings:#?}");
+        if question.ends_with("temp_dir") && warnings.is_empty() {
+            continue; // The machine's build directory is in memory.
+        }
+        let named = warnings.iter().find(|warning| warning.starts_with(found));
+        let named = named.unwrap_or_else(|| panic!("{question}: {warnings:#?}"));
+        assert!(remedies.iter().all(|remedy| named.contains(remedy)), "{named}");
+        assert!(!named.contains("switch.conf.xml"), "{named}");
+        _ = fs::remove_dir_all(&setup.freeswitch);
+    }
 }

@@ -104,7 +104,7 @@ local function on_play(uuid, event, now_ms)
   local play = tandem.read_object(event:getBody())
   local file = play and play.file
   if not tandem.check.file(file, uuid) then
-    trouble(now_ms, "file", uuid .. ": not played, because it is no file of this call (temp_dir in switch.conf.xml may "
+    trouble(now_ms, "file", uuid .. ": not played, because it is no file of this call (temp_dir, freeswitch -temp, may "
       .. "have only letters, digits and . _ - /): " .. tandem.quoted(file))
     return
   end
