@@ -1,8 +1,8 @@
 //! Admission: which call gets a slot, decided from memory before the switch is answered.
 //!
 //! Runs in: the accept and the admin thread (admit), the control and dial threads (give slots free), behind a lock that no
-//! media thread touches. Owns the free slots, a bounded table of how often each address called, and the calls that are
-//! known by their UUID ([`Known`]).
+//! media thread touches. Owns the free slots, a bounded table of how often each address called, the calls that are
+//! known by their UUID ([`Known`]), and how those of late ended ([`Endings`]).
 //! Invariant: never more calls than the limit, a slot given again has a higher generation, and with a slot a call's lease
 //! of a credential is given and taken back.
 
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::base::{CallId, Instant};
 use crate::call::Pool;
+use crate::call::endings::Endings;
 use crate::call::known::Known;
 use crate::telemetry::RefusalReason;
 
@@ -48,6 +49,7 @@ pub struct Registry {
     max_calls: usize,
     rate: Rate,
     known: Known,
+    endings: Endings,
     credentials: Option<Arc<Pool>>,
 }
 
@@ -56,12 +58,24 @@ impl Registry {
     pub fn new(max_calls: usize, rate: Rate) -> Self {
         let free = (0..max_calls as u32).rev().map(|slot| CallId { slot, generation: 1 }).collect();
         let slots = Mutex::new(Slots { free, buckets: HashMap::new(), draining: false });
-        Self { slots, max_calls, rate, known: Known::default(), credentials: None }
+        Self {
+            slots,
+            max_calls,
+            rate,
+            known: Known::default(),
+            endings: Endings::default(),
+            credentials: None,
+        }
     }
 
     /// The calls that are known by their UUID.
     pub fn known(&self) -> &Known {
         &self.known
+    }
+
+    /// How calls ended of late.
+    pub fn endings(&self) -> &Endings {
+        &self.endings
     }
 
     /// The same, for calls that need a lease of one of these.

@@ -17,6 +17,7 @@ use super::api::{answered, within};
 use super::response::{Body, Response, Wrong};
 use super::routes::Routes;
 use crate::base::RecordId;
+use crate::call::Ending;
 use crate::threads::control::live::LiveCall;
 use crate::threads::messages::ControlInput;
 use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Reader, StoreError};
@@ -32,6 +33,7 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .get("/api/calls", list)
         .get("/api/calls/{id}", show)
+        .get("/api/calls/{id}/end", end)
         .post("/api/calls/{id}/say", say)
         .get("/api/agents", agents)
 }
@@ -76,6 +78,23 @@ async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result
         return Ok(Response::json(200, &with_live(json!(call), true)));
     }
     record(&admin, id).await
+}
+
+/// How the call with this UUID ended, from memory: 200 only where it is over as it should be, so that a dialplan can send the
+/// caller elsewhere whatever else happened.
+async fn end(State(admin): State<Arc<Admin>>, Path(uuid): Path<String>) -> Response {
+    match admin.shared.parts.registry.endings().of(&uuid) {
+        Some(Ending { over: true, reason }) => Response::json(200, &json!({"over": true, "reason": reason})),
+        Some(Ending { over: false, reason }) => Response::json(
+            409,
+            &json!({
+                "over": false,
+                "reason": reason,
+                "error": "the call was refused or could not go on: its caller is to be sent elsewhere",
+            }),
+        ),
+        None => Response::error(404, "no call with this UUID was closed by this relay of late"),
+    }
 }
 
 /// The JSON of a call, which says whether it runs.

@@ -15,8 +15,9 @@ use super::Control;
 use crate::base::{CallId, Instant};
 use crate::call::agents::warn_of_unknown_agent;
 use crate::call::tool::{ToolFailure, ToolNumber, ToolRun};
-use crate::call::{Choice, Fact, Order, Part};
+use crate::call::{Choice, Ending, Fact, Order, Part};
 use crate::codec::gemini::tools;
+use crate::codec::mod_audio_stream::LegCloseCode;
 use crate::threads::dsp::DspOrder;
 use crate::threads::messages::{EslOrder, GeminiOrder, TelephonyOrder};
 use crate::threads::recorder::RecorderOrder;
@@ -78,7 +79,14 @@ impl Control {
                     self.link_closed(now, id, link);
                     self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link));
                 }
-                Order::CloseLeg(close) => self.parts.telephony[shard].send(TelephonyOrder::Close(id, close)),
+                Order::CloseLeg(close) => {
+                    if let Some(uuid) = call.machine.fields().uuid.clone() {
+                        let over = close.code() == LegCloseCode::Normal;
+                        let ending = Ending { over, reason: close.reason().to_owned() };
+                        self.parts.registry.endings().note(&uuid, ending);
+                    }
+                    self.parts.telephony[shard].send(TelephonyOrder::Close(id, close));
+                }
                 Order::Retire(Part::Dsp) => self.parts.workers[worker].send(DspOrder::Remove(id)),
                 Order::Retire(Part::Gemini) => self.parts.gemini[shard].send(GeminiOrder::Retire(id)),
                 Order::Finish(outcome) => self.finish(now, id, &outcome),

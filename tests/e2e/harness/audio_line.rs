@@ -131,6 +131,17 @@ impl AudioLine {
         ear.frames.clone()
     }
 
+    /// Waits until the relay hangs up, or the connection is over.
+    pub fn let_go(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut ear = self.shared.lock();
+        while !ear.over && !ear.frames.iter().any(|frame| frame.kind == 0x00) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "the relay did not let go of the line");
+            ear = self.shared.changed.wait_timeout(ear, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Hangs up as Asterisk does: nothing more is sent.
     pub fn hang_up(&self) {
         _ = self.stream.shutdown(Shutdown::Write);
