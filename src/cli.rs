@@ -5,7 +5,7 @@
 //! Invariant: what comes back is either a configuration that passed every check, or an [`Exit`] that says why not.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,11 +68,19 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Prints the texts. A closed pipe, as in `tandem --check | head`, is not an error.
+    /// Prints the texts. A closed pipe, as in `tandem --check | head`, is not an error; a full disk is.
     pub fn print(&self) -> ExitCode {
-        let _ = std::io::stdout().write_all(self.output.as_bytes());
+        let mut standard_output = std::io::stdout();
+        let printed =
+            standard_output.write_all(self.output.as_bytes()).and_then(|()| standard_output.flush());
         let _ = std::io::stderr().write_all(self.errors.as_bytes());
-        ExitCode::from(self.status)
+        match printed {
+            Err(problem) if problem.kind() != ErrorKind::BrokenPipe && self.status == 0 => {
+                let _ = writeln!(std::io::stderr(), "tandem: the output cannot be written: {problem}");
+                ExitCode::FAILURE
+            }
+            _ => ExitCode::from(self.status),
+        }
     }
 
     fn success(output: String) -> Self {

@@ -135,6 +135,14 @@ counters! {
 
     connections: "tandem_connections_total", "TCP connections accepted from switches.";
     calls: "tandem_calls_total", "Calls admitted.";
+    refusals_unrecorded: "tandem_refusals_unrecorded_total", "Refused calls that left no record because many were refused.";
+    outbound_connected: "tandem_outbound_calls_total" {result = "connected"}, "Outbound calls that the switch began with, by what became of them.";
+    outbound_busy: "tandem_outbound_calls_total" {result = "busy"}, "Outbound calls that the switch began with, by what became of them.";
+    outbound_no_answer: "tandem_outbound_calls_total" {result = "no_answer"}, "Outbound calls that the switch began with, by what became of them.";
+    outbound_rejected: "tandem_outbound_calls_total" {result = "rejected"}, "Outbound calls that the switch began with, by what became of them.";
+    outbound_not_connected: "tandem_outbound_calls_total" {result = "not_connected"}, "Outbound calls that the switch began with, by what became of them.";
+    outbound_no_leg: "tandem_outbound_calls_total" {result = "no_leg"}, "Outbound calls that the switch began with, by what became of them.";
+    outbound_not_known: "tandem_outbound_calls_total" {result = "not_known"}, "Outbound calls that the switch began with, by what became of them.";
     announcements_displaced: "tandem_announcements_displaced_total", "Announced calls that had to make room for newer ones before their legs came.";
 
     leg_protocol_errors: "tandem_leg_faults_total" {fault = "protocol"}, "Faults of switches, by kind.";

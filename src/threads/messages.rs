@@ -12,13 +12,14 @@ use crate::base::command::{ChannelName, Command};
 use crate::base::{CallId, Instant, LinkNumber, Sound};
 use crate::call::events::ConnectionNumber;
 use crate::call::record::RecordingFile;
-use crate::call::{CommandResult, Fact, LegCredentials, Opening, Part};
+use crate::call::{CommandError, CommandResult, Fact, LegCredentials, LegKind, Opening, OutboundCall, Part};
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 use crate::net::dial::Target;
 use crate::net::websocket::Connection;
 use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
+use crate::telemetry::RefusalReason;
 use crate::threads::control::live::LiveReply;
 use crate::threads::recorder::ListenReply;
 use crate::threads::telephony::connection::LegConnection;
@@ -227,7 +228,7 @@ pub enum EslOrder {
         /// Until when it may be sent.
         send_by: Instant,
     },
-    /// Place a call, and say there whether the switch has begun with it.
+    /// Place a call, and say there whether the switch has begun with it, and then whether it was answered.
     Place(Outbound, Sender<CommandResult>),
     /// End the thread.
     Stop,
@@ -242,21 +243,43 @@ pub enum OnChannel {
     AnsweringMachine,
     /// It was hung up, with this cause.
     HungUp(String),
+    /// An outbound call was answered.
+    Answered,
+    /// An outbound call was not connected, or nobody knows.
+    NotAnswered(CommandError),
 }
 
 /// What became of a request to the API: `None` if there is no such call.
 pub type CommandReply = Option<CommandResult>;
 
+/// A call that was refused before it was one.
+pub struct RefusedCall {
+    /// What was known of it.
+    pub fields: CallFields,
+    /// Where the switch is.
+    pub peer: SocketAddr,
+    /// What was on the line.
+    pub kind: LegKind,
+    /// Why, in a word.
+    pub reason: RefusalReason,
+    /// Why, as the switch was told.
+    pub why: String,
+}
+
 /// What the control thread is told.
 pub enum ControlInput {
     /// A new call.
     Offered(Box<Offer>),
+    /// A call was refused at the door.
+    Refused(Box<RefusedCall>),
     /// The leg of a running call is back. Its connection's number is control's to give.
     Returned(Box<ReturnedLeg>),
     /// A second leg of a call has arrived: does the first one live?
     Challenged(CallId),
     /// A fact about a call.
     Fact(CallId, Fact),
+    /// The switch has begun with an outbound call, and will have said by then what became of it.
+    Outbound(Box<OutboundCall>, Instant),
     /// The event socket says something of a channel, by its UUID.
     OnChannel(String, OnChannel),
     /// Somebody asks for something to be done to the call with this record id or UUID, and waits for the reply.

@@ -9,6 +9,7 @@
 //! ([`harness::alone`]).
 
 mod agents;
+mod asterisk_dialplan;
 mod audiosocket;
 mod barge_in;
 mod calls;
@@ -22,6 +23,7 @@ mod file_playback;
 mod harness;
 mod identical;
 mod lifecycle;
+mod outbound;
 mod reattach;
 mod recordings;
 mod records;

@@ -23,6 +23,7 @@ use crate::base::command::{
     VariableName, VariableValue,
 };
 use crate::call::CommandError;
+use crate::call::outbound::OutboundEnd;
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, metadata};
 use crate::threads::esl::new_channel;
@@ -111,6 +112,10 @@ async fn originate(
     let to = body.required("to", Destination::new)?;
     let from = body.optional("from", Destination::new)?;
     let agent = body.optional("agent", AgentName::new)?;
+    let waits = match body.field("wait") {
+        None => false,
+        Some(wait) => wait.as_bool().ok_or_else(|| Wrong(format!("wait is {wait}: true or false")))?,
+    };
     let parts = &admin.shared.parts;
     let (Some(ring), Some(esl)) = (parts.outbound, &admin.esl) else {
         return Ok(Response::not_done(409, "outbound calls are off: set esl.host and esl.dial_string"));
@@ -126,17 +131,47 @@ async fn originate(
         agent: agent.as_ref().map(ToString::to_string),
         ..CallFields::default()
     };
-    let (reply, answer) = channel(1);
-    let Ok(_place) = admin.waiting.try_acquire() else { return Ok(too_busy()) };
+    // Whether the switch has begun with it, and then whether it was answered.
+    let (reply, mut answers) = channel(2);
+    let Ok(place) = admin.waiting.try_acquire() else { return Ok(too_busy()) };
+    let Ok(_rings) = admin.ringing.try_acquire_many(waits.into()) else { return Ok(too_busy()) };
     announce(&admin, peer, &uuid, fields, ring + CONNECTS_WITHIN);
     let order = EslOrder::Place(Outbound { channel: channel_name, to, from, agent }, reply);
     if esl.lock().try_send(order).is_err() {
         return Ok(too_busy());
     }
-    Ok(match within(answer).await {
-        None => Response::not_done(504, "the relay itself did not answer; the call may or may not be placed"),
-        Some(Ok(())) => Response::json(202, &json!({"done": true, "uuid": uuid})),
-        Some(Err(error)) => Response::not_done(status(&error), &error.to_string()),
+    match tokio::time::timeout(ANSWER_WITHIN, answers.recv()).await.ok().flatten() {
+        None => {
+            let why = "the relay itself did not answer; the call may or may not be placed";
+            return Ok(Response::not_done(504, why));
+        }
+        Some(Err(error)) => return Ok(Response::not_done(status(&error), &error.to_string())),
+        Some(Ok(())) if !waits => return Ok(Response::json(202, &json!({"done": true, "uuid": uuid}))),
+        Some(Ok(())) => {}
+    }
+    drop(place);
+    let answered = tokio::time::timeout(ring + CONNECTS_WITHIN, answers.recv()).await.ok().flatten();
+    Ok(match answered {
+        Some(Ok(())) => Response::json(200, &json!({"done": true, "uuid": uuid, "answered": true})),
+        Some(Err(CommandError::Refused(cause))) => Response::json(
+            409,
+            &json!({
+                "done": false,
+                "uuid": uuid,
+                "outcome": OutboundEnd::of_cause(&cause).label(),
+                "cause": cause,
+                "error": format!("not answered: {cause}"),
+            }),
+        ),
+        Some(Err(_)) | None => Response::json(
+            504,
+            &json!({
+                "done": false,
+                "uuid": uuid,
+                "outcome": OutboundEnd::Unknown.label(),
+                "error": "the switch did not say what became of the call",
+            }),
+        ),
     })
 }
 

@@ -5,6 +5,7 @@
 //! Invariant: a request reaches the host and the path of `asterisk.media_url` and no other, and leaves a slot taken only
 //! while its connection is being made or is a call.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +20,13 @@ use super::access::Peer;
 use super::api::told;
 use super::response::{Body, Response, Wrong};
 use crate::base::command::ConnectionId;
+use crate::call::refused::is_call;
+use crate::call::{Choice, LegKind};
 use crate::codec::mod_audio_stream::CallFields;
 use crate::config::BaseUrl;
 use crate::net::dial::Target;
-use crate::threads::messages::{DialRequest, LegRequest};
+use crate::telemetry::RefusalReason;
+use crate::threads::messages::{ControlInput, DialRequest, LegRequest, RefusedCall};
 use crate::threads::telephony::connection::leg_limits;
 
 /// Where Asterisk's chan_websocket waits to be connected to.
@@ -47,6 +51,20 @@ impl MediaServer {
     }
 }
 
+/// The answer to a request whose call is refused, which is counted and recorded as at the door.
+fn refused(admin: &Admin, fields: CallFields, peer: IpAddr, reason: RefusalReason, why: String) -> Response {
+    admin.shared.parts.counters.refuse(reason);
+    // A route has words of its own.
+    let said = if reason == RefusalReason::Route { why.as_str() } else { reason.label() };
+    let answer = Response::not_done(503, &format!("no call is taken now: {said}"));
+    if is_call(reason) {
+        let peer = SocketAddr::new(peer, 0);
+        let refused = RefusedCall { fields, peer, kind: LegKind::ChanWebsocket, reason, why };
+        admin.ask_control(ControlInput::Refused(Box::new(refused)));
+    }
+    answer
+}
+
 /// Has the leg connected of a call that is admitted here as at the door.
 pub(super) async fn connect(
     State(admin): State<Arc<Admin>>,
@@ -63,13 +81,14 @@ pub(super) async fn connect(
     // The dialplan knows this name too, and it is as unique.
     let uuid = uuid.unwrap_or_else(|| connection_id.to_string());
     let fields = CallFields { uuid: Some(uuid.clone()), did, caller, agent, ..CallFields::default() };
+    if let Choice::Refuse(reason) = parts.agents.get().choose(&fields) {
+        let why = format!("a route refuses this call: {reason}");
+        return Ok(refused(&admin, fields, peer, RefusalReason::Route, why));
+    }
     let now = parts.clock.now();
     let id = match parts.registry.admit(now, peer) {
         Ok(id) => id,
-        Err(reason) => {
-            parts.counters.refuse(reason);
-            return Ok(Response::not_done(503, &format!("no call is taken now: {}", reason.label())));
-        }
+        Err(reason) => return Ok(refused(&admin, fields, peer, reason, reason.explanation().to_owned())),
     };
     debug!("call {id}: connecting to {}, {fields}", target.url);
     let deadline = now.plus_us(server.connect_within.as_micros() as u64);

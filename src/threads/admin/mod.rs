@@ -46,6 +46,8 @@ use routes::Routes;
 
 /// Requests that may wait for a switch at one time.
 const WAITING_MAX: usize = 64;
+/// Outbound calls at one time that somebody waits to be answered.
+const RINGING_MAX: usize = 64;
 /// Questions to the database at one time, most of which wait for each other.
 const READING_MAX: usize = 16;
 
@@ -139,6 +141,8 @@ pub struct Admin {
     dial: Mutex<DialPool>,
     /// Places for requests that wait for a switch.
     waiting: Semaphore,
+    /// Places for requests that wait for outbound calls to be answered.
+    ringing: Semaphore,
     /// Places for questions to the database.
     reading: Semaphore,
     board: Board,
@@ -158,6 +162,7 @@ impl Admin {
             esl: esl.map(Mutex::new),
             dial: Mutex::new(dial),
             waiting: Semaphore::new(WAITING_MAX),
+            ringing: Semaphore::new(RINGING_MAX),
             reading: Semaphore::new(READING_MAX),
             board: Board::new(),
         }

@@ -12,6 +12,7 @@ mod orders;
 mod record;
 mod recording;
 mod requests;
+mod unheld;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +24,10 @@ use log::{debug, info, warn};
 use crate::base::{CallId, Instant, LegReport, RecordId};
 use crate::call::agents::warn_of_unknown_agent;
 use crate::call::outcome::Cause;
-use crate::call::{Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, Outcome, Part, Registry};
+use crate::call::refused::RefusedCalls;
+use crate::call::{
+    Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, OutboundCalls, Outcome, Part, Registry,
+};
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox, random};
 use crate::telemetry::counters::Counters;
 use crate::threads::credentials::Credentials;
@@ -121,6 +125,10 @@ pub struct Control {
     named_late: Vec<(CallId, Instant)>,
     /// Records that wait for their recording.
     unrecorded: Vec<Unrecorded>,
+    /// Outbound calls that have no leg yet.
+    outbound: OutboundCalls,
+    /// Calls that were refused and have a record.
+    refused: RefusedCalls,
 }
 
 impl Control {
@@ -137,6 +145,8 @@ impl Control {
             requests,
             named_late: Vec::new(),
             unrecorded: Vec::new(),
+            outbound: OutboundCalls::default(),
+            refused: RefusedCalls::default(),
         }
     }
 
@@ -174,6 +184,8 @@ impl Control {
             ControlInput::Returned(leg) => self.returned(now, *leg),
             ControlInput::Challenged(id) => self.challenged(id),
             ControlInput::Fact(id, fact) => self.tell(now, id, fact),
+            ControlInput::Refused(call) => self.refused(now, *call),
+            ControlInput::Outbound(call, until) => self.outbound_begun(*call, until),
             ControlInput::OnChannel(channel, what) => self.on_channel(now, &channel, what),
             ControlInput::Commanded(channel, command, reply) => self.commanded(now, &channel, command, reply),
             ControlInput::Say(name, text, reply) => self.say(now, &name, &text, reply),
@@ -198,6 +210,9 @@ impl Control {
         let record_id = RecordId::new(self.parts.clock.unix_ms(), random::bits128());
         debug!("call {id}: offered from {peer}, {fields}; its record is {record_id}");
         self.parts.counters.calls.increment();
+        if fields.uuid.as_deref().is_some_and(|uuid| self.outbound.connected(uuid)) {
+            self.parts.counters.outbound_connected.increment();
+        }
         let agents = self.parts.agents.get();
         warn_of_unknown_agent(id, &agents, &fields);
         let mut machine = match agents.choose(&fields) {
@@ -288,6 +303,7 @@ impl Control {
         let shut_down = self.drain_by.is_some_and(|by| now >= by);
         let mut due = Vec::new();
         let looks = self.look_at_named_late(now).into_iter().chain(self.look_at_unrecorded(now));
+        let looks = looks.chain(self.look_at_outbound(now));
         let mut deadline = self.drain_by.filter(|_| !shut_down).into_iter().chain(looks).min();
         for call in self.calls.iter().flatten() {
             match call.machine.deadline() {

@@ -139,7 +139,7 @@ impl Control {
         }
     }
 
-    fn keep_record(&mut self, detail: Box<CallDetail>) {
+    pub(super) fn keep_record(&mut self, detail: Box<CallDetail>) {
         if let Some(records) = &mut self.parts.records {
             records.send(detail);
         }

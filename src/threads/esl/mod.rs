@@ -7,6 +7,7 @@
 
 pub mod session;
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
@@ -18,8 +19,8 @@ use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc::Sender;
 
 use crate::base::command::ChannelName;
-use crate::base::{Instant, LegReport};
-use crate::call::{CommandResult, Fact};
+use crate::base::{Instant, LegReport, RecordId};
+use crate::call::{CommandResult, Fact, OutboundCall};
 use crate::codec::esl::{self, Event, Outbound};
 use crate::codec::excerpt::excerpt;
 use crate::config::EslConfig;
@@ -37,6 +38,8 @@ const RETRY_MS: u64 = 500;
 const RETRY_MS_MAX: u64 = 30_000;
 /// How long an outbound call may wait for the connection.
 const OUTBOUND_SEND_MS: u64 = 4_000;
+/// How much longer than it may ring an outbound call is waited for to end.
+const OUTBOUND_END_MS: u64 = 20_000;
 /// FreeSWITCH's default password.
 const DEFAULT_PASSWORD: &str = "ClueCon";
 /// Bytes read at once.
@@ -69,6 +72,8 @@ pub struct Esl {
     more: bool,
     retry_at: Instant,
     retry_ms: u64,
+    /// Outbound calls of which the switch has not said the end, by their channels, and whoever waits for it.
+    placing: HashMap<String, (Outbound, Sender<CommandResult>)>,
     /// The trouble that was logged last, so that it is not repeated at every attempt.
     told: Option<String>,
 }
@@ -100,6 +105,7 @@ impl Esl {
             more: false,
             retry_at: Instant::default(),
             retry_ms: RETRY_MS,
+            placing: HashMap::new(),
             told: None,
         }
     }
@@ -159,7 +165,9 @@ impl Esl {
         let application = &self.parts.config.answered_application;
         let seconds = self.parts.config.answer_timeout.as_secs();
         let line = esl::originate_line(outbound, dial_string, application, seconds);
-        let ticket = Ticket::Outbound(outbound.channel.to_string(), reply);
+        let channel = outbound.channel.to_string();
+        self.placing.insert(channel.clone(), (outbound.clone(), reply.clone()));
+        let ticket = Ticket::Outbound(channel, reply);
         self.session.request(now, Job { ticket, line, send_by: now.plus_ms(OUTBOUND_SEND_MS) });
     }
 
@@ -256,16 +264,47 @@ impl Esl {
                 self.parts.control.send(ControlInput::Fact(id, fact));
             }
             News::Answered(Ticket::Outbound(channel, reply), result) => {
-                if let Err(error) = &result {
-                    warn!("outbound call {channel}: {error}");
+                match &result {
+                    Ok(()) => self.begun(&channel),
+                    Err(error) => {
+                        warn!("outbound call {channel}: {error}");
+                        self.placing.remove(&channel);
+                    }
                 }
                 // Whoever asked may have given up.
                 _ = reply.try_send(result);
             }
-            News::Placed(channel, Ok(())) => debug!("outbound call {channel}: answered"),
-            News::Placed(channel, Err(error)) => info!("outbound call {channel}: {error}"),
+            News::Placed(channel, result) => {
+                let what = match &result {
+                    Ok(()) => OnChannel::Answered,
+                    Err(error) => OnChannel::NotAnswered(error.clone()),
+                };
+                debug!("outbound call {channel}: {what:?}");
+                if let Some((_, waiting)) = self.placing.remove(&channel) {
+                    _ = waiting.try_send(result);
+                }
+                self.parts.control.send(ControlInput::OnChannel(channel, what));
+            }
             News::Event(event) => self.event(&event),
         }
+    }
+
+    /// The switch has begun with an outbound call.
+    fn begun(&mut self, channel: &str) {
+        let Some((outbound, _)) = self.placing.get(channel) else { return };
+        let config = &self.parts.config;
+        let now = self.parts.clock.now();
+        let call = OutboundCall {
+            record_id: RecordId::new(self.parts.clock.unix_ms(), random::bits128()),
+            uuid: channel.to_owned(),
+            to: outbound.to.clone(),
+            from: outbound.from.clone(),
+            agent: outbound.agent.clone(),
+            switch: format!("{}:{}", config.host.as_deref().unwrap_or_default(), config.port),
+            begun_at: now,
+        };
+        let until = now.plus(config.answer_timeout).plus_ms(OUTBOUND_END_MS);
+        self.parts.control.send(ControlInput::Outbound(Box::new(call), until));
     }
 
     fn event(&mut self, event: &Event) {

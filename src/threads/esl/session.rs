@@ -193,6 +193,8 @@ impl Session {
             let error = Err(CommandError::Unconfirmed("the event socket did not answer"));
             if let Some(ticket) = job.ticket {
                 self.news.push_back(News::Answered(ticket, error));
+            } else if let Some(channel) = job.placing {
+                self.news.push_back(News::Placed(channel, error));
             }
         }
         // Only into an empty output, so that a stalled switch leaves the rest where it can still be given up.

@@ -23,6 +23,10 @@ pub enum Fate {
     Done,
     /// Accepted, and failed.
     Fails,
+    /// Accepted, and this is its output.
+    Says(&'static str),
+    /// Accepted, and nothing is heard of it any more.
+    Rings,
     /// Accepted, and the connection is lost before the end of the job is told.
     LostAfterReply,
     /// The connection is lost when the job has arrived.
@@ -189,7 +193,12 @@ fn serve(socket: &TcpStream, shared: &Shared) {
                 shared.changed.notify_all();
                 break;
             }
-            let output = if fate == Fate::Done { "+OK\n" } else { "-ERR No such channel!\n" };
+            let output = match fate {
+                Fate::Rings => continue,
+                Fate::Done => "+OK\n",
+                Fate::Says(output) => output,
+                _ => "-ERR No such channel!\n",
+            };
             let length = output.len();
             send_event(
                 socket,
