@@ -145,6 +145,11 @@ impl HangUpCause {
     pub fn normal_clearing() -> Self {
         Self("NORMAL_CLEARING".into())
     }
+
+    /// What a call is hung up with that could not go on, as by our script.
+    pub fn temporary_failure() -> Self {
+        Self("NORMAL_TEMPORARY_FAILURE".into())
+    }
 }
 
 checked!(

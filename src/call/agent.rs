@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::Sound;
-use crate::base::command::Destination;
 use crate::call::machine::{ControlTerms, Limits};
 use crate::call::tool::ToolTerms;
 use crate::codec::gemini::setup::SetupRequest;
 use crate::codec::mod_audio_stream::CallFields;
-use crate::config::PriceConfig;
 use crate::config::template::{Variable, filled};
+use crate::config::{Fallback, PriceConfig};
 use crate::dsp::ListenTerms;
 
 /// An agent, shared by the calls that it answers.
@@ -108,8 +107,8 @@ pub struct CallTerms {
     pub consent_sound: Option<Arc<Sound>>,
     /// What the caller hears when the call is given up.
     pub fallback_sound: Option<Arc<Sound>>,
-    /// Where the caller is transferred to then, instead of being hung up on.
-    pub fallback_transfer: Option<Destination>,
+    /// What becomes of it then.
+    pub fallback: Fallback,
     /// Whose turn it is to speak.
     pub turns: TurnTerms,
     /// Call control.
@@ -133,7 +132,7 @@ impl Default for CallTerms {
             record: false,
             consent_sound: None,
             fallback_sound: None,
-            fallback_transfer: None,
+            fallback: Fallback::Switch,
             turns: TurnTerms::default(),
             control: ControlTerms::default(),
             tools: ToolTerms::default(),

@@ -138,7 +138,7 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         record: agent.record,
         consent_sound: None,
         fallback_sound: None,
-        fallback_transfer: agent.fallback.clone(),
+        fallback: agent.fallback.clone(),
         turns: TurnTerms {
             listen: ListenTerms {
                 hangover_ms: agent.hangover.as_millis() as u32,

@@ -399,21 +399,18 @@ impl Machine {
         }
     }
 
-    /// What the switch is told: 1000 where the call is over as it should be, 1011 where we failed it and the caller is
-    /// still there, 1008 where nobody answers or nothing can take it now, so that the script beside the switch can tell: it
-    /// goes to the fallback extension at once. mod_audio_stream understands all of them.
+    /// What the switch is told, so that the script beside it can tell what to do (docs/control.md): 1000 where the call is
+    /// over as it should be, 1008 where it was refused or given up and nothing comes of another attempt, 1011 where we
+    /// failed it and another call may succeed. mod_audio_stream understands all of them.
     fn leg_close(&self, outcome: &Outcome) -> LegClose {
-        if let Cause::Refused(reason) = &outcome.cause {
-            return LegClose::new(LegCloseCode::PolicyViolation, reason);
-        }
-        let refused = match &outcome.cause {
-            Cause::Link(end) => end.kind == LinkEndKind::NoCredential,
-            cause => *cause == Cause::UuidInUse,
-        };
-        let code = match (outcome.is_failure() && !self.transferred, refused) {
-            (true, true) => LegCloseCode::PolicyViolation,
-            (true, false) => LegCloseCode::InternalError,
-            (false, _) => LegCloseCode::Normal,
+        let no_credential =
+            matches!(&outcome.cause, Cause::Link(end) if end.kind == LinkEndKind::NoCredential);
+        let code = match &outcome.cause {
+            Cause::Refused(reason) => return LegClose::new(LegCloseCode::PolicyViolation, reason),
+            _ if !outcome.is_failure() || self.is_settled() => LegCloseCode::Normal,
+            Cause::UuidInUse => LegCloseCode::PolicyViolation,
+            _ if self.events.given_up || no_credential => LegCloseCode::PolicyViolation,
+            _ => LegCloseCode::InternalError,
         };
         LegClose::new(code, outcome.label())
     }

@@ -9,6 +9,18 @@ use std::time::Duration;
 use crate::base::command::Destination;
 use crate::base::model_options::{Sensitivity, ThinkingLevel, TurnCoverage};
 
+/// What becomes of a call that cannot go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// The switch is told that the call is given up, and decides.
+    #[default]
+    Switch,
+    /// The caller is hung up on.
+    HangUp,
+    /// The caller is transferred there.
+    Transfer(Destination),
+}
+
 /// Section `[agent]`, or a table `[agents.NAME]`. A field that is `None` or false is left out of `setup`, because models refuse fields they do not
 /// know.
 #[derive(Debug, Clone)]
@@ -69,8 +81,8 @@ pub struct AgentConfig {
     pub transcript: bool,
     /// WAV file that is played when the call cannot go on.
     pub fallback_sound: Option<PathBuf>,
-    /// Where the caller is transferred to then; `None` hangs up.
-    pub fallback: Option<Destination>,
+    /// What becomes of it then.
+    pub fallback: Fallback,
     /// Ask for a transcript of the caller.
     pub input_transcription: bool,
     /// Ask for a transcript of the model.
@@ -139,7 +151,7 @@ impl AgentConfig {
             max_silence: None,
             transcript: false,
             fallback_sound: None,
-            fallback: None,
+            fallback: Fallback::Switch,
             input_transcription: false,
             output_transcription: false,
             tell_keys: false,

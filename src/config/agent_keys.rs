@@ -244,12 +244,13 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
         ),
         Key::<T>::new(
             "agent.fallback",
-            r#""hangup""#,
-            text("hangup, or the extension or number to transfer to", |a, v| {
+            r#""switch""#,
+            text("switch, hangup, or the extension or number to transfer to", |a, v| {
                 a.as_mut().fallback = fallback(v)?;
                 Ok(())
             }),
-            "What becomes of a call that cannot go on, because the model is not to be had.",
+            "What becomes of a call that cannot go on, because the model is not to be had. With switch the switch decides: our \
+             script sends the caller to its fallback extension, Asterisk's dialplan goes on.",
         ),
         Key::<T>::new(
             "agent.fallback_sound",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::agent::AgentConfig;
+use super::agent::{AgentConfig, Fallback};
 use super::base_url::is_near;
 use super::model::Config;
 use super::secret::Secret;
@@ -63,11 +63,14 @@ pub(super) fn chosen<T: Copy>(values: &[T], position: usize) -> Option<T> {
     values.get(position.checked_sub(1)?).copied()
 }
 
-/// Where a call goes that cannot go on; `None` hangs up.
-pub(super) fn fallback(text: Option<&str>) -> Result<Option<Destination>, String> {
+/// What becomes of a call that cannot go on.
+pub(super) fn fallback(text: Option<&str>) -> Result<Fallback, String> {
     match text {
-        None | Some("hangup") => Ok(None),
-        Some(to) => Destination::new(to).map(Some).map_err(|unfit| format!("cannot be used: {unfit}")),
+        None | Some("switch") => Ok(Fallback::Switch),
+        Some("hangup") => Ok(Fallback::HangUp),
+        Some(to) => {
+            Destination::new(to).map(Fallback::Transfer).map_err(|unfit| format!("cannot be used: {unfit}"))
+        }
     }
 }
 

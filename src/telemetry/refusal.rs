@@ -113,6 +113,32 @@ impl RefusalReason {
         })
     }
 
+    /// Whether the same request would be refused again, whenever it comes: a status of 4xx but those that tell of a
+    /// moment. Our script is told so by a close frame, because mod_audio_stream keeps the status to itself
+    /// (docs/control.md).
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::AddressNotAllowed
+            | Self::Token
+            | Self::BadRequest
+            | Self::NotWebSocket
+            | Self::NotExpected
+            | Self::Route
+            | Self::UuidInUse
+            | Self::WebPage => true,
+            Self::TooManyHandshakes
+            | Self::TooManyCalls
+            | Self::RateLimited
+            | Self::HandshakeTimeout
+            | Self::TlsFailed
+            | Self::Descriptors
+            | Self::Draining
+            | Self::Abandoned
+            | Self::NoCapacity
+            | Self::Credentials => false,
+        }
+    }
+
     /// A line for the body of the answer and the log. Names the setting that decided, which an operator needs and which
     /// is no secret.
     pub const fn explanation(self) -> &'static str {
@@ -165,6 +191,14 @@ mod tests {
             {
                 assert!(include_str!("../config/keys.rs").contains(&format!("\"{word}\"")), "{word}");
             }
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_can_pass_has_a_status_that_says_so() {
+        for reason in RefusalReason::ALL {
+            let passes = reason.http_status().is_none_or(|(status, _)| matches!(status, 408 | 429 | 500..));
+            assert_eq!(reason.is_final(), !passes, "{}", reason.label());
         }
     }
 

@@ -136,6 +136,10 @@ fn a_number_that_nobody_answers_is_refused_as_soon_as_it_is_known() {
     let (status, body) = admin::ask(&relay, "GET /admit?did=0900123", "");
     assert!(status == 503 && body.contains("closed today"), "{status} {body}");
 
+    // Our script does not get to see the status, so it is told by a close.
+    let scripted = Leg::call(&relay, "/?uuid=s&did=0900123&script=1");
+    assert_eq!(scripted.closed(), (1008, "route: a route refuses this call: closed today".to_owned()));
+
     // The number comes with metadata: too late for the door, in time for the model.
     let late = Leg::call(&relay, "/?uuid=b");
     late.text(r#"{"did": "0900123"}"#);

@@ -194,7 +194,7 @@ fn while_the_model_is_set_up_the_callers_first_words_are_kept() {
 }
 
 #[test]
-fn without_patience_a_link_that_is_refused_or_breaks_ends_the_call_with_1011_and_its_cause() {
+fn without_patience_a_link_that_is_refused_or_breaks_ends_the_call_with_1008_and_its_cause() {
     let _turn = in_company();
     let faults = [
         "close:1011:Internal error encountered.@300ms#1",
@@ -227,7 +227,7 @@ fn without_patience_a_link_that_is_refused_or_breaks_ends_the_call_with_1011_and
     ] {
         let leg = Leg::call(relay, &format!("/?uuid={call}"));
         leg.audio(&noise(7, 3_200), 320);
-        assert_eq!(leg.closed(), (1011, label.to_owned()), "{call}");
+        assert_eq!(leg.closed(), (1008, label.to_owned()), "{call}");
         let end = relay.end_of(&format!("uuid={call}"));
         assert!(end.contains(&format!("ended by {by} ({label})")), "{end}");
         assert!(end.contains(words), "{words:?} is not in: {end}");

@@ -247,7 +247,7 @@ fn a_model_behind_tls_is_believed_only_with_its_authority() {
 
     let wary = Relay::start(&model, &["session.give_up_seconds=0"]);
     let leg = Leg::call(&wary, "/?uuid=wary");
-    assert_eq!(leg.closed().0, 1011);
+    assert_eq!(leg.closed().0, 1008);
     let end = wary.end_of("uuid=wary");
     assert!(end.contains("TLS") && end.contains("certificate verify failed"), "{end}");
 }

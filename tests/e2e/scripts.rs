@@ -7,6 +7,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use tandem_loadtest::sim::{SimConfig, Voice};
 
 use crate::harness::admin::ask;
 use crate::harness::model::speaking;
-use crate::harness::{Model, PATIENCE, Relay, in_company, noise};
+use crate::harness::{Leg, Model, PATIENCE, Relay, in_company, noise};
 
 const CALL: &str = "live-call";
 const HELLO: &str = r#"uuid_audio_stream live-call send_text {"type":"tandem","event":"hello","#;
@@ -225,6 +226,56 @@ fn the_scripts_send_the_caller_to_the_ivr_when_the_relay_is_gone() {
     relay.signal(Signal::KILL);
     assert_eq!(switch.end(), "routing tandem_ivr XML public");
     assert!(switch.count("uuid_audio_stream live-call start ") >= 3, "it has tried again");
+}
+
+#[test]
+fn the_scripts_leave_at_once_where_the_relay_has_said_its_last_word() {
+    let _turn = in_company();
+    let model = model();
+    let guarded = Relay::start(&model, &["listen.token=a-token-that-the-switch-has-not"]);
+    let keyless = Relay::start_at(&model.url(), &[], &[("GEMINI_API_KEY", "AIzaSyWrong")]);
+    let modelless = Relay::start(&model, &["agent.model=models/no-such-model"]);
+    for (what, relay) in
+        [("a wrong token", &guarded), ("a key that is refused", &keyless), ("no such model", &modelless)]
+    {
+        let begun = Instant::now();
+        let Some(mut switch) = Switch::call(relay, "binary") else { return };
+        assert_eq!(switch.end(), "routing tandem_ivr XML public", "{what}");
+        assert_eq!(switch.count("uuid_audio_stream live-call start "), 1, "{what}: it has tried again");
+        // The stand-in's script gives up after 3 s.
+        assert!(begun.elapsed() < Duration::from_secs(3), "{what}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn the_scripts_try_again_where_a_refusal_may_pass() {
+    let _turn = in_company();
+    let model = model();
+    let relay = Relay::start(&model, &["listen.max_calls=1"]);
+    // Without a UUID it is not waited for.
+    let other = Leg::call(&relay, "/");
+    let Some(mut switch) = Switch::call(&relay, "binary") else { return };
+    switch.commands("uuid_audio_stream live-call start ", 2);
+    other.hang_up();
+    switch.command(HELLO);
+    switch.tell("hang up");
+    assert_eq!(switch.end(), "hangup NORMAL_CLEARING");
+}
+
+#[test]
+fn the_scripts_hang_up_where_the_agent_says_so_and_leave_where_it_does_not() {
+    let _turn = in_company();
+    let model = model();
+    for (fallback, end) in [
+        ("hangup", "hangup NORMAL_TEMPORARY_FAILURE"),
+        ("switch", "routing tandem_ivr XML public"),
+        ("2000", "routing 2000 XML default"),
+    ] {
+        let setting = format!("agent.fallback={fallback}");
+        let relay = Relay::start(&model, &["agent.model=models/no-such-model", &setting]);
+        let Some(mut switch) = Switch::call(&relay, "binary") else { return };
+        assert_eq!(switch.end(), end, "{setting}");
+    }
 }
 
 #[test]

@@ -102,9 +102,15 @@ local function connect(channel, stream)
     pending = pending .. (whole or part or "")
     if not open then
       local head, rest = pending:match("^(.-\r\n\r\n)(.*)$")
-      if head then
+      if head and not head:find("^HTTP/1.1 101") then -- the module tells nobody which status it was
+        connection:close()
+        stream.socket, stream.close = nil, nil
+        switch:close_stream(channel)
+        switch:stream_event(channel, "error",
+          '{"status":"error","message":{"code":6,"error":"WebSocket upgrade failed"}}')
+        return
+      elseif head then
         open, pending = true, rest
-        assert(head:find("^HTTP/1.1 101"), head)
         stream.state = "open"
         switch:stream_event(channel, "connect", '{"status":"connected"}')
         send(1, stream.metadata)

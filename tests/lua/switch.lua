@@ -201,7 +201,8 @@ function Switch:new_channel(fields)
       destination_number = fields.did or "5551212", caller_id_number = fields.caller or "15557654321",
     },
     state = "execute", private_events = {}, digits = {}, heard = {}, executed = {}, sent_digits = "", streams = {},
-    -- What the relay does with the n-th connection: "accept", "refuse" or "hang" (no answer, error after 1 s).
+    -- What the relay does with the n-th connection: "accept", "refuse", "hang" (no answer, error after 1 s) or "last word"
+    -- (the upgrade, and 1008 right behind it).
     relay = fields.relay or function() return "accept" end,
   }
   self.channels[fields.uuid] = channel
@@ -355,9 +356,10 @@ local function start_stream(switch, channel, url, mix, rate, metadata)
   local outcome = channel.relay(#channel.streams)
   switch:after(outcome == "hang" and 1000000 or switch.connect_us, function()
     if stream.state ~= "connecting" then return end
-    if outcome == "accept" then
+    if outcome == "accept" or outcome == "last word" then
       stream.state = "open"
       switch:stream_event(channel, "connect", '{"status":"connected"}')
+      if outcome == "last word" then switch:relay_closes(channel, 1008) end
     else
       local code, text = 6, "WebSocket upgrade failed"
       if outcome == "hang" then code, text = 10, "Timeout" end

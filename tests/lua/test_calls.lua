@@ -202,6 +202,35 @@ local function test_refused_by_policy()
   equal(#channel.streams, 1, "streams")
 end
 
+-- The same list in the relay: LegCloseCode::is_final.
+local function test_last_words()
+  for code, is_final in pairs({
+    [1001] = false, [1002] = false, [1003] = true, [1007] = false, [1008] = true, [1009] = true, [1010] = true,
+    [1011] = false, [1005] = false, [4000] = false,
+  }) do
+    local switch, channel = help.call({ globals = FALLBACK })
+    local begun_ms = switch:elapsed_ms()
+    switch:relay_closes(channel, code)
+    switch:run(500)
+    equal(channel.transferred, is_final and "tandem_ivr XML public" or nil, code)
+    equal(#channel.streams, is_final and 1 or 2, code .. ": streams")
+    holds(switch:elapsed_ms() - begun_ms <= 500, code .. ": late")
+  end
+end
+
+local function test_refused_as_soon_as_it_is_connected()
+  local switch = require("switch").new({ scripts = help.SCRIPTS })
+  for name, value in pairs(FALLBACK) do switch.globals[name] = value end
+  switch.globals.tandem_playback = "binary"
+  switch:start_script("tandem_events.lua")
+  switch:run(500)
+  -- The close stands right behind the answer to the upgrade, and is read with it.
+  local channel = help.another_call(switch, { relay = function() return "last word" end })
+  switch:run(600)
+  equal(channel.transferred, "tandem_ivr XML public", "transfer")
+  equal(#channel.streams, 1, "streams")
+end
+
 local function test_no_circle()
   local switch, channel = help.call({
     relay = function() return "refuse" end, globals = FALLBACK, variables = { tandem_fell_back = "true" },
@@ -236,10 +265,13 @@ end
 local function test_without_the_module()
   local switch = require("switch").new({ scripts = help.SCRIPTS })
   switch.globals.tandem_playback, switch.without_module = "binary", true
+  for name, value in pairs(FALLBACK) do switch.globals[name] = value end
+  switch:start_script("tandem_events.lua")
+  switch:run(500)
   local channel = help.another_call(switch, {})
-  switch:run(20000)
-  equal(channel.state, "hangup", "state")
-  holds(switch:logged("is mod_audio_stream loaded", "ERR") >= 1, "the remedy is not in the log")
+  switch:run(500)
+  equal(channel.transferred, "tandem_ivr XML public", "transfer, at once")
+  equal(switch:logged("is mod_audio_stream loaded", "ERR"), 1, "the remedy in the log")
 end
 
 local function test_wrong_settings()
@@ -273,9 +305,11 @@ return {
   { "the time until giving up can be set", test_given_up_later },
   { "without a fallback extension the call ends with a cause", test_without_fallback },
   { "close code 1008 is not tried again", test_refused_by_policy },
+  { "a last word leads to the fallback at once, what may pass is tried again", test_last_words },
+  { "a refusal right behind the upgrade leads to the fallback at once", test_refused_as_soon_as_it_is_connected },
   { "a fallback that leads here again does not make a circle", test_no_circle },
   { "a connection that comes and goes is given up too", test_flapping },
   { "restarts are forgotten after a steady connection", test_steady_connections_are_forgiven },
-  { "a missing module is named with its remedy", test_without_the_module },
+  { "a missing module is named with its remedy, and not waited for", test_without_the_module },
   { "wrong settings are named, and defaults are used", test_wrong_settings },
 }

@@ -15,6 +15,7 @@ use tandem::call::transcript::Speaker;
 use tandem::call::{Fact, LegKind, Machine, Order, Part};
 use tandem::codec::gemini::LinkEnd;
 use tandem::codec::mod_audio_stream::CallFields;
+use tandem::config::Fallback;
 
 const KEY: CredentialView<'static> = CredentialView { number: 0, model_prefix: None, vertex: false };
 
@@ -299,7 +300,10 @@ fn fallback(transfer: bool) -> CallTerms {
     CallTerms {
         give_up: Duration::ZERO,
         fallback_sound: Some(Arc::new(sound)),
-        fallback_transfer: transfer.then(|| Destination::new("2000").expect("a destination")),
+        fallback: match transfer {
+            true => Fallback::Transfer(Destination::new("2000").expect("a destination")),
+            false => Fallback::Switch,
+        },
         ..CallTerms::default()
     }
 }
@@ -341,4 +345,91 @@ fn a_call_that_is_given_up_goes_where_its_agent_says() {
     let orders = call.tell(Fact::Reported(tandem::base::LegReport::Done(*number)));
     let closes = orders.iter().filter(|order| matches!(order, Order::CloseLeg(_))).count();
     assert_eq!(closes, 1, "{orders:?}");
+}
+
+/// The reason of the leg's close, with its code.
+fn close_of(orders: &[Order]) -> Option<(u16, &str)> {
+    orders.iter().find_map(|order| match order {
+        Order::CloseLeg(close) => Some((close.code().code(), close.reason())),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_call_is_given_up_when_its_time_is_over_and_not_before() {
+    for seconds in [1, 3, 5, 8, 20, 60] {
+        let mut call = Call::new(CallTerms { give_up: Duration::from_secs(seconds), ..CallTerms::default() });
+        call.orders();
+        call.live(1);
+        let lost_at = call.now;
+        let mut orders = call.tell(Fact::LinkGone(1, LinkEnd::dropped("reset")));
+        while close_of(&orders).is_none() {
+            if let Some(Order::Dial(link)) = orders.iter().find(|order| matches!(order, Order::Dial(_))) {
+                orders = call.tell(Fact::LinkGone(*link, LinkEnd::dropped("refused")));
+            } else {
+                orders = call.wait(120_000).0;
+            }
+            assert!(call.now.since_ms(lost_at) <= 120_000, "it is never given up");
+        }
+        assert_eq!(call.now.since_ms(lost_at), seconds * 1_000, "session.give_up_seconds = {seconds}");
+        assert_eq!(close_of(&orders), Some((1008, "dropped")), "the last word, with the cause");
+    }
+}
+
+#[test]
+fn an_attempt_that_hangs_is_cut_off_when_the_time_is_over() {
+    let mut call = Call::new(CallTerms { give_up: Duration::from_secs(5), ..CallTerms::default() });
+    call.orders();
+    call.live(1);
+    let lost_at = call.now;
+    let mut orders = call.tell(Fact::LinkGone(1, LinkEnd::dropped("reset")));
+    while close_of(&orders).is_none() {
+        orders = call.wait(60_000).0;
+        assert!(!orders.is_empty(), "it is never given up");
+    }
+    assert_eq!((call.now.since_ms(lost_at), close_of(&orders)), (5_000, Some((1008, "dial_timeout"))));
+}
+
+#[test]
+fn an_attempt_at_the_very_end_is_not_what_the_call_was_given_up_for() {
+    let mut call = Call::new(CallTerms { give_up: Duration::from_secs(5), ..CallTerms::default() });
+    call.orders();
+    call.live(1);
+    let lost_at = call.now;
+    let mut orders = call.tell(Fact::LinkGone(1, LinkEnd::dropped("reset")));
+    while close_of(&orders).is_none() {
+        let at_the_end = call.now.since_ms(lost_at) >= 5_000;
+        match orders.iter().find(|order| matches!(order, Order::Dial(_))) {
+            Some(Order::Dial(link)) if !at_the_end => {
+                orders = call.tell(Fact::LinkGone(*link, LinkEnd::dropped("refused")));
+            }
+            _ => orders = call.wait(60_000).0,
+        }
+        assert!(call.now.since_ms(lost_at) <= 60_000, "it is never given up");
+    }
+    assert_eq!((call.now.since_ms(lost_at), close_of(&orders)), (5_000, Some((1008, "dropped"))));
+}
+
+#[test]
+fn a_call_whose_agent_says_so_is_hung_up_on_where_the_leg_can_be_told() {
+    let terms = || CallTerms { fallback_sound: None, fallback: Fallback::HangUp, ..fallback(false) };
+    // With our script there is an order, which hangs up whatever follows in the dialplan.
+    let mut call = Call::new(terms());
+    call.machine.set_leg(LegKind::ModAudioStream, 7);
+    call.tell(Fact::Reported(tandem::base::LegReport::Hello { version: 1 }));
+    call.live(1);
+    let orders = call.tell(Fact::LinkGone(1, LinkEnd::dropped("reset")));
+    let [Order::Command(number, Command::HangUp(cause))] = &orders[..] else { panic!("{orders:?}") };
+    assert_eq!(cause.to_string(), "NORMAL_TEMPORARY_FAILURE");
+    let orders = call.tell(Fact::Reported(tandem::base::LegReport::Done(*number)));
+    assert_eq!(close_of(&orders), Some((1000, "dropped")), "no code that leads to a fallback");
+    // Asterisk's legs are closed, and its dialplan is told that the call is over as it should be.
+    for kind in [LegKind::AudioSocket, LegKind::ChanWebsocket, LegKind::Telephone] {
+        let mut call = Call::new(terms());
+        call.machine.set_leg(kind, 7);
+        call.orders();
+        call.live(1);
+        let orders = call.tell(Fact::LinkGone(1, LinkEnd::dropped("reset")));
+        assert_eq!(close_of(&orders), Some((1000, "dropped")), "{kind:?}");
+    }
 }

@@ -149,18 +149,18 @@ local function set_state(state) session:setVariable("tandem_stream", state) end
 -- Losses are of connections; attempts that fail are bounded by the time until giving up.
 local stream = { losses = 0 }
 
+-- Starts the stream; whether another attempt would help where this one fails.
 local function start(whole_url)
   set_state("starting")
   stream.started_ms = tandem.now_ms(api)
   stream.connected_ms = nil
   local fine, answer = tandem.command(api, "uuid_audio_stream", uuid, "start", whole_url, mix, rate, metadata())
-  if fine then return end
+  if fine then return true end
   set_state("error_0")
-  local hint = ""
-  if answer:find("not found", 1, true) or answer == "" then
-    hint = "; is mod_audio_stream loaded? (load mod_audio_stream)"
-  end
+  local is_missing = answer:find("not found", 1, true) ~= nil or answer == ""
+  local hint = is_missing and "; is mod_audio_stream loaded? (load mod_audio_stream)" or ""
   log("ERR", "uuid_audio_stream start answered " .. tandem.quoted(answer) .. hint)
+  return not is_missing
 end
 
 local function stop() tandem.command(api, "uuid_audio_stream", uuid, "stop") end
@@ -178,8 +178,8 @@ local function look(whole_url, give_up_ms, restarts_max)
     if not session:ready() then return nil end
     log("INFO", "the relay has ended the conversation")
     return "end"
-  elseif state == "closed_1008" then
-    log("WARNING", "the relay refuses this call (close code 1008)")
+  elseif tandem.final_closes[tonumber(state:match("^closed_(%d+)$"))] then
+    log("WARNING", "the relay refuses this call, or has given it up (close code " .. state:match("%d+") .. ")")
     return "fall back"
   elseif state == "starting" then
     if now_ms - stream.started_ms < NEWS_MS_MAX then return nil end
@@ -200,8 +200,7 @@ local function look(whole_url, give_up_ms, restarts_max)
   if now_ms < stream.next_ms then return nil end
   stream.next_ms = now_ms + RESTART_PAUSE_MS
   stop() -- after a disconnect the module keeps its place on the channel until it is told to stop
-  start(whole_url)
-  return nil
+  return not start(whole_url) and "fall back" or nil
 end
 
 local function fall_back()
@@ -244,7 +243,7 @@ local function run()
   local restarts_max = tandem.number_setting("tandem_restarts_max", 10, 0, 1000)
   local whole_url = completed_url(playback)
   local verdict
-  if session:ready() then start(whole_url) end
+  if session:ready() and not start(whole_url) then verdict = "fall back" end
   while session:ready() and not verdict do
     session:sleep(POLL_MS)
     if session:ready() then verdict = look(whole_url, give_up_ms, restarts_max) end

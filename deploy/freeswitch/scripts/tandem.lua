@@ -14,6 +14,9 @@ tandem.VERSION = 1
 tandem.LIFE_SIGN = "tandem_events"
 -- Older than this, the thread is taken for dead.
 tandem.LIFE_SIGN_MS_MAX = 3000
+-- Close codes with which the relay has said its last word on a call: another attempt would get the same answer. Every
+-- other code and every error may pass (docs/control.md).
+tandem.final_closes = { [1003] = true, [1008] = true, [1009] = true, [1010] = true }
 -- Longest message of the relay that is looked at. Orders have 100 to 500 bytes; what the module could not decode
 -- comes here whole and may have megabytes.
 local MESSAGE_BYTES_MAX = 4096

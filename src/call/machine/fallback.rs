@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::Machine;
 use crate::base::Instant;
-use crate::base::command::{Command, CommandKind, Transfer};
-use crate::call::commands::{CommandResult, Requester};
+use crate::base::command::{Command, CommandKind, HangUpCause, Transfer};
+use crate::call::commands::{CommandResult, Requester, Way};
 use crate::call::events::Order;
 use crate::call::outcome::Cause;
 use crate::call::session::LinkState;
+use crate::config::Fallback;
 
 /// Nothing was handed to the switch for this long: the caller has heard all.
 const QUIET: Duration = Duration::from_millis(800);
@@ -79,16 +80,30 @@ impl Machine {
     }
 
     fn said_farewell(&mut self, now: Instant) {
-        match self.agent.terms.fallback_transfer.clone() {
-            Some(to) if self.way_of(CommandKind::Transfer).is_ok() => {
-                let transfer = Transfer { to, dialplan: None, context: None };
-                self.command(now, Requester::Relay, Command::Transfer(transfer));
+        let command = match self.agent.terms.fallback.clone() {
+            Fallback::Switch => None,
+            Fallback::HangUp => Some(Command::HangUp(HangUpCause::temporary_failure())),
+            Fallback::Transfer(to) => Some(Command::Transfer(Transfer { to, dialplan: None, context: None })),
+        };
+        match command {
+            Some(command) if self.can_be_ordered(command.kind()) => {
+                self.command(now, Requester::Relay, command);
             }
             _ => self.end_farewell(),
         }
     }
 
-    /// The transfer of a call that is given up was, or was not, carried out; then the call ends all the same.
+    /// Whether there is more of a way than the close of the leg, which comes in any case.
+    fn can_be_ordered(&self, kind: CommandKind) -> bool {
+        self.way_of(kind).is_ok_and(|way| way != Way::CloseLeg)
+    }
+
+    /// Whether a call that was given up is over for its switch too, which has nothing to send the caller to.
+    pub(super) fn is_settled(&self) -> bool {
+        self.transferred || (self.events.given_up && self.agent.terms.fallback == Fallback::HangUp)
+    }
+
+    /// The order of a call that is given up was, or was not, carried out; then the call ends all the same.
     pub(super) fn relay_answered(&mut self, result: &CommandResult) {
         if result.is_err() {
             self.end_farewell();

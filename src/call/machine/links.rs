@@ -49,6 +49,8 @@ pub(super) struct Links {
     refusals: u32,
     /// Since when links fail, without one between that lived for a while.
     trouble_since: Option<Instant>,
+    /// Why the last attempt failed that had time to succeed.
+    trouble: Option<Cause>,
     live_since: Option<Instant>,
     /// Since when the model hears nothing, once it has heard something.
     pub(super) gap_since: Option<Instant>,
@@ -154,7 +156,9 @@ impl Machine {
     /// Dials the next link.
     pub(super) fn dial(&mut self, now: Instant) {
         let link = self.session.dial();
-        self.links.due = Some(self.not_beyond_giving_up(now.plus(self.agent.terms.dial_timeout)));
+        let due = self.not_beyond_giving_up(now.plus(self.agent.terms.dial_timeout));
+        self.links.due = Some(due);
+        self.links.trouble = self.links.trouble.take().filter(|_| due <= now);
         self.orders.push_back(Order::Dial(link));
     }
 
@@ -285,14 +289,18 @@ impl Machine {
             }
         }
         let since = *self.links.trouble_since.get_or_insert(now);
-        let wait_ms = self.back_off_ms().max(wait_ms);
-        if now.plus_ms(wait_ms) >= since.plus(self.agent.terms.give_up) {
-            return self.give_up(now, cause);
+        let end = since.plus(self.agent.terms.give_up);
+        if now >= end {
+            // An attempt at the very end has no time: what failed before is why.
+            let before = self.links.trouble.take().filter(|_| cause == Cause::DialTimeout);
+            return self.give_up(now, before.unwrap_or(cause));
         }
+        let wait_ms = self.back_off_ms().max(wait_ms);
         if wait_ms == 0 {
             self.dial(now);
         } else {
-            self.links.due = Some(now.plus_ms(wait_ms));
+            self.links.trouble = Some(cause);
+            self.links.due = Some(now.plus_ms(wait_ms).min(end));
         }
     }
 

@@ -6,6 +6,9 @@
 
 use crate::codec::excerpt::{CLOSE_REASON_BYTES_MAX, is_loggable, truncated};
 
+/// FIN and the opcode of a close.
+const FINAL_CLOSE_FRAME: u8 = 0x88;
+
 /// A close code (RFC 6455 section 7.4.1) that every build of the module echoes and reports unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LegCloseCode {
@@ -19,7 +22,7 @@ pub enum LegCloseCode {
     UnsupportedData,
     /// 1007: a text that is not UTF-8.
     InvalidPayload,
-    /// 1008: refused, by address, token or limit.
+    /// 1008: refused, or given up: the relay's last word.
     PolicyViolation,
     /// 1009: a message too long.
     MessageTooBig,
@@ -59,6 +62,25 @@ impl LegCloseCode {
         }
     }
 
+    /// Whether it is the relay's last word on the call, so that the same request would get the same answer: the script
+    /// beside the switch sends the caller elsewhere at once. `tandem.final_closes` in tandem.lua is the same list, and
+    /// docs/control.md tells of it.
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::UnsupportedData
+            | Self::PolicyViolation
+            | Self::MessageTooBig
+            | Self::MandatoryExtension => true,
+            // 1002 is also what the module makes of a code that it does not know, such as a proxy's 1012.
+            Self::Normal
+            | Self::GoingAway
+            | Self::ProtocolError
+            | Self::InvalidPayload
+            | Self::InternalError
+            | Self::Application(_) => false,
+        }
+    }
+
     /// The code with this number, or `None` for one that the module would answer with 1002.
     pub const fn from_code(code: u16) -> Option<Self> {
         match code {
@@ -94,6 +116,13 @@ impl LegClose {
         Self { code, reason: truncated(&printable, CLOSE_REASON_BYTES_MAX).to_owned() }
     }
 
+    /// The frame that says it, as a server sends it (RFC 6455 section 5.5.1): for a connection that has no other use.
+    pub fn frame(&self) -> Vec<u8> {
+        let payload = [&self.code.code().to_be_bytes(), self.reason.as_bytes()].concat();
+        // At most 125 bytes, by the limit of the reason.
+        [&[FINAL_CLOSE_FRAME, payload.len() as u8], payload.as_slice()].concat()
+    }
+
     /// The code.
     pub const fn code(&self) -> LegCloseCode {
         self.code
@@ -118,6 +147,30 @@ mod tests {
         for code in known {
             assert_eq!(LegCloseCode::from_code(code).map(LegCloseCode::code), Some(code));
         }
+    }
+
+    #[test]
+    fn the_script_takes_for_final_what_is_final() {
+        let script = include_str!("../../../deploy/freeswitch/scripts/tandem.lua");
+        let (_, list) = script.split_once("tandem.final_closes = {").expect("the list");
+        let listed: Vec<u16> = list
+            .split('}')
+            .next()
+            .unwrap_or_default()
+            .split(',')
+            .map(|entry| entry.trim().trim_start_matches('[').split(']').next().unwrap_or_default())
+            .map(|code| code.parse().expect("a code"))
+            .collect();
+        let last_word = |code: &u16| LegCloseCode::from_code(*code).is_some_and(LegCloseCode::is_final);
+        let own: Vec<u16> = (0..=u16::MAX).filter(last_word).collect();
+        assert_eq!(listed, own);
+    }
+
+    #[test]
+    fn a_close_is_one_short_frame() {
+        let close = LegClose::new(LegCloseCode::PolicyViolation, "closed today");
+        assert_eq!(close.frame(), b"\x88\x0e\x03\xf0closed today");
+        assert_eq!(LegClose::new(LegCloseCode::PolicyViolation, &"x".repeat(500)).frame().len(), 127);
     }
 
     #[test]

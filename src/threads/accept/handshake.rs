@@ -14,7 +14,7 @@ use crate::base::limits::{UPGRADE_REQUEST_BYTES, UPGRADE_REQUEST_HEADERS};
 use crate::codec::audiosocket::{
     Frame, FrameReader, HANGUP, HEAD_BYTES, KIND_UUID, Meaning, UUID_BYTES, uuid_text,
 };
-use crate::codec::mod_audio_stream::{CallFields, Flavour, RequestFacts};
+use crate::codec::mod_audio_stream::{CallFields, Flavour, LegClose, LegCloseCode, RequestFacts};
 use crate::net::stream::Stream;
 use crate::telemetry::RefusalReason;
 use crate::threads::telephony::wire::Protocol;
@@ -47,6 +47,8 @@ pub struct Handshake {
     /// When it is given up.
     pub deadline: Instant,
     refused: bool,
+    /// It was refused by a close behind the upgrade, which the peer answers with its own.
+    upgraded: bool,
 }
 
 /// A complete request, to be admitted or refused.
@@ -80,7 +82,7 @@ pub enum Step {
 impl Handshake {
     /// A connection just accepted, whose socket is non-blocking.
     pub fn new(socket: TcpStream, peer: SocketAddr, deadline: Instant) -> Self {
-        Self { stage: Some(Stage::FirstByte(socket)), peer, deadline, refused: false }
+        Self { stage: Some(Stage::FirstByte(socket)), peer, deadline, refused: false, upgraded: false }
     }
 
     /// Whether the peer was refused already, so that its end is no news.
@@ -152,8 +154,27 @@ impl Handshake {
         }
     }
 
-    /// Answers with a refusal; to be stepped on until it is over.
-    pub fn refuse(
+    /// Answers a complete request with a refusal; to be stepped on until it is over.
+    pub fn refuse_request(
+        &mut self,
+        now: Instant,
+        upgrade: Upgrade,
+        reason: RefusalReason,
+        why: &str,
+    ) -> Step {
+        let Upgrade { stream, protocol, facts, answer, .. } = upgrade;
+        if facts.url.script != Some(true) || !reason.is_final() || answer.is_empty() {
+            return self.refuse(now, stream, protocol, reason, why);
+        }
+        // mod_audio_stream tells our script of a refused upgrade that it failed, and no more. A close has a code.
+        self.refused = true;
+        self.deadline = now.plus_ms(LINGER_MS);
+        self.upgraded = true;
+        let why = format!("{}: {why}", reason.label());
+        self.refusing(stream, [answer, LegClose::new(LegCloseCode::PolicyViolation, &why).frame()].concat())
+    }
+
+    fn refuse(
         &mut self,
         now: Instant,
         stream: Stream,
@@ -301,7 +322,9 @@ impl Handshake {
         match stream.write(&answer) {
             Ok(n) if n == answer.len() => {
                 _ = stream.flush();
-                _ = stream.socket().shutdown(Shutdown::Write);
+                if !self.upgraded {
+                    _ = stream.socket().shutdown(Shutdown::Write);
+                }
                 self.linger(stream)
             }
             Ok(n) => {
@@ -331,6 +354,11 @@ impl Handshake {
                 }
                 Err(_) => return Step::Over,
             }
+        }
+        if self.upgraded {
+            // It has audio to send, and reads our close behind it.
+            self.stage = Some(Stage::Lingering(stream));
+            return Step::Wait;
         }
         Step::Over
     }

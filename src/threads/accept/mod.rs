@@ -23,8 +23,9 @@ use native_tls::TlsAcceptor;
 use slab::Slab;
 
 use crate::base::{CallId, Instant};
+use crate::call::refused::is_call;
 use crate::call::{Choice, CurrentAgents, Expected, Registry};
-use crate::codec::mod_audio_stream::CallFields;
+use crate::codec::mod_audio_stream::{CallFields, RequestFacts};
 use crate::config::{ListenConfig, Secret};
 use crate::net::listener::{Accepted, Listener};
 use crate::net::options;
@@ -32,7 +33,7 @@ use crate::net::stream::Stream;
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::{Counters, RefusalReason};
 use crate::threads::dsp::DspOrder;
-use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder};
+use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, RefusedCall};
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::wire::Protocol;
@@ -321,6 +322,7 @@ impl Acceptor {
                 {
                     self.parts.registry.release(now, id);
                     let why = format!("a route refuses this call: {reason}");
+                    let upgrade = Upgrade { facts: RequestFacts { url: fields, ..upgrade.facts }, ..upgrade };
                     return self.refuse(now, key, upgrade, RefusalReason::Route, &why);
                 }
                 self.handshakes.remove(key);
@@ -358,8 +360,15 @@ impl Acceptor {
 
     fn refuse(&mut self, now: Instant, key: usize, upgrade: Upgrade, reason: RefusalReason, why: &str) {
         self.refuse_counted(Some(upgrade.peer), reason, why);
+        if is_call(reason) {
+            let fields = known_of(&upgrade, CallFields::default());
+            let (peer, kind, why) = (upgrade.peer, upgrade.protocol.kind(), why.to_owned());
+            let refused = RefusedCall { fields, peer, kind, reason, why };
+            // Where control is far behind, a record is the least of it.
+            _ = self.parts.control.try_send(ControlInput::Refused(Box::new(refused)));
+        }
         let Some(handshake) = self.handshakes.get_mut(key) else { return };
-        if matches!(handshake.refuse(now, upgrade.stream, upgrade.protocol, reason, why), Step::Over) {
+        if matches!(handshake.refuse_request(now, upgrade, reason, why), Step::Over) {
             self.handshakes.remove(key);
         }
     }

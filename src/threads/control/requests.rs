@@ -29,7 +29,7 @@ impl Requests {
             Requester::Api(number) => format!("request {number} of the API"),
             Requester::Model(_, call) => format!("the model's {}", call.name),
             Requester::TakenBack(name) => format!("the model's {name}, which it took back"),
-            Requester::Relay => "the transfer of a call that is given up".to_owned(),
+            Requester::Relay => "the last order of a call that is given up".to_owned(),
         };
         match &result {
             Ok(()) => info!("call {id}: {who}: done"),
@@ -66,7 +66,7 @@ impl Control {
 
     /// News of a channel, which may or may not be one of our calls.
     pub(super) fn on_channel(&mut self, now: Instant, channel: &str, what: OnChannel) {
-        let Some(id) = self.call_on(channel) else { return };
+        let Some(id) = self.call_on(channel) else { return self.on_outbound_channel(now, channel, what) };
         let fact = match what {
             OnChannel::Key(key) => Fact::KeyOnEventSocket(key),
             OnChannel::AnsweringMachine => {
@@ -74,6 +74,8 @@ impl Control {
                 Fact::AnsweringMachine
             }
             OnChannel::HungUp(cause) => Fact::HungUp(cause),
+            // Its leg has told of it before.
+            OnChannel::Answered | OnChannel::NotAnswered(_) => return,
         };
         self.tell(now, id, fact);
     }
