@@ -299,7 +299,7 @@ impl Builder<'_> {
             recorder: self.recorder(&control, &mut threads)?,
             esl,
             retired,
-            dial,
+            dial: Box::new(move |request| dial.request(request)),
             tools: tools(self, self.tool_tls.clone(), &control, &mut threads)?,
             registry: Arc::clone(self.registry),
             counters: Arc::clone(self.counters),

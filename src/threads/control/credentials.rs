@@ -71,7 +71,7 @@ impl Control {
         call.dialled = Some(Dialled { link, credential, ready: false, refused_by, due: deadline });
         let shard = call.shard;
         let request = LinkRequest { id, link, credential: chosen.number, target, setup, deadline, shard };
-        if let Err(why) = self.parts.dial.request(DialRequest::Link(request))
+        if let Err(why) = (self.parts.dial)(DialRequest::Link(request))
             && let Some(call) = self.call(id)
         {
             call.dialled = None;

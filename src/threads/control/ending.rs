@@ -16,8 +16,7 @@ use crate::sync::shared::TallySnapshot;
 
 impl Control {
     pub(super) fn finish(&mut self, now: Instant, id: CallId, outcome: &Outcome) {
-        let Some(call) = self.calls.get_mut(id.slot as usize).and_then(Option::take) else { return };
-        self.live -= 1;
+        let Some(call) = self.calls.remove(id) else { return };
         self.parts.registry.release(now, id);
         let tally = call.shared.tally.snapshot();
         let machine = &call.machine;

@@ -30,10 +30,7 @@ pub(super) enum Presence {
 impl Control {
     /// Tells the registry what became of a call's leg.
     pub(super) fn keep_known(&mut self, now: Instant, id: CallId) {
-        let Some(call) = self.calls.get_mut(id.slot as usize).and_then(Option::as_mut) else { return };
-        if call.id != id {
-            return;
-        }
+        let Some(call) = self.calls.get_mut(id) else { return };
         let known = self.parts.registry.known();
         let Some(uuid) = &call.machine.fields().uuid else { return };
         let presence = match call.machine.phase() {
@@ -100,11 +97,15 @@ impl Control {
         }
     }
 
-    /// Looks again at calls that learnt a UUID of which it was not clear whether its leg lives. Returns when to come back.
-    pub(super) fn look_at_named_late(&mut self, now: Instant) -> Option<Instant> {
+    /// Looks again at calls that learnt a UUID of which it was not clear whether its leg lives.
+    pub(super) fn look_at_named_late(&mut self, now: Instant) {
         for (id, since) in std::mem::take(&mut self.named_late) {
             self.named_late(now, id, since);
         }
+    }
+
+    /// When to look again.
+    pub(super) fn named_late_deadline(&self, now: Instant) -> Option<Instant> {
         (!self.named_late.is_empty()).then(|| now.plus_ms(LOOK_MS))
     }
 

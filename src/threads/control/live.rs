@@ -82,7 +82,7 @@ pub type LiveReply = oneshot::Sender<Vec<LiveCall>>;
 impl Control {
     /// Tells whoever asked of every running call, the oldest first.
     pub(super) fn tell_live(&self, now: Instant, reply: LiveReply) {
-        let mut calls: Vec<_> = self.calls.iter().flatten().map(|call| call.live(now)).collect();
+        let mut calls: Vec<_> = self.calls.iter().map(|call| call.live(now)).collect();
         calls.sort_unstable_by_key(|call| call.id);
         // Whoever asked may have given up.
         _ = reply.send(calls);

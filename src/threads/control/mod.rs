@@ -2,8 +2,10 @@
 //!
 //! Runs in: one control thread. Owns the machines; carries out their orders by sending messages.
 //! Never blocks but in its park; opens no socket.
-//! Invariant: a slot is given free only after telephony, dsp and gemini have let go of the call.
+//! Invariant: a slot is given free only after telephony, dsp and gemini have let go of the call; and a deadline that
+//! [`Control::step`] returns is computed behind all of the step's work, which may have made an earlier one.
 
+mod calls;
 mod credentials;
 mod ending;
 mod legs;
@@ -12,6 +14,8 @@ mod orders;
 mod record;
 mod recording;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod unheld;
 
 use std::sync::Arc;
@@ -23,6 +27,7 @@ use log::{debug, info, warn};
 
 use crate::base::{CallId, Instant, LegReport, RecordId};
 use crate::call::agents::warn_of_unknown_agent;
+use crate::call::machine::Phase;
 use crate::call::outcome::Cause;
 use crate::call::refused::RefusedCalls;
 use crate::call::{
@@ -31,12 +36,12 @@ use crate::call::{
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox, random};
 use crate::telemetry::counters::Counters;
 use crate::threads::credentials::Credentials;
-use crate::threads::dial::DialPool;
 use crate::threads::dsp::{DspCall, DspOrder};
-use crate::threads::messages::{ControlInput, EslOrder, GeminiOrder, Offer, TelephonyOrder};
+use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};
 use crate::threads::recorder::RecorderOrder;
 use crate::threads::store::RecordDoor;
 use crate::threads::tools::ToolPool;
+use calls::Calls;
 use credentials::Dialled;
 use legs::Presence;
 use recording::{CallTap, Unrecorded};
@@ -44,6 +49,13 @@ use requests::Requests;
 
 /// How long the end waits for a store that takes no record.
 const RECORDS_WITHIN: Duration = Duration::from_secs(2);
+/// How long it rests where nothing is due.
+const REST: Duration = Duration::from_secs(1);
+/// How soon what another thread had no room for is sent again.
+const SEND_AGAIN_MS: u64 = 1;
+
+/// Has a connection made, or says why it will not be ([`crate::threads::dial::DialPool::request`]).
+pub type Dial = Box<dyn FnMut(DialRequest) -> Result<(), String> + Send>;
 
 /// What the thread is built from.
 pub struct ControlParts {
@@ -64,7 +76,7 @@ pub struct ControlParts {
     /// Removed calls come back here, from each worker.
     pub retired: Vec<rtrb::Consumer<Box<DspCall>>>,
     /// Connects links.
-    pub dial: DialPool,
+    pub dial: Dial,
     /// Carries out HTTP tools.
     pub tools: ToolPool,
     /// Whose slots are given free.
@@ -116,8 +128,7 @@ impl Call {
 /// The thread's state.
 pub struct Control {
     parts: ControlParts,
-    calls: Vec<Option<Box<Call>>>,
-    live: usize,
+    calls: Calls,
     drain_by: Option<Instant>,
     next_stats: Option<Instant>,
     requests: Requests,
@@ -134,12 +145,11 @@ pub struct Control {
 impl Control {
     /// The thread's state before its first pass.
     pub fn new(parts: ControlParts) -> Self {
-        let calls = (0..parts.max_calls).map(|_| None).collect();
+        let calls = Calls::new(parts.max_calls);
         let requests = Requests::default();
         Self {
             parts,
             calls,
-            live: 0,
             drain_by: None,
             next_stats: None,
             requests,
@@ -154,21 +164,14 @@ impl Control {
     pub fn run(mut self) {
         loop {
             self.parts.own.answer();
-            let now = self.parts.clock.now();
-            while let Some(input) = self.parts.inbox.take() {
-                self.take(now, input);
-            }
-            self.take_retired(now);
-            let deadline = self.tick(now);
-            let sent = self.flush();
-            // Asked of the registry, because a call admitted just before it was drained may not have been offered yet.
-            let over = self.parts.registry.live_calls() == 0 && self.unrecorded.is_empty();
-            if self.drain_by.is_some() && over {
+            let deadline = self.step(self.parts.clock.now());
+            if self.is_over() {
                 break;
             }
             if !self.parts.own.is_rung() {
-                let wait = deadline.map_or(Duration::from_secs(1), |deadline| deadline.since(now));
-                thread::park_timeout(if sent { wait } else { wait.min(Duration::from_millis(1)) });
+                // A long pass is not slept in addition.
+                let now = self.parts.clock.now();
+                thread::park_timeout(deadline.map_or(REST, |deadline| deadline.since(now)));
             }
         }
         self.log_counters();
@@ -176,6 +179,32 @@ impl Control {
         if let Some(records) = self.parts.records.take() {
             records.finish(RECORDS_WITHIN);
         }
+    }
+
+    /// Does everything that there is to do. Returns when there will be more to do by itself.
+    pub fn step(&mut self, now: Instant) -> Option<Instant> {
+        while let Some(input) = self.parts.inbox.take() {
+            self.take(now, input);
+        }
+        self.take_retired(now);
+        self.tick(now);
+        let again = (!self.flush()).then(|| now.plus_ms(SEND_AGAIN_MS));
+        // Nothing may change behind this.
+        let own = [
+            self.drain_by.filter(|by| now < *by),
+            self.next_stats,
+            self.named_late_deadline(now),
+            self.unrecorded_deadline(),
+            self.outbound.deadline(),
+            again,
+        ];
+        own.into_iter().flatten().chain(self.calls.deadline()).min()
+    }
+
+    /// Whether it was told to end and the last call is over.
+    fn is_over(&self) -> bool {
+        // Asked of the registry, because a call admitted just before it was drained may not have been offered yet.
+        self.drain_by.is_some() && self.parts.registry.live_calls() == 0 && self.unrecorded.is_empty()
     }
 
     fn take(&mut self, now: Instant, input: ControlInput) {
@@ -199,7 +228,7 @@ impl Control {
             ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),
             ControlInput::LogCounters => self.log_counters(),
             ControlInput::Drain(by) => {
-                info!("shutting down: no new calls; {} running calls may finish", self.live);
+                info!("shutting down: no new calls; {} running calls may finish", self.calls.len());
                 self.drain_by = Some(by);
             }
         }
@@ -224,32 +253,28 @@ impl Control {
         };
         machine.set_begun(self.parts.clock.unix_seconds());
         machine.set_leg(opening.kind, random::bits32());
-        if let Some(place) = self.calls.get_mut(id.slot as usize) {
-            let presence = Presence::Unnamed;
-            *place = Some(Box::new(Call {
-                id,
-                record_id,
-                machine,
-                shared,
-                shard,
-                worker,
-                peer,
-                credentials,
-                opening,
-                presence,
-                credential: None,
-                dialled: None,
-                refusal: None,
-                tap: CallTap::default(),
-            }));
-            self.live += 1;
-        }
+        self.calls.insert(Box::new(Call {
+            id,
+            record_id,
+            machine,
+            shared,
+            shard,
+            worker,
+            peer,
+            credentials,
+            opening,
+            presence: Presence::Unnamed,
+            credential: None,
+            dialled: None,
+            refusal: None,
+            tap: CallTap::default(),
+        }));
         self.parts.telephony[shard].send(TelephonyOrder::Add(leg));
         self.carry_out(now, id);
     }
 
-    fn call(&mut self, id: CallId) -> Option<&mut Box<Call>> {
-        self.calls.get_mut(id.slot as usize)?.as_mut().filter(|call| call.id == id)
+    fn call(&mut self, id: CallId) -> Option<&mut Call> {
+        self.calls.get_mut(id)
     }
 
     fn tell(&mut self, now: Instant, id: CallId, fact: Fact) {
@@ -298,25 +323,19 @@ impl Control {
         self.carry_out(now, id);
     }
 
-    /// Lets time pass for every call. Returns when it has to be called again.
-    fn tick(&mut self, now: Instant) -> Option<Instant> {
-        let shut_down = self.drain_by.is_some_and(|by| now >= by);
-        let mut due = Vec::new();
-        let looks = self.look_at_named_late(now).into_iter().chain(self.look_at_unrecorded(now));
-        let looks = looks.chain(self.look_at_outbound(now));
-        let mut deadline = self.drain_by.filter(|_| !shut_down).into_iter().chain(looks).min();
-        for call in self.calls.iter().flatten() {
-            match call.machine.deadline() {
-                Some(at) if shut_down || now >= at => due.push(call.id),
-                Some(at) => deadline = Some(deadline.map_or(at, |earliest: Instant| earliest.min(at))),
-                None => {}
+    /// Lets time pass for whatever is due.
+    fn tick(&mut self, now: Instant) {
+        self.look_at_named_late(now);
+        self.look_at_unrecorded(now);
+        self.look_at_outbound(now);
+        if self.drain_by.is_some_and(|by| now >= by) {
+            let running = self.calls.iter().filter(|call| call.machine.phase() != Phase::Closing);
+            for id in running.map(|call| call.id).collect::<Vec<_>>() {
+                self.tell(now, id, Fact::ShutDown);
             }
         }
-        for id in due {
+        for id in self.calls.due(now) {
             if let Some(call) = self.call(id) {
-                if shut_down {
-                    call.machine.tell(now, Fact::ShutDown);
-                }
                 call.tell_what_is_heard(now);
                 if call.machine.wants_played(now) {
                     let played = call.shared.tally.snapshot().played_samples;
@@ -326,15 +345,12 @@ impl Control {
             }
             self.carry_out(now, id);
         }
-        if let Some(interval) = self.parts.stats_interval {
-            let next = *self.next_stats.get_or_insert(now.plus(interval));
-            if now >= next {
-                self.next_stats = None;
-                self.log_counters();
-            }
-            deadline = Some(deadline.map_or(next, |earliest| earliest.min(next)));
+        if let Some(interval) = self.parts.stats_interval
+            && now >= *self.next_stats.get_or_insert(now.plus(interval))
+        {
+            self.next_stats = Some(now.plus(interval));
+            self.log_counters();
         }
-        deadline
     }
 
     fn take_retired(&mut self, now: Instant) {

@@ -145,8 +145,8 @@ impl Control {
         }
     }
 
-    /// Lets records go whose recording takes too long. Returns when to look again.
-    pub(super) fn look_at_unrecorded(&mut self, now: Instant) -> Option<Instant> {
+    /// Lets records go whose recording takes too long.
+    pub(super) fn look_at_unrecorded(&mut self, now: Instant) {
         while let Some(at) = self.unrecorded.iter().position(|waiting| now >= waiting.until) {
             let waiting = self.unrecorded.swap_remove(at);
             warn!(
@@ -156,6 +156,10 @@ impl Control {
             );
             self.keep_record(waiting.detail);
         }
+    }
+
+    /// When to look again.
+    pub(super) fn unrecorded_deadline(&self) -> Option<Instant> {
         self.unrecorded.iter().map(|waiting| waiting.until).min()
     }
 }

@@ -100,7 +100,7 @@ impl Control {
     /// the older one.
     pub(super) fn call_on(&self, channel: &str) -> Option<CallId> {
         let record_id = RecordId::parse(channel);
-        let calls = self.calls.iter().flatten();
+        let calls = self.calls.iter();
         let named = calls.filter(|call| {
             Some(call.record_id) == record_id || call.machine.fields().uuid.as_deref() == Some(channel)
         });

@@ -41,15 +41,14 @@ impl Control {
         }
     }
 
-    /// Gives outbound calls up of which nothing more is heard. Returns when to look again.
-    pub(super) fn look_at_outbound(&mut self, now: Instant) -> Option<Instant> {
+    /// Gives outbound calls up of which nothing more is heard.
+    pub(super) fn look_at_outbound(&mut self, now: Instant) {
         while let Some(over) = self.outbound.overdue(now) {
             // Its leg may have said its UUID late.
             if self.call_on(&over.0.uuid).is_none() {
                 self.record_unheld(now, over);
             }
         }
-        self.outbound.deadline()
     }
 
     /// A call was refused at the door.
