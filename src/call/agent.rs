@@ -151,6 +151,9 @@ pub struct TurnTerms {
     pub protect_greeting: Option<Duration>,
     /// How long the caller waits for an answer before something is done about it; `None`: nothing is.
     pub answer_within: Option<Duration>,
+    /// How long a model that says that it is at work is waited for, from when it last said so or was heard; no shorter than
+    /// [`Self::answer_within`].
+    pub progress_within: Duration,
 }
 
 /// What the setup message of a link depends on in the credential with which the link was connected.

@@ -148,6 +148,7 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
             relay: agent.relay_turns,
             protect_greeting: agent.protect_greeting,
             answer_within: agent.answer_within,
+            progress_within: agent.progress_within,
         },
         control: ControlTerms {
             event_socket: config.esl.host.is_some(),

@@ -68,6 +68,15 @@ pub enum Fact {
     Spoken(LinkNumber, Spoken),
     /// A piece of what one of the two said, as the model transcribed it.
     Transcribed(LinkNumber, Speaker, String),
+    /// The model says that it is at work on something, whether or not a turn of it is over (true), or not any more.
+    InProgress(LinkNumber, bool),
+    /// The model waits for the caller to say more before it answers.
+    WaitsForInput(LinkNumber),
+    /// Why the model's turn ended, where it did not end by itself, as the server names it; ahead of the turn's end.
+    TurnEndedBy(LinkNumber, String),
+    /// A live link was left. What the model had not begun to answer of the caller's speech is sent again on the next one
+    /// (true), or there was nothing to be sent again.
+    SentAgain(LinkNumber, bool),
     /// The caller interrupted the model.
     Interrupted(LinkNumber),
     /// The caller began (true) or ended (false) a talkspurt, as the relay's own detection says.

@@ -18,12 +18,15 @@ use crate::call::transcript::Transcript;
 use crate::codec::gemini::close::LinkEndKind;
 use crate::codec::gemini::setup::SessionResumption;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
+use crate::dsp::ListenTerms;
 
 mod control;
 mod counts;
 mod detached;
+mod exchange;
 mod fallback;
 mod history;
+mod holds;
 mod limits;
 mod links;
 mod offered;
@@ -32,20 +35,24 @@ mod tools;
 mod turns;
 mod view;
 mod watchdog;
+mod wish;
 
 use control::Heard;
 pub use control::{ControlTerms, DigitTerms};
 pub use counts::CallEvents;
 use detached::Attachment;
+use exchange::Exchange;
 use fallback::Farewell;
 use history::History;
+use holds::Holds;
 pub use limits::Limits;
 use limits::Spent;
-use links::{Exchange, Links};
+use links::Links;
 use recording::Recording;
 use tools::ToolCalls;
 use turns::Greeting;
 use watchdog::Watchdog;
+use wish::Wish;
 
 /// A phase of a call's life, as in the design's section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +97,11 @@ pub struct Machine {
     commands: Commands,
     heard: Heard,
     tools: ToolCalls,
+    /// The model wants the call's end, or the caller to be sent elsewhere.
+    wish: Option<Wish>,
+    holds: Holds,
+    /// How the caller is listened to.
+    listens: ListenTerms,
     watchdog: Watchdog,
     /// The greeting that the caller cannot interrupt, until it is over.
     greeting: Option<Greeting>,
@@ -137,6 +149,9 @@ impl Machine {
             commands: Commands::default(),
             heard: Heard::default(),
             tools: ToolCalls::default(),
+            wish: None,
+            holds: Holds::default(),
+            listens: ListenTerms::default(),
             watchdog: Watchdog::default(),
             greeting: None,
             recording: Recording::default(),
@@ -164,6 +179,7 @@ impl Machine {
         self.history.set_time(now.since_ms(self.offered_at));
         self.watch(now, &fact);
         self.watch_greeting(now, &fact);
+        self.watch_wish(now, &fact);
         match fact {
             Fact::Identified(fields) => self.identified(*fields),
             Fact::LinkConnected(link) => self.link_connected(now, link),
@@ -187,8 +203,15 @@ impl Machine {
             Fact::GenerationComplete(link) => {
                 self.exchange(now, link, |exchange, _, _| exchange.generation_complete());
             }
+            Fact::InProgress(link, in_progress) if self.session.live() == Some(link) => {
+                self.progress(now, in_progress);
+            }
+            // What it means for whoever waits is the watchdog's business.
+            Fact::InProgress(..) | Fact::WaitsForInput(_) => {}
+            Fact::TurnEndedBy(_, reason) => self.history.note_of("turn_ended_by", &reason),
+            Fact::SentAgain(link, again) => self.sent_again(link, again),
             Fact::TurnComplete(link) => {
-                self.model_is_heard(now, false);
+                self.model_is_heard(now, self.links.exchange.is_in_progress());
                 self.exchange(now, link, |exchange, transcript, ms| {
                     exchange.turn_complete(now);
                     transcript.model_ended(ms);
@@ -351,6 +374,7 @@ impl Machine {
                 self.greeting_is_due(now);
                 self.protect_greeting(now);
             }
+            self.listen();
         }
     }
 

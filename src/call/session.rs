@@ -66,6 +66,11 @@ impl Session {
             .then_some(self.number)
     }
 
+    /// The link that was begun last, whatever has become of it; 0 before the first.
+    pub fn last(&self) -> LinkNumber {
+        self.number
+    }
+
     /// The link that is being closed, if one is.
     pub fn closing(&self) -> Option<LinkNumber> {
         (self.state == LinkState::Closing).then_some(self.number)

@@ -2,7 +2,8 @@
 //!
 //! Runs in: the control thread, inside a call's machine: pure. Owns the texts, up to a limit beyond which the oldest go.
 //! Never logged above debug: it is what people said.
-//! Invariant: turns stand in the order in which they began, and each delta of a transcription is in one of them, once.
+//! Invariant: turns stand in the order in which they began to be spoken, whenever their text came; and each delta of a
+//! transcription is in one of them, once.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -60,38 +61,77 @@ pub struct Spoken {
     pub waiting_ms: u64,
 }
 
+/// How long behind its turn a piece of a transcription may come.
+const LATE_MS: u64 = 2_000;
+/// How long behind an interruption the rest of what was never said may come.
+const CANCELLED_MS: u64 = 1_000;
+/// Nothing is transcribed sooner behind the onset of what is said: what comes by then was said before.
+const TRANSCRIBING_MS: u64 = 500;
+
 /// See the head of this file.
 #[derive(Debug, Default)]
 pub struct Transcript {
-    turns: VecDeque<Said>,
+    /// The oldest first, by when they began.
+    turns: VecDeque<Turn>,
     bytes: usize,
+    /// Turns that there were so far.
+    count: u64,
     /// Turns that went because there were too many.
     dropped: u64,
-    caller: Open,
-    model: Open,
-    /// The model has begun to speak since the caller's turn began.
+    caller: Side,
+    model: Side,
+    /// What the caller had said before that.
+    caller_before: Utterance,
+    /// The model has begun to speak since the caller's utterance began.
     answered: bool,
-    /// The model's words until its next turn belong to one that was interrupted.
-    cancelled: bool,
+    /// The model's utterance has begun to be heard, not only to be transcribed.
+    audible: bool,
+    /// The model's words until then belong to a turn that was interrupted.
+    cancelled_until: Option<u64>,
     /// The last turn of the caller is sent again: what is transcribed next takes its place.
     replaced: bool,
 }
 
-/// The turn of one side under way.
+/// A turn, and its number in the order in which turns were made.
+#[derive(Debug)]
+struct Turn {
+    number: u64,
+    said: Said,
+}
+
+/// What one side says, or said last.
 #[derive(Debug, Default)]
-struct Open {
-    /// Its number, counted from the first turn of the call.
-    turn: Option<u64>,
-    /// When this side was last heard to begin and to end, if that is known better than from the text.
-    began_ms: Option<u64>,
+struct Side {
+    utterance: Utterance,
     /// The present link may say this again, in pieces; what came of it so far.
     again: Option<(String, String)>,
+}
+
+/// Something that is said, whether or not it is transcribed yet.
+#[derive(Debug, Default)]
+struct Utterance {
+    turn: Option<u64>,
+    began_ms: Option<u64>,
+    /// When it was over; pieces of it may still come.
+    ended_ms: Option<u64>,
+    /// How much of its audio was received, once that is known.
+    received_ms: Option<u64>,
+}
+
+impl Utterance {
+    fn begun(now_ms: u64) -> Self {
+        Self { began_ms: Some(now_ms), ..Self::default() }
+    }
+
+    fn is_known(&self) -> bool {
+        self.turn.is_some() || self.began_ms.is_some()
+    }
 }
 
 impl Transcript {
     /// All turns, the oldest first.
     pub fn turns(&self) -> impl DoubleEndedIterator<Item = &Said> {
-        self.turns.iter()
+        self.turns.iter().map(|turn| &turn.said)
     }
 
     /// Turns that went because there were too many.
@@ -101,12 +141,12 @@ impl Transcript {
 
     /// A piece of a transcription came.
     pub fn transcribed(&mut self, now_ms: u64, speaker: Speaker, text: &str) {
-        let open = self.open(speaker);
-        let Some((expected, held)) = &mut open.again else { return self.add(now_ms, speaker, text) };
+        let side = self.side(speaker);
+        let Some((expected, held)) = &mut side.again else { return self.add(now_ms, speaker, text) };
         held.push_str(text);
         let (wanted, so_far) = (letters(expected), letters(held));
         if wanted == so_far {
-            open.again = None;
+            side.again = None;
         } else if !wanted.starts_with(&so_far) {
             self.not_again(now_ms, speaker);
         }
@@ -118,37 +158,59 @@ impl Transcript {
             // What is transcribed from here on was said from here on.
             self.not_again(now_ms, Speaker::Caller);
             if std::mem::take(&mut self.answered) {
-                (self.caller.turn, self.caller.began_ms) = (None, None);
+                let said = std::mem::replace(&mut self.caller.utterance, Utterance::begun(now_ms));
+                self.caller_before = said;
             }
-            if self.caller.turn.is_none() {
-                self.caller.began_ms.get_or_insert(now_ms);
+            let utterance = &mut self.caller.utterance;
+            utterance.began_ms.get_or_insert(now_ms);
+            utterance.ended_ms = None;
+            if self.model.utterance.ended_ms.is_some() {
+                // What the model says next answers this.
+                self.model.utterance = Utterance::default();
             }
-        } else if let Some(said) = self.caller.turn.and_then(|turn| self.said(turn)) {
-            said.end_ms = now_ms;
+        } else {
+            self.caller.utterance.ended_ms = Some(now_ms);
+            if let Some(said) = self.caller.utterance.turn.and_then(|turn| self.said(turn)) {
+                said.end_ms = now_ms.max(said.start_ms);
+            }
         }
     }
 
     /// The model begins to speak.
     pub fn model_began(&mut self, now_ms: u64) {
         self.not_again(now_ms, Speaker::Caller);
-        (self.answered, self.cancelled, self.replaced) = (true, false, false);
-        (self.model.turn, self.model.began_ms) = (None, Some(now_ms));
+        (self.answered, self.cancelled_until) = (true, None);
+        // Its text may be ahead of its audio.
+        let ahead = !self.audible && self.model.utterance.ended_ms.is_none();
+        self.audible = true;
+        match self.model.utterance.turn.filter(|_| ahead) {
+            Some(turn) => {
+                if let Some(said) = self.said(turn) {
+                    said.end_ms = said.end_ms.max(now_ms);
+                }
+            }
+            None => self.model.utterance = Utterance::begun(now_ms),
+        }
     }
 
     /// All of the model's turn was received, or as much as will be.
     pub fn model_spoke(&mut self, spoken: Spoken) {
-        if let Some(said) = self.model.turn.and_then(|turn| self.said(turn)) {
+        let utterance = &mut self.model.utterance;
+        utterance.received_ms = Some(spoken.received_ms);
+        if let Some(said) = utterance.turn.and_then(|turn| self.said(turn)) {
             said.end_ms = said.start_ms + spoken.received_ms;
         }
     }
 
     /// The caller cut the model off.
     pub fn interrupted(&mut self, now_ms: u64, spoken: Spoken) {
-        self.cancelled = true;
-        if self.answered {
-            self.caller.turn = None;
+        self.cancelled_until = Some(u64::MAX);
+        self.audible = false;
+        if std::mem::take(&mut self.answered) {
+            self.caller_before = std::mem::take(&mut self.caller.utterance);
         }
-        let Some(said) = self.model.turn.take().and_then(|turn| self.said(turn)) else { return };
+        let turn = std::mem::take(&mut self.model.utterance).turn;
+        let Some(said) = turn.and_then(|turn| self.said(turn)) else { return };
         let heard_ms = spoken.received_ms.saturating_sub(spoken.waiting_ms);
         let share = said.text.len() as u64 * heard_ms / spoken.received_ms.max(1);
         said.interrupted = true;
@@ -159,36 +221,55 @@ impl Transcript {
     /// The model's turn is over.
     pub fn model_ended(&mut self, now_ms: u64) {
         self.not_again(now_ms, Speaker::Model);
-        self.cancelled = false;
-        self.model.turn = None;
-        if self.answered {
-            self.caller.turn = None;
+        self.audible = false;
+        match &mut self.cancelled_until {
+            Some(until) => *until = now_ms + CANCELLED_MS,
+            None => self.model.utterance.ended_ms = Some(now_ms),
         }
     }
 
-    /// The link is lost. What the caller said and the model did not begin to answer is sent again on the next one, and so
-    /// transcribed again.
+    /// The link is lost.
     pub fn link_lost(&mut self, now_ms: u64) {
         self.not_again(now_ms, Speaker::Caller);
         self.not_again(now_ms, Speaker::Model);
-        self.cancelled = false;
-        self.replaced = self.turns.back().is_some_and(|said| said.speaker == Speaker::Caller);
-        self.caller.turn = if self.replaced { self.turns_so_far().checked_sub(1) } else { None };
-        self.model.turn = None;
+        (self.cancelled_until, self.audible) = (None, false);
+        self.model.utterance = Utterance::default();
+        self.caller_before = Utterance::default();
+        if std::mem::take(&mut self.answered) {
+            self.caller.utterance = Utterance::default();
+        }
+    }
+
+    /// Whether what the caller said last and the model did not begin to answer is sent again on the next link, and so
+    /// transcribed again.
+    pub fn sent_again(&mut self, again: bool) {
+        let last = self.turns.back().filter(|turn| turn.said.speaker == Speaker::Caller);
+        let number = last.map(|turn| turn.number).filter(|_| again);
+        self.replaced = number.is_some();
+        if self.replaced {
+            self.caller.utterance.turn = number;
+        }
     }
 
     /// The conversation goes on, on a link that may say again what was said last.
     pub fn resumed(&mut self) {
         for speaker in [Speaker::Caller, Speaker::Model] {
-            let last = self.turns.iter().rev().find(|said| said.speaker == speaker);
+            let last = self.turns().rev().find(|said| said.speaker == speaker);
             let again = last.map(|said| (said.text.clone(), String::new()));
-            self.open(speaker).again = again.filter(|_| !(self.replaced && speaker == Speaker::Caller));
+            self.side(speaker).again = again.filter(|_| !(self.replaced && speaker == Speaker::Caller));
         }
+    }
+
+    /// What the caller said last, if the model has said nothing since and it is not sent again.
+    pub fn unanswered(&self) -> Option<&str> {
+        let last =
+            self.turns().next_back().filter(|said| said.speaker == Speaker::Caller && !self.replaced)?;
+        Some(last.text.trim()).filter(|text| !text.is_empty())
     }
 
     /// What the caller said last and what the model had said in answer to it, when a link is lost within the answer.
     pub fn broken_off(&self) -> Option<(&str, &str)> {
-        let mut last = self.turns.iter().rev();
+        let mut last = self.turns().rev();
         let model = last.next().filter(|said| said.speaker == Speaker::Model)?;
         let caller = last.next().filter(|said| said.speaker == Speaker::Caller);
         Some((caller.map_or("", |said| said.text.trim()), model.text.trim()))
@@ -196,10 +277,9 @@ impl Transcript {
 
     /// What was said last, for a model that knows nothing of it. Without what is sent to it again.
     pub fn digest(&self) -> String {
-        let end = self.turns.len() - usize::from(self.replaced);
         let mut lines = Vec::new();
         let mut bytes = 0;
-        for said in self.turns.iter().take(end).rev().take(DIGEST_TURNS) {
+        for said in self.turns().rev().skip(usize::from(self.replaced)).take(DIGEST_TURNS) {
             let who = match said.speaker {
                 Speaker::Caller => "Caller",
                 Speaker::Model => "You",
@@ -216,7 +296,7 @@ impl Transcript {
         lines.join("\n")
     }
 
-    fn open(&mut self, speaker: Speaker) -> &mut Open {
+    fn side(&mut self, speaker: Speaker) -> &mut Side {
         match speaker {
             Speaker::Caller => &mut self.caller,
             Speaker::Model => &mut self.model,
@@ -225,51 +305,104 @@ impl Transcript {
 
     /// What was taken for a repetition is none, or not a whole one.
     fn not_again(&mut self, now_ms: u64, speaker: Speaker) {
-        if let Some((_, held)) = self.open(speaker).again.take() {
+        if let Some((_, held)) = self.side(speaker).again.take() {
             self.add(now_ms, speaker, &held);
         }
     }
 
     fn add(&mut self, now_ms: u64, speaker: Speaker, text: &str) {
-        if text.is_empty() || speaker == Speaker::Model && self.cancelled {
+        if text.is_empty() {
             return;
         }
-        let replaced = speaker == Speaker::Caller && std::mem::take(&mut self.replaced);
-        let began_ms = self.open(speaker).began_ms.take();
-        let known = self.open(speaker).turn.filter(|&turn| self.said(turn).is_some());
-        let turn = known.unwrap_or_else(|| {
-            let start_ms = began_ms.unwrap_or(now_ms);
-            let heard_bytes = 0;
-            let text = String::new();
-            let said = Said { speaker, text, start_ms, end_ms: now_ms, interrupted: false, heard_bytes };
-            self.turns.push_back(said);
-            self.bytes += TURN_BYTES;
-            self.turns_so_far() - 1
-        });
-        self.open(speaker).turn = Some(turn);
-        let Some(said) = self.said(turn) else { return };
-        let before = said.text.len();
-        if replaced {
-            said.text.clear();
+        match speaker {
+            Speaker::Caller => self.add_to_caller(now_ms, text),
+            Speaker::Model => self.add_to_model(now_ms, text),
         }
-        said.text.push_str(if said.text.is_empty() { text.trim_start() } else { text });
-        said.heard_bytes = said.text.len();
-        said.end_ms = said.end_ms.max(now_ms);
-        self.bytes = self.bytes + self.said(turn).map_or(0, |said| said.text.len()) - before;
         while self.bytes > BYTES_MAX
             && let Some(oldest) = self.turns.pop_front()
         {
-            self.bytes -= oldest.text.len() + TURN_BYTES;
+            self.bytes -= oldest.said.text.len() + TURN_BYTES;
             self.dropped += 1;
         }
     }
 
-    fn turns_so_far(&self) -> u64 {
-        self.dropped + self.turns.len() as u64
+    fn add_to_caller(&mut self, now_ms: u64, text: &str) {
+        if std::mem::take(&mut self.replaced)
+            && let Some(turn) = self.caller.utterance.turn
+        {
+            self.empty(turn);
+        }
+        let utterance = &self.caller.utterance;
+        let just_began = utterance.began_ms.is_some_and(|began_ms| now_ms < began_ms + TRANSCRIBING_MS);
+        if utterance.turn.is_none() && just_began && self.caller_before.is_known() {
+            let mut before = std::mem::take(&mut self.caller_before);
+            self.put(now_ms, Speaker::Caller, &mut before, text);
+            self.caller_before = before;
+            return;
+        }
+        // Said since the answer to what was said before, although nobody has heard the caller begin.
+        let over = self.model.utterance.ended_ms.filter(|_| self.answered);
+        if over.is_some_and(|over_ms| now_ms > over_ms + LATE_MS) {
+            self.answered = false;
+            self.caller.utterance = Utterance::default();
+        }
+        let mut utterance = std::mem::take(&mut self.caller.utterance);
+        self.put(now_ms, Speaker::Caller, &mut utterance, text);
+        self.caller.utterance = utterance;
     }
 
-    fn said(&mut self, turn: u64) -> Option<&mut Said> {
-        self.turns.get_mut(usize::try_from(turn.checked_sub(self.dropped)?).ok()?)
+    fn add_to_model(&mut self, now_ms: u64, text: &str) {
+        if self.cancelled_until.is_some_and(|until| now_ms < until) {
+            return;
+        }
+        if self.model.utterance.ended_ms.is_some_and(|ended_ms| now_ms > ended_ms + LATE_MS) {
+            self.model.utterance = Utterance::default();
+        }
+        let mut utterance = std::mem::take(&mut self.model.utterance);
+        self.put(now_ms, Speaker::Model, &mut utterance, text);
+        self.model.utterance = utterance;
+    }
+
+    /// Puts a text behind the others of an utterance, whose turn is made with the first.
+    fn put(&mut self, now_ms: u64, speaker: Speaker, utterance: &mut Utterance, text: &str) {
+        let known = utterance.turn.filter(|&turn| self.said(turn).is_some());
+        let turn = known.unwrap_or_else(|| self.begin(speaker, utterance.began_ms.unwrap_or(now_ms)));
+        utterance.turn = Some(turn);
+        let (ended_ms, received_ms) = (utterance.ended_ms, utterance.received_ms);
+        let Some(said) = self.said(turn) else { return };
+        let before = said.text.len();
+        said.text.push_str(if said.text.is_empty() { text.trim_start() } else { text });
+        said.heard_bytes = said.text.len();
+        let came_ms = match received_ms {
+            Some(received_ms) => said.start_ms + received_ms,
+            None => ended_ms.unwrap_or(now_ms),
+        };
+        said.end_ms = said.end_ms.max(came_ms);
+        let added = said.text.len() - before;
+        self.bytes += added;
+    }
+
+    /// Makes a turn in its place among the others. Returns its number.
+    fn begin(&mut self, speaker: Speaker, start_ms: u64) -> u64 {
+        let text = String::new();
+        let said = Said { speaker, text, start_ms, end_ms: start_ms, interrupted: false, heard_bytes: 0 };
+        let (number, at) = (self.count, self.turns.partition_point(|turn| turn.said.start_ms <= start_ms));
+        self.turns.insert(at, Turn { number, said });
+        self.count += 1;
+        self.bytes += TURN_BYTES;
+        number
+    }
+
+    fn empty(&mut self, turn: u64) {
+        if let Some(said) = self.said(turn) {
+            let gone = std::mem::take(&mut said.text).len();
+            self.bytes -= gone;
+        }
+    }
+
+    fn said(&mut self, number: u64) -> Option<&mut Said> {
+        let turn = self.turns.iter_mut().rev().find(|turn| turn.number == number)?;
+        Some(&mut turn.said)
     }
 }
 
@@ -287,7 +420,7 @@ fn word_end(text: &str, at: usize) -> usize {
 /// A line a turn, with times.
 impl fmt::Display for Transcript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for said in &self.turns {
+        for said in self.turns() {
             let who = match said.speaker {
                 Speaker::Caller => "caller",
                 Speaker::Model => "model",
@@ -341,7 +474,11 @@ mod tests {
             [(Caller, "When do you open?"), (Model, "At nine in the morning."), (Caller, "Thanks.")]
         );
         let times: Vec<_> = transcript.turns().map(|said| (said.start_ms, said.end_ms)).collect();
-        assert_eq!(times, [(1_000, 3_200), (3_000, 5_000), (6_000, 6_900)]);
+        assert_eq!(
+            times,
+            [(1_000, 2_500), (3_000, 5_000), (6_000, 6_900)],
+            "when it was said, not when its text came"
+        );
     }
 
     #[test]
@@ -400,12 +537,107 @@ mod tests {
         transcript.caller_spoke(1_000, true);
         transcript.transcribed(1_500, Caller, "Win do");
         transcript.link_lost(1_600);
-        assert_eq!(transcript.digest(), "", "it will be heard");
+        assert_eq!(transcript.digest(), "Caller: Win do", "the next session may not hear it");
+        transcript.sent_again(true);
+        assert_eq!((transcript.digest().as_str(), transcript.unanswered()), ("", None), "it will be heard");
         transcript.resumed();
         transcript.transcribed(2_500, Caller, "When do ");
         transcript.transcribed(2_600, Caller, "you open?");
         assert_eq!(texts(&transcript), [(Caller, "When do you open?")]);
         assert_eq!(transcript.turns().next().map(|said| said.start_ms), Some(1_000));
+    }
+
+    #[test]
+    fn a_question_whose_text_comes_late_stands_before_its_answer_and_its_end_is_when_it_was_said() {
+        // Within the answer, behind it, and when the caller has just begun to speak again.
+        for (late_ms, ended, spoken_again) in
+            [(3_400, false, false), (5_100, true, false), (6_300, true, true)]
+        {
+            let mut transcript = Transcript::default();
+            transcript.caller_spoke(1_000, true);
+            transcript.caller_spoke(2_500, false);
+            transcript.model_began(3_000);
+            transcript.transcribed(3_100, Model, "At nine.");
+            if ended {
+                transcript.model_spoke(Spoken { received_ms: 1_900, waiting_ms: 0 });
+                transcript.model_ended(5_000);
+            }
+            if spoken_again {
+                transcript.caller_spoke(6_000, true);
+            }
+            transcript.transcribed(late_ms, Caller, "When do ");
+            transcript.transcribed(late_ms + 20, Caller, "you open?");
+            assert_eq!(texts(&transcript), [(Caller, "When do you open?"), (Model, "At nine.")], "{late_ms}");
+            let question = transcript.turns().next().map(|said| (said.start_ms, said.end_ms));
+            assert_eq!(question, Some((1_000, 2_500)), "{late_ms}");
+            transcript.caller_spoke(7_000, true);
+            transcript.transcribed(8_000, Caller, "Thanks.");
+            assert_eq!(texts(&transcript)[2..], [(Caller, "Thanks.")], "{late_ms}");
+            assert!(transcript.digest().starts_with("Caller: When do you open?\nYou: At nine."));
+        }
+    }
+
+    #[test]
+    fn an_answer_is_one_turn_whether_its_text_is_ahead_of_its_audio_or_behind_its_end() {
+        let mut transcript = Transcript::default();
+        transcript.caller_spoke(1_000, true);
+        transcript.caller_spoke(2_500, false);
+        transcript.transcribed(2_700, Model, "At nine ");
+        transcript.model_began(2_800);
+        transcript.transcribed(2_900, Model, "in the");
+        transcript.model_spoke(Spoken { received_ms: 2_000, waiting_ms: 0 });
+        transcript.model_ended(4_800);
+        transcript.transcribed(4_850, Model, " morning.");
+        transcript.transcribed(4_900, Caller, "When do you open?");
+        let wanted = [(Caller, "When do you open?"), (Model, "At nine in the morning.")];
+        assert_eq!(texts(&transcript), wanted);
+        // What comes ahead of the next answer belongs to that one.
+        transcript.caller_spoke(5_000, true);
+        transcript.caller_spoke(5_800, false);
+        transcript.transcribed(6_000, Model, "You are ");
+        transcript.model_began(6_100);
+        transcript.transcribed(6_200, Model, "welcome.");
+        assert_eq!(texts(&transcript)[2..], [(Model, "You are welcome.")]);
+    }
+
+    #[test]
+    fn an_answer_whose_text_comes_when_all_of_it_was_spoken_has_the_times_of_its_audio() {
+        let mut transcript = Transcript::default();
+        transcript.model_began(3_000);
+        transcript.model_spoke(Spoken { received_ms: 1_500, waiting_ms: 0 });
+        transcript.model_ended(4_500);
+        transcript.transcribed(5_000, Model, "At nine.");
+        let times = transcript.turns().next().map(|said| (said.start_ms, said.end_ms));
+        assert_eq!(times, Some((3_000, 4_500)));
+    }
+
+    #[test]
+    fn the_rest_of_what_was_cut_off_is_never_said_even_if_it_comes_behind_the_turn() {
+        let mut transcript = talk();
+        transcript.interrupted(4_000, Spoken { received_ms: 2_000, waiting_ms: 1_200 });
+        transcript.model_ended(4_020);
+        transcript.transcribed(4_100, Model, " Anything else?");
+        assert_eq!(texts(&transcript).len(), 2);
+        transcript.transcribed(6_000, Model, "Yes?");
+        transcript.model_began(6_100);
+        assert_eq!(texts(&transcript)[2..], [(Model, "Yes?")]);
+    }
+
+    #[test]
+    fn a_question_that_is_not_sent_again_is_told_and_named_as_unanswered() {
+        let mut transcript = Transcript::default();
+        transcript.caller_spoke(1_000, true);
+        transcript.transcribed(1_500, Caller, "I want to cancel my order.");
+        transcript.caller_spoke(2_500, false);
+        for again in [false, true, false] {
+            transcript.link_lost(20_000);
+            transcript.sent_again(again);
+            let told = transcript.digest() == "Caller: I want to cancel my order.";
+            assert_eq!((told, transcript.unanswered().is_some()), (!again, !again));
+        }
+        transcript.model_began(21_000);
+        transcript.transcribed(21_000, Model, "Done.");
+        assert_eq!(transcript.unanswered(), None);
     }
 
     #[test]
@@ -427,6 +659,7 @@ mod tests {
             transcript.model_ended(turn * 1_000 + 900);
         }
         assert!(transcript.bytes <= BYTES_MAX && transcript.dropped() > 0, "{}", transcript.bytes);
+        assert_eq!(transcript.turns.len() as u64 + transcript.dropped(), transcript.count);
         let held: usize = transcript.turns().map(|said| said.text.len() + TURN_BYTES).sum();
         assert_eq!(held, transcript.bytes);
         let digest = transcript.digest();

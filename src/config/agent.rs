@@ -97,6 +97,8 @@ pub struct AgentConfig {
     pub protect_greeting: Option<Duration>,
     /// How long the caller waits for an answer before something is done about it.
     pub answer_within: Option<Duration>,
+    /// How long a model that says that it is at work is waited for.
+    pub progress_within: Duration,
     /// Tell the model which keys the caller presses.
     pub tell_keys: bool,
     /// Where the model may transfer a call to.
@@ -162,6 +164,7 @@ impl AgentConfig {
             local_barge_in: false,
             protect_greeting: None,
             answer_within: None,
+            progress_within: Duration::ZERO,
             digits_timeout: Duration::ZERO,
             digits_terminator: None,
             send_dtmf: false,

@@ -316,6 +316,13 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
              (docs/turn-taking.md). 0 never does.",
         ),
         Key::<T>::new(
+            "agent.progress_within_ms",
+            "60000",
+            integer(1_000, 600_000, |a, v| a.as_mut().progress_within = millis(v)),
+            "A model that says that it is at work on an answer is waited for so long from when it last said so, instead of \
+             answer_within_ms, if that is not longer.",
+        ),
+        Key::<T>::new(
             "agent.tell_keys",
             "true",
             Kind::Switch { set: |a, v| a.as_mut().tell_keys = v },

@@ -10,6 +10,7 @@ mod burst;
 mod calls;
 mod control;
 mod detached;
+mod goodbye;
 mod links;
 mod long_calls;
 mod machine;

@@ -6,11 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tandem::base::Instant;
+use serde_json::json;
+use tandem::base::parameters::Parameters;
+use tandem::base::{Instant, SampleRate, Sound};
 use tandem::call::agent::{CallTerms, CredentialView, TurnTerms};
-use tandem::call::machine::{CallEvents, Phase};
+use tandem::call::machine::{CallEvents, Limits, Phase};
+use tandem::call::tool::{HttpTool, Method, ToolTerms};
 use tandem::call::transcript::Speaker;
 use tandem::call::{Fact, Machine, Order};
+use tandem::codec::gemini::server::FunctionCall;
+use tandem::codec::gemini::tools::ToolCall;
 use tandem::codec::mod_audio_stream::CallFields;
 use tandem::dsp::ListenTerms;
 
@@ -105,6 +110,11 @@ impl Call {
 
     fn hears_for(&mut self, ms: u64) {
         self.machine.hears_until(self.now, self.now.plus_ms(ms));
+    }
+
+    /// Whether the caller's speech is kept back, as ordered last.
+    fn holds(&self) -> bool {
+        self.told.chars().rev().find(|told| "hr".contains(*told)) == Some('h')
     }
 
     fn events(&self) -> CallEvents {
@@ -356,5 +366,307 @@ fn a_protected_greeting_that_never_ends_or_never_comes_is_protected_for_its_limi
         assert_eq!(call.told, "r");
         call.wait(60_000);
         assert_eq!(call.told, "r");
+    }
+}
+
+/// Every order in which these may come.
+fn orders_of<T: Copy>(items: &[T]) -> Vec<Vec<T>> {
+    if items.is_empty() {
+        return vec![vec![]];
+    }
+    let mut orders = Vec::new();
+    for (at, first) in items.iter().enumerate() {
+        let rest: Vec<_> =
+            items.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, item)| *item).collect();
+        orders.extend(orders_of(&rest).into_iter().map(|rest| [vec![*first], rest].concat()));
+    }
+    orders
+}
+
+/// A reason to keep the caller's speech back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Announcement,
+    Greeting,
+    Tool,
+}
+
+#[test]
+fn the_callers_speech_is_held_until_the_last_reason_is_over_whatever_the_order_and_over_a_change_of_links() {
+    use Reason::{Announcement, Greeting, Tool};
+    let sets: [&[Reason]; 7] = [
+        &[Announcement],
+        &[Greeting],
+        &[Tool],
+        &[Announcement, Greeting],
+        &[Announcement, Tool],
+        &[Greeting, Tool],
+        &[Announcement, Greeting, Tool],
+    ];
+    for set in sets {
+        for order in orders_of(set) {
+            for rotates in [false, true] {
+                let until_ms = |reason| {
+                    let place = order.iter().position(|other| *other == reason);
+                    place.map(|place| 4_000 * (place as u64 + 1))
+                };
+                let mut call = holding(until_ms(Announcement), until_ms(Greeting));
+                if until_ms(Tool).is_some() {
+                    let book = FunctionCall { id: Some("b".into()), name: "book".into(), args: json!({}) };
+                    call.tell(Fact::ToolCalled(call.link, Box::new(ToolCall::read(&book).expect("a call"))));
+                }
+                let begun = call.machine.offered_at();
+                let mut tool_ends = until_ms(Tool);
+                if rotates {
+                    // A tool under way holds on to its link; another link is held back for the other reasons alone.
+                    call.machine.rotate(call.now);
+                    call.carry_out();
+                    tool_ends = None;
+                }
+                let last = order
+                    .iter()
+                    .filter(|reason| !rotates || **reason != Tool)
+                    .map(|reason| until_ms(*reason));
+                let last_ms = last.max().flatten();
+                for ms in (1_000..=13_000).step_by(500) {
+                    call.wait(ms - call.now.since_ms(begun));
+                    if tool_ends == Some(ms) {
+                        call.tell(Fact::ToolDone(1, Ok(json!("done"))));
+                    }
+                    let held = last_ms.is_some_and(|last_ms| ms < last_ms);
+                    assert_eq!(
+                        call.holds(),
+                        held,
+                        "{order:?} at {ms} ms, rotates: {rotates}, {:?}",
+                        call.told
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A live call whose announcement and greeting last until then, where it has them.
+fn holding(announcement_ms: Option<u64>, greeting_ms: Option<u64>) -> Call {
+    let consent_sound = announcement_ms.map(|ms| {
+        // It is waited for 300 ms longer than it lasts.
+        let samples = vec![1; (ms as usize - 300) * 8];
+        Arc::new(Sound { rate: SampleRate::Hz8000, samples })
+    });
+    let book = HttpTool {
+        name: "book".into(),
+        description: "Books.".into(),
+        url: "http://127.0.0.1/".into(),
+        method: Method::Post,
+        parameters: Parameters::read(r#"{"type": "object"}"#).expect("a schema"),
+        timeout: Duration::from_secs(30),
+        retries: 0,
+        secret: None,
+        behavior: None,
+        scheduling: None,
+        hold_uplink: true,
+    };
+    let terms = CallTerms {
+        record: true,
+        consent_sound,
+        greeting: greeting_ms.map(|_| "Greet.".into()),
+        turns: greeting_ms.map_or_else(TurnTerms::default, protected),
+        tools: ToolTerms { http: vec![Arc::new(book)], ..ToolTerms::default() },
+        ..CallTerms::default()
+    };
+    let now = Instant::from_micros(1_000_000);
+    let machine = Machine::new(now, Arc::new(terms.into()), CallFields::default());
+    let mut call = Call { machine, now, link: 0, told: String::new() };
+    call.carry_out();
+    call
+}
+
+/// A call of a model that is at work on what the caller asked.
+fn at_work(progress_ms: u64) -> Call {
+    let turns = TurnTerms { progress_within: Duration::from_millis(progress_ms), ..watched() };
+    let mut call = Call::new(turns, None);
+    call.caller_says(900);
+    call.wait(300);
+    call.tell(Fact::InProgress(call.link, true));
+    call
+}
+
+#[test]
+fn a_model_that_says_that_it_is_at_work_is_waited_for_whatever_it_says_meanwhile() {
+    // Nothing, a filler, an empty turn; said once, or every two seconds.
+    for meanwhile in ["nothing", "a filler", "an empty turn"] {
+        for again in [false, true] {
+            let mut call = at_work(30_000);
+            match meanwhile {
+                "a filler" => call.model_says(900),
+                "an empty turn" => call.tell(Fact::TurnComplete(call.link)),
+                _ => {}
+            }
+            for _ in 0..if again { 40 } else { 10 } {
+                call.wait(2_000);
+                if again {
+                    call.tell(Fact::InProgress(call.link, true));
+                }
+            }
+            assert_eq!((call.told.as_str(), call.events().empty_turns), ("", 0), "{meanwhile} {again}");
+            call.tell(Fact::TurnStarted(call.link));
+            call.hears_for(1_000);
+            call.tell(Fact::GenerationComplete(call.link));
+            call.tell(Fact::InProgress(call.link, false));
+            call.tell(Fact::TurnComplete(call.link));
+            call.wait(100_000);
+            assert_eq!((call.told.as_str(), call.events().empty_turns), ("", 0), "{meanwhile} {again}");
+        }
+    }
+}
+
+#[test]
+fn work_that_never_ends_is_healed_after_a_limit_of_its_own() {
+    for filler in [false, true] {
+        let mut call = at_work(30_000);
+        if filler {
+            call.model_says(900);
+            call.wait(900);
+        }
+        call.wait(29_900 - if filler { 900 } else { 0 });
+        assert_eq!(call.told, "");
+        call.wait(1_200);
+        assert_eq!(call.told, "p");
+        call.wait(PATIENCE_MS);
+        assert_eq!(call.told, "pdp", "and then as ever");
+    }
+}
+
+#[test]
+fn a_model_that_was_done_and_never_said_so_is_left_alone() {
+    let mut call = at_work(10_000);
+    call.tell(Fact::TurnStarted(call.link));
+    call.hears_for(1_000);
+    call.tell(Fact::GenerationComplete(call.link));
+    call.tell(Fact::InProgress(call.link, false));
+    call.wait(100_000);
+    assert_eq!(call.told, "", "it had said all that it promised");
+    let mut call = at_work(10_000);
+    call.tell(Fact::InProgress(call.link, false));
+    call.wait(PATIENCE_MS + 100);
+    assert_eq!(call.told, "p", "it promised, and said nothing");
+}
+
+#[test]
+fn a_rotation_waits_for_work_in_progress_and_leaves_in_time_all_the_same() {
+    let mut call = at_work(60_000);
+    call.model_says(900);
+    call.tell(Fact::GoAway(call.link, Duration::from_secs(50)));
+    call.wait(20_000);
+    assert_eq!(call.told, "", "its turn is complete, the exchange is not");
+    call.tell(Fact::InProgress(call.link, false));
+    call.tell(Fact::Resumable(call.link, "the handle".into()));
+    call.wait(3_500);
+    assert_eq!(call.told, "d");
+
+    let mut call = at_work(60_000);
+    call.tell(Fact::Transcribed(call.link, Speaker::Caller, "Compare the tariffs.".into()));
+    call.tell(Fact::GoAway(call.link, Duration::from_secs(8)));
+    call.wait(5_900);
+    assert_eq!(call.told, "");
+    call.wait(200);
+    assert_eq!(call.told, "dp", "the next link is asked for what this one owed");
+}
+
+#[test]
+fn silence_in_which_the_model_is_at_work_does_not_end_the_call() {
+    let limits = Limits { tokens: None, silence: Some(Duration::from_secs(10)) };
+    let terms = CallTerms { limits, turns: watched(), ..CallTerms::default() };
+    let now = Instant::from_micros(1_000_000);
+    let machine = Machine::new(now, Arc::new(terms.into()), CallFields::default());
+    let mut call = Call { machine, now, link: 0, told: String::new() };
+    call.carry_out();
+    call.caller_says(900);
+    for _ in 0..20 {
+        call.tell(Fact::InProgress(call.link, true));
+        call.tell(Fact::TurnComplete(call.link));
+        call.wait(2_000);
+    }
+    assert_eq!(call.machine.phase(), Phase::Live);
+    call.tell(Fact::InProgress(call.link, false));
+    call.model_says(500);
+    call.wait(11_000);
+    assert_eq!(call.machine.phase(), Phase::Closing, "when it is done, it counts again");
+}
+
+#[test]
+fn a_model_that_waits_for_the_caller_is_no_fault_and_their_next_word_is_watched_as_ever() {
+    for hangover_goes_on in [false, true] {
+        let mut call = Call::watched();
+        call.tell(Fact::CallerSpoke(true));
+        call.wait(900);
+        if !hangover_goes_on {
+            call.wait(HANGOVER_MS);
+            call.tell(Fact::CallerSpoke(false));
+        }
+        call.tell(Fact::WaitsForInput(call.link));
+        call.tell(Fact::TurnEndedBy(call.link, "NEED_MORE_INPUT".into()));
+        call.tell(Fact::TurnComplete(call.link));
+        call.wait(100);
+        if hangover_goes_on {
+            call.tell(Fact::CallerSpoke(false));
+        }
+        call.wait(120_000);
+        assert_eq!((call.told.as_str(), call.events().empty_turns), ("", 0));
+        let noted = call.machine.history().into_iter().find(|event| event.kind == "turn_ended_by");
+        assert_eq!(noted.and_then(|event| event.detail).as_deref(), Some("NEED_MORE_INPUT"));
+        call.caller_says(900);
+        call.wait(PATIENCE_MS);
+        assert_eq!(call.told, "c");
+    }
+}
+
+#[test]
+fn a_turn_that_was_rejected_is_noted_with_its_reason_and_healed_as_an_empty_one() {
+    let mut call = Call::watched();
+    call.caller_says(800);
+    call.tell(Fact::TurnEndedBy(call.link, "RESPONSE_REJECTED".into()));
+    call.tell(Fact::TurnComplete(call.link));
+    call.wait(PATIENCE_MS);
+    assert_eq!((call.told.as_str(), call.events().empty_turns), ("p", 1));
+    assert!(call.machine.history().iter().any(|event| event.detail.as_deref() == Some("RESPONSE_REJECTED")));
+}
+
+#[test]
+fn an_announcement_and_a_protected_greeting_are_not_paused_by_a_cough_and_what_follows_them_is() {
+    for (announced, greeted) in [(true, false), (false, true), (true, true)] {
+        let sound = Sound { rate: SampleRate::Hz8000, samples: vec![1; 16_000] };
+        let listen = ListenTerms { local_barge_in: true, ..ListenTerms::default() };
+        let terms = CallTerms {
+            record: announced,
+            consent_sound: Some(Arc::new(sound)),
+            greeting: greeted.then(|| "Greet.".into()),
+            turns: TurnTerms { listen, ..protected(5_000) },
+            ..CallTerms::default()
+        };
+        let mut now = Instant::from_micros(1_000_000);
+        let mut machine = Machine::new(now, Arc::new(terms.into()), CallFields::default());
+        let mut listens = Vec::new();
+        for fact in [Fact::LinkConnected(1), Fact::SetupComplete(1)] {
+            while let Some(order) = machine.next_order() {
+                if let Order::Listen(terms) = order {
+                    listens.push((now.as_micros() / 1_000 - 1_000, terms.local_barge_in));
+                }
+            }
+            now = now.plus_ms(100);
+            machine.tell(now, fact);
+        }
+        while let Some(due) = machine.deadline().filter(|due| due.as_micros() < 20_000_000) {
+            now = now.max(due);
+            machine.tick(now);
+            while let Some(order) = machine.next_order() {
+                if let Order::Listen(terms) = order {
+                    listens.push((now.as_micros() / 1_000 - 1_000, terms.local_barge_in));
+                }
+            }
+        }
+        let over_ms = if greeted { 5_200 } else { 2_300 };
+        assert_eq!(listens.last(), Some(&(over_ms, true)), "{announced} {greeted}: {listens:?}");
+        assert!(listens.iter().all(|(ms, on)| *on == (*ms == over_ms)), "{listens:?}");
     }
 }

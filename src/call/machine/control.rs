@@ -238,7 +238,13 @@ impl Machine {
     /// When control wants to be ticked.
     pub(super) fn control_deadline(&self) -> Option<Instant> {
         let heard = self.heard.due.filter(|_| self.outcome.is_none());
-        self.commands.deadline().into_iter().chain(heard).chain(self.tools_deadline()).min()
+        self.commands
+            .deadline()
+            .into_iter()
+            .chain(heard)
+            .chain(self.tools_deadline())
+            .chain(self.wish_deadline())
+            .min()
     }
 
     /// The caller pressed a key, as the leg or the event socket says. Where our script is, it reports keys, and the event

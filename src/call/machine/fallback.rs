@@ -1,12 +1,14 @@
 //! The machine's part in giving a call up: what the caller still hears, and where the call goes then.
 //!
 //! Runs in: the control thread, inside a call's machine: pure. Owns why the call is given up, until that is its outcome.
-//! Invariant: a call that is given up ends, whether or not its switch plays or transfers.
+//! Invariant: a call that is given up ends, whether or not its switch plays or transfers; not while its caller speaks,
+//! unless they never stop.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Machine;
+use super::wish::Playing;
 use crate::base::Instant;
 use crate::base::command::{Command, CommandKind, HangUpCause, Transfer};
 use crate::call::commands::{CommandResult, Requester, Way};
@@ -15,10 +17,6 @@ use crate::call::outcome::Cause;
 use crate::call::session::LinkState;
 use crate::config::Fallback;
 
-/// Nothing was handed to the switch for this long: the caller has heard all.
-const QUIET: Duration = Duration::from_millis(800);
-/// How often that is looked at.
-const LOOK_MS: u64 = 100;
 /// How long the model's last words before the sound may take, which is behind them.
 const WORDS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -26,12 +24,10 @@ const WORDS_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Farewell {
     pub(super) cause: Cause,
-    /// Until when the sound has been heard in any case.
+    /// Until when the sound has been heard in any case, whoever speaks.
     until: Instant,
-    played: u64,
-    played_at: Instant,
     /// `None`: heard.
-    look_at: Option<Instant>,
+    playing: Option<Playing>,
 }
 
 impl Machine {
@@ -49,8 +45,8 @@ impl Machine {
         self.drop_tools();
         let sound = self.agent.terms.fallback_sound.clone().filter(|_| !self.leg_gone);
         let until = now.plus(sound.as_ref().map_or(Duration::ZERO, |sound| sound.duration() + WORDS_WITHIN));
-        let look_at = sound.is_some().then(|| now.plus_ms(LOOK_MS));
-        self.farewell = Some(Farewell { cause, until, played: 0, played_at: now, look_at });
+        let playing = sound.is_some().then(|| Playing::new(now));
+        self.farewell = Some(Farewell { cause, until, playing });
         match sound {
             Some(sound) => self.orders.push_back(Order::Play(Arc::clone(&sound))),
             None => self.said_farewell(now),
@@ -60,23 +56,20 @@ impl Machine {
     /// So many samples have been handed to the switch so far.
     pub(super) fn farewell_played(&mut self, now: Instant, samples: u64) {
         let unheard = now < self.watchdog.heard_at();
+        let caller_speaks = self.links.exchange.caller_speaks();
         let Some(farewell) = &mut self.farewell else { return };
-        if farewell.look_at.is_none() {
-            return;
-        }
-        if samples != farewell.played || unheard {
-            (farewell.played, farewell.played_at) = (samples, now);
-        }
-        farewell.look_at = Some(now.plus_ms(LOOK_MS));
-        if now.since(farewell.played_at) >= QUIET || now >= farewell.until {
-            farewell.look_at = None;
+        let Some(playing) = &mut farewell.playing else { return };
+        let heard = playing.is_over(now, samples, unheard);
+        if heard && !caller_speaks || now >= farewell.until {
+            farewell.playing = None;
             self.said_farewell(now);
         }
     }
 
     /// When to look at what was played.
     pub(super) fn farewell_deadline(&self) -> Option<Instant> {
-        self.farewell.as_ref().and_then(|farewell| farewell.look_at).filter(|_| self.outcome.is_none())
+        let playing = self.farewell.as_ref().and_then(|farewell| farewell.playing.as_ref());
+        playing.map(|playing| playing.look_at).filter(|_| self.outcome.is_none())
     }
 
     fn said_farewell(&mut self, now: Instant) {

@@ -6,11 +6,12 @@
 //! at which one will be.
 
 use super::Machine;
-use crate::base::Instant;
+use super::exchange::Exchange;
+use super::watchdog::NUDGE;
+use crate::base::{Instant, LinkNumber};
 use crate::call::events::Order;
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::LinkState;
-use crate::call::transcript::Spoken;
 use crate::codec::gemini::close::LinkEndKind;
 use crate::codec::gemini::setup::SetupRequest;
 
@@ -22,16 +23,12 @@ const JITTER_PERCENT: u64 = 25;
 const CLOSE_WITHIN_MS: u64 = 500;
 /// A link that lived this long ends a series of failures.
 const STABLE_MS: u64 = 2_000;
-/// How long behind a turn its handle may come.
-const HANDLE_WITHIN_MS: u64 = 300;
-/// How long the model may take to begin its answer; what it has not begun to answer by then needs none.
-const ANSWER_WITHIN_MS: u64 = 3_000;
 /// How much earlier than the server a link is left that found no pause, at most; a quarter of the time if that is less.
 const GO_AWAY_MARGIN_MS: u64 = 5_000;
 /// Setups with one handle that may be refused for a reason which passes.
 const REFUSALS_MAX: u32 = 2;
-/// Prompts that may wait for an answer.
-const PROMPTS_MAX: usize = 8;
+/// What the caller said so long ago, and nobody has answered or asked about since, is not answered on another link.
+const UNANSWERED_MS: u64 = 15_000;
 
 /// See the head of this file.
 #[derive(Debug, Default)]
@@ -58,76 +55,6 @@ pub(super) struct Links {
     /// To be said on the next link: the model was cut off in the middle.
     go_on: Option<String>,
     pub(super) exchange: Exchange,
-}
-
-/// What is under way between caller and model.
-#[derive(Debug, Default)]
-pub(super) struct Exchange {
-    /// The model is speaking: more of its audio will come.
-    generating: bool,
-    /// The model's turn has begun and is not complete.
-    open: bool,
-    /// The turn is complete since then, and its handle has not come.
-    over_at: Option<Instant>,
-    caller_speaks: bool,
-    /// The caller has begun to speak since the model did.
-    caller_spoke: bool,
-    /// Since when the caller, or a prompt, may be waiting for an answer.
-    asked_at: Option<Instant>,
-    /// What the model was told as text and has not answered.
-    prompts: Vec<String>,
-    /// Turns that are complete.
-    turns: u64,
-    /// How much of the present turn was received and waits, when last told.
-    pub(super) spoken: Spoken,
-}
-
-impl Exchange {
-    /// From when on nothing is under way, as far as can be said now.
-    fn pause_at(&self) -> Option<Instant> {
-        if self.open || self.generating || self.caller_speaks {
-            return None;
-        }
-        let handle = self.over_at.map(|at| at.plus_ms(HANDLE_WITHIN_MS));
-        let answer = self.asked_at.map(|at| at.plus_ms(ANSWER_WITHIN_MS));
-        Some(handle.max(answer).unwrap_or_default())
-    }
-
-    pub(super) fn turn_started(&mut self) {
-        *self = Self {
-            generating: true,
-            open: true,
-            caller_speaks: self.caller_speaks,
-            turns: self.turns,
-            ..Self::default()
-        };
-    }
-
-    pub(super) fn generation_complete(&mut self) {
-        self.generating = false;
-    }
-
-    pub(super) fn tool_called(&mut self) {
-        self.open = true;
-    }
-
-    pub(super) fn interrupted(&mut self) {
-        (self.generating, self.open) = (false, false);
-        self.caller_spoke |= self.caller_speaks;
-    }
-
-    pub(super) fn turn_complete(&mut self, now: Instant) {
-        (self.generating, self.open) = (false, false);
-        self.over_at = Some(now);
-        self.turns += 1;
-    }
-
-    pub(super) fn caller_spoke(&mut self, now: Instant, begins: bool) {
-        self.caller_speaks = begins;
-        self.caller_spoke |= begins;
-        // What ends without having begun since the model answers is the hangover of what it answers.
-        self.asked_at = (!begins && self.caller_spoke).then_some(now);
-    }
 }
 
 impl Machine {
@@ -174,7 +101,7 @@ impl Machine {
 
     /// The handle for the next setup, under this credential.
     pub(super) fn handle_for(&mut self, credential: usize) -> Option<String> {
-        let handle = self.session.handle(credential, self.links.exchange.turns).map(str::to_owned);
+        let handle = self.session.handle(credential, self.links.exchange.turns()).map(str::to_owned);
         let handle = handle.filter(|_| !self.links.anew);
         (self.links.credential, self.links.with_handle) = (credential, handle.is_some());
         handle
@@ -211,20 +138,33 @@ impl Machine {
             self.events.gap_ms_max = self.events.gap_ms_max.max(gap_ms);
             self.events.gap_ms_total += gap_ms;
         }
-        let prompts = std::mem::take(&mut self.links.exchange.prompts);
-        for text in self.links.go_on.take().into_iter().chain(prompts) {
+        let mut prompts = self.links.exchange.take_prompts();
+        let go_on = self.links.go_on.take().or_else(|| {
+            let asked = self.transcript.unanswered().filter(|_| gap_ms.is_some())?;
+            let waits = self.watchdog.waits_since()?;
+            (now.since_ms(waits) < UNANSWERED_MS).then(|| answer_now(asked))
+        });
+        if go_on.is_some() {
+            // It says the same, and what about.
+            prompts.retain(|text| text != NUDGE);
+        }
+        for text in go_on.into_iter().chain(prompts) {
             self.prompt(now, text);
+        }
+    }
+
+    /// What becomes of the caller's speech that a link was left with.
+    pub(super) fn sent_again(&mut self, link: LinkNumber, again: bool) {
+        // News of the link that was left last, or is about to be.
+        if self.session.last() == link {
+            self.transcript.sent_again(again);
         }
     }
 
     /// Tells the model something that it is to answer; again, if the link is lost before it does.
     pub(super) fn prompt(&mut self, now: Instant, text: String) {
         let Some(link) = self.session.live() else { return };
-        let exchange = &mut self.links.exchange;
-        exchange.asked_at = Some(now);
-        if exchange.prompts.len() < PROMPTS_MAX {
-            exchange.prompts.push(text.clone());
-        }
+        self.links.exchange.prompted(now, &text);
         self.orders.push_back(Order::Prompt(link, text));
     }
 
@@ -252,11 +192,11 @@ impl Machine {
 
     /// A handle came.
     pub(super) fn resumable(&mut self, link: u32, handle: String) {
-        let at_boundary = !self.links.exchange.open && !self.awaits_tools();
-        let (credential, turns) = (self.links.credential, self.links.exchange.turns);
+        let at_boundary = !self.links.exchange.is_open() && !self.awaits_tools();
+        let (credential, turns) = (self.links.credential, self.links.exchange.turns());
         self.session.resumable(link, handle, credential, turns, at_boundary);
         if at_boundary && self.session.live() == Some(link) {
-            self.links.exchange.over_at = None;
+            self.links.exchange.handle_came();
         }
     }
 
@@ -340,14 +280,13 @@ impl Machine {
         if self.links.live_since.is_some_and(|since| now.since_ms(since) >= STABLE_MS) {
             (self.links.failures, self.links.trouble_since) = (0, None);
         }
-        let exchange = &mut self.links.exchange;
-        // Where the caller has begun to speak, the model is to answer that.
-        if exchange.generating && !exchange.caller_spoke {
+        let broken_off = self.transcript.broken_off();
+        if self.links.exchange.left(broken_off.is_some()) {
             self.events.broken_off += 1;
-            self.links.go_on = Some(go_on(self.transcript.broken_off()));
+            self.links.go_on = Some(go_on(broken_off));
         }
         self.transcript.link_lost(now.since_ms(self.offered_at));
-        (exchange.generating, exchange.open, exchange.over_at) = (false, false, None);
+        self.watchdog.left(now);
     }
 
     fn back_off_ms(&mut self) -> u64 {
@@ -388,6 +327,14 @@ impl Machine {
         let pause = self.links.exchange.pause_at().filter(|_| !self.awaits_tools());
         Some(pause.map_or(by, |pause| pause.min(by)))
     }
+}
+
+/// What a model is told that does not know, or not for sure, what the caller waits for.
+fn answer_now(asked: &str) -> String {
+    format!(
+        "The connection to you was lost and is there again. The caller had said: \"{asked}\". If you have not answered that, \
+         answer it now; do not greet, and do not mention the connection."
+    )
 }
 
 /// What a model is told that was cut off: what it answered, and how far it had come.

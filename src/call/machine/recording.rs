@@ -7,6 +7,7 @@
 //! model hears nothing of the caller before that was heard, so that nothing interrupts it.
 
 use super::Machine;
+use super::holds::HoldReason;
 use crate::base::Instant;
 use crate::call::commands::{CommandError, CommandResult};
 use crate::call::events::Order;
@@ -30,7 +31,7 @@ impl Machine {
         self.orders.push_back(Order::Record);
         if let Some(sound) = self.agent.terms.consent_sound.clone() {
             self.recording.announced_at = Some(now.plus(sound.duration()).plus_ms(HEARD_MS));
-            self.orders.push_back(Order::HoldUplink(true));
+            self.hold(HoldReason::Announcement, true);
             self.orders.push_back(Order::Play(sound));
         }
     }
@@ -42,8 +43,9 @@ impl Machine {
 
     /// Lets the model hear the caller once they have heard the announcement.
     pub(super) fn tick_recording(&mut self, now: Instant) {
-        if self.recording.announced_at.take_if(|at| now >= *at).is_some() && self.greeting.is_none() {
-            self.orders.push_back(Order::HoldUplink(false));
+        if self.recording.announced_at.take_if(|at| now >= *at).is_some() {
+            self.hold(HoldReason::Announcement, false);
+            self.listen();
         }
     }
 

@@ -1,7 +1,6 @@
 //! The machine's part in the tools of the model: which it may call, when they are carried out, and how each is answered.
 //!
-//! Runs in: the control thread, inside a call's machine: pure. Owns the calls of tools that are under way, and the one
-//! wish that waits for the caller to have heard what the model said before it.
+//! Runs in: the control thread, inside a call's machine: pure. Owns the calls of tools that are under way.
 //! Never carries a tool out itself.
 //! Invariant: each call of a tool is answered once, unless the model took it back or the call is over; where its link is
 //! gone, the next one is told the result in words, because it does not know the call's id.
@@ -11,7 +10,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Machine, Phase};
+use super::Machine;
+use super::holds::HoldReason;
 use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LinkNumber};
 use crate::call::commands::{CommandError, Requester};
@@ -19,13 +19,6 @@ use crate::call::events::Order;
 use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolResult, ToolRun};
 use crate::codec::gemini::tools::{self, Asked, Scheduling, ToolAnswer, ToolCall};
 
-/// Nothing was handed to the switch for this long: the caller has heard all. Longer than the lead of any leg, and than
-/// the pauses of a model that speaks no faster than real time.
-const QUIET: Duration = Duration::from_millis(800);
-/// How often that is looked at.
-const LOOK_MS: u64 = 100;
-/// A model that speaks on for this long is not waited for.
-const QUIET_WITHIN: Duration = Duration::from_secs(30);
 /// Tools of one call under way at one time; a model asks for two or three.
 const RUNNING_MAX: usize = 8;
 /// How much later than it should a tool's result may come before the machine answers in its place.
@@ -36,25 +29,10 @@ const CALL_INFO_WITHIN: Duration = Duration::from_secs(5);
 /// The calls of tools that are not answered yet.
 #[derive(Debug, Default)]
 pub(super) struct ToolCalls {
-    wish: Option<Wish>,
     last: ToolNumber,
     running: Vec<Running>,
-    /// The caller's audio is kept back.
-    held: bool,
     /// Results whose link was gone, for the next one.
     untold: Vec<(ToolCall, Result<Value, String>)>,
-}
-
-/// A wish that waits until the caller has heard what was said before it.
-#[derive(Debug)]
-struct Wish {
-    link: LinkNumber,
-    call: Box<ToolCall>,
-    command: Command,
-    since: Instant,
-    played: u64,
-    played_at: Instant,
-    look_at: Instant,
 }
 
 /// A tool that is being carried out.
@@ -101,7 +79,7 @@ impl Machine {
     /// choose should not be renewed now.
     pub fn awaits_tools(&self) -> bool {
         let tools = &self.tools;
-        tools.wish.is_some() || !tools.running.is_empty() || self.commands.any_of_the_model()
+        self.has_wish() || !tools.running.is_empty() || self.commands.any_of_the_model()
     }
 
     /// The model calls a tool.
@@ -246,13 +224,12 @@ impl Machine {
     /// The model takes calls of tools back; these are not answered.
     pub(super) fn tools_cancelled(&mut self, link: LinkNumber, ids: &[String]) {
         let named = |call: &ToolCall| !call.id.is_empty() && ids.contains(&call.id);
-        let (wish, running) = (&mut self.tools.wish, &mut self.tools.running);
-        if let Some(taken) = wish.take_if(|wish| wish.link == link && named(&wish.call)) {
-            drop(taken);
+        if self.wish_cancelled(link, named) {
             self.events.tools_cancelled += 1;
             self.history.note("tool_cancelled");
         }
-        for taken in running.extract_if(.., |running| running.link == link && named(&running.call)) {
+        for taken in self.tools.running.extract_if(.., |running| running.link == link && named(&running.call))
+        {
             self.orders.push_back(Order::CancelTool(taken.number));
             self.events.tools_cancelled += 1;
             self.history.note_of("tool_cancelled", &taken.call.name);
@@ -305,38 +282,6 @@ impl Machine {
         }
     }
 
-    fn wish(&mut self, now: Instant, link: LinkNumber, call: Box<ToolCall>, command: Command) {
-        if self.tools.wish.is_some() {
-            let why = "the call is being ended or transferred already".to_owned();
-            return self.answer_tool(link, &call, Err(ToolFailure::Failed(why)), None);
-        }
-        let look_at = now.plus_ms(LOOK_MS);
-        let (since, played_at) = (now, now);
-        self.tools.wish = Some(Wish { link, call, command, since, played: 0, played_at, look_at });
-    }
-
-    /// Whether [`Machine::played`] is wanted in the next pass.
-    pub fn wants_played(&self, now: Instant) -> bool {
-        self.tools.wish.as_ref().is_some_and(|wish| now >= wish.look_at)
-            || self.farewell_deadline().is_some_and(|at| now >= at)
-    }
-
-    /// So many samples have been handed to the switch so far.
-    pub fn played(&mut self, now: Instant, samples: u64) {
-        self.farewell_played(now, samples);
-        // What waits for a lost leg, or because playout pauses for the caller, has not been heard.
-        let away = self.phase() == Phase::Detached || now < self.watchdog.heard_at();
-        let Some(wish) = &mut self.tools.wish else { return };
-        wish.look_at = now.plus_ms(LOOK_MS);
-        if samples != wish.played || away {
-            (wish.played, wish.played_at) = (samples, now);
-        }
-        let heard = now.since(wish.played_at) >= QUIET || now.since(wish.since) >= QUIET_WITHIN;
-        if heard && let Some(wish) = self.tools.wish.take() {
-            self.command(now, Requester::Model(wish.link, wish.call), wish.command);
-        }
-    }
-
     /// Answers in the place of tools whose result is overdue, and tells what could not be answered.
     pub(super) fn tick_tools(&mut self, now: Instant) {
         while let Some(at) = self.tools.running.iter().position(|running| now >= running.deadline) {
@@ -348,23 +293,19 @@ impl Machine {
         self.hold_uplink();
     }
 
-    /// When to look at what was played, at what is overdue, or at what can be told now.
+    /// When to look at what is overdue, or at what can be told now.
     pub(super) fn tools_deadline(&self) -> Option<Instant> {
         let tools = &self.tools;
         let tellable = !tools.untold.is_empty() && self.session.live().is_some();
-        let at_once = (tellable || tools.held != self.is_to_hold()).then(Instant::default);
-        let wish = tools.wish.as_ref().map(|wish| wish.look_at);
+        let at_once =
+            (tellable || self.holds.has(HoldReason::Tool) != self.is_to_hold()).then(Instant::default);
         let running = tools.running.iter().map(|running| running.deadline);
-        running.chain(wish).chain(at_once).min()
+        running.chain(at_once).min()
     }
 
     /// Keeps the caller's audio back as long as the present link waits for a tool that asks for it.
     fn hold_uplink(&mut self) {
-        let held = self.is_to_hold();
-        if self.tools.held != held {
-            self.tools.held = held;
-            self.orders.push_back(Order::HoldUplink(held));
-        }
+        self.hold(HoldReason::Tool, self.is_to_hold());
     }
 
     fn is_to_hold(&self) -> bool {
@@ -375,8 +316,10 @@ impl Machine {
 
     /// The call is over: nobody is left to be answered.
     pub(super) fn drop_tools(&mut self) {
+        self.wish = None;
         let tools = std::mem::take(&mut self.tools);
         self.tools.last = tools.last;
         self.orders.extend(tools.running.iter().map(|running| Order::CancelTool(running.number)));
+        self.hold_uplink();
     }
 }

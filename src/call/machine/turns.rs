@@ -5,6 +5,7 @@
 //! the caller has heard it, or the time for it is over; kept, not dropped.
 
 use super::Machine;
+use super::holds::HoldReason;
 use crate::base::Instant;
 use crate::call::events::{Fact, Order};
 use crate::dsp::ListenTerms;
@@ -24,16 +25,29 @@ pub(super) struct Greeting {
 impl Machine {
     /// Says how the caller is listened to, where that is not as every call begins.
     pub(super) fn begin_turns(&mut self) {
-        let turns = self.agent.terms.turns;
-        // A cough must not pause a greeting that speech cannot interrupt.
-        let local_barge_in = turns.listen.local_barge_in && turns.protect_greeting.is_none();
-        let listen = ListenTerms { local_barge_in, ..turns.listen };
-        if listen != ListenTerms::default() {
-            self.orders.push_back(Order::Listen(listen));
-        }
-        if turns.relay {
+        self.listen();
+        if self.agent.terms.turns.relay {
             self.orders.push_back(Order::TakeTurns);
         }
+    }
+
+    /// Says how the caller is listened to from now on, where that has changed.
+    pub(super) fn listen(&mut self) {
+        let listen = self.agent.terms.turns.listen;
+        // A cough must not pause what speech cannot interrupt.
+        let local_barge_in = listen.local_barge_in && !self.is_protected();
+        let listen = ListenTerms { local_barge_in, ..listen };
+        if listen != self.listens {
+            self.listens = listen;
+            self.orders.push_back(Order::Listen(listen));
+        }
+    }
+
+    /// What the caller hears, or is about to hear, is not to be interrupted.
+    fn is_protected(&self) -> bool {
+        let turns = &self.agent.terms.turns;
+        let to_come = turns.protect_greeting.is_some() && self.answered_at.is_none();
+        to_come || self.holds.has(HoldReason::Greeting) || self.holds.has(HoldReason::Announcement)
     }
 
     /// The model is asked to greet the caller now.
@@ -41,7 +55,7 @@ impl Machine {
         if let Some(limit) = self.agent.terms.turns.protect_greeting {
             let until = now.plus(limit);
             self.greeting = Some(Greeting { until, began_at: None, generated_at: None, look_at: until });
-            self.orders.push_back(Order::HoldUplink(true));
+            self.hold(HoldReason::Greeting, true);
         }
     }
 
@@ -83,9 +97,7 @@ impl Machine {
 
     fn greeting_is_over(&mut self) {
         self.greeting = None;
-        self.orders.push_back(Order::HoldUplink(false));
-        if self.agent.terms.turns.listen.local_barge_in {
-            self.orders.push_back(Order::Listen(self.agent.terms.turns.listen));
-        }
+        self.hold(HoldReason::Greeting, false);
+        self.listen();
     }
 }

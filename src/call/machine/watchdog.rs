@@ -1,7 +1,8 @@
 //! The machine's part in turns that go wrong: it notices that an answer does not come, and heals step by step.
 //!
 //! Runs in: the control thread, inside a call's machine: pure. Owns what the caller waits for, and since when.
-//! Never acts while the caller speaks or hears the model, a tool is under way, or there is no live link.
+//! Never acts while the caller speaks or hears the model, a tool is under way, or there is no live link; nor while the model
+//! says that it is at work, for a limit of its own.
 //! Invariant: each step is taken once until the model speaks again or calls a tool, which ends the waiting.
 
 use super::Machine;
@@ -20,7 +21,7 @@ const ECHO_MS: u64 = 300;
 /// speech must not make it ask again and again.
 const DOUBLINGS_MAX: u32 = 3;
 /// What the model is told. It knows better than we whether there is anything to answer.
-const NUDGE: &str = "The caller is waiting in silence. If they said something that you have not answered, answer it now; \
+pub(super) const NUDGE: &str = "The caller is waiting in silence. If they said something that you have not answered, answer it now; \
                      otherwise ask briefly whether they are still there.";
 
 /// What is done next.
@@ -47,6 +48,8 @@ struct Waiting {
     healing: bool,
     /// The model has understood something of what the caller said.
     heard: bool,
+    /// The model has spoken, and promised more.
+    promised: bool,
 }
 
 /// See the head of this file.
@@ -60,6 +63,8 @@ pub(super) struct Watchdog {
     generating: bool,
     /// Since when.
     generating_since: Instant,
+    /// When the model last said, or showed, that it is at work.
+    at_work: Option<Instant>,
     /// In the present turn of the model there was a reason to be silent, or it has spoken.
     turn_has_meaning: bool,
     doublings: u32,
@@ -72,7 +77,8 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    fn model_is_heard(&self, now: Instant) -> bool {
+    /// The caller hears the model, or will in a moment.
+    pub(super) fn model_is_heard(&self, now: Instant) -> bool {
         self.generating || now < self.heard_at.plus_ms(ECHO_MS)
     }
 
@@ -83,9 +89,45 @@ impl Watchdog {
 
     /// Somebody begins to wait for the model, or waits anew.
     fn wait(&mut self, now: Instant, next: Step) {
-        let waiting = self.waiting.get_or_insert(Waiting { since: now, next, healing: false, heard: false });
+        let waiting = self.waiting.get_or_insert(Waiting {
+            since: now,
+            next,
+            healing: false,
+            heard: false,
+            promised: false,
+        });
         waiting.since = now;
         waiting.next = waiting.next.max(next);
+    }
+
+    /// Since when somebody waits for the model, or waits anew.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.waiting.as_ref().map(|waiting| waiting.since)
+    }
+
+    /// The link is left: what came on it comes no more, and what it still owed is owed by the next.
+    pub(super) fn left(&mut self, now: Instant) {
+        let owes = std::mem::take(&mut self.generating) | self.at_work.take().is_some();
+        if owes {
+            self.wait(now, Step::Nudge);
+        }
+    }
+
+    /// The model says that it is at work, or not any more.
+    fn progress(&mut self, now: Instant, in_progress: bool) {
+        let before = std::mem::replace(&mut self.at_work, in_progress.then_some(now));
+        let Some(waiting) = &mut self.waiting else { return };
+        if in_progress {
+            // It has heard what it works on.
+            (waiting.heard, waiting.since) = (true, now);
+            waiting.next = waiting.next.max(Step::Nudge);
+        } else if before.is_some() {
+            waiting.since = now;
+            // What it said was all that it promised.
+            if waiting.promised && self.turn_has_meaning {
+                self.waiting = None;
+            }
+        }
     }
 
     /// The model does something. Returns whether that was our doing.
@@ -115,6 +157,11 @@ impl Machine {
         let live = self.session.live();
         let tools = self.awaits_tools();
         let dog = &mut self.watchdog;
+        if let Some(at_work) = &mut dog.at_work
+            && matches!(fact, Fact::TurnStarted(_) | Fact::GenerationComplete(_) | Fact::TurnComplete(_))
+        {
+            *at_work = now;
+        }
         match fact {
             Fact::CallerSpoke(true) => {
                 dog.caller_speaks = true;
@@ -141,9 +188,21 @@ impl Machine {
             }
             Fact::Interrupted(link) if live == Some(*link) => {
                 (dog.generating, dog.turn_has_meaning) = (false, true);
-                dog.utterance_since = None;
+                (dog.utterance_since, dog.at_work) = (None, None);
                 // What the caller interrupts with is to be answered.
                 dog.wait(now, Step::Nudge);
+            }
+            Fact::InProgress(link, in_progress) if live == Some(*link) => dog.progress(now, *in_progress),
+            Fact::WaitsForInput(link) if live == Some(*link) => {
+                // It is the model that waits, and for a good reason.
+                dog.turn_has_meaning = true;
+                self.model_answers();
+            }
+            Fact::TurnComplete(link) if live == Some(*link) && dog.at_work.is_some() => {
+                dog.generating = false;
+                let promised = dog.waiting.is_none();
+                dog.wait(now, Step::Nudge);
+                dog.waiting.iter_mut().for_each(|waiting| waiting.promised |= promised);
             }
             Fact::TurnComplete(link) if live == Some(*link) => {
                 dog.generating = false;
@@ -154,7 +213,6 @@ impl Machine {
                     dog.wait(now, Step::Nudge);
                 }
             }
-            Fact::LinkGone(link, _) if live == Some(*link) => dog.generating = false,
             _ => {}
         }
     }
@@ -167,9 +225,17 @@ impl Machine {
         let spoken = dog.utterance_since.take();
         if spoken.is_some_and(|since| now.since_ms(since) + ONSET_MS >= UTTERANCE_MS + hangover_ms) {
             dog.wait(now, first);
+            dog.waiting.iter_mut().for_each(|waiting| waiting.promised = false);
         } else if let Some(waiting) = &mut dog.waiting {
             waiting.since = now;
         }
+    }
+
+    /// The model says that it is at work, or not any more: the exchange is open as long.
+    pub(super) fn progress(&mut self, now: Instant, in_progress: bool) {
+        let open = self.links.exchange.progress(now, in_progress);
+        // Its silence is not that of a call in which nobody has anything to say.
+        self.model_is_heard(now, open);
     }
 
     fn model_answers(&mut self) {
@@ -218,6 +284,10 @@ impl Machine {
         if !waits || self.session.live().is_none() || self.outcome.is_some() {
             return None;
         }
+        if let Some(since) = dog.at_work {
+            let patience = patience.max(self.agent.terms.turns.progress_within);
+            return Some(since.max(dog.heard_at).plus(patience));
+        }
         if dog.generating {
             // The caller has heard all that came, and the rest does not come.
             return Some(dog.generating_since.max(dog.heard_at).plus(patience));
@@ -231,6 +301,11 @@ impl Machine {
     pub(super) fn tick_watchdog(&mut self, now: Instant) {
         if self.watchdog_deadline().is_none_or(|due| now < due) {
             return;
+        }
+        if self.watchdog.at_work.take().is_some() {
+            // It has not said for long that it still is.
+            self.history.note("progress_overdue");
+            self.progress(now, false);
         }
         if std::mem::take(&mut self.watchdog.generating) {
             self.watchdog.wait(now, Step::Nudge);

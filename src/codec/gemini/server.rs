@@ -109,6 +109,18 @@ pub enum TurnCompleteReason<'a> {
     Other(Cow<'a, str>),
 }
 
+impl TurnCompleteReason<'_> {
+    /// As the server names it, cut to a length that may be logged.
+    pub fn label(&self) -> String {
+        match self {
+            Self::MalformedFunctionCall => "MALFORMED_FUNCTION_CALL".to_owned(),
+            Self::ResponseRejected => "RESPONSE_REJECTED".to_owned(),
+            Self::NeedMoreInput => "NEED_MORE_INPUT".to_owned(),
+            Self::Other(text) => excerpt(text.as_bytes(), QUOTED_BYTES_MAX),
+        }
+    }
+}
+
 /// A piece of a transcription. Pieces are deltas, in no fixed order against the audio.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transcription<'a> {

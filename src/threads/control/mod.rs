@@ -288,6 +288,11 @@ impl Control {
         match &fact {
             Fact::Identified(fields) => debug!("call {id}: {fields}"),
             Fact::LinkGone(link, end) => info!("call {id}: link {link} is gone: {end}"),
+            // No fault: it waits for the caller to say more.
+            Fact::TurnEndedBy(_, reason) if reason == "NEED_MORE_INPUT" => {
+                debug!("call {id}: Gemini ended a turn of the model: {reason}");
+            }
+            Fact::TurnEndedBy(_, reason) => warn!("call {id}: Gemini ended a turn of the model: {reason}"),
             Fact::GoAway(_, left) => info!("call {id}: Gemini will end the link in {left:?}"),
             Fact::Reported(LegReport::Unheard) => {
                 warn!(

@@ -298,6 +298,7 @@ proptest! {
                 3 => Fact::TurnComplete(1),
                 4 => Fact::Interrupted(1),
                 5 => end_call(),
+                6 => Fact::InProgress(1, ms % 2 == 0),
                 7 => Fact::GoAway(1, Duration::from_millis(ms)),
                 _ => Fact::Transcribed(1, Speaker::Caller, "Hello.".into()),
             };

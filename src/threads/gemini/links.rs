@@ -72,9 +72,8 @@ impl Gemini {
     }
 
     pub(super) fn close_link(&mut self, id: CallId, number: LinkNumber, now: Instant) {
-        if let Some((call, pool)) = self.call_and_pool(id) {
-            call.close(number, pool);
-        }
+        let sent_again = self.call_and_pool(id).and_then(|(call, pool)| call.close(number, pool));
+        sent_again.into_iter().for_each(|fact| self.tell(id, fact));
         if let Some(key) = self.find_link(id, number)
             && let Some(link) = self.links.get_mut(key)
         {
@@ -119,8 +118,9 @@ impl Gemini {
             && call.link() == number
         {
             let spoken = call.spoken();
-            call.disconnected(pool, end.kind == LinkEndKind::InvalidArgument);
+            let sent_again = call.disconnected(pool, end.kind == LinkEndKind::InvalidArgument);
             self.tell(id, Fact::Spoken(number, spoken));
+            sent_again.into_iter().for_each(|fact| self.tell(id, fact));
         }
         self.tell(id, Fact::LinkGone(number, end));
     }

@@ -9,6 +9,7 @@ mod links;
 pub mod model_side;
 mod parts;
 pub mod speech;
+mod state;
 mod unanswered;
 
 use std::io;

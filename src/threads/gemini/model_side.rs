@@ -20,6 +20,7 @@ use crate::sync::CallShared;
 use crate::sync::rings::GeminiRings;
 use crate::sync::shared::add;
 use crate::threads::gemini::speech::{SpeechPool, SpeechQueue, Taken};
+use crate::threads::gemini::state;
 use crate::threads::gemini::unanswered::Unanswered;
 use crate::threads::messages::NewModelSide;
 
@@ -94,8 +95,8 @@ pub struct ModelSide {
     in_spurt: bool,
     /// The model was told on the present link that the caller speaks, and not yet that they have stopped.
     activity: bool,
-    /// How many reasons there are for the caller's speech to wait although there is a link.
-    holds: u32,
+    /// The caller's speech waits although there is a link.
+    held: bool,
 }
 
 impl ModelSide {
@@ -120,7 +121,7 @@ impl ModelSide {
             relay_turns: false,
             in_spurt: false,
             activity: false,
-            holds: 0,
+            held: false,
         }
     }
 
@@ -147,35 +148,37 @@ impl ModelSide {
         self.relay_turns = true;
     }
 
-    /// Keeps the caller's speech from here on although there is a link, or, when that was ended as often as it was begun,
-    /// sends what was kept and what follows. What the caller did not say anything in is not kept for longer than a pre-roll.
+    /// Keeps the caller's speech from here on although there is a link, or sends what was kept and what follows. What the
+    /// caller did not say anything in is not kept for longer than a pre-roll. Why is known to the call's machine alone.
     pub fn hold(&mut self, held: bool) {
-        self.holds = if held { self.holds + 1 } else { self.holds.saturating_sub(1) };
+        self.held = held;
     }
 
     /// The present link is gone: the caller's speech is kept from here on, and what the model has said is all that comes of
     /// this turn.
     ///
     /// What the model has not begun to answer is sent again on the next link. The server may blame what was sent
-    /// (`blamed`): then that is done once.
-    pub fn disconnected(&mut self, pool: &mut SpeechPool, blamed: bool) {
+    /// (`blamed`): then that is done once. Returns whether there is anything to be sent again, to be told of a link that was
+    /// live.
+    #[must_use]
+    pub fn disconnected(&mut self, pool: &mut SpeechPool, blamed: bool) -> Option<Fact> {
         if std::mem::take(&mut self.speaking) {
             self.speech.push_end(pool, SampleRate::Hz24000);
         }
-        if std::mem::take(&mut self.live) {
+        std::mem::take(&mut self.live).then(|| {
             let given_back = self.unanswered.give_back(pool, &mut self.kept, blamed);
             self.in_spurt = given_back.in_spurt;
             add(&self.shared.tally.replayed_frames, given_back.replayed);
             add(&self.shared.tally.uplink_frames_dropped, given_back.given_up);
-        }
+            Fact::SentAgain(self.link, given_back.replayed > 0)
+        })
     }
 
-    /// Control has ordered this link to be closed, whether or not it is connected yet.
-    pub fn close(&mut self, link: LinkNumber, pool: &mut SpeechPool) {
+    /// Control has ordered this link to be closed, whether or not it is connected yet. See [`ModelSide::disconnected`].
+    #[must_use]
+    pub fn close(&mut self, link: LinkNumber, pool: &mut SpeechPool) -> Option<Fact> {
         self.closed = self.closed.max(link);
-        if self.link == link {
-            self.disconnected(pool, false);
-        }
+        if self.link == link { self.disconnected(pool, false) } else { None }
     }
 
     /// The last link that control ordered to be closed; 0 if there is none.
@@ -252,6 +255,12 @@ impl ModelSide {
                 fact(Fact::Transcribed(link, speaker, piece.text.to_string()));
             }
         }
+        // What is taken back with an interruption is not to be answered because of it.
+        if !message.cancelled_tool_calls.is_empty() {
+            let ids =
+                message.cancelled_tool_calls.iter().map(|id| id.to_string()).take(TOOL_IDS_MAX).collect();
+            fact(Fact::ToolsCancelled(link, ids));
+        }
         if message.interrupted {
             fact(Fact::Spoken(link, self.spoken()));
             self.shared.cancel_turn();
@@ -267,6 +276,8 @@ impl ModelSide {
             fact(Fact::Spoken(link, self.spoken()));
             fact(Fact::GenerationComplete(link));
         }
+        let in_progress = state::tell(link, message, fact);
+        in_progress.into_iter().for_each(|in_progress| self.unanswered.is_worked_on(in_progress));
         if message.turn_complete {
             fact(Fact::TurnComplete(link));
         }
@@ -289,11 +300,6 @@ impl ModelSide {
         }
         for call in message.tool_calls.iter().filter_map(ToolCall::read) {
             fact(Fact::ToolCalled(link, Box::new(call)));
-        }
-        if !message.cancelled_tool_calls.is_empty() {
-            let ids =
-                message.cancelled_tool_calls.iter().map(|id| id.to_string()).take(TOOL_IDS_MAX).collect();
-            fact(Fact::ToolsCancelled(link, ids));
         }
         wake.dsp |= self.fill(pool);
         wake
@@ -343,8 +349,7 @@ impl ModelSide {
             }
         }
         // Without a mark nothing that waits is speech, or its beginning is yet to be found.
-        while self.holds > 0 && !self.in_spurt && !self.kept.has_mark() && self.kept.queued_ms() > PRE_ROLL_MS
-        {
+        while self.held && !self.in_spurt && !self.kept.has_mark() && self.kept.queued_ms() > PRE_ROLL_MS {
             if !self.give_up_oldest(pool) {
                 break;
             }
@@ -366,7 +371,7 @@ impl ModelSide {
     /// Writes the next message with the caller's audio into `out`, which it empties first. Returns false when the link
     /// is not ready for any or less than a chunk waits.
     pub fn next_message(&mut self, pool: &mut SpeechPool, out: &mut Vec<u8>) -> bool {
-        if !self.live || self.holds > 0 {
+        if !self.live || self.held {
             return false;
         }
         out.clear();
@@ -539,7 +544,7 @@ mod tests {
         model.take_turns();
         say(&mut model, &mut dsp, &mut pool, "(aa");
         assert_eq!(told(&mut model, &mut pool), "(aa");
-        model.disconnected(&mut pool, false);
+        assert_eq!(model.disconnected(&mut pool, false), Some(Fact::SentAgain(1, true)));
         say(&mut model, &mut dsp, &mut pool, "aa)");
         model.connected(2);
         assert_eq!(told(&mut model, &mut pool), "", "the setup is not accepted yet");
@@ -549,7 +554,7 @@ mod tests {
 
     /// Lets the link be lost and another one come. Returns what that is told.
     fn next_link(model: &mut ModelSide, pool: &mut SpeechPool, blamed: bool) -> String {
-        model.disconnected(pool, blamed);
+        assert!(model.disconnected(pool, blamed).is_some(), "it is told");
         model.connected(model.link() + 1);
         model.live = true;
         told(model, pool)
@@ -635,13 +640,66 @@ mod tests {
     #[test]
     fn a_sound_is_played_whether_or_not_there_is_a_link() {
         let (mut model, mut dsp, mut pool) = with_link();
-        model.disconnected(&mut pool, false);
+        assert_eq!(model.disconnected(&mut pool, false), Some(Fact::SentAgain(1, false)));
         let sound = Sound { rate: SampleRate::Hz16000, samples: vec![3; 640] };
         assert!(model.play(&sound, &mut pool, |fact| panic!("{fact:?}")));
         let kinds: Vec<_> = std::iter::from_fn(|| dsp.model_in.take())
             .map(|frame| (frame.kind, frame.samples().len()))
             .collect();
         assert_eq!(kinds, [(FrameKind::Audio, 320), (FrameKind::Audio, 320), (FrameKind::End, 0)]);
+    }
+
+    #[test]
+    fn what_the_server_says_of_its_state_is_told_ahead_of_the_end_of_the_turn() {
+        let told = |content: &str| {
+            let (mut model, _, mut pool) = with_link();
+            let mut facts = vec![];
+            let message = format!(r#"{{"serverContent":{{{content}}}}}"#);
+            model.receive(message.as_bytes(), &mut pool, |fact| facts.push(fact)).expect("a good message");
+            facts
+        };
+        let ended_by = |reason: &str| Fact::TurnEndedBy(1, reason.to_owned());
+        for (content, facts) in [
+            (r#""interactionStatus":"IN_PROGRESS""#, vec![Fact::InProgress(1, true)]),
+            (
+                r#""turnComplete":true,"interactionStatus":"IDLE""#,
+                vec![Fact::InProgress(1, false), Fact::TurnComplete(1)],
+            ),
+            (
+                r#""turnComplete":true,"interactionStatus":"WAITING_FOR_INPUT""#,
+                vec![Fact::InProgress(1, false), Fact::WaitsForInput(1), Fact::TurnComplete(1)],
+            ),
+            (r#""waitingForInput":true"#, vec![Fact::WaitsForInput(1)]),
+            (
+                r#""turnComplete":true,"turnCompleteReason":"NEED_MORE_INPUT","waitingForInput":true"#,
+                vec![Fact::WaitsForInput(1), ended_by("NEED_MORE_INPUT"), Fact::TurnComplete(1)],
+            ),
+            (
+                r#""turnComplete":true,"turnCompleteReason":"GENERATED_AUDIO_SAFETY""#,
+                vec![ended_by("GENERATED_AUDIO_SAFETY"), Fact::TurnComplete(1)],
+            ),
+            (r#""turnComplete":true,"interactionStatus":"ODD""#, vec![Fact::TurnComplete(1)]),
+        ] {
+            assert_eq!(told(content), facts, "{content}");
+        }
+    }
+
+    #[test]
+    fn a_question_that_the_model_works_on_is_sent_again_however_long_that_takes() {
+        for (in_progress, again) in [(true, true), (false, false)] {
+            let (mut model, mut dsp, mut pool) = with_link();
+            say(&mut model, &mut dsp, &mut pool, "(aaa)");
+            told(&mut model, &mut pool);
+            if in_progress {
+                let status = br#"{"serverContent":{"interactionStatus":"IN_PROGRESS"}}"#;
+                model.receive(status, &mut pool, |_| ()).expect("a good message");
+            }
+            for _ in 0..20 {
+                say(&mut model, &mut dsp, &mut pool, &"a".repeat(50));
+                told(&mut model, &mut pool);
+            }
+            assert_eq!(model.disconnected(&mut pool, false), Some(Fact::SentAgain(1, again)));
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) struct Unanswered {
     /// The model began to answer within the talkspurt that goes on, with no other to answer, and was not interrupted: most
     /// likely only its hangover goes on, for the model waits a shorter one.
     answered_within: bool,
+    /// The model says that it is at work: an answer may take long.
+    worked_on: bool,
     /// The newest of the stream that the queue does not have.
     before: VecDeque<i16>,
     /// Of the caller's stream behind the last talkspurt.
@@ -47,6 +49,7 @@ impl Unanswered {
             in_spurt: false,
             ended: false,
             answered_within: false,
+            worked_on: false,
             before: VecDeque::with_capacity(RATE.samples_in_ms(ONSET_MS)),
             silence_samples: 0,
             replays: 0,
@@ -58,7 +61,7 @@ impl Unanswered {
         if !self.in_spurt {
             self.silence_samples = self.silence_samples.saturating_add(samples.len());
             let silence_ms = (self.silence_samples / RATE.samples_in_ms(1)) as u64;
-            if silence_ms >= ANSWERED_WITHIN_MS {
+            if silence_ms >= ANSWERED_WITHIN_MS && !self.worked_on {
                 self.clear(pool);
             }
             if silence_ms > SILENCE_BEHIND_MS || self.queue.is_empty() {
@@ -125,6 +128,11 @@ impl Unanswered {
         }
     }
 
+    /// The model says that it is at work, or not any more.
+    pub(super) fn is_worked_on(&mut self, worked_on: bool) {
+        self.worked_on = worked_on;
+    }
+
     /// The caller interrupted the model: what is being said is no hangover.
     pub(super) fn interrupted(&mut self) {
         self.answered_within = false;
@@ -151,6 +159,7 @@ impl Unanswered {
         self.replays += u32::from(frames > 0);
         kept.prepend(&mut self.queue);
         (self.begins_within, self.ended, self.in_spurt) = (false, false, within);
+        self.worked_on = false;
         GivenBack { replayed: frames, given_up: 0, in_spurt: within }
     }
 

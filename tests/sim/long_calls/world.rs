@@ -557,7 +557,7 @@ impl World {
         }
         self.link = None;
         if let Some(model) = &mut self.model {
-            model.disconnected(&mut self.pool, end.close_code == Some(1007));
+            self.facts.extend(model.disconnected(&mut self.pool, end.close_code == Some(1007)));
         }
         self.facts.push_back(Fact::LinkGone(number, end));
     }
@@ -652,7 +652,7 @@ impl World {
 
     fn close_link(&mut self, number: LinkNumber) {
         if let Some(model) = &mut self.model {
-            model.close(number, &mut self.pool);
+            self.facts.extend(model.close(number, &mut self.pool));
         }
         if self.dialling == Some(number) {
             self.dialling = None;

@@ -69,13 +69,13 @@ impl World {
                 GeminiOrder::CloseLink(id, number) => {
                     let by = self.now.plus_ms(CLOSE_TIMEOUT_MS);
                     let call = &mut self.calls[id.slot as usize];
-                    if let Some(model) = &mut call.model {
-                        model.close(number, &mut self.pool);
-                    }
+                    let model = call.model.as_mut();
+                    let sent_again = model.and_then(|model| model.close(number, &mut self.pool));
                     if let Some(link) = call.link.as_mut().filter(|link| link.number == number) {
                         link.close_by = Some(by);
                         cut_off(&mut call.witness, link, self.now);
                     }
+                    sent_again.into_iter().for_each(|fact| self.tell(id, fact));
                 }
                 GeminiOrder::Retire(id) => {
                     if let Some(model) = self.calls[id.slot as usize].model.take() {
@@ -200,10 +200,10 @@ impl World {
             return;
         }
         cut_off(&mut call.witness, &mut link, self.now);
-        if let Some(model) = &mut call.model {
-            model.disconnected(&mut self.pool, false);
-        }
+        let model = call.model.as_mut();
+        let sent_again = model.and_then(|model| model.disconnected(&mut self.pool, false));
         let id = call.id;
+        sent_again.into_iter().for_each(|fact| self.tell(id, fact));
         self.tell(id, Fact::LinkGone(link.number, end));
     }
 

@@ -1,0 +1,170 @@
+//! The machine's part in the model's wish to hang up or to transfer the call, which waits until the caller has heard what
+//! was said before it.
+//!
+//! Runs in: the control thread, inside a call's machine: pure. Owns that wish, and how far playout was when last told.
+//! Never ends a call while its caller speaks, or while the model may be about to answer what they said.
+//! Invariant: a wish is carried out, withdrawn with a word to the model, or taken back by it; and that within a minute.
+
+use std::time::Duration;
+
+use super::exchange::ANSWER_WITHIN_MS;
+use super::{Machine, Phase};
+use crate::base::command::{Command, CommandKind};
+use crate::base::{Instant, LinkNumber};
+use crate::call::commands::Requester;
+use crate::call::events::Fact;
+use crate::call::tool::ToolFailure;
+use crate::call::transcript::Speaker;
+use crate::codec::gemini::tools::{Asked, ToolCall};
+
+/// Nothing was handed to the switch for this long: the caller has heard all. Longer than the lead of any leg, and than
+/// the pauses of a model that speaks no faster than real time.
+const QUIET: Duration = Duration::from_millis(800);
+/// How often that is looked at.
+const LOOK_MS: u64 = 100;
+/// A wish is carried out after so long, whatever is heard: a model that took it for a caller's words would have answered
+/// them, so it is noise, or a model that does not come to an end.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// How much later than the hangover is over a talkspurt's end may be told.
+const TOLD_MS: u64 = 100;
+
+/// Playout, watched until the caller has heard all that there is.
+#[derive(Debug)]
+pub(super) struct Playing {
+    samples: u64,
+    changed_at: Instant,
+    /// When to look again.
+    pub(super) look_at: Instant,
+}
+
+impl Playing {
+    /// Watched from now on.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { samples: 0, changed_at: now, look_at: now.plus_ms(LOOK_MS) }
+    }
+
+    /// So many samples have been handed to the switch so far. Returns whether the caller has heard all; not while what
+    /// was handed over is `unheard`.
+    pub(super) fn is_over(&mut self, now: Instant, samples: u64, unheard: bool) -> bool {
+        self.look_at = now.plus_ms(LOOK_MS);
+        if samples != self.samples || unheard {
+            (self.samples, self.changed_at) = (samples, now);
+        }
+        now.since(self.changed_at) >= QUIET
+    }
+}
+
+/// A wish that waits.
+#[derive(Debug)]
+pub(super) struct Wish {
+    link: LinkNumber,
+    call: Box<ToolCall>,
+    command: Command,
+    since: Instant,
+    playing: Playing,
+    /// The caller has begun to speak since the model said the last that it wants them to hear.
+    caller_spoke: bool,
+    /// Until when the model may begin to answer that.
+    answer_by: Instant,
+}
+
+impl Machine {
+    /// The model wishes the call's end, or to send the caller elsewhere.
+    pub(super) fn wish(&mut self, now: Instant, link: LinkNumber, call: Box<ToolCall>, command: Command) {
+        if let Some(wish) = &mut self.wish {
+            // It has heard what the caller said meanwhile, and stays with it.
+            (wish.caller_spoke, wish.answer_by) = (false, now);
+            let why = "the call is being ended or transferred already".to_owned();
+            return self.answer_tool(link, &call, Err(ToolFailure::Failed(why)), None);
+        }
+        // Whoever speaks while the model does says something new; else the wish is the answer to what they say.
+        let caller_spoke = self.links.exchange.caller_speaks_anew() && self.watchdog.model_is_heard(now);
+        let (playing, answer_by) = (Playing::new(now), now);
+        self.wish = Some(Wish { link, call, command, since: now, playing, caller_spoke, answer_by });
+    }
+
+    /// Whether a wish waits.
+    pub(super) fn has_wish(&self) -> bool {
+        self.wish.is_some()
+    }
+
+    /// The model takes calls of tools back. Returns whether the wish was among them.
+    pub(super) fn wish_cancelled(&mut self, link: LinkNumber, named: impl Fn(&ToolCall) -> bool) -> bool {
+        self.wish.take_if(|wish| wish.link == link && named(&wish.call)).is_some()
+    }
+
+    /// When to look at what was played.
+    pub(super) fn wish_deadline(&self) -> Option<Instant> {
+        self.wish.as_ref().map(|wish| wish.playing.look_at)
+    }
+
+    /// Notices what speaks against the wish, before the fact changes anything else.
+    pub(super) fn watch_wish(&mut self, now: Instant, fact: &Fact) {
+        let live = self.session.live();
+        let hangover_ms = u64::from(self.agent.terms.turns.listen.hangover_ms);
+        let Some(wish) = &mut self.wish else { return };
+        let withdrawn = match fact {
+            Fact::CallerSpoke(begins) => {
+                // What ends now was spoken until a hangover ago.
+                wish.caller_spoke |= *begins || now.since_ms(wish.since) > hangover_ms + TOLD_MS;
+                if wish.caller_spoke {
+                    wish.answer_by = now.plus_ms(ANSWER_WITHIN_MS);
+                }
+                false
+            }
+            Fact::Transcribed(link, Speaker::Caller, _) if live == Some(*link) => {
+                if wish.caller_spoke {
+                    // It was understood, and what was understood is answered.
+                    wish.answer_by = now.plus_ms(ANSWER_WITHIN_MS);
+                }
+                false
+            }
+            Fact::Interrupted(link) => live == Some(*link),
+            // The model answers the caller. Without a word of theirs it is the goodbye that goes on.
+            Fact::TurnStarted(link) | Fact::InProgress(link, true) => {
+                live == Some(*link) && wish.caller_spoke
+            }
+            Fact::ToolCalled(link, call) => {
+                let again =
+                    matches!(&call.asked, Ok(Asked::Command(command)) if command.kind().ends_the_call());
+                live == Some(*link) && wish.caller_spoke && !again
+            }
+            _ => false,
+        };
+        if withdrawn && let Some(wish) = self.wish.take() {
+            let (name, done) = (&wish.call.name, done(wish.command.kind()));
+            self.history.note_of("tool_withdrawn", name);
+            let why = format!(
+                "the call was not {done}, because the caller went on speaking. Answer what they say; if it was only a \
+                 goodbye, or when there is nothing left to say, call {name} again"
+            );
+            self.answer_tool(wish.link, &wish.call, Err(ToolFailure::Failed(why)), None);
+        }
+    }
+
+    /// Whether [`Machine::played`] is wanted in the next pass.
+    pub fn wants_played(&self, now: Instant) -> bool {
+        self.wish_deadline().into_iter().chain(self.farewell_deadline()).any(|at| now >= at)
+    }
+
+    /// So many samples have been handed to the switch so far.
+    pub fn played(&mut self, now: Instant, samples: u64) {
+        self.farewell_played(now, samples);
+        // What waits for a lost leg, or because playout pauses for the caller, has not been heard.
+        let unheard = self.phase() == Phase::Detached || now < self.watchdog.heard_at();
+        let caller_speaks = self.links.exchange.caller_speaks();
+        let Some(wish) = &mut self.wish else { return };
+        let heard = wish.playing.is_over(now, samples, unheard);
+        let answered = !caller_speaks && now >= wish.answer_by;
+        if (heard && answered || now.since(wish.since) >= WITHIN)
+            && let Some(wish) = self.wish.take()
+        {
+            self.command(now, Requester::Model(wish.link, wish.call), wish.command);
+        }
+    }
+}
+
+fn done(kind: CommandKind) -> &'static str {
+    if kind == CommandKind::Transfer { "transferred" } else { "ended" }
+}
