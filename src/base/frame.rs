@@ -69,6 +69,13 @@ impl Frame {
         frame
     }
 
+    /// Becomes a copy of `other`, of which no more is touched than its samples.
+    pub fn copy_from(&mut self, other: &Self) {
+        let samples = other.samples();
+        self.samples[..samples.len()].copy_from_slice(samples);
+        (self.turn, self.len, self.kind, self.rate) = (other.turn, other.len, other.kind, other.rate);
+    }
+
     /// The samples, s16 in the machine's byte order.
     pub fn samples(&self) -> &[i16] {
         &self.samples[..usize::from(self.len)]
@@ -91,6 +98,10 @@ impl Frame {
 pub trait FrameSource {
     /// The oldest frame, if there is one.
     fn take(&mut self) -> Option<Frame>;
+    /// Takes the oldest frame, if there is one, where it lies: `look` gets it without a copy.
+    fn take_with<R>(&mut self, look: impl FnOnce(&Frame) -> R) -> Option<R> {
+        self.take().map(|frame| look(&frame))
+    }
 }
 
 /// Where frames go to: the writing end of a ring, or a queue in a test.
@@ -118,5 +129,19 @@ mod tests {
         assert_eq!(frame.samples(), &[7; 320]);
         assert_eq!(frame.duration_us(), 20_000);
         assert_eq!(Frame::end(3, SampleRate::Hz24000).samples(), &[] as &[i16]);
+    }
+
+    #[test]
+    fn a_copy_is_what_it_was_copied_from() {
+        let mut copy = Frame::audio(9, SampleRate::Hz8000, &[1; 320]);
+        for frame in [
+            Frame::audio(3, SampleRate::Hz16000, &[7; 100]),
+            Frame::end(4, SampleRate::Hz24000),
+            Frame::mark(FrameKind::SpurtStart),
+        ] {
+            copy.copy_from(&frame);
+            assert_eq!((copy.turn, copy.kind, copy.rate), (frame.turn, frame.kind, frame.rate));
+            assert_eq!(copy.samples(), frame.samples());
+        }
     }
 }

@@ -44,10 +44,12 @@ pub const LINK_MESSAGE_BYTES: usize = 1024 * 1024;
 /// Bytes of an unsent backlog towards a peer before the connection counts as broken. A frame is handed over only when
 /// the output is empty, so only control messages and pongs pile up.
 pub const WRITE_BACKLOG_BYTES: usize = 256 * 1024;
-/// tungstenite's read buffer for a leg: six frames of 20 ms at 16 kHz. It is allocated for each call.
-pub const LEG_READ_BYTES: usize = 4 * 1024;
-/// tungstenite's read buffer for a link: Gemini's messages of 40 to 100 ms have 2.5 to 6.5 KiB.
-pub const LINK_READ_BYTES: usize = 8 * 1024;
+/// tungstenite's read buffer for a leg: three frames of 20 ms at 16 kHz. It is allocated for each call, and what of it is
+/// free is filled with zeros before each read, the one that finds nothing included. The socket is read by more at once
+/// (`net::stream`), so that a small one costs no system call.
+pub const LEG_READ_BYTES: usize = 2 * 1024;
+/// tungstenite's read buffer for a link, for the same reasons: Gemini's messages of 40 to 100 ms have 2.5 to 6.5 KiB.
+pub const LINK_READ_BYTES: usize = 4 * 1024;
 /// Messages read from one link in one share: 32,000 a second, where the model's speech at twenty times real time makes
 /// 500. The smallest messages have 20 bytes, and a share of bytes full of them costs more than all of a shard's speech.
 pub const MESSAGES_PER_SHARE: usize = 64;

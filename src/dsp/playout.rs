@@ -293,24 +293,25 @@ impl Playout {
                 self.staged_len += progress.produced;
                 continue;
             }
-            let Some(frame) = source.take() else { break };
-            if frame.turn != self.turn {
-                if (frame.turn.wrapping_sub(self.turn) as i32) < 0 {
+            let Some(()) = source.take_with(|frame| self.current.copy_from(frame)) else { break };
+            self.taken = 0;
+            let turn = self.current.turn;
+            if turn != self.turn {
+                if (turn.wrapping_sub(self.turn) as i32) < 0 {
+                    self.taken = self.current.samples().len();
                     continue;
                 }
                 // The turn changed after this pass had looked at it.
-                self.flush(now, frame.turn, report);
+                let first = self.current;
+                self.flush(now, turn, report);
+                self.current = first;
                 flushed = true;
             }
-            if frame.kind == FrameKind::End {
+            if self.current.kind == FrameKind::End {
                 let heard = self.speaking || self.staged_len > 0;
                 self.tail = heard.then(|| self.tail_samples());
-            } else {
-                if frame.rate != self.resampler.from() {
-                    self.resampler = Resampler::new(frame.rate, self.resampler.to());
-                }
-                self.current = frame;
-                self.taken = 0;
+            } else if self.current.rate != self.resampler.from() {
+                self.resampler = Resampler::new(self.current.rate, self.resampler.to());
             }
         }
         flushed

@@ -92,13 +92,11 @@ impl Uplink {
                 report.deadline = Some(now.plus_us(FRAME_US));
                 return report;
             }
-            match source.take() {
-                Some(frame) if frame.kind == FrameKind::End => {}
-                Some(frame) => {
-                    self.accept(now, frame);
-                    tap.caller_arrives(now, false, self.resampler.delay_us());
-                }
-                None => break,
+            let Some(()) = source.take_with(|frame| self.current.copy_from(frame)) else { break };
+            self.taken = 0;
+            if self.current.kind != FrameKind::End {
+                self.accept(now);
+                tap.caller_arrives(now, false, self.resampler.delay_us());
             }
         }
         self.fill_silence(now, sink, tap, &mut report);
@@ -108,7 +106,9 @@ impl Uplink {
         report
     }
 
-    fn accept(&mut self, now: Instant, frame: Frame) {
+    /// Begins with the current frame.
+    fn accept(&mut self, now: Instant) {
+        let frame = &self.current;
         if frame.rate != self.resampler.from() {
             self.resampler = Resampler::new(frame.rate, MODEL_INPUT_RATE);
         }
@@ -116,8 +116,6 @@ impl Uplink {
             self.covered_until.max(now).plus_us(frame.duration_us()).min(now.plus_us(AHEAD_US_MAX));
         self.silence_us = 0;
         self.ended = false;
-        self.current = frame;
-        self.taken = 0;
     }
 
     /// Resamples what is left of the current frame. Returns false when the sink had no room for all of it.

@@ -5,6 +5,7 @@
 //! read/write I/O space is exhausted"), so the next read says `WouldBlock` without a system call until
 //! [`Stream::rearm`]; and no more is read than [`Stream::allow`] allowed, whatever reads, and however often it tries.
 
+use std::cell::RefCell;
 use std::io::{self, IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -37,7 +38,13 @@ pub struct Stream {
 
 /// tungstenite offers the room that its buffer happens to have left, often a few bytes; with this much more, one system
 /// call fetches the message and proves that the socket is empty.
-const SPILL_BYTES: usize = 2048;
+const SPILL_BYTES: usize = 4096;
+
+thread_local! {
+    /// One for all sockets of a thread: what a read leaves in it is taken out at once. Made for each read, it would be
+    /// filled with zeros each time.
+    static SPILL: RefCell<[u8; SPILL_BYTES]> = const { RefCell::new([0; SPILL_BYTES]) };
+}
 
 impl Stream {
     /// A stream without TLS.
@@ -148,8 +155,7 @@ impl Read for Stream {
         let share = into.len().min(self.allowance);
         let into = &mut into[..share];
         let read = match &mut self.transport {
-            Transport::Plain(socket) if self.registered => {
-                let mut spill = [0; SPILL_BYTES];
+            Transport::Plain(socket) if self.registered => SPILL.with_borrow_mut(|spill| {
                 let spill = &mut spill[..SPILL_BYTES.min(self.allowance - share)];
                 let asked = into.len() + spill.len();
                 let read = socket.read_vectored(&mut [IoSliceMut::new(into), IoSliceMut::new(spill)]);
@@ -163,7 +169,7 @@ impl Read for Stream {
                     self.spilled.extend_from_slice(&spill[..n - into.len()]);
                 }
                 read
-            }
+            }),
             Transport::Plain(socket) => socket.read(into),
             Transport::Tls(stream) => stream.read(into),
         };

@@ -22,6 +22,13 @@ impl FrameSource for FrameConsumer {
     fn take(&mut self) -> Option<Frame> {
         self.pop().ok()
     }
+
+    fn take_with<R>(&mut self, look: impl FnOnce(&Frame) -> R) -> Option<R> {
+        let looked = look(self.peek().ok()?);
+        let chunk = self.read_chunk(1).ok()?;
+        chunk.commit_all();
+        Some(looked)
+    }
 }
 
 impl FrameSink for FrameProducer {

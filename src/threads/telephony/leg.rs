@@ -296,14 +296,17 @@ impl Leg {
                 // The rate changed within a chunk; a message has one.
                 return Some(self.encode());
             }
-            let frame = self.rings.caller_out.take()?;
-            if frame.turn != self.turn {
-                add(&self.shared.tally.flushed_samples, frame.samples().len() as u64);
-                continue;
-            }
-            self.chunk.extend_from_slice(frame.samples());
-            self.chunk_rate = frame.rate;
-            if frame.kind != FrameKind::AudioContinued && !self.chunk.is_empty() {
+            let (chunk, tally) = (&mut self.chunk, &self.shared.tally);
+            let continued = self.rings.caller_out.take_with(|frame| {
+                if frame.turn != turn {
+                    add(&tally.flushed_samples, frame.samples().len() as u64);
+                    return true;
+                }
+                chunk.extend_from_slice(frame.samples());
+                self.chunk_rate = frame.rate;
+                frame.kind == FrameKind::AudioContinued
+            })?;
+            if !continued && !self.chunk.is_empty() {
                 return Some(self.encode());
             }
         }
