@@ -11,7 +11,7 @@ REAL_TIME := e2e e2e_hostile callgen simulator
 RUST_TESTS := $(sort $(basename $(notdir $(wildcard tests/*.rs loadtest/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 COMPUTING := $(filter-out $(REAL_TIME),$(RUST_TESTS))
 
-.PHONY: help demo run test real-time unit check bench density legs faults figures sdk api browser dialplan packaging prepare deb deb-test doc clean prerequisites-build prerequisites-test
+.PHONY: help demo run test real-time unit check bench counts density legs faults figures sdk api browser dialplan packaging prepare deb deb-test doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -98,6 +98,9 @@ check: prerequisites-build ## formatting, clippy and documentation without warni
 
 bench: prerequisites-build ## codecs, resamplers, rings, one call's frame: ratios against a baseline run beside them
 	$(CARGO) bench --locked
+
+counts: prerequisites-build ## instructions that the pieces of a call's way take, counted by valgrind: no matter how busy the machine is
+	@benches/counts.sh $$($(CARGO) bench --locked --no-run --bench counts 2>&1 | sed -n 's/.*(\(.*\)).*/\1/p')
 
 density: prerequisites-build ## CPU against the null relay, memory of an idle call, latency: target/density.json
 	@$(CARGO) build --release --locked --package tandem --bins --package tandem-loadtest

@@ -3,22 +3,21 @@
 //! Runs in: anywhere: pure. The tables are computed once in the process, by whoever calls [`warm_tables`] or first asks
 //! for one; from then on they are only read. Owns the tables. Never changes one.
 //! Invariant: every filter has linear phase, every phase of it sums to one, and its number of taps is a multiple of
-//! [`LANES`].
+//! the input samples from one output sample of a phase to the next.
 
 use std::f64::consts::PI;
 use std::sync::OnceLock;
 
 use crate::base::SampleRate;
 
-/// How many products the inner loop sums side by side; taps of every phase are padded to a multiple of it.
-pub const LANES: usize = 8;
-
 /// The most taps a phase can have: those of 48 to 8 kHz, the steepest way down.
 pub const TAPS_MAX: usize = WINDOW_PERIODS * 6;
 
+/// The most input samples from one output sample to the next of the same phase: those of 48 to 8 kHz.
+pub const STEP_MAX: usize = 6;
+
 /// Length of the filters, in periods of the slower of the two rates: 4 ms at 8 kHz, 2 ms at 16 kHz. Half of it is the
-/// delay, of which 3 ms are allowed. 32 leave 10 dB in hand in the stop band, and make whole multiples of [`LANES`] of
-/// nearly every pair.
+/// delay, of which 3 ms are allowed. 32 leave 10 dB in hand in the stop band.
 const WINDOW_PERIODS: usize = 32;
 
 /// Where the response has fallen by 6 dB, as a part of the slower rate. A little below the half that symmetry suggests:
@@ -34,12 +33,12 @@ const KAISER_BETA: f64 = 8.0;
 pub struct Polyphase {
     phases: usize,
     taps: usize,
-    /// Whole input samples from one output sample to the next.
-    advance: usize,
-    /// What is left of that way, in phases.
-    advance_phases: usize,
+    /// Input samples from one output sample to the next of the same phase; phases from one output sample to the next.
+    step: usize,
     /// Phase after phase, `taps` each; oldest sample's coefficient first.
     coefficients: Box<[f32]>,
+    /// The same, those of one phase sorted by [`Self::every`].
+    sorted: Box<[f32]>,
 }
 
 impl Polyphase {
@@ -50,7 +49,7 @@ impl Polyphase {
         let step = (from.hz() / common) as usize;
         let slower_hz = from.hz().min(to.hz());
         let window_samples = WINDOW_PERIODS * from.hz() as usize / slower_hz as usize;
-        let taps = window_samples.next_multiple_of(LANES);
+        let taps = window_samples.next_multiple_of(step);
         // The prototype works at the rate that both are divisors of: `from` times the number of phases.
         let prototype_hz = f64::from(from.hz()) * phases as f64;
         let prototype = low_pass(taps * phases, CUTOFF * f64::from(slower_hz) / prototype_hz, KAISER_BETA);
@@ -62,13 +61,10 @@ impl Polyphase {
             let gain: f64 = newest_first.iter().sum();
             coefficients.extend(newest_first.iter().rev().map(|coefficient| (coefficient / gain) as f32));
         }
-        Self {
-            phases,
-            taps,
-            advance: step / phases,
-            advance_phases: step % phases,
-            coefficients: coefficients.into_boxed_slice(),
-        }
+        let sorted = coefficients.chunks(taps).flat_map(|phase| {
+            (0..step).flat_map(move |first| phase.iter().skip(first).step_by(step).copied())
+        });
+        Self { phases, taps, step, sorted: sorted.collect(), coefficients: coefficients.into_boxed_slice() }
     }
 
     /// How many phases: the output rate over the greatest common divisor of both rates; 1 to 6.
@@ -76,7 +72,12 @@ impl Polyphase {
         self.phases
     }
 
-    /// Input samples that one output sample is made of: a multiple of [`LANES`], at most [`TAPS_MAX`].
+    /// Input samples from one output sample to the next of the same phase: 1 to [`STEP_MAX`].
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Input samples that one output sample is made of: a multiple of [`Self::step`], at most [`TAPS_MAX`].
     pub fn taps(&self) -> usize {
         self.taps
     }
@@ -86,15 +87,20 @@ impl Polyphase {
         self.coefficients.get(phase * self.taps..(phase + 1) * self.taps).unwrap_or_default()
     }
 
-    /// Where the output sample after one at `phase` lies: how many whole input samples further, and at which phase.
-    pub fn next(&self, phase: usize) -> (usize, usize) {
-        let phase = phase + self.advance_phases;
-        if phase < self.phases { (self.advance, phase) } else { (self.advance + 1, phase - self.phases) }
+    /// The coefficients of one phase that stand [`Self::step`] apart, from the one at `first` (below [`Self::step`]) on.
+    pub fn every(&self, phase: usize, first: usize) -> &[f32] {
+        let each = self.taps / self.step();
+        self.sorted
+            .get(phase * self.taps + first * each..)
+            .and_then(|from| from.get(..each))
+            .unwrap_or_default()
     }
 
-    /// How many whole input samples the `outputs`th output sample after one at `phase` lies further.
-    pub fn inputs_until(&self, phase: usize, outputs: usize) -> usize {
-        self.advance * outputs + (phase + self.advance_phases * outputs) / self.phases
+    /// Where the `outputs`th output sample after one at `phase` lies: how many whole input samples further, and at which
+    /// phase.
+    pub fn after(&self, phase: usize, outputs: usize) -> (usize, usize) {
+        let phase = phase + self.step * outputs;
+        (phase / self.phases, phase % self.phases)
     }
 
     /// The group delay in samples of the prototype, which runs at the input rate times [`Self::phases`]; it is the same
@@ -149,7 +155,7 @@ fn tables() -> &'static [[Option<Polyphase>; RATES]; RATES] {
     })
 }
 
-/// Computes the tables of all pairs of rates (8 KiB, less than a millisecond). To be called once at start,
+/// Computes the tables of all pairs of rates (18 KiB, less than a millisecond). To be called once at start,
 /// before the dsp threads: afterwards [`polyphase`] neither allocates nor waits.
 pub fn warm_tables() {
     tables();
@@ -172,11 +178,15 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_of_different_rates_has_a_filter_of_whole_lanes() {
+    fn every_pair_of_different_rates_has_a_filter_of_whole_steps() {
         assert_eq!(pairs().count(), 20);
         for (from, to, filter) in pairs() {
-            assert_eq!(filter.taps() % LANES, 0, "{from} to {to}");
-            assert!(filter.taps() <= TAPS_MAX, "{from} to {to}");
+            assert_eq!(filter.taps() % filter.step(), 0, "{from} to {to}");
+            assert!(filter.taps() <= TAPS_MAX && filter.step() <= STEP_MAX, "{from} to {to}");
+            for (place, &coefficient) in filter.phase(filter.phases() - 1).iter().enumerate() {
+                let every = filter.every(filter.phases() - 1, place % filter.step());
+                assert_eq!(every[place / filter.step()], coefficient, "{from} to {to}");
+            }
             assert_eq!(filter.phase(filter.phases() - 1).len(), filter.taps());
             assert!(filter.phase(filter.phases()).is_empty());
         }
@@ -199,15 +209,15 @@ mod tests {
     }
 
     #[test]
-    fn walking_output_by_output_agrees_with_jumping() {
+    fn output_samples_lie_where_their_rate_puts_them() {
         for (from, to, filter) in pairs() {
-            let (mut inputs, mut phase) = (0, 0);
             for outputs in 0..500 {
-                assert_eq!(inputs, filter.inputs_until(0, outputs), "{from} to {to}");
+                let (inputs, phase) = filter.after(0, outputs);
                 assert_eq!(inputs, outputs * from.hz() as usize / to.hz() as usize, "{from} to {to}");
-                let (further, next) = filter.next(phase);
-                inputs += further;
-                phase = next;
+                assert_eq!(filter.after(phase, 7), {
+                    let (further, next) = filter.after(0, outputs + 7);
+                    (further - inputs, next)
+                });
             }
         }
     }

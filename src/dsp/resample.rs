@@ -5,15 +5,15 @@
 //! Invariant: the output is a function of the samples put in since the start or the last reset, bit for bit; how they
 //! were cut into slices, and how much room the output had each time, changes nothing.
 
-use super::fir::{self, LANES, Polyphase, TAPS_MAX};
+use super::fir::{self, Polyphase, STEP_MAX, TAPS_MAX};
+use super::lanes::{Work, widest};
 use crate::base::SampleRate;
 
-/// Samples kept: the longest window and enough beyond it that moving it back to the front is rare.
-const HISTORY_SAMPLES: usize = TAPS_MAX + 64;
+/// Input samples that are worked on together at most: a frame of the rings.
+const TOGETHER: usize = crate::base::Frame::CAPACITY;
 
-/// Output samples worked on together: their lanes lie in memory before they are added up, which is what makes the
-/// compiler keep the lanes in whole vector registers: a third less time.
-const BLOCK_SAMPLES: usize = 16;
+/// Output samples of one phase that are summed side by side.
+const LANES: usize = 16;
 
 /// How far one call of [`Resampler::process`] came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,12 +34,10 @@ pub struct Resampler {
     to: SampleRate,
     /// `None` where both rates are the same: samples are copied.
     filter: Option<&'static Polyphase>,
-    /// Past input in units of the 16-bit scale; only what lies before `end` counts.
-    history: [f32; HISTORY_SAMPLES],
-    /// Where the window of the next output sample begins in `history`.
-    start: usize,
-    /// Where the next input sample goes in `history`.
-    end: usize,
+    /// Past input, from where the window of the next output sample begins.
+    history: [i16; TAPS_MAX],
+    /// How much of it counts.
+    kept: usize,
     /// The phase of the next output sample.
     phase: usize,
 }
@@ -47,25 +45,17 @@ pub struct Resampler {
 impl Resampler {
     /// A resampler that has heard nothing but silence. Does not allocate once [`super::fir::warm_tables`] has run.
     pub fn new(from: SampleRate, to: SampleRate) -> Self {
-        let mut resampler = Self {
-            from,
-            to,
-            filter: fir::polyphase(from, to),
-            history: [0.0; HISTORY_SAMPLES],
-            start: 0,
-            end: 0,
-            phase: 0,
-        };
+        let mut resampler =
+            Self { from, to, filter: fir::polyphase(from, to), history: [0; TAPS_MAX], kept: 0, phase: 0 };
         resampler.reset();
         resampler
     }
 
     /// Forgets all input, as if new.
     pub fn reset(&mut self) {
-        self.history.fill(0.0);
-        self.start = 0;
+        self.history.fill(0);
         // All of the first window but its newest sample is silence before the stream.
-        self.end = self.filter.map_or(0, |filter| filter.taps() - 1);
+        self.kept = self.filter.map_or(0, |filter| filter.taps() - 1);
         self.phase = 0;
     }
 
@@ -102,107 +92,142 @@ impl Resampler {
         };
         let mut progress = Progress::default();
         loop {
-            progress.produced += self.produce(filter, &mut output[progress.produced..]);
-            let room = output.len() - progress.produced;
-            let stored = self.store(filter, &input[progress.consumed..], room);
-            if stored == 0 {
+            let (input, output) = (&input[progress.consumed..], &mut output[progress.produced..]);
+            let taken = input.len().min(self.inputs_before_overflow(filter, output.len())).min(TOGETHER);
+            let ready = self.outputs_of(filter, self.kept + taken).min(output.len());
+            if ready > 0 {
+                let (phase, history) = (self.phase, &self.history[..self.kept]);
+                widest(Filtering {
+                    filter,
+                    phase,
+                    history,
+                    input: &input[..taken],
+                    output: &mut output[..ready],
+                });
+            }
+            self.go_on(filter, &input[..taken], ready);
+            if taken == 0 && ready == 0 {
                 return progress;
             }
-            progress.consumed += stored;
+            progress.consumed += taken;
+            progress.produced += ready;
         }
     }
 
-    /// Writes the output samples whose windows are complete, as far as there is room; returns how many.
-    fn produce(&mut self, filter: &Polyphase, output: &mut [i16]) -> usize {
-        // The lengths in use, each by a copy of the code in which the compiler knows it and unrolls the loop over the
-        // taps: a tenth to a quarter less time.
-        match filter.taps() {
-            32 => self.produce_windows(filter, 32, output),
-            48 => self.produce_windows(filter, 48, output),
-            64 => self.produce_windows(filter, 64, output),
-            96 => self.produce_windows(filter, 96, output),
-            taps => self.produce_windows(filter, taps, output),
+    /// How many output samples so many input samples determine, from the beginning of the next one's window on.
+    fn outputs_of(&self, filter: &Polyphase, inputs: usize) -> usize {
+        // The n-th window ends with the sample at `taps - 1 + (phase + n * step) / phases`.
+        match (inputs + 1).checked_sub(filter.taps()) {
+            Some(windows) => (windows * filter.phases()).saturating_sub(self.phase).div_ceil(filter.step()),
+            None => 0,
         }
     }
 
-    #[inline(always)]
-    fn produce_windows(&mut self, filter: &Polyphase, taps: usize, output: &mut [i16]) -> usize {
-        let known = &self.history[..self.end];
-        let (mut start, mut phase) = (self.start, self.phase);
-        let mut sums = [[0.0; LANES]; BLOCK_SAMPLES];
-        let mut produced = 0;
-        for block in output.chunks_mut(BLOCK_SAMPLES) {
-            let mut ready = 0;
-            for sum in sums.iter_mut().take(block.len()) {
-                let (Some(window), Some(coefficients)) =
-                    (known.get(start..start + taps), filter.phase(phase).get(..taps))
-                else {
-                    break;
-                };
-                *sum = lane_sums(window, coefficients);
-                let (inputs, next_phase) = filter.next(phase);
-                start += inputs;
-                phase = next_phase;
-                ready += 1;
-            }
-            for (sample, sum) in block.iter_mut().zip(&sums[..ready]) {
-                *sample = round_to_i16(sum.iter().sum());
-            }
-            produced += ready;
-            if ready < block.len() {
-                break;
-            }
-        }
-        self.start = start;
+    /// Takes input into the history, and leaves what lies before the window of the next output sample behind.
+    fn go_on(&mut self, filter: &Polyphase, input: &[i16], outputs: usize) {
+        let (past, phase) = filter.after(self.phase, outputs);
         self.phase = phase;
-        produced
-    }
-
-    /// Takes input into the history, no more than the output has room for; returns how many samples.
-    fn store(&mut self, filter: &Polyphase, input: &[i16], room: usize) -> usize {
-        let wanted = input.len().min(self.inputs_before_overflow(filter, room));
-        if wanted > 0 && self.end == HISTORY_SAMPLES {
-            self.history.copy_within(self.start.., 0);
-            self.end -= self.start;
-            self.start = 0;
+        if let Some(left) = self.kept.checked_sub(past) {
+            self.history.copy_within(past..self.kept, 0);
+            self.history[left..left + input.len()].copy_from_slice(input);
+            self.kept = left + input.len();
+        } else {
+            let input = &input[past - self.kept..];
+            self.history[..input.len()].copy_from_slice(input);
+            self.kept = input.len();
         }
-        let stored = wanted.min(HISTORY_SAMPLES - self.end);
-        for (kept, &sample) in self.history[self.end..].iter_mut().zip(&input[..stored]) {
-            *kept = f32::from(sample);
-        }
-        self.end += stored;
-        stored
     }
 
     /// How many more input samples can be taken before one determines output beyond the `room` there is. An input
     /// sample that determines several output samples is taken as soon as the first of them has room.
     fn inputs_before_overflow(&self, filter: &Polyphase, room: usize) -> usize {
-        // More room than a full history can fill makes no difference, and the bound keeps the arithmetic small.
-        let room = room.min(HISTORY_SAMPLES * filter.phases());
+        // More room than what is worked on together can fill makes no difference, and the bound keeps the arithmetic small.
+        let room = room.min((TAPS_MAX + TOGETHER) * filter.phases());
         let inputs_for = |outputs_before: usize| {
-            let window_end = self.start + filter.taps() + filter.inputs_until(self.phase, outputs_before);
-            window_end.saturating_sub(self.end)
+            let window_end = filter.taps() + filter.after(self.phase, outputs_before).0;
+            window_end.saturating_sub(self.kept)
         };
         let short_of_one_too_many = inputs_for(room).saturating_sub(1);
         if room == 0 { short_of_one_too_many } else { short_of_one_too_many.max(inputs_for(room - 1)) }
     }
 }
 
-/// The sums of products, every [`LANES`]th in one sum. The order of additions is fixed, here and where the lanes are added
-/// up, so that the compiler can use vector instructions of any width and the result is still the same, bit for bit.
-#[inline]
-fn lane_sums(window: &[f32], coefficients: &[f32]) -> [f32; LANES] {
-    let mut sums = [0.0; LANES];
-    for (samples, factors) in window.chunks_exact(LANES).zip(coefficients.chunks_exact(LANES)) {
-        for ((sum, sample), factor) in sums.iter_mut().zip(samples).zip(factors) {
-            *sum += sample * factor;
+/// Output samples to be made: those whose windows lie within history and input.
+struct Filtering<'a> {
+    filter: &'a Polyphase,
+    /// The phase of the first.
+    phase: usize,
+    history: &'a [i16],
+    input: &'a [i16],
+    output: &'a mut [i16],
+}
+
+impl Work for Filtering<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        // Each by a copy of the code in which the compiler knows how far apart samples are taken.
+        match self.filter.step() {
+            1 => self.run_by::<1>(),
+            2 => self.run_by::<2>(),
+            3 => self.run_by::<3>(),
+            4 => self.run_by::<4>(),
+            _ => self.run_by::<STEP_MAX>(),
         }
     }
-    sums
+}
+
+impl Filtering<'_> {
+    /// Output samples of the same phase lie [`Polyphase::phases`] apart, their windows `STEP` input samples. With every
+    /// `STEP`th input sample side by side, as many of them as there are lanes are summed at once, each in its own lane.
+    ///
+    /// The order of additions is fixed, so that the compiler can use vector instructions of any width and the result is still
+    /// the same, bit for bit.
+    #[inline(always)]
+    fn run_by<const STEP: usize>(self) {
+        let Self { filter, phase, history, input, output } = self;
+        debug_assert_eq!(filter.step(), STEP);
+        let mut line = [0; TAPS_MAX + TOGETHER + STEP_MAX];
+        let known = history.len() + input.len();
+        line[..history.len()].copy_from_slice(history);
+        line[history.len()..known].copy_from_slice(input);
+
+        // The lanes beyond the last output sample read behind the last input sample.
+        let mut spread = [0.0; TAPS_MAX + TOGETHER + STEP_MAX * (LANES + 1)];
+        let length = known.div_ceil(STEP) + LANES;
+        for (first, every) in spread.chunks_exact_mut(length).take(STEP).enumerate() {
+            let samples = line[first..known.next_multiple_of(STEP)].iter().step_by(STEP);
+            every.iter_mut().zip(samples).for_each(|(to, sample)| *to = f32::from(*sample));
+        }
+        let every = |place: usize| &spread[place % STEP * length + place / STEP..][..length - place / STEP];
+
+        let phases = filter.phases();
+        let mut sums = [0.0; TOGETHER + LANES];
+        for n in 0..phases.min(output.len()) {
+            let (offset, phase) = filter.after(phase, n);
+            let samples = output[n..].iter_mut().step_by(phases);
+            for (block, sums) in sums.chunks_exact_mut(LANES).take(samples.len().div_ceil(LANES)).enumerate()
+            {
+                let mut sum = [0.0; LANES];
+                for first in 0..STEP {
+                    let factors = filter.every(phase, first);
+                    let windows = every(offset + first)[block * LANES..].windows(LANES);
+                    let mut part = [0.0; LANES];
+                    for (factor, window) in factors.iter().zip(windows) {
+                        part.iter_mut().zip(window).for_each(|(sum, sample)| *sum += factor * sample);
+                    }
+                    sum.iter_mut().zip(&part).for_each(|(sum, part)| *sum += part);
+                }
+                sums.copy_from_slice(&sum);
+            }
+            samples.zip(&sums).for_each(|(to, sum)| *to = round_to_i16(*sum));
+        }
+    }
 }
 
 /// Rounds to the nearest integer, ties to even, and saturates.
-#[inline]
+#[inline(always)]
 fn round_to_i16(sample: f32) -> i16 {
     // Adding 1.5 * 2^23 leaves no bits for a fraction, so that the addition itself rounds, and the low bits of the sum are
     // the integer in two's complement. `round_ties_even` is a call into the C library where the processor's baseline
@@ -333,6 +358,6 @@ mod tests {
 
     #[test]
     fn an_instance_is_small() {
-        assert!(size_of::<Resampler>() <= 1536, "{} bytes", size_of::<Resampler>());
+        assert!(size_of::<Resampler>() <= 512, "{} bytes", size_of::<Resampler>());
     }
 }

@@ -156,9 +156,9 @@ impl Work for Filtering<'_> {
 
         // Differences of whole numbers: a constant gives nothing at all.
         let mut line = [0.0; LINE];
-        for n in 2..LINE {
-            let [before, last, now] = [samples[n - 2], samples[n - 1], samples[n]].map(i32::from);
-            line[n] = (now - 2 * last + before) as f32;
+        for (difference, window) in line[2..].iter_mut().zip(samples.windows(3)) {
+            let [before, last, now] = [window[0], window[1], window[2]].map(i32::from);
+            *difference = (now - 2 * last + before) as f32;
         }
         let line = twice_delayed::<1>(&line, POLE);
         let line = twice_delayed::<2>(&line, POLE_2);
@@ -166,10 +166,12 @@ impl Work for Filtering<'_> {
 
         let (mut one, mut both, mut energies) = (filter.one, filter.both, [0.0; LANES]);
         for lanes in line[PAST..].as_chunks::<LANES>().0 {
-            for lane in 0..LANES {
-                one[lane] = lanes[lane] + POLE_8 * one[lane];
-                both[lane] = one[lane] + POLE_8 * both[lane];
-                energies[lane] += both[lane] * both[lane];
+            for (((sample, one), both), energy) in
+                lanes.iter().zip(&mut one).zip(&mut both).zip(&mut energies)
+            {
+                *one = sample + POLE_8 * *one;
+                *both = *one + POLE_8 * *both;
+                *energy += *both * *both;
             }
         }
         for state in one.iter_mut().chain(&mut both) {
@@ -184,8 +186,8 @@ impl Work for Filtering<'_> {
 #[inline(always)]
 fn twice_delayed<const DELAY: usize>(line: &[f32; LINE], factor: f32) -> [f32; LINE] {
     let mut echoed = [0.0; LINE];
-    for n in 2 * DELAY..LINE {
-        echoed[n] = line[n] + 2.0 * factor * line[n - DELAY] + factor * factor * line[n - 2 * DELAY];
+    for (sample, window) in echoed[2 * DELAY..].iter_mut().zip(line.windows(2 * DELAY + 1)) {
+        *sample = window[2 * DELAY] + 2.0 * factor * window[DELAY] + factor * factor * window[0];
     }
     echoed
 }
