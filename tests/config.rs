@@ -439,6 +439,28 @@ fn warnings(sets: &[&str], environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
+fn the_density_profile_makes_messages_longer_where_nobody_has_said_otherwise() {
+    let chunks = |sets: &[&str]| {
+        let loaded = from_sets(sets).expect("a good configuration");
+        let origins = ["playback.chunk_ms", "uplink.chunk_ms"].map(|key| loaded.origin(key).to_string());
+        (loaded.config.playback.chunk_ms, loaded.config.uplink.chunk_ms, origins)
+    };
+    let from = |playback: &str, uplink: &str| [playback.to_owned(), uplink.to_owned()];
+    assert_eq!(chunks(&["media.profile=latency"]), (20, 20, from("default", "default")));
+    assert_eq!(chunks(&["media.profile=density"]), (40, 40, from("media.profile", "media.profile")));
+    for sets in
+        [["media.profile=density", "uplink.chunk_ms=20"], ["uplink.chunk_ms=20", "media.profile=density"]]
+    {
+        assert_eq!(chunks(&sets), (40, 20, from("media.profile", "--set")));
+    }
+    let error = from_sets(&["media.profile=fast"]).expect_err("no such profile").to_string();
+    assert!(
+        error.contains("media.profile") && error.contains("latency") && error.contains("density"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_was_probably_not_meant_is_warned_of() {
     let key = [("GEMINI_API_KEY", "k")];
     assert_eq!(warnings(&[], &key), "");
@@ -962,6 +984,9 @@ fn every_key_fills_a_field_of_its_own_in_its_own_section() {
             with.keys().filter(|field| with.get(*field) != without.get(*field)).collect();
         if key.name == "agent.instructions_file" {
             changed.retain(|field| *field != "agent.instructions");
+        }
+        if key.name == "media.profile" {
+            changed.retain(|field| *field == "media.profile");
         }
         let [changed] = changed[..] else { panic!("{} changes {changed:?}", key.name) };
         assert!(changed.starts_with(&format!("{}.", key.section())), "{} changes {changed}", key.name);

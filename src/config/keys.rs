@@ -8,7 +8,7 @@ use super::agent::AgentConfig;
 use super::agent_keys::agent_keys;
 use super::base_url::BaseUrl;
 use super::control_keys::CONTROL_KEYS;
-use super::model::Config;
+use super::model::{Config, Profile};
 use super::recording_keys::RECORDING_KEYS;
 use super::registry::{Key, Kind, integer, integer_or_zero, stepped, text};
 use super::setters::{
@@ -28,6 +28,7 @@ pub static SECTIONS: &[(&str, &str)] = &[
         "leg",
         "The telephone side of a call. A call's URL, headers or metadata can say otherwise for that call.",
     ),
+    ("media", "What the way of the audio is made for."),
     ("playback", "The model's speech on its way to the caller."),
     ("uplink", "The caller's speech on its way to the model."),
     (
@@ -239,6 +240,17 @@ const MAIN_KEYS: &[Key<Config>] = &[
         integer(0, 60_000, |c, v| c.leg.detached = millis(v)),
         "A call whose leg is lost without a goodbye waits this long for the same UUID to come back, and after a close \
          with code 1000 at most 500 ms of it; 0: it ends at once.",
+    ),
+    Key::<Config>::new(
+        "media.profile",
+        r#""latency""#,
+        Kind::Choice {
+            choices: &Profile::WORDS,
+            set: |c, v| c.media.profile = Profile::ALL[v],
+        },
+        "What is not written is made for this: latency sends 20 ms in a message both ways; density sends 40 ms \
+         (playback.chunk_ms and uplink.chunk_ms), which costs less CPU and delays each way by 20 ms more. Legs that \
+         know no longer message (AudioSocket, chan_websocket) stay at 20 ms.",
     ),
     Key::<Config>::new(
         "playback.lead_ms",

@@ -59,6 +59,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     }
     loading.apply_environment(&sources.environment);
     loading.apply_sets(&sources.sets);
+    loading.apply_profile();
     loading.fill_tables(&sources.environment);
     tool_keys::read_secrets(&mut loading.loaded, &sources.environment, &mut loading.problems);
     if loading.problems.is_empty() {
@@ -255,6 +256,17 @@ impl Loading {
                 self.warn_of_open_secret(name, &variable);
             }
             self.apply(key, &Value::Untyped(value.to_owned()), Origin::Argument);
+        }
+    }
+
+    /// What the profile changes, where nobody has written anything else.
+    fn apply_profile(&mut self) {
+        for (name, value) in self.loaded.config.media.profile.defaults() {
+            if self.loaded.origin(name) == Origin::Default
+                && let Some(key) = key_named(name)
+            {
+                self.apply(key, &Value::Integer((*value).into()), Origin::Profile);
+            }
         }
     }
 

@@ -39,7 +39,8 @@ pub use listing::{Loaded, Setting};
 pub use load::{FileChoice, Sources, load};
 pub use model::{
     AdminConfig, Config, ControlConfig, DrainConfig, EslConfig, GeminiConfig, LegConfig, LimitsConfig,
-    ListenConfig, LogConfig, PlaybackConfig, SessionConfig, ThreadsConfig, UplinkConfig,
+    ListenConfig, LogConfig, MediaConfig, PlaybackConfig, Profile, SessionConfig, ThreadsConfig,
+    UplinkConfig,
 };
 pub use problem::{Origin, Problem, Problems, nearest};
 pub use recording_keys::{RecordingConfig, RecordingFormat};

@@ -30,6 +30,8 @@ pub struct Config {
     pub listen: ListenConfig,
     /// What a leg is when neither its URL, nor headers, nor metadata say otherwise.
     pub leg: LegConfig,
+    /// What the way of the audio is made for.
+    pub media: MediaConfig,
     /// The way to the caller's ear.
     pub playback: PlaybackConfig,
     /// The way from the caller to the model.
@@ -136,6 +138,37 @@ pub struct LegConfig {
     pub metadata_wait: Duration,
     /// How long a call waits for a leg that was lost without a goodbye.
     pub detached: Duration,
+}
+
+/// Section `[media]`.
+#[derive(Debug, Clone)]
+pub struct MediaConfig {
+    /// What it is made for.
+    pub profile: Profile,
+}
+
+/// What the way of the audio is made for, where its keys do not say otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// As little delay as can be.
+    Latency,
+    /// As many calls as can be.
+    Density,
+}
+
+impl Profile {
+    /// All of them, in the order of [`Self::WORDS`].
+    pub const ALL: [Self; 2] = [Self::Latency, Self::Density];
+    /// What they are called in the configuration.
+    pub const WORDS: [&str; 2] = ["latency", "density"];
+
+    /// The keys whose defaults it changes, with the values that they have instead.
+    pub(super) const fn defaults(self) -> &'static [(&'static str, u64)] {
+        match self {
+            Self::Latency => &[],
+            Self::Density => &[("playback.chunk_ms", 40), ("uplink.chunk_ms", 40)],
+        }
+    }
 }
 
 /// Section `[playback]`.
@@ -318,6 +351,7 @@ impl Config {
                 metadata_wait: Duration::ZERO,
                 detached: Duration::ZERO,
             },
+            media: MediaConfig { profile: Profile::Latency },
             playback: PlaybackConfig {
                 lead_ms: 0,
                 chunk_ms: 0,

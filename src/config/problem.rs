@@ -29,6 +29,8 @@ pub enum Origin {
     },
     /// In `--set`.
     Argument,
+    /// Nowhere itself: it follows from `media.profile`.
+    Profile,
 }
 
 impl fmt::Display for Origin {
@@ -38,6 +40,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Environment { variable } => write!(f, "environment {variable}"),
             Self::Argument => f.write_str("--set"),
+            Self::Profile => f.write_str("media.profile"),
         }
     }
 }
