@@ -819,6 +819,20 @@ fn what_a_model_refuses_is_named_with_the_model() {
         "agents.deep.thinking_level: the model gemini-3.8-live-extended-thinking needs thinking_level (low, medium, high) or \
          thinking_budget: change the key or the model"
     );
+    for level in ["minimal", "xhigh"] {
+        let text =
+            format!("[agent]\nmodel = \"gemini-3.8-live-extended-thinking\"\nthinking_level = \"{level}\"");
+        assert_eq!(
+            error_of(usable(&text)),
+            "tandem.toml:3: agent.thinking_level: the model gemini-3.8-live-extended-thinking does not take this thinking_level, \
+             it takes thinking_level (low, medium, high) or thinking_budget: change the key or the model"
+        );
+    }
+    let older =
+        "[agent]\nmodel = \"gemini-2.5-flash-native-audio-preview-12-2025\"\nthinking_level = \"low\"";
+    assert!(error_of(usable(older)).contains("it takes thinking_budget"), "{}", error_of(usable(older)));
+    let both = "[agent]\nmodel = \"gemini-3.8-live-extended-thinking\"\nthinking_level = \"low\"\nthinking_budget = 100";
+    assert!(error_of(usable(both)).contains("are both set"));
     let warnings = |text: &str| usable(text).unwrap().warnings.join("\n");
     let unknown = warnings("[agent]\nmodel = \"gemini-9-live\"\naffective_dialog = true");
     assert!(unknown.contains("gemini-9-live is not one of those that Tandem knows"), "{unknown}");
@@ -826,12 +840,101 @@ fn what_a_model_refuses_is_named_with_the_model() {
     assert!(ignored.contains("ignores the length of silence"), "{ignored}");
 }
 
+/// A tool of this name, complete.
+fn tool(name: &str, more: &str) -> String {
+    format!("[tools.{name}]\ndescription = \"d\"\nurl = \"http://127.0.0.1/\"\n{more}\n")
+}
+
+#[test]
+fn what_a_model_refuses_of_tools_is_found_before_a_call() {
+    let twice =
+        format!("agent.tools = [\"book\", \"lookup\", \"book\"]\n{}{}", tool("book", ""), tool("lookup", ""));
+    assert_eq!(
+        error_of(usable(&twice)),
+        "tandem.toml:1: agent.tools names \"book\" twice, and the model refuses two tools of one name: name it once"
+    );
+    for built_in in ["end_call", "transfer_call", "send_dtmf", "get_call_info", "pause_recording"] {
+        let error = error_of(usable(&tool(built_in, "")));
+        assert!(
+            error.starts_with(&format!("tandem.toml:1: [tools.{built_in}] has no fitting name")),
+            "{error}"
+        );
+    }
+    let of_model = |model: &str, more: &str| {
+        let thinking = if model.ends_with("thinking") { "thinking_level = \"low\"\n" } else { "" };
+        usable(&format!("[agent]\nmodel = \"{model}\"\n{thinking}tools = [\"book\"]\n{}", tool("book", more)))
+    };
+    let warnings = |model: &str, more: &str| of_model(model, more).unwrap().warnings.join("\n");
+    let scheduling = "scheduling = \"interrupt\"";
+    let refused = warnings("gemini-3.8-live-extended-thinking", scheduling);
+    assert!(
+        refused.contains(
+            "agent.tools: the model gemini-3.8-live-extended-thinking refuses scheduling, so that of tools.book is not sent to it"
+        ),
+        "{refused}"
+    );
+    assert!(
+        warnings("gemini-9-live", scheduling).contains("gemini-9-live is not one of those that Tandem knows")
+    );
+    assert!(!warnings("gemini-3.8-live", scheduling).contains("tools.book"));
+    assert!(
+        !warnings("gemini-3.8-live-extended-thinking", "behavior = \"non_blocking\"").contains("tools.book")
+    );
+    let reference = r##"parameters = '{"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"type": "string"}}}'"##;
+    let error = error_of(of_model("gemini-3.8-live-extended-thinking", reference));
+    assert!(error.contains("takes no $ref in tools.book.parameters"), "{error}");
+    assert!(of_model("gemini-3.8-live", reference).is_ok());
+}
+
+#[test]
+fn variables_of_an_agents_own_are_names_that_nothing_else_has() {
+    let texts = "instructions = \"{customer}, {tier}\"\ngreeting = \"Greet {customer}.\"";
+    let of = |variables: &str| usable(&format!("[agent]\nvariables = {variables}\n{texts}"));
+    let agent = of(r#"["customer", "tier=gold, or = silver"]"#).unwrap().config.agent;
+    let [customer, tier] = &agent.variables[..] else { panic!("{:?}", agent.variables) };
+    assert_eq!((customer.name.as_str(), customer.default.as_deref()), ("customer", None));
+    assert_eq!((tier.name.as_str(), tier.default.as_deref()), ("tier", Some("gold, or = silver")));
+    let error = error_of(of(r#"["customers", "tier"]"#));
+    assert!(error.contains("{customer} is no variable: did you mean {customers}?"), "{error}");
+    for (wrong, why) in [
+        ("Customer", "a name has 2 to 32"),
+        ("a1", "a name has 2 to 32"),
+        ("", "a name has 2 to 32"),
+        ("a_", "a name has 2 to 32"),
+        ("caller", "which every agent has"),
+        ("customer\", \"tier\", \"customer", "twice"),
+        ("customer\", \"tier\", \"called_number", "a field of its own"),
+        ("customer\", \"tier\", \"token", "a field of its own"),
+    ] {
+        let error = error_of(of(&format!("[\"{wrong}\"]")));
+        assert!(error.contains(why), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn hints_for_a_transcript_are_checked_and_need_one() {
+    let hints = "transcription_languages = [\"cs-CZ\"]\ntranscription_vocabulary = [\"Škoda Octavia\"]";
+    let loaded = usable(&format!("[agent]\ntranscript = true\n{hints}")).unwrap();
+    assert_eq!(loaded.config.agent.transcription_vocabulary, ["Škoda Octavia"]);
+    assert!(!loaded.warnings.iter().any(|warning| warning.contains("hints")), "{:?}", loaded.warnings);
+    let warnings = usable(&format!("[agent]\n{hints}")).unwrap().warnings.join("\n");
+    assert!(warnings.contains("agent.transcription_languages: there is no transcript"), "{warnings}");
+    for (wrong, why) in [
+        ("transcription_languages = [\"cs CZ\"]", "transcription_languages"),
+        ("transcription_vocabulary = [\"\"]", "an empty word"),
+        ("transcription_vocabulary = [\"a\\nb\"]", "more than one line"),
+    ] {
+        let error = error_of(usable(&format!("[agent]\n{wrong}")));
+        assert!(error.contains(why), "{error}");
+    }
+}
+
 #[test]
 fn a_variable_that_does_not_exist_is_named_with_the_nearest() {
     assert_eq!(
         error_of(usable("[agents.shop]\ngreeting = \"Greet {callr}, \\\"{{name}}\\\".\"")),
-        "tandem.toml:2: agents.shop.greeting: {callr} is no variable: did you mean {caller}? To have the word in braces, \
-         double them: {{callr}}"
+        "tandem.toml:2: agents.shop.greeting: {callr} is no variable: did you mean {caller}? If the switch says it, name \
+         it in variables. To have the word in braces, double them: {{callr}}"
     );
     assert!(usable("agent.instructions = \"Say {\\\"a\\\": {}} to {caller}.\"").is_ok());
 }

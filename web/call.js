@@ -215,10 +215,15 @@ function recordFacts(call) {
     ['Tokens', `${format.count(call.prompt_tokens)} in, ${format.count(call.response_tokens)} out`],
     ['Estimated cost', call.cost === null || call.cost === undefined ? '–' : `${call.cost.toFixed(4)} ${format.text(call.cost_currency)}`],
     ['Tools', `${format.count(call.tools_called)} called, ${format.count(call.tools_failed)} failed`],
-    ['Recording', call.recording ? `${call.recording.format}, ${format.duration(call.recording.seconds)}, ${format.bytes(call.recording.bytes)}` : 'none'],
+    ['Recording', call.recording ? `${call.recording.format}, ${format.duration(call.recording.seconds)}, ${format.bytes(call.recording.bytes)}${failed_recording(call)}` : `none${failed_recording(call)}`],
     ['UUID', foreign(format.text(call.uuid))],
     ['Record', format.text(call.id)],
   ];
+}
+
+function failed_recording(call) {
+  const event = (call.events ?? []).find((event) => event.kind === 'recording_failed');
+  return event ? `; it failed: ${format.text(event.detail)}` : '';
 }
 
 function conversation(element, call, waveform, note) {

@@ -2,6 +2,7 @@
 //!
 //! Runs in: anywhere: pure. Imports nothing of this crate.
 
+mod built_in;
 pub mod command;
 pub mod frame;
 pub mod id;
@@ -16,6 +17,7 @@ pub mod sound;
 pub mod tap;
 pub mod units;
 
+pub use built_in::BuiltIn;
 pub use frame::{Frame, FrameKind, FrameSink, FrameSource, Turn};
 pub use id::{CallId, LinkNumber, RecordId};
 pub use instant::Instant;

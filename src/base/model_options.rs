@@ -21,6 +21,17 @@ pub enum ThinkingLevel {
 impl ThinkingLevel {
     /// Every level, in the order of its key's choices.
     pub const ALL: [Self; 5] = [Self::Minimal, Self::Low, Self::Medium, Self::High, Self::XHigh];
+
+    /// Its word in the configuration, which the API has in capitals.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Minimal => "minimal",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::XHigh => "xhigh",
+        }
+    }
 }
 
 /// How readily the server's detection of speech changes its mind.

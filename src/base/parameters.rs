@@ -8,8 +8,6 @@ use serde_json::{Map, Value};
 
 /// Longest schema, in bytes; real ones have some hundred.
 pub const SCHEMA_BYTES_MAX: usize = 16 * 1024;
-/// Names of the tools that are built in, which no other may have.
-pub const BUILT_IN_TOOLS: [&str; 4] = ["end_call", "transfer_call", "send_dtmf", "get_call_info"];
 /// How deep a schema may be nested.
 const DEPTH_MAX: usize = 16;
 /// Longest name of an argument, in bytes.

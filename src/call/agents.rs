@@ -90,6 +90,14 @@ impl Agents {
                 && (fields.caller.is_some() || !asks(|route| route.caller.is_some()))
     }
 
+    /// Whether the agent who answers waits for something that the switch may still say of the call.
+    pub fn lacks(&self, fields: &CallFields) -> bool {
+        match self.choose(fields) {
+            Choice::Agent(agent) => agent.lacks(fields),
+            Choice::Refuse(_) => false,
+        }
+    }
+
     /// Every agent, the default agent first.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Agent>> {
         std::iter::once(&self.default).chain(self.named.values())

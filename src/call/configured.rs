@@ -12,8 +12,9 @@ use crate::call::machine::{ControlTerms, DigitTerms, Limits};
 use crate::call::tool::ToolTerms;
 use crate::codec::gemini::models;
 use crate::codec::gemini::setup::{Compression, SetupRequest, Thinking, TurnTaking};
+use crate::codec::mod_audio_stream::fields::is_field;
 use crate::config::template::unknown_variables;
-use crate::config::{AgentConfig, Config};
+use crate::config::{AgentConfig, CallVariable, Config};
 use crate::dsp::ListenTerms;
 
 mod tools;
@@ -40,10 +41,14 @@ pub(crate) fn agent(config: &Config, name: &str, agent: &AgentConfig) -> (Agent,
     let mut problems = Vec::new();
     let mut setup = setup(agent);
     check_model(&setup, &mut problems);
+    check_thinking(agent, &mut problems);
+    tools::check(config, agent, &mut problems);
     setup.fit();
     for (key, text) in [("instructions", &agent.instructions), ("greeting", &agent.greeting)] {
-        check_variables(key, text.as_deref().unwrap_or_default(), &mut problems);
+        check_variables(key, text.as_deref().unwrap_or_default(), agent, &mut problems);
     }
+    check_own_variables(agent, &mut problems);
+    check_transcription(agent, &mut problems);
     let mut terms = terms(config, agent);
     terms.greeting_sound = sound("greeting_sound", agent.greeting_sound.as_deref(), &mut problems);
     terms.consent_sound = sound("consent_sound", agent.consent_sound.as_deref(), &mut problems);
@@ -69,18 +74,54 @@ fn check_model(setup: &SetupRequest, problems: &mut Vec<Unusable>) {
     }
 }
 
-fn check_variables(key: &'static str, text: &str, problems: &mut Vec<Unusable>) {
+/// A model takes one of the two settings.
+fn check_thinking(agent: &AgentConfig, problems: &mut Vec<Unusable>) {
+    if agent.thinking_level.is_some() && agent.thinking_budget.is_some() {
+        let text = "thinking_level and thinking_budget are both set, one of them perhaps in [agent], and a model takes one: set \
+                    thinking_level = \"default\" or thinking_budget = 0 here";
+        problems.push(Unusable { key: "thinking_level", text: text.to_owned(), is_warning: false });
+    }
+}
+
+fn check_variables(key: &'static str, text: &str, agent: &AgentConfig, problems: &mut Vec<Unusable>) {
     use crate::config::template::Variable;
-    for unknown in unknown_variables(text) {
-        let known = Variable::ALL.iter().map(|(name, _)| *name);
+    let own: Vec<&str> = agent.variables.iter().map(|variable| variable.name.as_str()).collect();
+    for unknown in unknown_variables(text, &own) {
+        let known = Variable::ALL.iter().map(|(name, _)| *name).chain(own.iter().copied());
         let remedy = match crate::config::nearest(unknown, known.clone()) {
             Some(name) => format!("did you mean {{{name}}}?"),
             None => format!("the variables are {}", known.collect::<Vec<_>>().join(", ")),
         };
         let text = format!(
-            "{{{unknown}}} is no variable: {remedy} To have the word in braces, double them: {{{{{unknown}}}}}"
+            "{{{unknown}}} is no variable: {remedy} If the switch says it, name it in variables. To have the word in braces, double them: {{{{{unknown}}}}}"
         );
         problems.push(Unusable { key, text, is_warning: false });
+    }
+}
+
+/// What the relay takes for something else cannot be a variable too.
+fn check_own_variables(agent: &AgentConfig, problems: &mut Vec<Unusable>) {
+    for CallVariable { name, .. } in &agent.variables {
+        if is_field(name) || name == "token" {
+            let text = format!(
+                "{name:?} is what the relay takes for a field of its own (docs/freeswitch.md): name it otherwise"
+            );
+            problems.push(Unusable { key: "variables", text, is_warning: false });
+        }
+    }
+}
+
+/// Hints need a transcript that they are for.
+fn check_transcription(agent: &AgentConfig, problems: &mut Vec<Unusable>) {
+    for (key, hints) in [
+        ("transcription_languages", &agent.transcription_languages),
+        ("transcription_vocabulary", &agent.transcription_vocabulary),
+    ] {
+        if !hints.is_empty() && !agent.transcript && !agent.input_transcription {
+            let text =
+                "there is no transcript of the caller to give hints for: set transcript = true".to_owned();
+            problems.push(Unusable { key, text, is_warning: true });
+        }
     }
 }
 
@@ -139,6 +180,7 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         consent_sound: None,
         fallback_sound: None,
         fallback: agent.fallback.clone(),
+        variables: agent.variables.clone(),
         turns: TurnTerms {
             listen: ListenTerms {
                 hangover_ms: agent.hangover.as_millis() as u32,
@@ -154,6 +196,7 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
             event_socket: config.esl.host.is_some(),
             variables: config.control.variables.clone(),
             tell_keys: agent.tell_keys,
+            keys_interrupt: agent.keys_interrupt,
             model_may_end: agent.end_call,
             model_destinations: agent.transfer_destinations.clone(),
             digits: DigitTerms { pause: agent.digits_timeout, terminator: agent.digits_terminator },
@@ -197,6 +240,8 @@ fn setup(agent: &AgentConfig) -> SetupRequest {
         }),
         input_transcription: agent.input_transcription || agent.transcript,
         output_transcription: agent.output_transcription || agent.transcript,
+        transcription_languages: agent.transcription_languages.clone(),
+        transcription_vocabulary: agent.transcription_vocabulary.clone(),
         ..SetupRequest::default()
     }
 }

@@ -14,6 +14,7 @@ use crate::call::tool::{ToolNumber, ToolResult, ToolRun};
 use crate::call::transcript::{Speaker, Spoken};
 use crate::codec::gemini::close::LinkEnd;
 use crate::codec::gemini::tools::{ToolAnswer, ToolCall};
+use crate::codec::gemini::usage::Tokens;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 use crate::dsp::ListenTerms;
 
@@ -85,8 +86,8 @@ pub enum Fact {
     GoAway(LinkNumber, Duration),
     /// The session can be resumed with this handle from now on.
     Resumable(LinkNumber, String),
-    /// Tokens used so far, as the server last reported: prompt, response.
-    TokensUsed(LinkNumber, u64, u64),
+    /// Tokens that the server counts and that no such fact counted before.
+    TokensUsed(LinkNumber, Tokens),
     /// The link could not be made, or it ended; its socket is gone.
     LinkGone(LinkNumber, LinkEnd),
     /// A link that we closed is gone, its socket with it.
@@ -150,6 +151,8 @@ pub enum Order {
     Prompt(LinkNumber, String),
     /// Play this to the caller, behind what the model has said.
     Play(Arc<Sound>),
+    /// Drop what the agent is saying, and what still comes of it.
+    StopSpeech,
     /// Record the call from now on.
     Record,
     /// Pause the recording (true), or go on with it.

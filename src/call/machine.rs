@@ -20,6 +20,7 @@ use crate::codec::gemini::setup::SessionResumption;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 use crate::dsp::ListenTerms;
 
+mod answers;
 mod control;
 mod counts;
 mod detached;
@@ -27,6 +28,7 @@ mod exchange;
 mod fallback;
 mod history;
 mod holds;
+mod ledger;
 mod limits;
 mod links;
 mod offered;
@@ -225,6 +227,7 @@ impl Machine {
                     exchange.interrupted();
                     transcript.interrupted(ms, exchange.spoken);
                 });
+                self.turn_over_for_tools(now);
             }
             Fact::CallerSpoke(begins) => {
                 self.caller_is_heard(now, begins);
@@ -246,16 +249,9 @@ impl Machine {
                 self.tools_cancelled(link, &ids);
             }
             Fact::ToolsCancelled(..) => {}
-            Fact::ToolDone(number, result) => self.tool_done(number, result),
+            Fact::ToolDone(number, result) => self.tool_done(now, number, result),
             Fact::AnsweringMachine => self.answering_machine(now),
-            Fact::TokensUsed(_, prompt, response) => {
-                self.events.prompt_tokens = prompt;
-                self.events.response_tokens = response;
-                self.events.prompt_tokens_total = self.events.prompt_tokens_total.saturating_add(prompt);
-                self.events.response_tokens_total =
-                    self.events.response_tokens_total.saturating_add(response);
-                self.tokens_used(prompt, response);
-            }
+            Fact::TokensUsed(_, tokens) => self.tokens_used(tokens),
             Fact::Resumable(link, handle) => self.resumable(link, handle),
             Fact::LinkGone(link, end) if self.session.link() == Some(link) => {
                 self.link_lost(now, Cause::Link(end));
@@ -285,6 +281,7 @@ impl Machine {
                 self.finish();
             }
         }
+        self.note_turns_for_tools(now);
         self.watch_tools(now);
     }
 
@@ -339,7 +336,7 @@ impl Machine {
             self.tell_what_was_said(&mut setup);
         }
         setup.resumption = Some(SessionResumption { handle });
-        setup.functions = self.functions();
+        setup.declare(self.functions());
         setup.to_json()
     }
 

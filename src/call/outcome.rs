@@ -55,6 +55,8 @@ pub enum Cause {
     MaxCall,
     /// A route says that nobody answers, for this reason.
     Refused(String),
+    /// The model called tools without end.
+    ToolLimit,
     /// The agent's limit of tokens was reached.
     TokenLimit,
     /// Nobody said anything for as long as the agent allows.
@@ -87,7 +89,7 @@ impl Outcome {
             Cause::Moved => Party::Us,
             Cause::UuidInUse => Party::Caller,
             Cause::DialTimeout => Party::Network,
-            Cause::SetupTimeout | Cause::ModelSilent => Party::Model,
+            Cause::SetupTimeout | Cause::ModelSilent | Cause::ToolLimit => Party::Model,
             Cause::Link(end) if end.kind == LinkEndKind::Dropped => Party::Network,
             Cause::Link(end) if end.kind == LinkEndKind::NoCredential => Party::Us,
             Cause::Link(_) => Party::Model,
@@ -113,6 +115,7 @@ impl Outcome {
             Cause::ModelSilent => "model_silent",
             Cause::MaxCall => "max_call",
             Cause::Refused(_) => "refused",
+            Cause::ToolLimit => "tool_limit",
             Cause::TokenLimit => "token_limit",
             Cause::CallerSilent => "caller_silent",
             Cause::SpeechOverflow => "speech_overflow",
@@ -168,6 +171,7 @@ impl fmt::Display for Outcome {
                 )
             }
             Cause::Refused(reason) => write!(f, "refused by a route: {reason}"),
+            Cause::ToolLimit => write!(f, "the model called tools without end"),
             Cause::TokenLimit => write!(f, "the agent's max_tokens were used"),
             Cause::CallerSilent => write!(f, "nobody said anything for the agent's silence_seconds"),
             Cause::SpeechOverflow => {

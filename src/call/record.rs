@@ -11,6 +11,8 @@ use crate::call::transcript::{Said, Speaker};
 
 /// Events that a record holds; more are counted by the last one.
 pub const EVENTS_MAX: usize = 500;
+/// The kind of the event that the call's recording could not be written, or not to its end.
+pub const RECORDING_FAILED: &str = "recording_failed";
 /// Characters of an event's detail.
 pub const EVENT_DETAIL_CHARACTERS_MAX: usize = 200;
 

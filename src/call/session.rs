@@ -130,6 +130,12 @@ impl Session {
         Some(&handle.text)
     }
 
+    /// How many turns were complete when this handle was given.
+    pub fn turns_at(&self, handle: &str) -> u64 {
+        let given = self.boundary.iter().chain(&self.newest).find(|given| given.text == handle);
+        given.map_or(0, |given| given.turns)
+    }
+
     /// The conversation begins anew: what could be resumed is another one.
     pub fn forget_handles(&mut self) {
         (self.newest, self.boundary) = (None, None);

@@ -99,13 +99,15 @@ pub enum ToolFailure {
     TimedOut,
     /// What went wrong, for the model.
     Failed(String),
+    /// Why nobody was asked, for the model: for certain nothing was done.
+    NotAsked(String),
 }
 
 impl std::fmt::Display for ToolFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TimedOut => write!(f, "there was no answer in time"),
-            Self::Failed(why) => write!(f, "{why}"),
+            Self::Failed(why) | Self::NotAsked(why) => write!(f, "{why}"),
         }
     }
 }

@@ -87,6 +87,14 @@ pub struct AgentConfig {
     pub input_transcription: bool,
     /// Ask for a transcript of the model.
     pub output_transcription: bool,
+    /// Languages that the caller may speak, as hints for the transcript.
+    pub transcription_languages: Vec<String>,
+    /// Words that the caller may say, as hints for the transcript.
+    pub transcription_vocabulary: Vec<String>,
+    /// Variables of its texts that the switch may say.
+    pub variables: Vec<CallVariable>,
+    /// A key that the caller presses stops the agent's speech.
+    pub keys_interrupt: bool,
     /// The relay finds the caller's talkspurts, not the server.
     pub relay_turns: bool,
     /// A talkspurt has ended when nothing was said for so long.
@@ -119,6 +127,15 @@ pub struct AgentConfig {
     pub consent_sound: Option<PathBuf>,
     /// The names of the HTTP tools that the model may use; each is one of [`super::Config::tools`].
     pub tools: Vec<String>,
+}
+
+/// A variable of an agent's texts whose value the switch says for each call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallVariable {
+    /// Its name, small letters and `_`.
+    pub name: String,
+    /// What stands in its place where the switch does not say it; `None`: nothing.
+    pub default: Option<String>,
 }
 
 impl AgentConfig {
@@ -156,6 +173,10 @@ impl AgentConfig {
             fallback: Fallback::Switch,
             input_transcription: false,
             output_transcription: false,
+            transcription_languages: Vec::new(),
+            transcription_vocabulary: Vec::new(),
+            variables: Vec::new(),
+            keys_interrupt: false,
             tell_keys: false,
             transfer_destinations: Vec::new(),
             end_call: false,

@@ -6,7 +6,8 @@
 use super::agent::AgentConfig;
 use super::registry::{Key, Kind, integer, integer_or_zero, text};
 use super::setters::{
-    chosen, digits_terminator, fallback, millis, name_of, names, path, seconds, set_destinations, unless_zero,
+    call_variables, chosen, digits_terminator, fallback, languages, millis, name_of, names, path, seconds,
+    set_destinations, unless_zero, vocabulary,
 };
 use crate::base::model_options::{Sensitivity, ThinkingLevel, TurnCoverage};
 
@@ -81,6 +82,19 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
              Variables as in the instructions.",
         )
         .example(r#""Greet the caller and ask how you can help.""#),
+        Key::<T>::new(
+            "agent.variables",
+            "[]",
+            Kind::List {
+                form: "names such as \"customer\", or \"tier=standard\" with what stands there if nothing is said (separated by \
+                       commas outside the file)",
+                set: |a, v| {
+                    a.as_mut().variables = call_variables(v)?;
+                    Ok(())
+                },
+            },
+            "More variables of instructions and greeting, which the switch says for each call (docs/agents.md).",
+        ),
         Key::<T>::new(
             "agent.temperature",
             "",
@@ -232,7 +246,7 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
             integer_or_zero(1, 1_000_000_000, "no limit", |a, v| {
                 a.as_mut().max_tokens = (v > 0).then_some(v);
             }),
-            "Tokens of a call, those of each turn's context and answer added up, at which it is ended.",
+            "Tokens of a call at which it is ended: all that are billed of each turn, thoughts too, added up.",
         ),
         Key::<T>::new(
             "agent.silence_seconds",
@@ -281,6 +295,30 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
             "Ask for a transcript of what the model says.",
         ),
         Key::<T>::new(
+            "agent.transcription_languages",
+            "[]",
+            Kind::List {
+                form: "language codes such as \"de-DE\" (separated by commas outside the file)",
+                set: |a, v| {
+                    a.as_mut().transcription_languages = languages(v)?;
+                    Ok(())
+                },
+            },
+            "Languages that callers speak, as hints for their transcript. Any by default. The model understands them without.",
+        ),
+        Key::<T>::new(
+            "agent.transcription_vocabulary",
+            "[]",
+            Kind::List {
+                form: "words or names such as \"Tandem\" (separated by commas outside the file)",
+                set: |a, v| {
+                    a.as_mut().transcription_vocabulary = vocabulary(v)?;
+                    Ok(())
+                },
+            },
+            "Words and names that callers say and a transcript would not know.",
+        ),
+        Key::<T>::new(
             "agent.turn_taking",
             r#""server""#,
             Kind::Choice { choices: &["server", "relay"], set: |a, i| a.as_mut().relay_turns = i == 1 },
@@ -327,6 +365,13 @@ pub(super) const fn agent_keys<T: AsMut<AgentConfig> + 'static>() -> &'static [K
             "true",
             Kind::Switch { set: |a, v| a.as_mut().tell_keys = v },
             "Tell the model which keys the caller presses, as text, once no other has followed for digits_timeout_ms.",
+        ),
+        Key::<T>::new(
+            "agent.keys_interrupt",
+            "false",
+            Kind::Switch { set: |a, v| a.as_mut().keys_interrupt = v },
+            "A key that the caller presses stops what the agent is saying, as speech does. A protected greeting and a consent \
+             announcement are heard to their end.",
         ),
         Key::<T>::new(
             "agent.transfer_destinations",

@@ -31,7 +31,7 @@ mod tool_keys;
 mod validate;
 mod value;
 
-pub use agent::{AgentConfig, Fallback};
+pub use agent::{AgentConfig, CallVariable, Fallback};
 pub use base_url::BaseUrl;
 pub use credential_keys::{CREDENTIAL_KEYS, CredentialConfig, CredentialKind};
 pub use keys::{AGENT_KEYS, KEYS, SECTIONS};

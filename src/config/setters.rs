@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::agent::{AgentConfig, Fallback};
+use super::agent::{AgentConfig, CallVariable, Fallback};
 use super::base_url::is_near;
 use super::model::Config;
 use super::secret::Secret;
+use super::template::Variable;
 use crate::base::command::{Destination, VariableName};
 
 pub(super) fn millis(value: u64) -> Duration {
@@ -83,6 +84,60 @@ pub(super) fn names(texts: &[String]) -> Result<Vec<String>, String> {
 }
 
 /// The URL of a tool. What goes there unencrypted stays near: the caller's words are in it, and may be a secret.
+pub(super) fn languages(texts: &[String]) -> Result<Vec<String>, String> {
+    texts.iter().map(|text| name_of(Some(text), "-")).collect()
+}
+
+/// Words of a vocabulary, each of which a person can read.
+pub(super) fn vocabulary(texts: &[String]) -> Result<Vec<String>, String> {
+    const WORDS_MAX: usize = 500;
+    const CHARACTERS_MAX: usize = 100;
+    if texts.len() > WORDS_MAX {
+        return Err(format!("holds more than {WORDS_MAX} words"));
+    }
+    let word = |text: &String| match text.trim() {
+        "" => Err("holds an empty word".to_owned()),
+        word if word.chars().count() > CHARACTERS_MAX || word.chars().any(char::is_control) => {
+            Err(format!("holds a word of more than {CHARACTERS_MAX} characters, or of more than one line"))
+        }
+        word => Ok(word.to_owned()),
+    };
+    texts.iter().map(word).collect()
+}
+
+/// An agent's own variables, `NAME` or `NAME=DEFAULT`.
+pub(super) fn call_variables(texts: &[String]) -> Result<Vec<CallVariable>, String> {
+    const VARIABLES_MAX: usize = 32;
+    const NAME_CHARACTERS_MAX: usize = 32;
+    if texts.len() > VARIABLES_MAX {
+        return Err(format!("holds more than {VARIABLES_MAX} names"));
+    }
+    let mut variables: Vec<CallVariable> = Vec::new();
+    for text in texts {
+        let (name, default) = match text.split_once('=') {
+            Some((name, default)) => (name.trim(), Some(default.trim().to_owned())),
+            None => (text.trim(), None),
+        };
+        let letters = name.bytes().filter(|byte| *byte != b'_').count();
+        let fits = letters >= 2
+            && name.len() <= NAME_CHARACTERS_MAX
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if !fits {
+            return Err(format!(
+                "holds {name:?}: a name has 2 to {NAME_CHARACTERS_MAX} of the characters a-z and _"
+            ));
+        }
+        if Variable::ALL.iter().any(|(known, _)| *known == name) {
+            return Err(format!("holds {name:?}, which every agent has: leave it out"));
+        }
+        if variables.iter().any(|known| known.name == name) {
+            return Err(format!("holds {name:?} twice"));
+        }
+        variables.push(CallVariable { name: name.to_owned(), default });
+    }
+    Ok(variables)
+}
+
 pub(super) fn tool_url(text: Option<&str>) -> Result<String, String> {
     let text = text.ok_or("is empty")?;
     let url: http::Uri = text.parse().map_err(|error| format!("is not a URL ({error})"))?;

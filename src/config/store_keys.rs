@@ -100,11 +100,17 @@ pub struct PriceConfig {
     pub name: String,
     /// The model, with `*` at the end for any rest.
     pub model: String,
-    /// A million tokens of the prompt side.
+    /// A million tokens of what goes in: of audio, and of text where that has no price of its own.
     pub input_per_million: f64,
-    /// A million tokens of the answer side.
+    /// A million tokens of text that goes in.
+    pub input_text_per_million: Option<f64>,
+    /// A million tokens of what comes out, as above.
     pub output_per_million: f64,
-    /// The currency of both.
+    /// A million tokens of text that comes out.
+    pub output_text_per_million: Option<f64>,
+    /// A million tokens of thoughts; as text that comes out if `None`.
+    pub thoughts_per_million: Option<f64>,
+    /// The currency of all of them.
     pub currency: String,
 }
 
@@ -120,13 +126,6 @@ impl PriceConfig {
             Some(beginning) => model.starts_with(beginning),
             None => model == self.model,
         }
-    }
-
-    /// What so many tokens cost.
-    pub fn cost(&self, prompt_tokens: u64, response_tokens: u64) -> f64 {
-        let million = 1_000_000.0;
-        (prompt_tokens as f64 * self.input_per_million + response_tokens as f64 * self.output_per_million)
-            / million
     }
 }
 
@@ -146,9 +145,17 @@ pub static PRICE_KEYS: &[Key<PriceConfig>] = &[
         "input_per_million",
         "",
         Kind::Number { min: 0.0, max: 1_000_000.0, set: |c, v| c.input_per_million = v.unwrap_or_default() },
-        "A million tokens of what the model hears and is told.",
+        "A million tokens of what the model hears, and of what it reads where that has no price of its own.",
     )
     .example("3.0"),
+    Key::<PriceConfig>::new(
+        "input_text_per_million",
+        "",
+        Kind::Number { min: 0.0, max: 1_000_000.0, set: |c, v| c.input_text_per_million = v },
+        "A million tokens of what it reads: instructions, results of tools, what was said before. As input_per_million by \
+         default.",
+    )
+    .example("0.75"),
     Key::<PriceConfig>::new(
         "output_per_million",
         "",
@@ -156,6 +163,20 @@ pub static PRICE_KEYS: &[Key<PriceConfig>] = &[
         "A million tokens of what it says.",
     )
     .example("12.0"),
+    Key::<PriceConfig>::new(
+        "output_text_per_million",
+        "",
+        Kind::Number { min: 0.0, max: 1_000_000.0, set: |c, v| c.output_text_per_million = v },
+        "A million tokens of what it writes. As output_per_million by default.",
+    )
+    .example("4.5"),
+    Key::<PriceConfig>::new(
+        "thoughts_per_million",
+        "",
+        Kind::Number { min: 0.0, max: 1_000_000.0, set: |c, v| c.thoughts_per_million = v },
+        "A million tokens of what it thinks. As what it writes by default.",
+    )
+    .example("4.5"),
     Key::<PriceConfig>::new(
         "currency",
         r#""USD""#,
@@ -166,7 +187,7 @@ pub static PRICE_KEYS: &[Key<PriceConfig>] = &[
             }
             _ => Err("is no code of a currency (ISO 4217)".to_owned()),
         }),
-        "The currency of both.",
+        "The currency of all of them.",
     ),
 ];
 
@@ -192,15 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn a_price_is_that_of_its_model_and_counts_millions() {
-        let price = |model: &str| PriceConfig {
-            model: model.to_owned(),
-            input_per_million: 3.0,
-            output_per_million: 12.0,
-            ..PriceConfig::named("x")
-        };
+    fn a_price_is_that_of_its_model() {
+        let price = |model: &str| PriceConfig { model: model.to_owned(), ..PriceConfig::named("x") };
         assert!(price("gemini-3*").fits("gemini-3.1-flash") && !price("gemini-3*").fits("gemini-2.5"));
         assert!(price("gemini-3").fits("gemini-3") && !price("gemini-3").fits("gemini-3.1"));
-        assert_eq!(price("x").cost(1_000_000, 500_000), 9.0);
     }
 }

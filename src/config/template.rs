@@ -1,7 +1,7 @@
 //! Texts with variables of the call: `{caller}`, `{did}` and the like in instructions and greetings.
 //!
 //! Runs in: the main thread (checking) and the control thread, once per link (filling): pure. Owns the names of the
-//! variables. Never lets a value bring in a variable: values are put in as they are, once.
+//! variables that every agent has; those that an agent adds are its own (`agent.variables`). Never lets a value bring in a variable: values are put in as they are, once.
 //! Invariant: braces that hold anything but one lower-case word are text, so that JSON in instructions stays what it is.
 
 /// A variable of a text.
@@ -48,24 +48,34 @@ enum Part<'a> {
     Word(&'a str),
 }
 
-/// The words in braces that are no variables, in the order of the text.
-pub fn unknown_variables(text: &str) -> Vec<&str> {
+/// The words in braces that are no variables, nor among an agent's own, in the order of the text.
+pub fn unknown_variables<'a>(text: &'a str, own: &[&str]) -> Vec<&'a str> {
     let words = parts(text).into_iter().filter_map(|part| match part {
         Part::Word(word) => Some(word),
         Part::Text(_) => None,
     });
-    words.filter(|word| Variable::named(word).is_none()).collect()
+    words.filter(|word| Variable::named(word).is_none() && !own.contains(word)).collect()
 }
 
-/// The text with the values in their places. A word that is no variable stays as it is.
-pub fn filled(text: &str, value: impl Fn(Variable) -> String) -> String {
+/// Whether the text has this variable.
+pub fn uses(text: &str, name: &str) -> bool {
+    parts(text).contains(&Part::Word(name))
+}
+
+/// The text with the values in their places, those of an agent's own variables by `own`. A word that is no variable stays
+/// as it is.
+pub fn filled(
+    text: &str,
+    value: impl Fn(Variable) -> String,
+    own: impl Fn(&str) -> Option<String>,
+) -> String {
     let mut filled = String::with_capacity(text.len());
     for part in parts(text) {
         match part {
             Part::Text(text) => filled.push_str(text),
             Part::Word(word) => match Variable::named(word) {
                 Some(variable) => filled.push_str(&value(variable)),
-                None => filled.push_str(&format!("{{{word}}}")),
+                None => filled.push_str(&own(word).unwrap_or_else(|| format!("{{{word}}}"))),
             },
         }
     }
@@ -108,7 +118,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        filled(text, |variable| format!("<{variable:?}>"))
+        filled(text, |variable| format!("<{variable:?}>"), |_| None)
     }
 
     #[test]
@@ -133,12 +143,14 @@ mod tests {
 
     #[test]
     fn a_word_that_is_no_variable_is_found_and_left() {
-        assert_eq!(unknown_variables("{callr} {caller} {nummer} {{other}}"), ["callr", "nummer"]);
+        assert_eq!(unknown_variables("{callr} {caller} {nummer} {{other}}", &[]), ["callr", "nummer"]);
+        assert_eq!(unknown_variables("{callr} {customer}", &["customer"]), ["callr"]);
         assert_eq!(shown("{callr}"), "{callr}");
     }
 
     #[test]
     fn a_value_brings_in_no_variable() {
-        assert_eq!(filled("{caller} {did}", |_| "{uuid}".to_owned()), "{uuid} {uuid}");
+        let own = |_: &str| Some("{caller}".to_owned());
+        assert_eq!(filled("{caller} {own}", |_| "{uuid}".to_owned(), own), "{uuid} {caller}");
     }
 }

@@ -11,7 +11,7 @@ use super::agent::AgentConfig;
 use super::listing::Loaded;
 use super::problem::{Origin, Problem, nearest};
 use super::tool_keys::ToolBehavior;
-use crate::base::parameters::BUILT_IN_TOOLS;
+use crate::base::BuiltIn;
 
 /// Model speech as it waits: 24 kHz, 16 bits.
 const MODEL_SPEECH_BYTES_PER_SECOND: u64 = 48_000;
@@ -181,6 +181,15 @@ fn check_tables(loaded: &Loaded, problems: &mut Vec<Problem>) {
             let text = format!("{key} names {tool:?}, {}", absent(tool, "[tools.", tools()));
             problems.push(Problem::at(loaded.origin(&key), text));
         }
+        for (at, tool) in agent.tools.iter().enumerate() {
+            // Once is enough to say, however often it is there.
+            if agent.tools[..at].iter().filter(|before| *before == tool).count() == 1 {
+                let text = format!(
+                    "{key} names {tool:?} twice, and the model refuses two tools of one name: name it once"
+                );
+                problems.push(Problem::at(loaded.origin(&key), text));
+            }
+        }
     }
     for tool in &config.tools {
         let name = &tool.name;
@@ -190,13 +199,11 @@ fn check_tables(loaded: &Loaded, problems: &mut Vec<Problem>) {
                 problems.push(Problem::at(place.clone(), format!("tools.{name} has no {key}: set it")));
             }
         }
-        if !name.starts_with(|first: char| first.is_ascii_lowercase())
-            || BUILT_IN_TOOLS.contains(&name.as_str())
-        {
+        if !name.starts_with(|first: char| first.is_ascii_lowercase()) || BuiltIn::named(name).is_some() {
             let text = format!(
                 "[tools.{name}] has no fitting name: write one that begins with a letter and is none of {}, which are \
                  built in",
-                BUILT_IN_TOOLS.join(", ")
+                BuiltIn::ALL.map(BuiltIn::name).join(", ")
             );
             problems.push(Problem::at(place.clone(), text));
         }

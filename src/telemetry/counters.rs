@@ -174,6 +174,9 @@ counters! {
     warm_links_closed: "tandem_warm_links_total" {end = "closed"}, "Links connected ahead of their calls, by what became of them.";
 
     tools_called: "tandem_tools_called_total", "Calls of tools by the model.";
+    tools_repeated: "tandem_tools_repeated_total", "Calls of tools that repeated one before and were answered with its result.";
+    input_tokens: "tandem_tokens_total" {side = "input"}, "Tokens that are billed, by side: what the model hears and reads (input), what it says, writes and thinks (output).";
+    output_tokens: "tandem_tokens_total" {side = "output"}, "Tokens that are billed, by side: what the model hears and reads (input), what it says, writes and thinks (output).";
     recordings_begun: "tandem_recordings_total", "Recordings begun.";
     recordings_failed: "tandem_recording_failures_total", "Recordings that could not be written, or not to their end.";
     recording_bytes: "tandem_recording_bytes_total", "Bytes of recordings that ended.";
@@ -183,6 +186,7 @@ counters! {
     tools_failed: "tandem_tools_unanswered_total" {why = "failed"}, "Calls of tools without a result, by why.";
     tools_timed_out: "tandem_tools_unanswered_total" {why = "timeout"}, "Calls of tools without a result, by why.";
     tools_cancelled: "tandem_tools_unanswered_total" {why = "cancelled"}, "Calls of tools without a result, by why.";
+    tools_refused: "tandem_tools_unanswered_total" {why = "too_often"}, "Calls of tools without a result, by why.";
     session_resumptions: "tandem_session_links_total" {kind = "resumed"}, "Links after a call's first, by what became of the conversation.";
     session_fresh: "tandem_session_links_total" {kind = "fresh"}, "Links after a call's first, by what became of the conversation.";
     session_failed_attempts: "tandem_session_failed_attempts_total", "Links of calls that did not come about.";

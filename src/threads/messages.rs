@@ -104,6 +104,8 @@ pub enum GeminiOrder {
     Prompt(CallId, LinkNumber, String),
     /// Play this to the caller, behind what the model has said.
     Play(CallId, Arc<Sound>),
+    /// Drop what waits to be played, and what still comes of the model's turn, as if the caller had interrupted it.
+    StopSpeech(CallId),
     /// The relay takes the turns in this call: tell the model where the caller's talkspurts begin and end.
     TakeTurns(CallId),
     /// Keep the caller's speech although there is a link, or send it again, what was kept first.
@@ -292,6 +294,8 @@ pub enum ControlInput {
     Listen(String, ListenReply),
     /// Nobody listens in on this call any more, of as many as have asked to.
     Unheard(CallId, u64),
+    /// This call's recording cannot be written (any further), and why; the call may be over.
+    RecordingFailed(CallId, String),
     /// The file of this call's recording is closed, or given up; the call may be over.
     Recorded(CallId, Option<RecordingFile>),
     /// Somebody looks at the running calls.

@@ -3,8 +3,8 @@
 //! Runs in: a fixed number of tool threads (ask), and the control thread (queues, takes back). Owns the queue, which is
 //! bounded: a tool that finds it full is answered at once.
 //! Never logs arguments, results or secrets.
-//! Invariant: each tool that was queued ends in one `ToolDone`, within its time-out and that of the last read, unless it was
-//! taken back before; one that was taken back in the queue is not asked at all.
+//! Invariant: each tool that was queued ends in one `ToolDone`, within its time-out and that of the last read; one that was
+//! taken back in the queue is not asked at all, and its `ToolDone` says so.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +34,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 const ERROR_BYTES_MAX: usize = 200;
 /// What the model is told where a server answers with nothing, as it may with status 204.
 const DONE: &str = "done";
+/// What it is told where there was no connection to a server, or none to the end.
+const UNREACHABLE: &str = "the tool cannot be reached";
 
 /// A tool to be carried out.
 struct Job {
@@ -126,9 +128,8 @@ impl ToolThread {
     /// Carries tools out until the pool is dropped.
     pub fn run(mut self) {
         while let Ok(job) = self.jobs.recv() {
-            if let Some(result) = self.carry_out(&job) {
-                self.control.send(ControlInput::Fact(job.id, Fact::ToolDone(job.number, result)));
-            }
+            let result = self.carry_out(&job);
+            self.control.send(ControlInput::Fact(job.id, Fact::ToolDone(job.number, result)));
             // The channel is this thread's own; what it held back must not wait for the next tool.
             while !self.control.flush() {
                 thread::sleep(Duration::from_millis(1));
@@ -136,14 +137,15 @@ impl ToolThread {
         }
     }
 
-    /// Returns `None` where nobody wants the result any more.
-    fn carry_out(&self, job: &Job) -> Option<ToolResult> {
+    /// What became of a tool; of one that was taken back, too: its call may be made again.
+    fn carry_out(&self, job: &Job) -> ToolResult {
         let (id, tool) = (job.id, &job.tool);
         let mut repetitions = tool.retries;
+        let mut last = Err(ToolFailure::NotAsked("it was taken back".to_owned()));
         loop {
             if job.taken_back.load(Relaxed) {
                 debug!("call {id}: tool {}: taken back", tool.name);
-                return None;
+                return last;
             }
             let asked_at = self.clock.now();
             let timeout = job.deadline.since(asked_at);
@@ -163,14 +165,15 @@ impl ToolThread {
                     "call {id}: tool {}: no answer within {:?} (tools.{0}.timeout_ms)",
                     tool.name, tool.timeout
                 );
-                return Some(Err(ToolFailure::TimedOut));
+                return Err(ToolFailure::TimedOut);
             }
             if !again || repetitions == 0 {
                 if failed(&answer) {
                     warn!("call {id}: tool {}: {}", tool.name, told(&answer));
                 }
-                return Some(result(answer));
+                return result(answer);
             }
+            last = result(answer);
             repetitions -= 1;
             thread::sleep(RETRY_AFTER.min(job.deadline.since(now)));
         }
@@ -248,9 +251,8 @@ fn result(answer: Result<HttpAnswer, HttpError>) -> ToolResult {
     let answer = answer.map_err(|error| match error {
         HttpError::TimedOut => ToolFailure::TimedOut,
         // What the system says of addresses and certificates is the operator's, and in the log.
-        HttpError::NotConnected(_) | HttpError::Broken(_) => {
-            ToolFailure::Failed("the tool cannot be reached".into())
-        }
+        HttpError::NotConnected(_) => ToolFailure::NotAsked(UNREACHABLE.to_owned()),
+        HttpError::Broken(_) => ToolFailure::Failed(UNREACHABLE.to_owned()),
         HttpError::TooLong => ToolFailure::Failed(error.to_string()),
     })?;
     match answer.status {

@@ -33,6 +33,7 @@ fn agent(event_socket: bool) -> Arc<Agent> {
             model_may_end: true,
             model_destinations: vec![Destination::new("2000").unwrap()],
             digits: DigitTerms { terminator: Some('#'), ..DigitTerms::default() },
+            ..ControlTerms::default()
         },
         ..CallTerms::default()
     };

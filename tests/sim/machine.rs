@@ -14,6 +14,7 @@ use tandem::call::events::LegEnd;
 use tandem::call::machine::Phase;
 use tandem::call::{Fact, Machine, Order, Part};
 use tandem::codec::gemini::LinkEnd;
+use tandem::codec::gemini::usage::Tokens;
 use tandem::codec::mod_audio_stream::CallFields;
 
 fn agent() -> Arc<Agent> {
@@ -59,7 +60,9 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         (link.clone(), any::<u32>())
             .prop_map(|(link, ms)| Fact::GoAway(link, Duration::from_millis(ms.into()))),
         (link.clone(), ".*").prop_map(|(link, handle)| Fact::Resumable(link, handle)),
-        (link.clone(), any::<u64>(), any::<u64>()).prop_map(|(link, p, r)| Fact::TokensUsed(link, p, r)),
+        (link.clone(), any::<u64>(), any::<u64>()).prop_map(|(link, input_audio, thoughts)| {
+            Fact::TokensUsed(link, Tokens { input_audio, thoughts, ..Tokens::default() })
+        }),
         (link, any::<Option<u16>>())
             .prop_map(|(link, code)| Fact::LinkGone(link, LinkEnd::from_close(code, b""))),
         Just(Fact::SpeechOverflow),

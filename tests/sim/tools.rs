@@ -333,6 +333,228 @@ fn the_callers_audio_is_kept_back_only_while_the_link_waits_for_a_tool_that_asks
     assert_eq!(holds(&given), [false], "the next link does not wait");
 }
 
+/// As [`agent`], with a tool that changes something.
+fn booking() -> Machine {
+    let post = HttpTool { method: Method::Post, ..http_tool("book") };
+    let mut agent = Agent::clone(&agent());
+    agent.terms.tools.http.push(Arc::new(HttpTool { name: "order".into(), ..post }));
+    let mut machine = Machine::new(start(), Arc::new(agent), fields(true));
+    machine.set_leg(LegKind::ModAudioStream, 0);
+    up(&mut machine, start(), 1);
+    orders(&mut machine);
+    machine
+}
+
+fn order(machine: &mut Machine, link: u32, id: &str) -> Vec<Order> {
+    call(machine, link, id, "order", json!({"n": 1}))
+}
+
+/// The model speaks and finishes its turn.
+fn speak(machine: &mut Machine, link: u32) {
+    for fact in [Fact::TurnStarted(link), Fact::GenerationComplete(link), Fact::TurnComplete(link)] {
+        machine.tell(start(), fact);
+    }
+    orders(machine);
+}
+
+#[test]
+fn one_request_answers_every_call_of_the_same_while_it_is_under_way_and_the_same_id_once() {
+    let mut machine = booking();
+    assert_eq!(runs(&order(&mut machine, 1, "a")).len(), 1);
+    assert_eq!(order(&mut machine, 1, "a"), [], "the same call");
+    assert_eq!(call(&mut machine, 1, "b", "order", json!({"n": 1.0})), [], "the same in other words");
+    assert_eq!(order(&mut machine, 1, ""), [], "and without an id");
+    assert_eq!(runs(&call(&mut machine, 1, "c", "order", json!({"n": 2}))).len(), 1, "another");
+    let given = done(&mut machine, 1, json!("number 1"));
+    let ids: Vec<_> =
+        answers(&given).into_iter().map(|(_, id, answer)| (id, answer.result.clone())).collect();
+    let number = || Ok(json!("number 1"));
+    assert_eq!(ids, [("a", number()), ("b", number()), ("", number())]);
+    let again = order(&mut machine, 1, "a");
+    assert_eq!((runs(&again).len(), answers(&again)[0].2.result.clone()), (0, number()));
+    let events = machine.events();
+    assert_eq!((events.tools_called, events.tools_repeated), (6, 4));
+}
+
+#[test]
+fn what_changes_something_is_done_again_only_when_the_model_has_answered_the_first() {
+    let mut machine = booking();
+    order(&mut machine, 1, "a");
+    done(&mut machine, 1, json!("number 1"));
+    let again = order(&mut machine, 1, "b");
+    assert_eq!((runs(&again).len(), answers(&again).len()), (0, 1), "its answer crossed the call");
+    speak(&mut machine, 1);
+    assert_eq!(runs(&order(&mut machine, 1, "c")).len(), 1, "the caller wants a second one");
+    let same = order(&mut machine, 1, "b");
+    assert_eq!(runs(&same).len(), 0, "the same id is the same call for ever");
+}
+
+#[test]
+fn a_session_resumed_from_before_the_answer_is_answered_with_what_was_done() {
+    let mut machine = booking();
+    machine.tell(start(), Fact::Resumable(1, "h0".into()));
+    order(&mut machine, 1, "a");
+    done(&mut machine, 1, json!("number 1"));
+    lose_link(&mut machine);
+    let again = order(&mut machine, 2, "z");
+    assert_eq!((runs(&again).len(), answers(&again)[0].2.result.clone()), (0, Ok(json!("number 1"))));
+    speak(&mut machine, 2);
+    assert_eq!(runs(&order(&mut machine, 2, "y")).len(), 1, "answered by now");
+}
+
+#[test]
+fn what_the_model_had_answered_is_in_doubt_for_a_minute_where_its_session_goes_on_from_before() {
+    for (handle_first, asked_after_ms, requests) in [(true, 1_000, 0), (true, 61_000, 1), (false, 1_000, 1)] {
+        let mut machine = booking();
+        let resumable = |machine: &mut Machine| machine.tell(start(), Fact::Resumable(1, "h".into()));
+        if handle_first {
+            resumable(&mut machine);
+        }
+        order(&mut machine, 1, "a");
+        done(&mut machine, 1, json!("number 1"));
+        speak(&mut machine, 1);
+        if !handle_first {
+            resumable(&mut machine);
+        }
+        lose_link(&mut machine);
+        let read = FunctionCall { id: Some("z".into()), name: "order".into(), args: json!({"n": 1}) };
+        let again = Box::new(ToolCall::read(&read).expect("a call"));
+        machine.tell(start().plus_ms(asked_after_ms), Fact::ToolCalled(2, again));
+        let given = orders(&mut machine);
+        assert_eq!(runs(&given).len(), requests, "{handle_first} {asked_after_ms}");
+        assert_eq!(answers(&given).len(), 1 - requests);
+    }
+}
+
+#[test]
+fn a_result_told_in_words_is_not_fetched_again() {
+    let mut machine = booking();
+    order(&mut machine, 1, "a");
+    machine.tell(start(), Fact::LinkGone(1, LinkEnd::from_close(Some(1011), b"internal")));
+    done(&mut machine, 1, json!("number 1"));
+    up(&mut machine, start(), 2);
+    machine.tick(start());
+    let told = orders(&mut machine).iter().filter(|order| matches!(order, Order::Prompt(2, _))).count();
+    assert_eq!(told, 1);
+    let again = order(&mut machine, 2, "z");
+    assert_eq!((runs(&again).len(), answers(&again).len()), (0, 1));
+}
+
+#[test]
+fn what_was_taken_back_is_not_done_twice_and_is_done_after_all_where_nobody_was_asked_yet() {
+    let take_back = |machine: &mut Machine, id: &str| {
+        machine.tell(start(), Fact::ToolsCancelled(1, vec![id.to_owned()]));
+        orders(machine)
+    };
+    // The server is at it: whoever asks again gets what comes of it.
+    let mut machine = booking();
+    order(&mut machine, 1, "a");
+    assert_eq!(take_back(&mut machine, "a"), [Order::CancelTool(1)]);
+    assert!(!machine.awaits_tools());
+    assert_eq!(order(&mut machine, 1, "b"), []);
+    assert_eq!(answers(&done(&mut machine, 1, json!("number 1"))).len(), 1);
+    // It has answered by then.
+    let mut machine = booking();
+    order(&mut machine, 1, "a");
+    take_back(&mut machine, "a");
+    assert_eq!(done(&mut machine, 1, json!("number 1")), []);
+    let again = order(&mut machine, 1, "b");
+    assert_eq!((runs(&again).len(), answers(&again).len()), (0, 1));
+    // It was never asked.
+    let mut machine = booking();
+    order(&mut machine, 1, "a");
+    take_back(&mut machine, "a");
+    assert_eq!(order(&mut machine, 1, "b"), []);
+    machine.tell(start(), Fact::ToolDone(1, Err(ToolFailure::NotAsked("taken back".into()))));
+    let given = orders(&mut machine);
+    let [(2, ToolRun::Http { .. })] = runs(&given)[..] else { panic!("{given:?}") };
+    assert_eq!(answers(&done(&mut machine, 2, json!("number 1"))).len(), 1);
+    // One of two that wait is taken back: the other is answered.
+    let mut machine = booking();
+    order(&mut machine, 1, "a");
+    order(&mut machine, 1, "b");
+    assert_eq!(take_back(&mut machine, "a"), []);
+    let given = done(&mut machine, 1, json!("number 1"));
+    assert!(matches!(answers(&given)[..], [(1, "b", _)]), "{given:?}");
+}
+
+#[test]
+fn what_failed_before_anything_was_done_may_be_tried_again_at_once() {
+    let mut machine = booking();
+    for (id, failure, requests) in [
+        ("a", ToolFailure::NotAsked("no room".into()), 1),
+        ("b", ToolFailure::TimedOut, 1),
+        ("c", ToolFailure::TimedOut, 0),
+    ] {
+        let given = order(&mut machine, 1, id);
+        assert_eq!(runs(&given).len(), requests, "{id}");
+        for (number, _) in runs(&given) {
+            machine.tell(start(), Fact::ToolDone(number, Err(failure.clone())));
+        }
+        orders(&mut machine);
+    }
+}
+
+#[test]
+fn tones_and_goodbyes_that_are_asked_for_twice_are_sent_once() {
+    let mut machine = live();
+    let tones = |machine: &mut Machine, id| call(machine, 1, id, "send_dtmf", json!({"digits": "1"}));
+    assert_eq!(tones(&mut machine, "a").len(), 1);
+    assert_eq!(tones(&mut machine, "b"), []);
+    machine.tell(start(), Fact::Reported(LegReport::Done(1)));
+    assert_eq!(answers(&orders(&mut machine)).len(), 2);
+    assert!(matches!(tones(&mut machine, "c")[..], [Order::AnswerTool(..)]));
+    speak(&mut machine, 1);
+    assert!(matches!(tones(&mut machine, "d")[..], [Order::Command(..)]), "a second menu");
+    call(&mut machine, 1, "e", "end_call", json!({}));
+    assert_eq!(call(&mut machine, 1, "f", "end_call", json!({})), []);
+    machine.tell(start(), Fact::ToolsCancelled(1, vec!["e".into(), "f".into()]));
+    assert!(!machine.wants_played(start().plus_ms(60_000)), "taken back");
+    assert_eq!(call(&mut machine, 1, "g", "end_call", json!({})), []);
+    assert!(machine.wants_played(start().plus_ms(60_000)), "and wanted again");
+}
+
+#[test]
+fn a_model_that_calls_without_end_is_refused_and_then_given_up() {
+    let mut machine = live();
+    let mut requests = 0;
+    let (mut refused, mut outcome) = (0, None);
+    for n in 0..1_000 {
+        let given = call(&mut machine, 1, &format!("c{n}"), "lookup", json!({"n": n}));
+        for (number, _) in runs(&given) {
+            requests += 1;
+            done(&mut machine, number, json!(n));
+        }
+        refused += answers(&given).len();
+        outcome = given.iter().find_map(|order| match order {
+            Order::CloseLeg(close) => Some(close.reason().to_owned()),
+            _ => None,
+        });
+        if outcome.is_some() {
+            break;
+        }
+    }
+    assert_eq!((requests, refused, outcome.as_deref()), (20, 99, Some("tool_limit")));
+    assert_eq!(machine.events().tools_refused, 100);
+    let refusals = machine.history().iter().filter(|event| event.kind == "tool_refused").count();
+    assert_eq!(refusals, 1, "one line for all of them");
+}
+
+#[test]
+fn a_model_that_calls_as_people_talk_is_never_refused() {
+    let mut machine = live();
+    for n in 0..400_u64 {
+        let read =
+            FunctionCall { id: Some(format!("c{n}").into()), name: "lookup".into(), args: json!({"n": n}) };
+        let asked = Box::new(ToolCall::read(&read).expect("a call"));
+        machine.tell(start().plus_ms(n * 600), Fact::ToolCalled(1, asked));
+        let given = orders(&mut machine);
+        let [(number, _)] = runs(&given)[..] else { panic!("{n}: {given:?}") };
+        done(&mut machine, number, json!(n));
+    }
+    assert_eq!(machine.events().tools_refused, 0);
+}
+
 /// What happens to a call with tools.
 #[derive(Debug, Clone)]
 enum Event {

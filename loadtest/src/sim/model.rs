@@ -298,6 +298,16 @@ fn judge_tools(setup: &Map<String, Value>, family: Family) -> Result<Vec<Functio
             if name.is_empty() {
                 return Err(Refusal::invalid("function_declarations.name: must not be empty"));
             }
+            if functions.iter().any(|known: &Function| known.name == name) {
+                return Err(Refusal::invalid(format!("Duplicate function declaration found: {name}")));
+            }
+            let in_full = declaration.get("behavior").and_then(Value::as_str) == Some("NON_BLOCKING")
+                && declaration.get("parameters").is_some();
+            if family == Family::Live38Thinking && !in_full {
+                return Err(Refusal::invalid(format!(
+                    "function_declarations.{name}: this model needs behavior NON_BLOCKING and parameters."
+                )));
+            }
             let behavior = declaration.get("behavior").and_then(Value::as_str);
             let blocking = match behavior {
                 Some("BLOCKING") => Some(true),
@@ -312,9 +322,6 @@ fn judge_tools(setup: &Map<String, Value>, family: Family) -> Result<Vec<Functio
             match (family, behavior) {
                 (Family::Live31, Some("NON_BLOCKING")) => {
                     return Err(Refusal::invalid("Asynchronous functions are not supported by this model."));
-                }
-                (Family::Live38Thinking, Some("BLOCKING")) => {
-                    return Err(Refusal::invalid("Blocking functions are not supported by this model."));
                 }
                 _ => functions.push(Function { name: name.to_owned(), blocking }),
             }
@@ -436,6 +443,28 @@ mod tests {
         assert!(!thinking(json!({"thinkingConfig": {"thinkingLevel": "LOW", "thinkingBudget": 100}})));
         assert!(!thinking(json!({"thinkingConfig": {"thinkingLevel": "MINIMAL"}})));
         assert!(!thinking(json!({})));
+    }
+
+    #[test]
+    fn functions_are_declared_once_and_to_the_thinking_model_in_full() {
+        let declare = |model: &str, functions: Value| {
+            let setup = json!({
+                "model": format!("models/{model}"),
+                "generationConfig": if model.ends_with("thinking") {
+                    json!({"thinkingConfig": {"thinkingLevel": "LOW"}})
+                } else {
+                    json!({})
+                },
+                "tools": [{"functionDeclarations": functions}]
+            });
+            judged(setup, BETA).is_ok()
+        };
+        let bare = json!([{"name": "a"}]);
+        let full = json!([{"name": "a", "behavior": "NON_BLOCKING", "parameters": {"type": "OBJECT", "properties": {}}}]);
+        assert!(declare("gemini-3.8-live", bare.clone()));
+        assert!(!declare("gemini-3.8-live", json!([{"name": "a"}, {"name": "b"}, {"name": "a"}])));
+        assert!(!declare("gemini-3.8-live-extended-thinking", bare));
+        assert!(declare("gemini-3.8-live-extended-thinking", full));
         let affective = |platform| {
             let model = "models/gemini-2.5-flash-native-audio-preview-12-2025";
             judged(json!({"model": model, "generationConfig": {"enableAffectiveDialog": true}}), platform)

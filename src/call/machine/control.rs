@@ -29,6 +29,8 @@ pub struct ControlTerms {
     pub variables: Vec<VariableName>,
     /// The model is told which keys the caller presses.
     pub tell_keys: bool,
+    /// A key that the caller presses stops the agent's speech.
+    pub keys_interrupt: bool,
     /// When what the caller typed is complete.
     pub digits: DigitTerms,
     /// The model may end the call.
@@ -196,7 +198,7 @@ impl Machine {
         {
             let said = result.clone().map(|()| "done".into());
             let said = said.map_err(|error| ToolFailure::Failed(error.to_string()));
-            self.answer_tool(*link, call, said, None);
+            self.answer_tool(*link, call, said);
         }
         if requester == Requester::Relay {
             self.relay_answered(&result);
@@ -259,6 +261,7 @@ impl Machine {
         self.events.keys += 1;
         self.history.note("key");
         self.caller_is_heard(now, false);
+        self.key_interrupts();
         if self.agent.terms.control.tell_keys && self.outcome.is_none() {
             let digits = self.agent.terms.control.digits;
             let ended = digits.terminator == Some(key);

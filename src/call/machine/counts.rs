@@ -5,6 +5,7 @@
 
 use crate::call::outcome::Cause;
 use crate::codec::gemini::close::LinkEndKind;
+use crate::codec::gemini::usage::Tokens;
 
 /// What happened in a call, counted for its record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,14 +14,8 @@ pub struct CallEvents {
     pub turns: u64,
     /// Times that the caller interrupted.
     pub interruptions: u64,
-    /// Tokens of the prompt side as the server last reported.
-    pub prompt_tokens: u64,
-    /// Tokens of the answer side as the server last reported.
-    pub response_tokens: u64,
-    /// Tokens of the prompt side, those of every report added up.
-    pub prompt_tokens_total: u64,
-    /// Tokens of the answer side, added up.
-    pub response_tokens_total: u64,
+    /// Tokens that are billed.
+    pub tokens: Tokens,
     /// Keys that the caller pressed.
     pub keys: u64,
     /// Commands that the switch carried out.
@@ -29,6 +24,10 @@ pub struct CallEvents {
     pub commands_failed: u64,
     /// Calls of tools by the model.
     pub tools_called: u64,
+    /// Of them, those that repeated one before and were answered by it.
+    pub tools_repeated: u64,
+    /// Of them, those that came too often and were refused.
+    pub tools_refused: u64,
     /// Calls of tools that were answered with an error, but for those that timed out.
     pub tools_failed: u64,
     /// Calls of tools that had no result in time.

@@ -1,6 +1,6 @@
 //! The machine's part in the limits of an agent: tokens, and silence.
 //!
-//! Runs in: the control thread, inside a call's machine: pure. Owns the sum of the tokens, and since when nothing was said.
+//! Runs in: the control thread, inside a call's machine: pure. Owns since when nothing was said.
 //! Invariant: silence is counted while the model is ready and neither side speaks, and at no other time.
 
 use std::time::Duration;
@@ -8,11 +8,12 @@ use std::time::Duration;
 use super::{Machine, Phase};
 use crate::base::Instant;
 use crate::call::outcome::Cause;
+use crate::codec::gemini::usage::Tokens;
 
 /// How much a call may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Tokens, those of each turn's context and answer added up.
+    /// Tokens, all that are billed of each turn added up.
     pub tokens: Option<u64>,
     /// How long neither side says anything.
     pub silence: Option<Duration>,
@@ -21,7 +22,6 @@ pub struct Limits {
 /// How much a call has had.
 #[derive(Debug, Default)]
 pub(super) struct Spent {
-    tokens: u64,
     caller_speaks: bool,
     model_speaks: bool,
     /// Since when nobody speaks; `None` while somebody does, and before the model is ready.
@@ -29,10 +29,11 @@ pub(super) struct Spent {
 }
 
 impl Machine {
-    /// The server counts a turn's tokens.
-    pub(super) fn tokens_used(&mut self, prompt: u64, response: u64) {
-        self.spent.tokens = self.spent.tokens.saturating_add(prompt).saturating_add(response);
-        if self.agent.terms.limits.tokens.is_some_and(|limit| self.spent.tokens >= limit) {
+    /// The server counts tokens.
+    pub(super) fn tokens_used(&mut self, tokens: Tokens) {
+        self.events.tokens.add(tokens);
+        let used = self.events.tokens.total();
+        if self.agent.terms.limits.tokens.is_some_and(|limit| used >= limit) {
             self.close(Cause::TokenLimit);
         }
     }
@@ -101,10 +102,26 @@ mod tests {
     #[test]
     fn a_call_ends_when_its_tokens_are_used() {
         let mut machine = live(Limits { tokens: Some(1_000), silence: None });
-        machine.tell(at(1), Fact::TokensUsed(1, 400, 99));
+        let used = |input_audio, output_audio| {
+            Fact::TokensUsed(1, Tokens { input_audio, output_audio, ..Tokens::default() })
+        };
+        machine.tell(at(1), used(400, 99));
         assert_eq!(closed(&mut machine), None);
-        machine.tell(at(2), Fact::TokensUsed(1, 400, 101));
+        machine.tell(at(2), used(400, 101));
         assert_eq!(closed(&mut machine).as_deref(), Some("token_limit"));
+    }
+
+    #[test]
+    fn thoughts_and_what_tools_bring_count_as_what_is_said_does() {
+        let mut machine = live(Limits { tokens: Some(6_000), silence: None });
+        let turn =
+            Tokens { input_text: 750, input_audio: 300, output_text: 0, output_audio: 100, thoughts: 900 };
+        machine.tell(at(1), Fact::TokensUsed(1, turn));
+        machine.tell(at(2), Fact::TokensUsed(1, turn));
+        assert_eq!(closed(&mut machine), None, "4,100 of them");
+        machine.tell(at(3), Fact::TokensUsed(1, turn));
+        assert_eq!(closed(&mut machine).as_deref(), Some("token_limit"));
+        assert_eq!((machine.events().tokens.input(), machine.events().tokens.output()), (3_150, 3_000));
     }
 
     #[test]
@@ -129,7 +146,10 @@ mod tests {
     #[test]
     fn without_limits_a_call_goes_on() {
         let mut machine = live(Limits::default());
-        machine.tell(at(1), Fact::TokensUsed(1, u64::MAX, u64::MAX));
+        machine.tell(
+            at(1),
+            Fact::TokensUsed(1, Tokens { input_text: u64::MAX, thoughts: u64::MAX, ..Tokens::default() }),
+        );
         machine.tick(at(1_000));
         assert_eq!((machine.silence_deadline(), closed(&mut machine)), (None, None));
     }

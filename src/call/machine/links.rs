@@ -40,6 +40,8 @@ pub(super) struct Links {
     /// The credential of the last setup, and whether that held a handle.
     credential: usize,
     with_handle: bool,
+    /// How many turns were complete where the session goes on from; 0 for a new one.
+    resumed_from: u64,
     /// The next setup begins a new conversation, whatever handle there is.
     anew: bool,
     failures: u32,
@@ -104,6 +106,10 @@ impl Machine {
         let handle = self.session.handle(credential, self.links.exchange.turns()).map(str::to_owned);
         let handle = handle.filter(|_| !self.links.anew);
         (self.links.credential, self.links.with_handle) = (credential, handle.is_some());
+        self.links.resumed_from = match &handle {
+            Some(handle) => self.session.turns_at(handle),
+            None => 0,
+        };
         handle
     }
 
@@ -129,6 +135,7 @@ impl Machine {
             }
             (false, _) => {}
         }
+        self.resumed_for_tools(now, self.links.resumed_from);
         if with_handle {
             self.transcript.resumed();
         } else {

@@ -26,6 +26,7 @@ impl Machine {
     /// More is known of who is calling.
     pub(super) fn identified(&mut self, fields: CallFields) {
         self.fields = fields;
+        self.keep_variables();
         if self.phase == Phase::Offered {
             self.orders.push_back(Order::ChooseAgent { last: false });
         }
@@ -55,10 +56,20 @@ impl Machine {
         }
     }
 
+    /// Forgets what the switch says that the agent who answers does not ask for.
+    fn keep_variables(&mut self) {
+        if self.phase != Phase::Offered {
+            self.fields
+                .variables
+                .keep(self.agent.terms.variables.iter().map(|variable| variable.name.as_str()));
+        }
+    }
+
     /// The caller hears the greeting, and a link is asked for.
     pub(super) fn begin(&mut self, now: Instant) {
         self.phase = Phase::Dialing;
         self.offered_until = None;
+        self.keep_variables();
         self.begin_recording(now);
         if let Some(sound) = self.agent.terms.greeting_sound.clone() {
             self.orders.push_back(Order::Play(sound));

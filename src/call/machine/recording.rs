@@ -11,6 +11,7 @@ use super::holds::HoldReason;
 use crate::base::Instant;
 use crate::call::commands::{CommandError, CommandResult};
 use crate::call::events::Order;
+use crate::call::record::RECORDING_FAILED;
 
 /// How long after its length the announcement's last sound may be heard.
 const HEARD_MS: u64 = 300;
@@ -53,6 +54,12 @@ impl Machine {
     pub fn is_recorded(&self) -> (bool, bool) {
         let answered = self.phase != super::Phase::Offered;
         (answered && self.agent.terms.record, self.recording.paused)
+    }
+
+    /// The recording cannot be written from here on; the call goes on.
+    pub fn recording_failed(&mut self, now: Instant, why: &str) {
+        self.history.set_time(now.since_ms(self.offered_at));
+        self.history.note_of(RECORDING_FAILED, why);
     }
 
     /// Pauses the recording, or goes on with it; to ask for what is so already is no mistake.

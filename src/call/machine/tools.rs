@@ -1,6 +1,7 @@
 //! The machine's part in the tools of the model: which it may call, when they are carried out, and how each is answered.
 //!
-//! Runs in: the control thread, inside a call's machine: pure. Owns the calls of tools that are under way.
+//! Runs in: the control thread, inside a call's machine: pure. Owns how often the model calls, and the results that it was
+//! not told.
 //! Never carries a tool out itself.
 //! Invariant: each call of a tool is answered once, unless the model took it back or the call is over; where its link is
 //! gone, the next one is told the result in words, because it does not know the call's id.
@@ -12,38 +13,65 @@ use serde_json::{Map, Value, json};
 
 use super::Machine;
 use super::holds::HoldReason;
+use super::ledger::{Again, Ledger};
 use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LinkNumber};
 use crate::call::commands::{CommandError, Requester};
 use crate::call::events::Order;
-use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolResult, ToolRun};
-use crate::codec::gemini::tools::{self, Asked, Scheduling, ToolAnswer, ToolCall};
+use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolRun};
+use crate::codec::gemini::tools::{self, Asked, ToolCall};
 
 /// Tools of one call under way at one time; a model asks for two or three.
-const RUNNING_MAX: usize = 8;
+pub(super) const RUNNING_MAX: usize = 8;
 /// How much later than it should a tool's result may come before the machine answers in its place.
 const GRACE: Duration = Duration::from_secs(1);
+/// Calls of tools in one call; a model that needs more in an hour is lost.
+pub(super) const CALLS_MAX: u64 = 1_000;
+/// A model may call so often at once, and then once in each [`CALL_EVERY_MS`].
+const CALLS_AT_ONCE: u64 = 20;
+/// See [`CALLS_AT_ONCE`].
+const CALL_EVERY_MS: u64 = 500;
+/// Calls beyond that which are answered with a refusal; a model that goes on is not to be had.
+pub(super) const REFUSED_MAX: u64 = 100;
+/// What it is told.
+pub(super) const TOO_OFTEN: &str =
+    "tools are called too often: this was not done. Speak with the caller before you call another.";
 /// How long the control thread may take to say what is known of the call.
 const CALL_INFO_WITHIN: Duration = Duration::from_secs(5);
 
-/// The calls of tools that are not answered yet.
+/// The calls of tools that are not answered yet, and what is remembered of those that are.
 #[derive(Debug, Default)]
 pub(super) struct ToolCalls {
     last: ToolNumber,
-    running: Vec<Running>,
+    pub(super) ledger: Ledger,
+    /// Turns that the model had finished when last looked at.
+    pub(super) turns: u64,
+    pub(super) pace: Pace,
     /// Results whose link was gone, for the next one.
-    untold: Vec<(ToolCall, Result<Value, String>)>,
+    pub(super) untold: Vec<(ToolCall, Result<Value, String>)>,
+    /// Runs that were taken back and have not ended.
+    pub(super) taken_back: Vec<ToolNumber>,
 }
 
-/// A tool that is being carried out.
-#[derive(Debug)]
-struct Running {
-    number: ToolNumber,
-    link: LinkNumber,
-    call: Box<ToolCall>,
-    /// `None`: one that is built in.
-    tool: Option<Arc<HttpTool>>,
-    deadline: Instant,
+/// How often the model calls.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// When all is forgotten.
+    free_at: Instant,
+    /// The last call was refused.
+    pub(super) refuses: bool,
+}
+
+impl Pace {
+    /// Whether there is room for another call now.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let free_at = self.free_at.max(now).plus_ms(CALL_EVERY_MS);
+        let fits = free_at.since_ms(now) <= CALLS_AT_ONCE * CALL_EVERY_MS;
+        if fits {
+            self.free_at = free_at;
+        }
+        fits
+    }
 }
 
 impl Machine {
@@ -79,7 +107,7 @@ impl Machine {
     /// choose should not be renewed now.
     pub fn awaits_tools(&self) -> bool {
         let tools = &self.tools;
-        self.has_wish() || !tools.running.is_empty() || self.commands.any_of_the_model()
+        self.has_wish() || tools.ledger.any_waits() || self.commands.any_of_the_model()
     }
 
     /// The model calls a tool.
@@ -88,30 +116,54 @@ impl Machine {
             return;
         }
         self.events.tools_called += 1;
-        self.history.note_of("tool", &call.name);
+        if !self.keeps_pace(now, &call) {
+            return self.refuse_call(now, link, call);
+        }
+        match self.tools.ledger.again(now, link, &call) {
+            Again::No => self.history.note_of("tool", &call.name),
+            Again::UnderWay => {
+                self.repeated(&call);
+                self.wish_stays(now, &call);
+                return self.hold_uplink();
+            }
+            Again::Known(result) => {
+                self.repeated(&call);
+                self.tools.untold.retain(|(told, _)| !told.asks_the_same(&call));
+                let scheduling = self.http_tool(&call.name).and_then(|tool| tool.scheduling);
+                return self.give(link, call, result.map_err(|failure| failure.to_string()), scheduling);
+            }
+            Again::TooOften => {
+                self.repeated(&call);
+                return self.answer_call(link, call, Err(ToolFailure::NotAsked(TOO_OFTEN.to_owned())));
+            }
+        }
+        let running = self.tools.ledger.running().count();
         let allowed = match &call.asked {
             Err(why) => Err(why.clone()),
             Ok(Asked::Command(command)) => self.is_allowed(command).map_err(|error| error.to_string()),
             Ok(Asked::CallInfo) if !self.agent.terms.tools.call_info => {
                 Err(CommandError::NotAllowed.to_string())
             }
-            Ok(Asked::CallInfo | Asked::Other(_)) if self.tools.running.len() >= RUNNING_MAX => {
+            Ok(Asked::CallInfo | Asked::Other(_)) if running >= RUNNING_MAX => {
                 Err(format!("{RUNNING_MAX} tools are being carried out already"))
             }
             Ok(_) => Ok(()),
         };
         match (allowed, call.asked.clone()) {
             (Err(why), _) | (Ok(()), Err(why)) => {
-                self.answer_tool(link, &call, Err(ToolFailure::Failed(why)), None)
+                self.answer_call(link, call, Err(ToolFailure::NotAsked(why)));
             }
             (Ok(()), Ok(Asked::Command(command))) if command.kind().ends_the_call() => {
                 self.wish(now, link, call, command);
             }
-            (Ok(()), Ok(Asked::Command(command))) => self.command(now, Requester::Model(link, call), command),
+            (Ok(()), Ok(Asked::Command(command))) => {
+                self.tools.ledger.begin(link, call.clone(), None, None);
+                self.command(now, Requester::Model(link, call), command);
+            }
             (Ok(()), Ok(Asked::PauseRecording(paused))) => {
                 let result = self.pause_recording(paused).map(|()| json!({"paused": paused}));
                 let result = result.map_err(|error| ToolFailure::Failed(error.to_string()));
-                self.answer_tool(link, &call, result, None);
+                self.answer_call(link, call, result);
             }
             (Ok(()), Ok(Asked::CallInfo)) => {
                 let known = self.call_info(now);
@@ -121,6 +173,10 @@ impl Machine {
         }
     }
 
+    fn http_tool(&self, name: &str) -> Option<&Arc<HttpTool>> {
+        self.agent.terms.tools.http.iter().find(|tool| tool.name == name)
+    }
+
     fn http_tool_called(
         &mut self,
         now: Instant,
@@ -128,38 +184,27 @@ impl Machine {
         call: Box<ToolCall>,
         arguments: Map<String, Value>,
     ) {
-        let tool = self.agent.terms.tools.http.iter().find(|tool| tool.name == call.name).cloned();
-        let Some(tool) = tool else {
-            return self.answer_tool(
-                link,
-                &call,
-                Err(ToolFailure::Failed("there is no such tool".into())),
-                None,
-            );
+        let fits = match self.http_tool(&call.name).cloned() {
+            None => Err("there is no such tool".to_owned()),
+            Some(tool) => tool.parameters.check(&arguments).map(|()| tool),
         };
-        if let Err(why) = tool.parameters.check(&arguments) {
-            return self.answer_tool(link, &call, Err(ToolFailure::Failed(why)), None);
+        match fits {
+            Err(why) => self.answer_call(link, call, Err(ToolFailure::NotAsked(why))),
+            Ok(tool) => {
+                let run = self.http_run(&tool, arguments);
+                self.run(now, link, call, Some(tool), run);
+            }
         }
-        // A session that was resumed from before the call asks again for what is under way.
-        let asked_before = |asked: &ToolCall| asked.name == call.name && asked.asked == call.asked;
-        let again = |running: &&mut Running| running.link != link && asked_before(&running.call);
-        if let Some(running) = self.tools.running.iter_mut().find(again) {
-            (running.link, running.call) = (link, call);
-            return;
-        }
-        if let Some(at) = self.tools.untold.iter().position(|(asked, _)| asked_before(asked)) {
-            let (_, result) = self.tools.untold.remove(at);
-            let answer = ToolAnswer { result, scheduling: tool.scheduling };
-            return self.orders.push_back(Order::AnswerTool(link, call, answer));
-        }
+    }
+
+    pub(super) fn http_run(&self, tool: &Arc<HttpTool>, arguments: Map<String, Value>) -> ToolRun {
         let caller = ToolCaller {
             uuid: self.fields.uuid.clone(),
             caller: self.fields.caller.clone(),
             did: self.fields.did.clone(),
             agent: self.agent.name.clone(),
         };
-        let run = ToolRun::Http { tool: Arc::clone(&tool), arguments, caller };
-        self.run(now, link, call, Some(tool), run);
+        ToolRun::Http { tool: Arc::clone(tool), arguments, caller }
     }
 
     fn run(
@@ -170,13 +215,17 @@ impl Machine {
         tool: Option<Arc<HttpTool>>,
         run: ToolRun,
     ) {
-        self.tools.last = self.tools.last.wrapping_add(1);
-        let number = self.tools.last;
-        let within = tool.as_ref().map_or(CALL_INFO_WITHIN, |tool| tool.timeout + GRACE);
-        let deadline = now.plus(within);
-        self.tools.running.push(Running { number, link, call, tool, deadline });
+        let (number, deadline) = self.next_run(now, tool.as_deref());
+        self.tools.ledger.begin(link, call, tool, Some((number, deadline)));
         self.orders.push_back(Order::RunTool(number, Box::new(run)));
         self.hold_uplink();
+    }
+
+    /// The number of the next run, and when its result is overdue.
+    pub(super) fn next_run(&mut self, now: Instant, tool: Option<&HttpTool>) -> (ToolNumber, Instant) {
+        self.tools.last = self.tools.last.wrapping_add(1);
+        let within = tool.map_or(CALL_INFO_WITHIN, |tool| tool.timeout + GRACE);
+        (self.tools.last, now.plus(within))
     }
 
     fn call_info(&self, now: Instant) -> Map<String, Value> {
@@ -209,85 +258,14 @@ impl Machine {
         self.way_of(command.kind()).map(|_| ())
     }
 
-    /// A tool was carried out, or was not.
-    pub(super) fn tool_done(&mut self, number: ToolNumber, result: ToolResult) {
-        let at = self.tools.running.iter().position(|running| running.number == number);
-        if let Some(at) = at
-            && self.outcome.is_none()
-        {
-            let Running { link, call, tool, .. } = self.tools.running.remove(at);
-            self.answer_tool(link, &call, result, tool.as_deref());
-            self.hold_uplink();
-        }
-    }
-
-    /// The model takes calls of tools back; these are not answered.
-    pub(super) fn tools_cancelled(&mut self, link: LinkNumber, ids: &[String]) {
-        let named = |call: &ToolCall| !call.id.is_empty() && ids.contains(&call.id);
-        if self.wish_cancelled(link, named) {
-            self.events.tools_cancelled += 1;
-            self.history.note("tool_cancelled");
-        }
-        for taken in self.tools.running.extract_if(.., |running| running.link == link && named(&running.call))
-        {
-            self.orders.push_back(Order::CancelTool(taken.number));
-            self.events.tools_cancelled += 1;
-            self.history.note_of("tool_cancelled", &taken.call.name);
-        }
-        self.events.tools_cancelled += self.commands.take_back(|asked, call| asked == link && named(call));
-        self.hold_uplink();
-    }
-
-    /// Takes an answer to the model, over the link that asked or, where that is gone, in words over the next.
-    pub(super) fn answer_tool(
-        &mut self,
-        link: LinkNumber,
-        call: &ToolCall,
-        result: ToolResult,
-        tool: Option<&HttpTool>,
-    ) {
-        let became = match &result {
-            Ok(_) => "tool_done",
-            Err(ToolFailure::TimedOut) => {
-                self.events.tools_timed_out += 1;
-                "tool_timed_out"
-            }
-            Err(ToolFailure::Failed(_)) => {
-                self.events.tools_failed += 1;
-                "tool_failed"
-            }
-        };
-        self.history.note_of(became, &call.name);
-        let result = result.map_err(|failure| failure.to_string());
-        if tool.is_some_and(|tool| tool.scheduling == Some(Scheduling::Silent)) {
-            self.answers_silently();
-        }
-        if self.session.link() == Some(link) {
-            let answer = ToolAnswer { result, scheduling: tool.and_then(|tool| tool.scheduling) };
-            self.orders.push_back(Order::AnswerTool(link, Box::new(call.clone()), answer));
-        } else if self.outcome.is_none() {
-            if self.tools.untold.len() >= RUNNING_MAX {
-                _ = self.tools.untold.remove(0);
-            }
-            self.tools.untold.push((call.clone(), result));
-        }
-    }
-
-    /// Tells a link that is ready what an older one was to be answered.
-    fn tell_untold(&mut self, now: Instant) {
-        if self.session.live().is_some() {
-            for (call, result) in std::mem::take(&mut self.tools.untold) {
-                self.prompt(now, tools::told_late(&call, &result));
-            }
-        }
-    }
-
     /// Answers in the place of tools whose result is overdue, and tells what could not be answered.
     pub(super) fn tick_tools(&mut self, now: Instant) {
-        while let Some(at) = self.tools.running.iter().position(|running| now >= running.deadline) {
-            let Running { number, link, call, tool, .. } = self.tools.running.remove(at);
+        while let Some(number) = self.tools.ledger.overdue(now) {
             self.orders.push_back(Order::CancelTool(number));
-            self.answer_tool(link, &call, Err(ToolFailure::TimedOut), tool.as_deref());
+            let result = Err(ToolFailure::TimedOut);
+            if let Some(answered) = self.tools.ledger.done(number, &result) {
+                self.answer_all(answered, result);
+            }
         }
         self.tell_untold(now);
         self.hold_uplink();
@@ -299,19 +277,21 @@ impl Machine {
         let tellable = !tools.untold.is_empty() && self.session.live().is_some();
         let at_once =
             (tellable || self.holds.has(HoldReason::Tool) != self.is_to_hold()).then(Instant::default);
-        let running = tools.running.iter().map(|running| running.deadline);
+        let running = tools.ledger.running().map(|(_, deadline, _)| deadline);
         running.chain(at_once).min()
     }
 
     /// Keeps the caller's audio back as long as the present link waits for a tool that asks for it.
-    fn hold_uplink(&mut self) {
+    pub(super) fn hold_uplink(&mut self) {
         self.hold(HoldReason::Tool, self.is_to_hold());
     }
 
     fn is_to_hold(&self) -> bool {
-        let holds = |tool: &Arc<HttpTool>| tool.hold_uplink;
-        let waits = |running: &Running| self.session.link() == Some(running.link);
-        self.tools.running.iter().any(|running| waits(running) && running.tool.as_ref().is_some_and(holds))
+        let present = self.session.link();
+        self.tools.ledger.running().any(|(_, _, request)| {
+            request.tool.as_ref().is_some_and(|tool| tool.hold_uplink)
+                && request.waiting.iter().any(|(link, _)| present == Some(*link))
+        })
     }
 
     /// The call is over: nobody is left to be answered.
@@ -319,7 +299,7 @@ impl Machine {
         self.wish = None;
         let tools = std::mem::take(&mut self.tools);
         self.tools.last = tools.last;
-        self.orders.extend(tools.running.iter().map(|running| Order::CancelTool(running.number)));
+        self.orders.extend(tools.ledger.running().map(|(number, _, _)| Order::CancelTool(number)));
         self.hold_uplink();
     }
 }

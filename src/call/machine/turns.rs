@@ -50,6 +50,15 @@ impl Machine {
         to_come || self.holds.has(HoldReason::Greeting) || self.holds.has(HoldReason::Announcement)
     }
 
+    /// A key was pressed: it stops what the agent says, but for what is to be heard to its end.
+    pub(super) fn key_interrupts(&mut self) {
+        let protected =
+            self.greeting.is_some() || self.farewell.is_some() || self.recording_deadline().is_some();
+        if self.agent.terms.control.keys_interrupt && self.outcome.is_none() && !protected {
+            self.orders.push_back(Order::StopSpeech);
+        }
+    }
+
     /// The model is asked to greet the caller now.
     pub(super) fn protect_greeting(&mut self, now: Instant) {
         if let Some(limit) = self.agent.terms.turns.protect_greeting {
@@ -99,5 +108,60 @@ impl Machine {
         self.greeting = None;
         self.hold(HoldReason::Greeting, false);
         self.listen();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::{LegReport, SampleRate, Sound};
+    use crate::call::agent::{Agent, CallTerms};
+    use crate::codec::mod_audio_stream::CallFields;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1_000)
+    }
+
+    /// Whether a key stops the agent's speech, of either source, at 500 ms and at 40 s.
+    fn stops(terms: CallTerms) -> Vec<bool> {
+        let mut machine = Machine::new(at(0), Arc::new(Agent::from(terms)), CallFields::default());
+        machine.tell(at(0), Fact::LinkConnected(1));
+        machine.tell(at(0), Fact::SetupComplete(1));
+        let mut stopped = Vec::new();
+        for ms in [500, 40_000] {
+            while machine.deadline().is_some_and(|due| due <= at(ms)) {
+                machine.tick(at(ms));
+            }
+            for key in [Fact::KeyOnEventSocket('5'), Fact::Reported(LegReport::Dtmf('5'))] {
+                while machine.next_order().is_some() {}
+                machine.tell(at(ms), key);
+                stopped.push(
+                    std::iter::from_fn(|| machine.next_order()).any(|order| order == Order::StopSpeech),
+                );
+            }
+        }
+        stopped
+    }
+
+    #[test]
+    fn a_key_stops_the_agents_speech_where_it_may_and_not_what_is_to_be_heard_to_its_end() {
+        let with = |keys_interrupt| {
+            let mut terms = CallTerms::default();
+            terms.control.keys_interrupt = keys_interrupt;
+            terms
+        };
+        assert_eq!(stops(with(false)), [false; 4]);
+        assert_eq!(stops(with(true)), [true; 4]);
+        let mut announced = with(true);
+        announced.record = true;
+        announced.consent_sound = Some(Arc::new(Sound { rate: SampleRate::Hz8000, samples: vec![1; 8_000] }));
+        assert_eq!(stops(announced), [false, false, true, true]);
+        let mut greets = with(true);
+        greets.greeting = Some("Greet.".into());
+        greets.turns.protect_greeting = Some(Duration::from_secs(10));
+        assert_eq!(stops(greets), [false, false, true, true]);
     }
 }

@@ -72,16 +72,25 @@ pub(super) struct Wish {
 impl Machine {
     /// The model wishes the call's end, or to send the caller elsewhere.
     pub(super) fn wish(&mut self, now: Instant, link: LinkNumber, call: Box<ToolCall>, command: Command) {
-        if let Some(wish) = &mut self.wish {
-            // It has heard what the caller said meanwhile, and stays with it.
-            (wish.caller_spoke, wish.answer_by) = (false, now);
+        if self.wish.is_some() {
+            self.wish_stays(now, &call);
             let why = "the call is being ended or transferred already".to_owned();
-            return self.answer_tool(link, &call, Err(ToolFailure::Failed(why)), None);
+            return self.answer_call(link, call, Err(ToolFailure::NotAsked(why)));
         }
+        self.tools.ledger.begin(link, call.clone(), None, None);
         // Whoever speaks while the model does says something new; else the wish is the answer to what they say.
         let caller_spoke = self.links.exchange.caller_speaks_anew() && self.watchdog.model_is_heard(now);
         let (playing, answer_by) = (Playing::new(now), now);
         self.wish = Some(Wish { link, call, command, since: now, playing, caller_spoke, answer_by });
+    }
+
+    /// The model calls again: where it wishes the call's end, or to send the caller elsewhere, it has heard what the caller
+    /// said meanwhile, and stays with it.
+    pub(super) fn wish_stays(&mut self, now: Instant, call: &ToolCall) {
+        let wishes = matches!(&call.asked, Ok(Asked::Command(command)) if command.kind().ends_the_call());
+        if let Some(wish) = self.wish.as_mut().filter(|_| wishes) {
+            (wish.caller_spoke, wish.answer_by) = (false, now);
+        }
     }
 
     /// Whether a wish waits.
@@ -89,9 +98,9 @@ impl Machine {
         self.wish.is_some()
     }
 
-    /// The model takes calls of tools back. Returns whether the wish was among them.
-    pub(super) fn wish_cancelled(&mut self, link: LinkNumber, named: impl Fn(&ToolCall) -> bool) -> bool {
-        self.wish.take_if(|wish| wish.link == link && named(&wish.call)).is_some()
+    /// The model takes back what it asked for with such a call.
+    pub(super) fn wish_cancelled(&mut self, call: &ToolCall) {
+        _ = self.wish.take_if(|wish| wish.call.asks_the_same(call));
     }
 
     /// When to look at what was played.
@@ -139,7 +148,7 @@ impl Machine {
                 "the call was not {done}, because the caller went on speaking. Answer what they say; if it was only a \
                  goodbye, or when there is nothing left to say, call {name} again"
             );
-            self.answer_tool(wish.link, &wish.call, Err(ToolFailure::Failed(why)), None);
+            self.answer_tool(wish.link, &wish.call, Err(ToolFailure::Failed(why)));
         }
     }
 

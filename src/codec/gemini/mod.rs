@@ -1,6 +1,6 @@
 //! Google's Gemini Live API (`BidiGenerateContent`, v1beta) on the wire: JSON messages over a WebSocket.
 //!
-//! Runs in: the gemini thread; pure. Owns nothing. Never opens a socket, keeps no state between messages.
+//! Runs in: the gemini thread; pure. Owns nothing. Never opens a socket, keeps no state between messages, but for the count of tokens.
 //! Invariant: what we send is camelCase proto3 JSON with standard base64; what we read may be spelled any way that
 //! the API's own SDKs accept.
 
@@ -11,6 +11,7 @@ mod parse;
 pub mod server;
 pub mod setup;
 pub mod tools;
+pub mod usage;
 mod wire;
 
 pub use close::{LinkEnd, LinkEndKind};

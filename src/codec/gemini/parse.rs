@@ -6,12 +6,13 @@
 
 use super::server::{
     AudioError, DEFAULT_AUDIO_RATE, FunctionCall, GoAway, InteractionStatus, ResumptionUpdate,
-    ServerDecodeError, ServerMessage, SetupComplete, Transcription, TurnCompleteReason, Usage, audio_rate,
+    ServerDecodeError, ServerMessage, SetupComplete, Transcription, TurnCompleteReason, audio_rate,
     parse_duration,
 };
+use super::usage::Usage;
 use super::wire::{
-    Scalar, Text, WireBlob, WireCancellation, WireGoAway, WirePart, WireResumption, WireSetupComplete,
-    WireToolCall, WireTranscription, WireUsage,
+    FEW, Few, Scalar, Text, WireBlob, WireCancellation, WireFunctionCall, WireGoAway, WireModality, WirePart,
+    WireResumption, WireSetupComplete, WireToolCall, WireTranscription, WireUsage,
 };
 use crate::base::SampleRate;
 use crate::codec::base64;
@@ -116,11 +117,7 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for TopLevel<'_, 'de, S> {
                 TopKey::ToolCall => {
                     let wire = map.next_value::<Option<WireToolCall<'de>>>()?.unwrap_or_default();
                     for call in wire.function_calls.map_or(Vec::new(), |few| few.0) {
-                        message.tool_calls.push(FunctionCall {
-                            id: text_of(call.id),
-                            name: text_of(call.name).unwrap_or_default(),
-                            args: arguments(call.args)?,
-                        });
+                        message.tool_calls.push(function_call(call)?);
                     }
                 }
                 TopKey::ToolCallCancellation => {
@@ -144,14 +141,7 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for TopLevel<'_, 'de, S> {
                 }
                 TopKey::UsageMetadata => {
                     if let Some(wire) = map.next_value::<Option<WireUsage<'de>>>()? {
-                        message.usage = Some(Usage {
-                            prompt_tokens: wire.prompt_token_count.number(),
-                            response_tokens: wire
-                                .response_token_count
-                                .number()
-                                .or(wire.candidates_token_count.number()),
-                            total_tokens: wire.total_token_count.number(),
-                        });
+                        message.usage = Some(usage(&wire));
                     }
                 }
                 TopKey::Unknown => skip(&mut map)?,
@@ -276,6 +266,12 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for Parts<'_, 'de, S> {
                 message.thought_parts += 1;
                 continue;
             }
+            if let Some(call) = part.function_call {
+                if message.tool_calls.len() >= FEW {
+                    return Err(Error::custom("a message calls more tools than a model does"));
+                }
+                message.tool_calls.push(function_call(call)?);
+            }
             if let Some(text) = text_of(part.text) {
                 append(&mut message.text, text);
             }
@@ -285,6 +281,33 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for Parts<'_, 'de, S> {
         }
         Ok(())
     }
+}
+
+fn function_call<E: Error>(call: WireFunctionCall<'_>) -> Result<FunctionCall<'_>, E> {
+    let (id, name) = (text_of(call.id), text_of(call.name).unwrap_or_default());
+    Ok(FunctionCall { id, name, args: arguments(call.args)? })
+}
+
+fn usage(wire: &WireUsage<'_>) -> Usage {
+    let tool_use = wire.tool_use_prompt_tokens_details.as_ref();
+    Usage {
+        prompt_tokens: wire.prompt_token_count.number(),
+        prompt_text_tokens: tokens_of(wire.prompt_tokens_details.as_ref(), |is_text| is_text),
+        response_tokens: wire.response_token_count.number().or(wire.candidates_token_count.number()),
+        response_text_tokens: tokens_of(wire.response_tokens_details.as_ref(), |is_text| is_text),
+        thoughts_tokens: wire.thoughts_token_count.number(),
+        tool_use_tokens: wire.tool_use_prompt_token_count.number(),
+        tool_use_other_tokens: tokens_of(tool_use, |is_text| !is_text),
+        total_tokens: wire.total_token_count.number(),
+    }
+}
+
+/// The tokens of the kinds that are wanted, text or not.
+fn tokens_of(details: Option<&Few<WireModality<'_>>>, wanted: impl Fn(bool) -> bool) -> Option<u64> {
+    let of_kind = details?.0.iter().filter(|detail| {
+        wanted(detail.modality.text().is_some_and(|kind| kind.eq_ignore_ascii_case("text")))
+    });
+    Some(of_kind.filter_map(|detail| detail.token_count.number()).fold(0, u64::saturating_add))
 }
 
 fn arguments<E: Error>(text: Option<&RawValue>) -> Result<Value, E> {

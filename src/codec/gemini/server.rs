@@ -5,6 +5,7 @@
 //! Invariant: every field of a message is reported, in whatever order and number they came; unknown ones are skipped.
 
 use super::parse;
+use super::usage::Usage;
 use crate::base::SampleRate;
 use crate::codec::base64::Base64Error;
 use crate::codec::excerpt::excerpt;
@@ -53,7 +54,7 @@ pub struct ServerMessage<'a> {
     pub interim_input_transcription: Option<Transcription<'a>>,
     /// A piece of what the model said.
     pub output_transcription: Option<Transcription<'a>>,
-    /// Functions the model wants called.
+    /// Functions the model wants called: those of `toolCall`, and of parts of its turn, in which some models write them.
     pub tool_calls: Vec<FunctionCall<'a>>,
     /// Ids of calls that must not be answered any more.
     pub cancelled_tool_calls: Vec<Cow<'a, str>>,
@@ -158,17 +159,6 @@ pub struct ResumptionUpdate<'a> {
     pub new_handle: Option<Cow<'a, str>>,
     /// Whether the session can be resumed from here.
     pub resumable: bool,
-}
-
-/// Token counts of `usageMetadata`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Tokens that went in.
-    pub prompt_tokens: Option<u64>,
-    /// Tokens that came out (`responseTokenCount`, on Vertex `candidatesTokenCount`).
-    pub response_tokens: Option<u64>,
-    /// Both, and what else was counted.
-    pub total_tokens: Option<u64>,
 }
 
 /// Why audio of a message cannot be played.

@@ -79,7 +79,7 @@ fn bundled_fields_are_all_reported_in_any_order() {
             (" ahoj", true, Some("cs"))
         );
         assert_eq!(said.input_transcription.as_ref().unwrap().text, "yes");
-        let usage = Usage { prompt_tokens: Some(7), response_tokens: None, total_tokens: Some(12) };
+        let usage = Usage { prompt_tokens: Some(7), total_tokens: Some(12), ..Usage::default() };
         assert_eq!(said.usage, Some(usage));
         let shown = format!("{said:?}");
         assert_eq!(*first.get_or_insert(shown.clone()), shown);
@@ -239,6 +239,31 @@ fn usage_counts_of_either_service_and_of_any_type() {
     let odd =
         usage(r#"{"usageMetadata":{"promptTokenCount":-1,"responseTokenCount":1.5,"totalTokenCount":{}}}"#);
     assert_eq!(odd, Usage::default());
+    let billed = usage(
+        r#"{"usageMetadata":{"promptTokenCount":1000,"responseTokenCount":100,"thoughtsTokenCount":900,
+            "toolUsePromptTokenCount":"50","totalTokenCount":2050,
+            "promptTokensDetails":[{"modality":"TEXT","tokenCount":700},{"modality":"AUDIO","tokenCount":300}],
+            "response_tokens_details":[{"modality":"AUDIO","token_count":100}]}}"#,
+    );
+    let tokens = billed.tokens();
+    assert_eq!((tokens.input_text, tokens.input_audio), (750, 300));
+    assert_eq!((tokens.output_text, tokens.output_audio, tokens.thoughts), (0, 100, 900));
+}
+
+#[test]
+fn a_call_of_a_tool_is_read_from_the_turn_as_from_a_message_of_its_own() {
+    let call = r#"{"id":"f1","name":"book","args":{"day":"2026-12-01"}}"#;
+    let own = format!(r#"{{"toolCall":{{"functionCalls":[{call}]}}}}"#);
+    let own = message(&own);
+    for part in ["functionCall", "function_call"] {
+        let parts = format!(r#"[{{"text":"Let me see."}},{{"{part}":{call}}}]"#);
+        let turn = format!(r#"{{"serverContent":{{"modelTurn":{{"parts":{parts}}}}}}}"#);
+        let turn = message(&turn);
+        assert_eq!(turn.tool_calls, own.tool_calls, "{part}");
+    }
+    let many = vec![format!(r#"{{"functionCall":{call}}}"#); 65].join(",");
+    let text = format!(r#"{{"serverContent":{{"modelTurn":{{"parts":[{many}]}}}}}}"#);
+    assert!(decode(text.as_bytes(), |_, _| {}).is_err());
 }
 
 #[test]

@@ -38,6 +38,10 @@ pub struct SetupRequest {
     pub compression: Option<Compression>,
     /// Ask for the text of what the caller said.
     pub input_transcription: bool,
+    /// Languages that the caller may speak (BCP 47), as hints for that text.
+    pub transcription_languages: Vec<String>,
+    /// Words that the caller may say, as hints for that text.
+    pub transcription_vocabulary: Vec<String>,
     /// Ask for the text of what the model said.
     pub output_transcription: bool,
     /// `functionDeclarations` of the tools that the model may call ([`super::tools`]).
@@ -122,7 +126,10 @@ impl SetupRequest {
                     .instructions
                     .as_deref()
                     .map(|text| Content { parts: [Part { text }] }),
-                input_audio_transcription: self.input_transcription.then_some(Empty {}),
+                input_audio_transcription: self.input_transcription.then_some(InputTranscription {
+                    language_codes: &self.transcription_languages,
+                    custom_vocabulary: &self.transcription_vocabulary,
+                }),
                 output_audio_transcription: self.output_transcription.then_some(Empty {}),
                 tools: (!self.functions.is_empty())
                     .then_some([Tool { function_declarations: &self.functions }]),
@@ -203,7 +210,7 @@ struct Setup<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     system_instruction: Option<Content<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    input_audio_transcription: Option<Empty>,
+    input_audio_transcription: Option<InputTranscription<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_audio_transcription: Option<Empty>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -247,7 +254,7 @@ struct ActivityDetection {
 #[derive(Serialize)]
 enum ThinkingConfig {
     #[serde(rename = "thinkingLevel")]
-    Level(&'static str),
+    Level(String),
     #[serde(rename = "thinkingBudget")]
     Budget(u32),
 }
@@ -256,13 +263,7 @@ impl ThinkingConfig {
     fn of(thinking: Thinking) -> Self {
         match thinking {
             Thinking::Budget(tokens) => Self::Budget(tokens),
-            Thinking::Level(level) => Self::Level(match level {
-                ThinkingLevel::Minimal => "MINIMAL",
-                ThinkingLevel::Low => "LOW",
-                ThinkingLevel::Medium => "MEDIUM",
-                ThinkingLevel::High => "HIGH",
-                ThinkingLevel::XHigh => "XHIGH",
-            }),
+            Thinking::Level(level) => Self::Level(level.word().to_ascii_uppercase()),
         }
     }
 }
@@ -344,6 +345,15 @@ struct Tool<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InputTranscription<'a> {
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    language_codes: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    custom_vocabulary: &'a [String],
+}
+
+#[derive(Serialize)]
 struct Empty {}
 
 #[cfg(test)]
@@ -362,6 +372,25 @@ mod tests {
             request.to_json(),
             r#"{"setup":{"model":"models/gemini-3.8-live","generationConfig":{"responseModalities":["AUDIO"]}}}"#
         );
+    }
+
+    #[test]
+    fn hints_for_the_transcript_stand_beside_it_and_only_there() {
+        let hints = |input_transcription| {
+            let request = SetupRequest {
+                input_transcription,
+                output_transcription: true,
+                transcription_languages: vec!["de-DE".to_owned(), "cs-CZ".to_owned()],
+                transcription_vocabulary: vec!["Škoda".to_owned()],
+                ..SetupRequest::default()
+            };
+            parsed(&request)["setup"].clone()
+        };
+        let setup = hints(true);
+        let expected = json!({"languageCodes": ["de-DE", "cs-CZ"], "customVocabulary": ["Škoda"]});
+        assert_eq!(setup["inputAudioTranscription"], expected);
+        assert_eq!(setup["outputAudioTranscription"], json!({}));
+        assert_eq!(hints(false).get("inputAudioTranscription"), None);
     }
 
     #[test]
@@ -388,6 +417,8 @@ mod tests {
             },
             compression: Some(Compression { trigger_tokens: Some(32_000), target_tokens: Some(16_000) }),
             input_transcription: true,
+            transcription_languages: Vec::new(),
+            transcription_vocabulary: Vec::new(),
             output_transcription: true,
             functions: vec![json!({"name": "end_call"})],
             resumption: Some(SessionResumption { handle: Some("h1".to_owned()) }),

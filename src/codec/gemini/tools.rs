@@ -6,22 +6,11 @@
 //! size for a tool that is not built in; the model's words go no further.
 
 use super::server::FunctionCall;
+use crate::base::BuiltIn;
 use crate::base::command::{Command, Destination, Digits, HangUpCause, Transfer};
 use crate::base::parameters::Parameters;
 use crate::codec::excerpt::excerpt;
 use serde_json::{Map, Value, json};
-
-/// Ends the call.
-pub const END_CALL: &str = "end_call";
-/// Transfers the call.
-pub const TRANSFER_CALL: &str = "transfer_call";
-/// Sends tones.
-pub const SEND_DTMF: &str = "send_dtmf";
-/// Says what is known of the call.
-pub const GET_CALL_INFO: &str = "get_call_info";
-
-/// Pauses the recording.
-pub const PAUSE_RECORDING: &str = "pause_recording";
 
 /// Longest id and name of a tool call that are kept, in bytes; real ones have some dozen.
 const NAME_BYTES_MAX: usize = 128;
@@ -62,6 +51,35 @@ impl ToolCall {
         let name = excerpt(call.name.as_bytes(), NAME_BYTES_MAX);
         Some(Self { id: id.to_owned(), asked: asked(&name, &call.args), name })
     }
+
+    /// Whether both ask for the same: the same tool with the same arguments, as JSON values and not as text.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        let same = match (&self.asked, &other.asked) {
+            (Ok(Asked::Other(one)), Ok(Asked::Other(another))) => are_same(one, another),
+            (one, another) => one == another,
+        };
+        same && self.name == other.name
+    }
+}
+
+/// Whether two JSON objects say the same: the order of names and the spelling of numbers (`3`, `3.0`) do not count.
+fn are_same(one: &Map<String, Value>, another: &Map<String, Value>) -> bool {
+    one.len() == another.len()
+        && one.iter().all(|(name, value)| another.get(name).is_some_and(|other| is_same(value, other)))
+}
+
+fn is_same(one: &Value, another: &Value) -> bool {
+    match (one, another) {
+        (Value::Object(one), Value::Object(another)) => are_same(one, another),
+        (Value::Array(one), Value::Array(another)) => {
+            one.len() == another.len() && one.iter().zip(another).all(|(one, another)| is_same(one, another))
+        }
+        // Whole numbers are compared as such: a number of 64 bits has more digits than a float.
+        (Value::Number(one), Value::Number(another)) if one.is_f64() || another.is_f64() => {
+            one.as_f64() == another.as_f64()
+        }
+        (one, another) => one == another,
+    }
 }
 
 fn asked(name: &str, arguments: &Value) -> Result<Asked, String> {
@@ -69,22 +87,22 @@ fn asked(name: &str, arguments: &Value) -> Result<Asked, String> {
         Some(text) => Ok(text),
         None => Err(format!("the argument {argument} is missing")),
     };
-    match name {
-        END_CALL => Ok(Asked::Command(Command::HangUp(HangUpCause::normal_clearing()))),
-        TRANSFER_CALL => {
+    match BuiltIn::named(name) {
+        Some(BuiltIn::EndCall) => Ok(Asked::Command(Command::HangUp(HangUpCause::normal_clearing()))),
+        Some(BuiltIn::TransferCall) => {
             let to = Destination::new(text("destination")?).map_err(|unfit| unfit.to_string())?;
             Ok(Asked::Command(Command::Transfer(Transfer { to, dialplan: None, context: None })))
         }
-        SEND_DTMF => {
+        Some(BuiltIn::SendDtmf) => {
             let digits = Digits::new(text("digits")?).map_err(|unfit| unfit.to_string())?;
             Ok(Asked::Command(Command::Dtmf(digits)))
         }
-        GET_CALL_INFO => Ok(Asked::CallInfo),
-        PAUSE_RECORDING => match arguments.get("paused").and_then(Value::as_bool) {
+        Some(BuiltIn::GetCallInfo) => Ok(Asked::CallInfo),
+        Some(BuiltIn::PauseRecording) => match arguments.get("paused").and_then(Value::as_bool) {
             Some(paused) => Ok(Asked::PauseRecording(paused)),
             None => Err("the argument paused is missing".to_owned()),
         },
-        _ => match arguments {
+        None => match arguments {
             Value::Null => Ok(Asked::Other(Map::new())),
             Value::Object(_) if arguments.to_string().len() > ARGUMENTS_BYTES_MAX => {
                 Err(format!("the arguments are longer than {ARGUMENTS_BYTES_MAX} bytes"))
@@ -134,19 +152,24 @@ impl Scheduling {
     }
 }
 
-/// The declaration of [`END_CALL`].
+/// The declaration of [`BuiltIn::EndCall`].
 pub fn end_call() -> Value {
     json!({
-        "name": END_CALL,
+        "name": BuiltIn::EndCall.name(),
         "description": "Hang up the telephone call. Say goodbye first: the call ends once that was heard.",
     })
 }
 
-/// The declaration of [`TRANSFER_CALL`], to these destinations and no others.
+/// The declaration of [`BuiltIn::TransferCall`], to these destinations and no others.
 pub fn transfer_call(destinations: &[Destination]) -> Value {
-    let known: Vec<&str> = destinations.iter().map(Destination::as_str).collect();
+    let mut known: Vec<&str> = Vec::new();
+    for destination in destinations.iter().map(Destination::as_str) {
+        if !known.contains(&destination) {
+            known.push(destination);
+        }
+    }
     json!({
-        "name": TRANSFER_CALL,
+        "name": BuiltIn::TransferCall.name(),
         "description": "Transfer the caller to somebody else and leave the call. Say so first: the transfer begins \
                         once that was heard.",
         "parameters": {
@@ -157,10 +180,10 @@ pub fn transfer_call(destinations: &[Destination]) -> Value {
     })
 }
 
-/// The declaration of [`SEND_DTMF`].
+/// The declaration of [`BuiltIn::SendDtmf`].
 pub fn send_dtmf() -> Value {
     json!({
-        "name": SEND_DTMF,
+        "name": BuiltIn::SendDtmf.name(),
         "description": "Send telephone tones (DTMF) to the other side at once, as if its keys were pressed.",
         "parameters": {
             "type": "OBJECT",
@@ -173,19 +196,19 @@ pub fn send_dtmf() -> Value {
     })
 }
 
-/// The declaration of [`GET_CALL_INFO`].
+/// The declaration of [`BuiltIn::GetCallInfo`].
 pub fn get_call_info() -> Value {
     json!({
-        "name": GET_CALL_INFO,
+        "name": BuiltIn::GetCallInfo.name(),
         "description": "What is known of this telephone call: the number of the caller, the number that was called, how \
                         long the call has lasted, and the local date and time.",
     })
 }
 
-/// The declaration of [`PAUSE_RECORDING`].
+/// The declaration of [`BuiltIn::PauseRecording`].
 pub fn pause_recording() -> Value {
     json!({
-        "name": PAUSE_RECORDING,
+        "name": BuiltIn::PauseRecording.name(),
         "description": "Pause the recording of this telephone call before the caller says what must not be kept, such as the \
                         number of a payment card, and go on with it afterwards.",
         "parameters": {
@@ -206,6 +229,55 @@ pub fn function(name: &str, description: &str, parameters: &Parameters, behavior
         declared["behavior"] = behavior.word().into();
     }
     declared
+}
+
+/// A declaration as models take it that want all of it said: that they do not wait, and which parameters there are, in the
+/// words of OpenAPI, though there be none.
+pub fn in_full(mut declared: Value) -> Value {
+    let schema = declared.as_object_mut().and_then(|function| function.remove("parametersJsonSchema"));
+    if let Some(schema) = schema {
+        declared["parameters"] = open_api(&schema);
+    }
+    if declared.get("parameters").is_none() {
+        declared["parameters"] = json!({"type": "OBJECT", "properties": {}});
+    }
+    declared["behavior"] = Behavior::NonBlocking.word().into();
+    declared
+}
+
+/// A schema in the words of OpenAPI 3.0 that the API takes. What it has no words for is left out: the relay holds the
+/// arguments against the whole of it.
+fn open_api(schema: &Value) -> Value {
+    let mut open = Map::new();
+    let kind = schema.get("type").and_then(Value::as_str).unwrap_or_default();
+    for (keyword, value) in schema.as_object().into_iter().flatten() {
+        let (keyword, value) = match (keyword.as_str(), value) {
+            ("type", Value::String(kind)) => ("type", kind.to_uppercase().into()),
+            ("properties", Value::Object(properties)) => {
+                let each = properties.iter().map(|(name, property)| (name.clone(), open_api(property)));
+                ("properties", Value::Object(each.collect()))
+            }
+            ("items", items) => ("items", open_api(items)),
+            ("anyOf" | "oneOf", Value::Array(schemas)) => {
+                ("anyOf", schemas.iter().map(open_api).collect::<Vec<_>>().into())
+            }
+            ("enum", Value::Array(_)) if kind != "string" => continue,
+            ("format", Value::String(format)) if !is_open_api_format(kind, format) => continue,
+            ("$id" | "$defs" | "$ref" | "$anchor" | "prefixItems" | "additionalProperties", _) => continue,
+            (keyword, value) => (keyword, value.clone()),
+        };
+        open.insert(keyword.to_owned(), value);
+    }
+    Value::Object(open)
+}
+
+fn is_open_api_format(kind: &str, format: &str) -> bool {
+    match kind {
+        "string" => ["enum", "date-time"].contains(&format),
+        "integer" => ["int32", "int64"].contains(&format),
+        "number" => ["float", "double"].contains(&format),
+        _ => false,
+    }
 }
 
 /// What a call of a tool is answered with.
@@ -249,7 +321,6 @@ pub fn told_late(call: &ToolCall, result: &Result<Value, String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::parameters::BUILT_IN_TOOLS;
 
     fn read(id: Option<&str>, name: &str, args: Value) -> Option<ToolCall> {
         ToolCall::read(&FunctionCall { id: id.map(Into::into), name: name.into(), args })
@@ -277,8 +348,42 @@ mod tests {
     }
 
     #[test]
-    fn no_other_tool_can_have_the_name_of_one_that_is_built_in() {
-        assert_eq!(BUILT_IN_TOOLS, [END_CALL, TRANSFER_CALL, SEND_DTMF, GET_CALL_INFO]);
+    fn every_tool_that_is_built_in_is_declared_under_its_name() {
+        let declared = [end_call(), transfer_call(&[]), send_dtmf(), get_call_info(), pause_recording()];
+        let names: Vec<_> = declared.iter().filter_map(|function| function["name"].as_str()).collect();
+        assert_eq!(names, BuiltIn::ALL.map(BuiltIn::name));
+        for name in names {
+            let asked = read(Some("c"), name, Value::Null).expect("a call").asked;
+            assert!(!matches!(asked, Ok(Asked::Other(_))), "{name} would be asked of a server");
+        }
+    }
+
+    #[test]
+    fn two_calls_are_the_same_by_what_their_arguments_say_and_not_by_their_spelling() {
+        let call =
+            |text: &str| read(Some("c"), "book", serde_json::from_str(text).expect("JSON")).expect("a call");
+        let one = call(r#"{"day": "Monday", "n": 3, "of": [1, {"a": 2e0}]}"#);
+        for same in [
+            r#"{"of":[1.0,{"a":2}],"n":3.0,"day":"Monday"}"#,
+            r#"{ "n":30e-1,"day":"Monday","of":[1,{"a":2}] }"#,
+        ] {
+            assert!(one.asks_the_same(&call(same)), "{same}");
+        }
+        for other in [
+            r#"{"day": "Monday", "n": 4, "of": [1, {"a": 2}]}"#,
+            r#"{"day": "monday", "n": 3, "of": [1, {"a": 2}]}"#,
+            r#"{"day": "Monday", "n": 3, "of": [{"a": 2}, 1]}"#,
+            r#"{"day": "Monday", "n": 3, "of": [1, {"a": 2}], "more": null}"#,
+            r#"{"day": "Monday", "n": "3", "of": [1, {"a": 2}]}"#,
+        ] {
+            assert!(!one.asks_the_same(&call(other)), "{other}");
+        }
+        let (big, bigger) = (call(r#"{"n": 9007199254740993}"#), call(r#"{"n": 9007199254740992}"#));
+        assert!(!big.asks_the_same(&bigger), "beyond the digits of a float");
+        assert!(
+            read(None, "a", Value::Null).unwrap().asks_the_same(&read(Some("x"), "a", json!({})).unwrap())
+        );
+        assert!(!read(None, "a", Value::Null).unwrap().asks_the_same(&read(None, "b", Value::Null).unwrap()));
     }
 
     #[test]
@@ -311,6 +416,32 @@ mod tests {
         );
         let bare = function("lookup", "Finds.", &Parameters::default(), None);
         assert_eq!(bare, json!({"name": "lookup", "description": "Finds."}));
+    }
+
+    #[test]
+    fn a_declaration_in_full_says_that_it_is_not_waited_for_and_what_it_takes_though_that_be_nothing() {
+        let nothing = json!({"type": "OBJECT", "properties": {}});
+        for bare in [end_call(), get_call_info(), function("f", "Does.", &Parameters::default(), None)] {
+            let full = in_full(bare);
+            assert_eq!((&full["behavior"], &full["parameters"]), (&json!("NON_BLOCKING"), &nothing));
+        }
+        assert_eq!(in_full(send_dtmf())["parameters"], send_dtmf()["parameters"]);
+        let schema = json!({"type": "object", "required": ["day"], "additionalProperties": false, "properties": {
+            "day": {"type": "string", "format": "date", "description": "YYYY-MM-DD"},
+            "persons": {"type": "integer", "enum": [1, 2], "minimum": 1},
+            "rooms": {"type": "array", "items": {"type": "string", "enum": ["red", "blue"]}},
+            "when": {"oneOf": [{"type": "string"}, {"type": "null"}]}}});
+        let parameters = Parameters::read(&schema.to_string()).expect("a schema");
+        let full = in_full(function("book", "Books.", &parameters, Some(Behavior::NonBlocking)));
+        assert_eq!(full.get("parametersJsonSchema"), None);
+        assert_eq!(
+            full["parameters"],
+            json!({"type": "OBJECT", "required": ["day"], "properties": {
+                "day": {"type": "STRING", "description": "YYYY-MM-DD"},
+                "persons": {"type": "INTEGER", "minimum": 1},
+                "rooms": {"type": "ARRAY", "items": {"type": "STRING", "enum": ["red", "blue"]}},
+                "when": {"anyOf": [{"type": "STRING"}, {"type": "NULL"}]}}})
+        );
     }
 
     #[test]

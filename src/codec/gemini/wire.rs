@@ -16,6 +16,8 @@ pub(super) struct WirePart<'a> {
     #[serde(borrow)]
     pub(super) text: Option<Text<'a>>,
     pub(super) thought: Option<bool>,
+    #[serde(borrow, rename = "functionCall", alias = "function_call")]
+    pub(super) function_call: Option<WireFunctionCall<'a>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -85,13 +87,38 @@ pub(super) struct WireUsage<'a> {
     pub(super) response_token_count: Scalar<'a>,
     #[serde(borrow, default, rename = "candidatesTokenCount", alias = "candidates_token_count")]
     pub(super) candidates_token_count: Scalar<'a>,
+    #[serde(borrow, default, rename = "thoughtsTokenCount", alias = "thoughts_token_count")]
+    pub(super) thoughts_token_count: Scalar<'a>,
+    #[serde(borrow, default, rename = "toolUsePromptTokenCount", alias = "tool_use_prompt_token_count")]
+    pub(super) tool_use_prompt_token_count: Scalar<'a>,
     #[serde(borrow, default, rename = "totalTokenCount", alias = "total_token_count")]
     pub(super) total_token_count: Scalar<'a>,
+    #[serde(borrow, rename = "promptTokensDetails", alias = "prompt_tokens_details")]
+    pub(super) prompt_tokens_details: Option<Few<WireModality<'a>>>,
+    #[serde(
+        borrow,
+        rename = "responseTokensDetails",
+        alias = "response_tokens_details",
+        alias = "candidatesTokensDetails",
+        alias = "candidates_tokens_details"
+    )]
+    pub(super) response_tokens_details: Option<Few<WireModality<'a>>>,
+    #[serde(borrow, rename = "toolUsePromptTokensDetails", alias = "tool_use_prompt_tokens_details")]
+    pub(super) tool_use_prompt_tokens_details: Option<Few<WireModality<'a>>>,
+}
+
+/// Tokens of one kind.
+#[derive(serde::Deserialize)]
+pub(super) struct WireModality<'a> {
+    #[serde(borrow, default)]
+    pub(super) modality: Scalar<'a>,
+    #[serde(borrow, default, rename = "tokenCount", alias = "token_count")]
+    pub(super) token_count: Scalar<'a>,
 }
 
 /// The most elements of a list. The model asks for a handful of tools at once; a message of nothing but empty calls
 /// would hold a million, fifty times its own size in memory.
-const FEW: usize = 64;
+pub(super) const FEW: usize = 64;
 
 /// A list of at most [`FEW`] elements.
 pub(super) struct Few<T>(pub(super) Vec<T>);

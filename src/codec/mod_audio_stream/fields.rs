@@ -5,6 +5,7 @@
 //! Invariant: every text kept here is of limited length and holds no control character, so that it may be logged,
 //! stored and sent to the switch again.
 
+use super::variables::Variables;
 use crate::base::{Mix, PlaybackFormat, SampleRate};
 use crate::codec::excerpt::{excerpt, is_loggable};
 use std::fmt;
@@ -41,6 +42,8 @@ pub struct CallFields {
     pub agent: Option<String>,
     /// Whether our script is in the switch: it carries out commands, plays files and reports.
     pub script: Option<bool>,
+    /// What else was said, for the texts of the agent that asks for it.
+    pub variables: Variables,
 }
 
 impl fmt::Display for CallFields {
@@ -171,7 +174,13 @@ impl CallFields {
             mix: self.mix.or(other.mix),
             agent: self.agent.or(other.agent),
             script: self.script.or(other.script),
+            variables: self.variables.or(other.variables),
         }
+    }
+
+    /// Whether nothing is said but variables, if any.
+    pub(super) fn is_unknown(&self) -> bool {
+        *self == Self { variables: self.variables.clone(), ..Self::default() }
     }
 
     /// Fields out of names and values; `None` is a value that is neither text nor number. Where several names mean
@@ -206,6 +215,12 @@ impl CallFields {
                 }
             }
         }
+        for (name, value) in pairs {
+            let (name, value) = (name.as_ref(), value.as_ref().map(AsRef::as_ref));
+            if let Some(value) = value.filter(|_| !is_field(name)) {
+                fields.variables.note(name, value);
+            }
+        }
         fields
     }
 
@@ -234,6 +249,11 @@ impl CallFields {
         }
         Ok(())
     }
+}
+
+/// Whether something of this name is a field that the relay knows, and so no variable of a call.
+pub fn is_field(name: &str) -> bool {
+    NAMES.iter().any(|(_, _, spellings)| spellings.iter().any(|spelling| same_name(name, spelling)))
 }
 
 /// Whether `given` is `spelling` (lower case, no separators) but for case, `-` and `_`.
@@ -299,7 +319,9 @@ mod tests {
         for name in ["caller", "caller_id_number", "from", "Caller-ID-Number"] {
             assert_eq!(from(&[(name, "42")]).0.caller.as_deref(), Some("42"), "{name}");
         }
-        assert_eq!(from(&[("uuidx", "1"), ("xuuid", "1"), ("", "1")]), Default::default());
+        let (fields, notes) = from(&[("uuidx", "1"), ("xuuid", "1"), ("", "1")]);
+        assert_eq!((fields.variables.get("uuidx"), fields.variables.get("")), (Some("1"), None));
+        assert_eq!((CallFields { variables: Variables::default(), ..fields }, notes), Default::default());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Runs in: the telephony thread, rarely; pure. Owns nothing. Never fails, whatever the text is.
 //! Invariant: a report is never taken for metadata.
 
+use super::fields::CallFields;
 use super::metadata::{Metadata, json_object, text_note};
 use crate::base::LegReport;
 use serde_json::{Map, Value};
@@ -55,6 +56,10 @@ impl LegText {
         }
         let mut metadata = Metadata::default();
         metadata.read(&object);
+        // What has a type and says nothing of the call is a message of some protocol, and no variables of the call.
+        if object.contains_key("type") && metadata.fields.is_unknown() {
+            metadata.fields = CallFields::default();
+        }
         if metadata == Metadata::default() { Self::Other } else { Self::Metadata(Box::new(metadata)) }
     }
 }

@@ -14,6 +14,7 @@ pub mod playback;
 pub mod request;
 pub mod token;
 pub mod uplink;
+pub mod variables;
 
 pub use close::{LegClose, LegCloseCode};
 pub use fields::{CallFields, FieldNote};
@@ -23,3 +24,4 @@ pub use orders::OrderNumber;
 pub use request::RequestFacts;
 pub use token::PresentedToken;
 pub use uplink::UplinkDecoder;
+pub use variables::Variables;

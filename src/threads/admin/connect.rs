@@ -72,7 +72,7 @@ pub(super) async fn connect(
     body: Bytes,
 ) -> Result<Response, Wrong> {
     let connection_id = Body::parse(&body)?.required("connection_id", ConnectionId::new)?;
-    let CallFields { uuid, did, caller, agent, .. } = told(&body)?;
+    let CallFields { uuid, did, caller, agent, variables, .. } = told(&body)?;
     let parts = &admin.shared.parts;
     let Some(server) = &parts.media_server else {
         return Ok(Response::not_done(422, "connecting to Asterisk is off: set asterisk.media_url"));
@@ -80,7 +80,8 @@ pub(super) async fn connect(
     let target = server.target(&connection_id)?;
     // The dialplan knows this name too, and it is as unique.
     let uuid = uuid.unwrap_or_else(|| connection_id.to_string());
-    let fields = CallFields { uuid: Some(uuid.clone()), did, caller, agent, ..CallFields::default() };
+    let fields =
+        CallFields { uuid: Some(uuid.clone()), did, caller, agent, variables, ..CallFields::default() };
     if let Choice::Refuse(reason) = parts.agents.get().choose(&fields) {
         let why = format!("a route refuses this call: {reason}");
         return Ok(refused(&admin, fields, peer, RefusalReason::Route, why));

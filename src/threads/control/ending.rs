@@ -56,7 +56,11 @@ impl Control {
             (&counters.slips, tally.slips),
             (&counters.model_turns, events.turns),
             (&counters.barge_ins, events.interruptions),
+            (&counters.input_tokens, events.tokens.input()),
+            (&counters.output_tokens, events.tokens.output()),
             (&counters.tools_called, events.tools_called),
+            (&counters.tools_repeated, events.tools_repeated),
+            (&counters.tools_refused, events.tools_refused),
             (&counters.tools_failed, events.tools_failed),
             (&counters.tools_timed_out, events.tools_timed_out),
             (&counters.tools_cancelled, events.tools_cancelled),
@@ -113,8 +117,8 @@ fn summary(machine: &Machine, tally: &TallySnapshot, leg: LegFormat) -> String {
         tally.silence_frames as f64 / 50.0,
         tally.uplink_frames_dropped as f64 / 50.0,
         tally.model_samples as f64 / 24_000.0,
-        events.prompt_tokens,
-        events.response_tokens,
+        events.tokens.input(),
+        events.tokens.output(),
         turns_summary(&events, tally) + &session_summary(&events, tally) + &control_summary(&events)
     )
 }
@@ -177,6 +181,8 @@ fn control_summary(events: &CallEvents) -> String {
         ("leg came back", events.reattachments),
         ("ms without leg", events.detached_ms),
         ("tools called", events.tools_called),
+        ("tools repeated", events.tools_repeated),
+        ("tools refused", events.tools_refused),
         ("tools failed", events.tools_failed),
         ("tools timed out", events.tools_timed_out),
         ("tools taken back", events.tools_cancelled),

@@ -31,7 +31,8 @@ use crate::call::machine::Phase;
 use crate::call::outcome::Cause;
 use crate::call::refused::RefusedCalls;
 use crate::call::{
-    Choice, CurrentAgents, Fact, LegCredentials, Machine, Opening, OutboundCalls, Outcome, Part, Registry,
+    Choice, CurrentAgents, Fact, LegCredentials, LegKind, Machine, Opening, OutboundCalls, Outcome, Part,
+    Registry,
 };
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox, random};
 use crate::telemetry::counters::Counters;
@@ -223,6 +224,7 @@ impl Control {
             }
             ControlInput::Listen(name, reply) => self.listen(now, &name, reply),
             ControlInput::Unheard(id, asked) => self.unheard(id, asked),
+            ControlInput::RecordingFailed(id, why) => self.recording_failed(now, id, &why),
             ControlInput::Recorded(id, kept) => self.recorded(id, kept),
             ControlInput::Live(reply) => self.tell_live(now, reply),
             ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),
@@ -244,10 +246,13 @@ impl Control {
         }
         let agents = self.parts.agents.get();
         warn_of_unknown_agent(id, &agents, &fields);
+        // Nothing more comes of a call that has no place for metadata.
+        let may_say_more = !matches!(opening.kind, LegKind::AudioSocket | LegKind::Telephone);
+        let settled = agents.is_settled(&fields) && !(may_say_more && agents.lacks(&fields));
         let mut machine = match agents.choose(&fields) {
-            Choice::Agent(agent) if agents.is_settled(&fields) => Machine::new(now, agent, fields),
+            Choice::Agent(agent) if settled => Machine::new(now, agent, fields),
             _ => {
-                let wait = if agents.is_settled(&fields) { Duration::ZERO } else { agents.metadata_wait() };
+                let wait = if settled { Duration::ZERO } else { agents.metadata_wait() };
                 Machine::offered(now, Arc::clone(agents.default_agent()), fields, now.plus(wait))
             }
         };

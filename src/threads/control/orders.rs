@@ -28,7 +28,7 @@ impl Control {
         let agents = self.parts.agents.get();
         let Some(call) = self.call(id) else { return };
         let fields = call.machine.fields();
-        if !last && !agents.is_settled(fields) {
+        if !last && (!agents.is_settled(fields) || agents.lacks(fields)) {
             return;
         }
         warn_of_unknown_agent(id, &agents, fields);
@@ -50,6 +50,7 @@ impl Control {
                     self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
                 }
                 Order::Play(sound) => self.parts.gemini[shard].send(GeminiOrder::Play(id, sound)),
+                Order::StopSpeech => self.parts.gemini[shard].send(GeminiOrder::StopSpeech(id)),
                 Order::Record => self.record(now, id),
                 Order::PauseRecording(paused) => {
                     self.parts.recorder.send(RecorderOrder::Pause(id, now, paused));
@@ -104,7 +105,7 @@ impl Control {
             ToolRun::Http { tool, arguments, caller } => {
                 match self.parts.tools.run(now, (id, number), tool, arguments, caller) {
                     Ok(()) => return,
-                    Err(why) => Err(ToolFailure::Failed(why)),
+                    Err(why) => Err(ToolFailure::NotAsked(why)),
                 }
             }
         };

@@ -7,6 +7,8 @@ use super::Call;
 use crate::base::Instant;
 use crate::call::record::{TranscriptTurn, rfc3339};
 use crate::call::{CallDetail, CallRecord, Outcome};
+use crate::codec::gemini::usage::Tokens;
+use crate::config::PriceConfig;
 use crate::sync::shared::TallySnapshot;
 
 /// Frames of 20 ms in a second.
@@ -25,7 +27,6 @@ pub(super) fn record_of(now: Instant, call: &Call, outcome: &Outcome, tally: &Ta
     let live_s = machine.answered_at().map_or(0.0, |answered_at| seconds(now.since_ms(answered_at)));
     let model = agent.setup.model.trim_start_matches("models/");
     let price = agent.price.as_ref();
-    let (prompt_tokens, response_tokens) = (events.prompt_tokens_total, events.response_tokens_total);
     let record = CallRecord {
         id: call.record_id.to_string(),
         uuid: fields.uuid.clone(),
@@ -65,19 +66,58 @@ pub(super) fn record_of(now: Instant, call: &Call, outcome: &Outcome, tally: &Ta
         underruns: tally.underruns,
         underrun_ms: tally.underrun_us / 1000,
         lost_frames: tally.uplink_frames_dropped + tally.caller_messages_dropped,
-        prompt_tokens,
-        response_tokens,
-        cost: price.map(|price| price.cost(prompt_tokens, response_tokens)),
+        prompt_tokens: events.tokens.input(),
+        response_tokens: events.tokens.output(),
+        cost: price.map(|price| cost(price, &events.tokens)),
         cost_currency: price.map(|price| price.currency.clone()),
         tools_called: events.tools_called,
-        tools_failed: events.tools_failed + events.tools_timed_out,
+        tools_failed: events.tools_failed + events.tools_timed_out + events.tools_refused,
         recording: None,
     };
     let transcript = machine.transcript().turns().map(TranscriptTurn::from).collect();
     CallDetail { record, transcript, events: machine.history() }
 }
 
+/// What tokens cost at this price.
+fn cost(price: &PriceConfig, tokens: &Tokens) -> f64 {
+    let text = price.output_text_per_million.unwrap_or(price.output_per_million);
+    let of_each = [
+        (tokens.input_audio, price.input_per_million),
+        (tokens.input_text, price.input_text_per_million.unwrap_or(price.input_per_million)),
+        (tokens.output_audio, price.output_per_million),
+        (tokens.output_text, text),
+        (tokens.thoughts, price.thoughts_per_million.unwrap_or(text)),
+    ];
+    of_each.into_iter().map(|(count, per_million)| count as f64 * per_million).sum::<f64>() / 1_000_000.0
+}
+
 /// Rounded, because a record is read by people.
 fn thousandths(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_token_has_its_price_and_what_has_none_costs_as_speech_does() {
+        let tokens =
+            Tokens { input_text: 750, input_audio: 300, output_text: 0, output_audio: 100, thoughts: 900 };
+        let speech =
+            PriceConfig { input_per_million: 3.0, output_per_million: 12.0, ..PriceConfig::named("x") };
+        let micros = |price: &PriceConfig| (cost(price, &tokens) * 1e6).round();
+        assert_eq!(micros(&speech), 1050.0 * 3.0 + 1000.0 * 12.0);
+        let listed = PriceConfig {
+            input_text_per_million: Some(0.75),
+            output_text_per_million: Some(4.5),
+            ..speech.clone()
+        };
+        assert_eq!(
+            micros(&listed),
+            (700.0 * 0.75 + 300.0 * 3.0 + 50.0 * 0.75 + 100.0 * 12.0 + 900.0 * 4.5_f64).round()
+        );
+        let free = PriceConfig { thoughts_per_million: Some(0.0), ..listed };
+        assert_eq!(micros(&free), (750.0 * 0.75 + 300.0 * 3.0 + 100.0 * 12.0_f64).round());
+    }
 }

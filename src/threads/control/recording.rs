@@ -9,7 +9,7 @@ use log::{info, warn};
 use super::Control;
 use crate::base::{CallId, Instant};
 use crate::call::CallDetail;
-use crate::call::record::RecordingFile;
+use crate::call::record::{CallEvent, RECORDING_FAILED, RecordingFile};
 use crate::dsp::Tap;
 use crate::sync::rings::tap_ring;
 use crate::threads::dsp::DspOrder;
@@ -39,6 +39,15 @@ pub(super) struct Unrecorded {
     id: CallId,
     until: Instant,
     detail: Box<CallDetail>,
+}
+
+impl Unrecorded {
+    /// Notes that the recording failed when the call was over.
+    fn note_failure(&mut self, why: &str) {
+        let at_ms = (self.detail.record.duration_s * 1000.0) as u64;
+        let (kind, detail) = (RECORDING_FAILED.to_owned(), Some(why.to_owned()));
+        self.detail.events.push(CallEvent { at_ms, kind, detail });
+    }
 }
 
 impl Control {
@@ -109,6 +118,15 @@ impl Control {
         self.parts.workers[worker].send(DspOrder::SetTapped(id, false));
     }
 
+    /// A recording cannot be written, which its call's record says.
+    pub(super) fn recording_failed(&mut self, now: Instant, id: CallId, why: &str) {
+        if let Some(call) = self.call(id) {
+            call.machine.recording_failed(now, why);
+        } else if let Some(waiting) = self.unrecorded.iter_mut().find(|waiting| waiting.id == id) {
+            waiting.note_failure(why);
+        }
+    }
+
     /// The file of a recording is closed, or was given up.
     pub(super) fn recorded(&mut self, id: CallId, kept: Option<RecordingFile>) {
         if let Some(call) = self.call(id) {
@@ -148,7 +166,8 @@ impl Control {
     /// Lets records go whose recording takes too long.
     pub(super) fn look_at_unrecorded(&mut self, now: Instant) {
         while let Some(at) = self.unrecorded.iter().position(|waiting| now >= waiting.until) {
-            let waiting = self.unrecorded.swap_remove(at);
+            let mut waiting = self.unrecorded.swap_remove(at);
+            waiting.note_failure("it was not closed within 5 seconds after the call");
             warn!(
                 "call {}: its recording is not closed yet, and is not named in its record {}: is the disk of \
                  recording.directory too slow?",

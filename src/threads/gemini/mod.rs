@@ -217,6 +217,18 @@ impl Gemini {
                         wake.dsp |= play;
                     }
                 }
+                GeminiOrder::StopSpeech(id) => {
+                    if let Some(place) = self.calls.get_mut(id.slot as usize)
+                        && let Some(call) = place.as_mut().filter(|call| call.id() == id)
+                    {
+                        let control = &mut self.control;
+                        let woken = call.stop_speech(&mut self.pool, |fact| {
+                            control.send(ControlInput::Fact(id, fact));
+                        });
+                        wake.dsp |= woken.dsp;
+                        wake.telephony |= woken.telephony;
+                    }
+                }
                 GeminiOrder::Prompt(id, link, text) => self.say(id, link, client::realtime_text(&text)),
                 GeminiOrder::TakeTurns(id) => {
                     if let Some(call) = self.call(id) {

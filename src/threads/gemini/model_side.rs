@@ -12,10 +12,11 @@ use crate::base::limits::MODEL_IN_FRAMES;
 use crate::base::units::PTIME_MS;
 use crate::base::{CallId, FrameKind, FrameSink, FrameSource, LinkNumber, SampleRate, Sound};
 use crate::call::Fact;
-use crate::call::transcript::{Speaker, Spoken};
+use crate::call::transcript::Speaker;
 use crate::codec::gemini::client;
 use crate::codec::gemini::server::{self, ServerMessage};
 use crate::codec::gemini::tools::ToolCall;
+use crate::codec::gemini::usage::UsageMeter;
 use crate::sync::CallShared;
 use crate::sync::rings::GeminiRings;
 use crate::sync::shared::add;
@@ -23,6 +24,8 @@ use crate::threads::gemini::speech::{SpeechPool, SpeechQueue, Taken};
 use crate::threads::gemini::state;
 use crate::threads::gemini::unanswered::Unanswered;
 use crate::threads::messages::NewModelSide;
+
+mod stop;
 
 /// How full `model_in` is kept: 15 frames are 200 ms at 24 kHz.
 const MODEL_IN_FILL: usize = MODEL_IN_FRAMES * 3 / 4;
@@ -38,8 +41,6 @@ const LAST_SILENCE_MS: u64 = 1_000;
 const PRE_ROLL_MS: u64 = 300;
 /// The longest audio message to the model.
 const CHUNK_MS_MAX: u32 = 100;
-/// A frame in `model_in`: 320 samples at 24 kHz.
-const RING_FRAME_US: u64 = 13_333;
 /// The longest piece of a transcription; real ones are words.
 const TRANSCRIPTION_BYTES_MAX: usize = 16 * 1024;
 /// The longest handle of a session that is kept; real ones have some hundred bytes.
@@ -87,8 +88,12 @@ pub struct ModelSide {
     /// Samples of the present or last turn, taken to be at 24 kHz.
     turn_samples: u64,
     overflowed: bool,
+    /// What still comes of the present turn is not heard: the caller stopped it.
+    stopped: bool,
     /// The present link's end was announced; said once, for control logs it.
     going_away: bool,
+    /// What was counted of the present link's tokens.
+    usage: UsageMeter,
     /// The model is told where talkspurts begin and end.
     relay_turns: bool,
     /// What is sent next belongs to a talkspurt.
@@ -117,7 +122,9 @@ impl ModelSide {
             speaking: false,
             turn_samples: 0,
             overflowed: false,
+            stopped: false,
             going_away: false,
+            usage: UsageMeter::default(),
             relay_turns: false,
             in_spurt: false,
             activity: false,
@@ -141,6 +148,8 @@ impl ModelSide {
         self.live = false;
         self.going_away = false;
         self.activity = false;
+        self.stopped = false;
+        self.usage = UsageMeter::default();
     }
 
     /// The relay takes the turns in this call: the model is told where talkspurts begin and end.
@@ -217,8 +226,11 @@ impl ModelSide {
         mut fact: impl FnMut(Fact),
     ) -> Result<Wake, server::ServerDecodeError> {
         let before = self.overflowed;
-        let (speech, overflowed) = (&mut self.speech, &mut self.overflowed);
+        let (speech, overflowed, stopped) = (&mut self.speech, &mut self.overflowed, self.stopped);
         let decoded = server::decode(message, |rate, samples| {
+            if stopped {
+                return;
+            }
             // What comes after a hole is not queued either: until the call has ended it is silent, not garbled.
             *overflowed = *overflowed || speech.push(pool, rate, samples).is_err();
         });
@@ -242,7 +254,8 @@ impl ModelSide {
             self.live = true;
             fact(Fact::SetupComplete(link));
         }
-        if message.audio.samples > 0 && !self.speaking {
+        let heard = message.audio.samples > 0 && !self.stopped;
+        if heard && !self.speaking {
             (self.speaking, self.turn_samples) = (true, 0);
             self.unanswered.answered(pool);
             fact(Fact::TurnStarted(link));
@@ -262,13 +275,7 @@ impl ModelSide {
             fact(Fact::ToolsCancelled(link, ids));
         }
         if message.interrupted {
-            fact(Fact::Spoken(link, self.spoken()));
-            self.shared.cancel_turn();
-            self.speech.clear(pool);
-            self.speaking = false;
-            self.unanswered.interrupted();
-            fact(Fact::Interrupted(link));
-            wake = Wake { dsp: true, telephony: true };
+            wake = self.cut_off(pool, fact);
         }
         if (message.generation_complete || message.turn_complete) && self.speaking {
             self.speaking = false;
@@ -278,6 +285,7 @@ impl ModelSide {
         }
         let in_progress = state::tell(link, message, fact);
         in_progress.into_iter().for_each(|in_progress| self.unanswered.is_worked_on(in_progress));
+        self.stopped &= !(message.generation_complete || message.turn_complete || message.interrupted);
         if message.turn_complete {
             fact(Fact::TurnComplete(link));
         }
@@ -294,21 +302,14 @@ impl ModelSide {
         {
             fact(Fact::Resumable(link, handle.to_string()));
         }
-        if let Some(usage) = message.usage {
-            let (prompt, response) = (usage.prompt_tokens, usage.response_tokens);
-            fact(Fact::TokensUsed(link, prompt.unwrap_or_default(), response.unwrap_or_default()));
+        if let Some(tokens) = self.usage.take(message) {
+            fact(Fact::TokensUsed(link, tokens));
         }
         for call in message.tool_calls.iter().filter_map(ToolCall::read) {
             fact(Fact::ToolCalled(link, Box::new(call)));
         }
         wake.dsp |= self.fill(pool);
         wake
-    }
-
-    /// How much of the present or last turn came, and how much of it waits here; what the dsp worker has is taken as heard.
-    pub fn spoken(&self) -> Spoken {
-        let ring_ms = self.rings.model_in.waiting() as u64 * RING_FRAME_US / 1000;
-        Spoken { received_ms: self.turn_samples / 24, waiting_ms: self.speech.queued_ms() + ring_ms }
     }
 
     /// Moves waiting speech into `model_in` as far as it should be filled. Returns whether it moved any.
@@ -476,6 +477,33 @@ mod tests {
             model.fill(&mut pool);
         }
         assert_eq!(heard, [1; 290 * 24]);
+    }
+
+    #[test]
+    fn what_the_caller_stops_with_a_key_is_not_heard_nor_the_rest_of_its_turn_and_the_next_one_is() {
+        let (mut model, mut dsp, mut pool) = with_link();
+        let mut facts = Vec::new();
+        let mut receive = |model: &mut ModelSide, pool: &mut SpeechPool, message: &[u8]| {
+            model.receive(message, pool, |fact| facts.push(fact)).expect("a good message");
+        };
+        receive(&mut model, &mut pool, &spoken(1, 4_800));
+        let turn = model.shared.turn();
+        let mut stopped = Vec::new();
+        let wake = model.stop_speech(&mut pool, |fact| stopped.push(fact));
+        assert!(wake.dsp && wake.telephony && model.shared.turn() != turn);
+        assert!(matches!(stopped[..], [Fact::Spoken(1, _), Fact::Interrupted(1)]), "{stopped:?}");
+        while dsp.model_in.take().is_some() {}
+        receive(&mut model, &mut pool, &spoken(2, 4_800));
+        receive(&mut model, &mut pool, br#"{"serverContent":{"generationComplete":true}}"#);
+        assert!(dsp.model_in.take().is_none(), "the rest of the turn");
+        receive(&mut model, &mut pool, br#"{"serverContent":{"turnComplete":true}}"#);
+        receive(&mut model, &mut pool, &spoken(3, 4_800));
+        assert_eq!(dsp.model_in.take().expect("the next turn").samples()[0], 3);
+        let begun = facts.iter().filter(|fact| matches!(fact, Fact::TurnStarted(_))).count();
+        assert_eq!((begun, facts.contains(&Fact::TurnComplete(1))), (2, true));
+        // Nothing is there to be stopped once all was heard.
+        let (mut quiet, _dsp, mut pool) = with_link();
+        assert_eq!(quiet.stop_speech(&mut pool, |fact| panic!("{fact:?}")), Wake::default());
     }
 
     /// A model side with a ready link, and the dsp worker's end of its rings.

@@ -159,13 +159,14 @@ impl Disk {
         self.open.insert(call, recording);
     }
 
-    fn failed(&self, call: CallId, recording: &Recording, problem: &io::Error) {
+    fn failed(&mut self, call: CallId, recording: &Recording, problem: &io::Error) {
         self.parts.counters.recordings_failed.increment();
         warn!(
             "call {call}: is not recorded (any further): {} cannot be written: {problem}; the call goes on. Make room, or let \
              the relay's user write there (recording.directory)",
             recording.path.display()
         );
+        self.parts.control.send(ControlInput::RecordingFailed(call, problem.to_string()));
     }
 
     fn write(&mut self, call: CallId, from: u64, pairs: &[Pair]) {

@@ -72,7 +72,14 @@ fn write(
         clock: Clock::new(),
     });
     disk.run().expect("the thread ends");
-    let Some(ControlInput::Recorded(ID, kept)) = reports.take() else { panic!("not reported") };
+    let mut report = reports.take();
+    if let Some(ControlInput::RecordingFailed(ID, why)) = &report {
+        assert!(counters.recordings_failed.get() == 1 && !why.is_empty(), "{why:?}");
+        report = reports.take();
+    } else {
+        assert_eq!(counters.recordings_failed.get(), 0);
+    }
+    let Some(ControlInput::Recorded(ID, kept)) = report else { panic!("not reported") };
     assert!(reports.is_empty(), "reported twice");
     (kept, counters)
 }

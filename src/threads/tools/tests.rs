@@ -178,7 +178,7 @@ fn tool(server: &Server, method: Method) -> HttpTool {
 
 fn failure(result: ToolResult) -> String {
     match result {
-        Err(ToolFailure::Failed(why)) => why,
+        Err(ToolFailure::Failed(why) | ToolFailure::NotAsked(why)) => why,
         other => panic!("{other:?}"),
     }
 }
@@ -307,6 +307,7 @@ fn a_tool_that_was_taken_back_in_the_queue_is_not_asked_and_a_slow_one_does_not_
     pool.run(4, &quick_tool, json!({})).expect("room");
     pool.pool.take_back(CALL, 4);
     assert_eq!(pool.done(), (3, Err(ToolFailure::TimedOut)));
+    assert!(matches!(pool.done(), (4, Err(ToolFailure::NotAsked(_)))), "nobody was asked");
     pool.run(5, &quick_tool, json!({})).expect("room");
     assert_eq!(pool.done(), (5, Ok(json!(1))));
     quick.asked();

@@ -84,6 +84,7 @@ impl World {
                 Order::Command(..)
                 | Order::EventSocket { .. }
                 | Order::Play(..)
+                | Order::StopSpeech
                 | Order::Answer(..)
                 | Order::AnswerTool(..)
                 | Order::RunTool(..)

@@ -89,6 +89,7 @@ impl World {
                 GeminiOrder::Connected { .. }
                 | GeminiOrder::AnswerTool(..)
                 | GeminiOrder::Play(..)
+                | GeminiOrder::StopSpeech(..)
                 | GeminiOrder::TakeTurns(..)
                 | GeminiOrder::HoldUplink(..)
                 | GeminiOrder::Commit(..)

@@ -102,6 +102,7 @@ impl OrderLog {
             }
             Order::ChooseAgent { .. }
             | Order::Play(..)
+            | Order::StopSpeech
             | Order::Command(..)
             | Order::EventSocket { .. }
             | Order::Answer(..)

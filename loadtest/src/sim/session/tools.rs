@@ -13,7 +13,7 @@ use crate::sim::{
     event::What,
     fault::Moment,
     message::{Scheduling, ToolResult},
-    model::Refusal,
+    model::{Family, Refusal},
     outbox::Outbox,
 };
 
@@ -100,6 +100,10 @@ impl Session {
         out: &mut Outbox,
     ) -> Result<(), Refusal> {
         (world.tell)(What::ToolResponse { ids: results.iter().map(|result| result.id.clone()).collect() });
+        let refuses = self.terms.as_ref().is_some_and(|terms| terms.family == Family::Live38Thinking);
+        if refuses && results.iter().any(|result| result.scheduling.is_some()) {
+            return Err(Refusal::invalid("Function response scheduling is not supported for this model"));
+        }
         for result in results {
             let Some(place) = self.calls.iter().position(|call| call.id == result.id) else { continue };
             let call = &self.calls[place];
