@@ -210,7 +210,7 @@ impl Machine {
             }
             // What it means for whoever waits is the watchdog's business.
             Fact::InProgress(..) | Fact::WaitsForInput(_) => {}
-            Fact::TurnEndedBy(_, reason) => self.history.note_of("turn_ended_by", &reason),
+            Fact::TurnEndedBy(_, reason) => self.history.note_of("turn_complete_reason", &reason),
             Fact::SentAgain(link, again) => self.sent_again(link, again),
             Fact::TurnComplete(link) => {
                 self.model_is_heard(now, self.links.exchange.is_in_progress());

@@ -61,6 +61,7 @@ impl Call {
         Self::new(CallTerms {
             control: ControlTerms {
                 model_may_end: true,
+                tell_keys: true,
                 model_destinations: vec![Destination::new("2000").expect("a destination")],
                 ..ControlTerms::default()
             },
@@ -239,6 +240,45 @@ fn a_caller_who_is_answered_goes_on_although_nobody_says_that_they_interrupted()
             call.wait(1_000);
             assert_eq!(call.ended, []);
         }
+    }
+}
+
+#[test]
+fn a_model_that_speaks_on_in_the_same_turn_once_the_goodbye_was_heard_answers_the_caller() {
+    for caller_speaks in [true, false] {
+        let mut call = Call::may_end();
+        call.model_says(1_000);
+        call.calls("end_call");
+        call.wait(500);
+        if caller_speaks {
+            call.caller_says(1_500);
+            call.wait(500);
+        }
+        call.heard_at = call.heard_at.max(call.now).plus_ms(1_500);
+        call.wait(300);
+        assert_eq!(call.answers.len(), usize::from(caller_speaks));
+        call.wait(10_000);
+        assert_eq!(call.ended.len(), usize::from(!caller_speaks), "a goodbye in pieces is one");
+    }
+}
+
+#[test]
+fn a_key_that_the_model_is_told_of_counts_as_a_word() {
+    for answered in [true, false] {
+        let mut call = Call::may_end();
+        call.model_says(1_000);
+        call.calls("end_call");
+        call.wait(500);
+        call.tell(Fact::Reported(LegReport::Dtmf('5')));
+        call.wait(2_500);
+        assert_eq!((call.prompts.len(), call.ended.len()), (1, 0), "{:?}", call.ended);
+        if answered {
+            call.model_says(1_000);
+            call.turn_complete();
+        }
+        call.wait(4_000);
+        assert_eq!(call.ended.len(), usize::from(!answered));
+        assert_eq!(call.answers.len(), usize::from(answered));
     }
 }
 

@@ -613,7 +613,7 @@ fn a_model_that_waits_for_the_caller_is_no_fault_and_their_next_word_is_watched_
         }
         call.wait(120_000);
         assert_eq!((call.told.as_str(), call.events().empty_turns), ("", 0));
-        let noted = call.machine.history().into_iter().find(|event| event.kind == "turn_ended_by");
+        let noted = call.machine.history().into_iter().find(|event| event.kind == "turn_complete_reason");
         assert_eq!(noted.and_then(|event| event.detail).as_deref(), Some("NEED_MORE_INPUT"));
         call.caller_says(900);
         call.wait(PATIENCE_MS);

@@ -153,7 +153,7 @@ impl Machine {
         });
         if go_on.is_some() {
             // It says the same, and what about.
-            prompts.retain(|text| text != NUDGE);
+            prompts.retain(|text| text != NUDGE && Some(text) != go_on.as_ref());
         }
         for text in go_on.into_iter().chain(prompts) {
             self.prompt(now, text);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::exchange::ANSWER_WITHIN_MS;
 use super::{Machine, Phase};
 use crate::base::command::{Command, CommandKind};
-use crate::base::{Instant, LinkNumber};
+use crate::base::{Instant, LegReport, LinkNumber};
 use crate::call::commands::Requester;
 use crate::call::events::Fact;
 use crate::call::tool::ToolFailure;
@@ -44,6 +44,11 @@ impl Playing {
         Self { samples: 0, changed_at: now, look_at: now.plus_ms(LOOK_MS) }
     }
 
+    /// Whether more was handed to the switch than when last told.
+    fn has_more(&self, samples: u64) -> bool {
+        samples != self.samples
+    }
+
     /// So many samples have been handed to the switch so far. Returns whether the caller has heard all; not while what
     /// was handed over is `unheard`.
     pub(super) fn is_over(&mut self, now: Instant, samples: u64, unheard: bool) -> bool {
@@ -63,7 +68,9 @@ pub(super) struct Wish {
     command: Command,
     since: Instant,
     playing: Playing,
-    /// The caller has begun to speak since the model said the last that it wants them to hear.
+    /// What was said before it has been heard.
+    heard: bool,
+    /// The caller has begun to speak, or pressed a key, since the model said the last that it wants them to hear.
     caller_spoke: bool,
     /// Until when the model may begin to answer that.
     answer_by: Instant,
@@ -81,7 +88,8 @@ impl Machine {
         // Whoever speaks while the model does says something new; else the wish is the answer to what they say.
         let caller_spoke = self.links.exchange.caller_speaks_anew() && self.watchdog.model_is_heard(now);
         let (playing, answer_by) = (Playing::new(now), now);
-        self.wish = Some(Wish { link, call, command, since: now, playing, caller_spoke, answer_by });
+        self.wish =
+            Some(Wish { link, call, command, since: now, playing, heard: false, caller_spoke, answer_by });
     }
 
     /// The model calls again: where it wishes the call's end, or to send the caller elsewhere, it has heard what the caller
@@ -112,6 +120,7 @@ impl Machine {
     pub(super) fn watch_wish(&mut self, now: Instant, fact: &Fact) {
         let live = self.session.live();
         let hangover_ms = u64::from(self.agent.terms.turns.listen.hangover_ms);
+        let keys = &self.agent.terms.control;
         let Some(wish) = &mut self.wish else { return };
         let withdrawn = match fact {
             Fact::CallerSpoke(begins) => {
@@ -120,6 +129,11 @@ impl Machine {
                 if wish.caller_spoke {
                     wish.answer_by = now.plus_ms(ANSWER_WITHIN_MS);
                 }
+                false
+            }
+            Fact::Reported(LegReport::Dtmf(_)) | Fact::KeyOnEventSocket(_) if keys.tell_keys => {
+                wish.caller_spoke = true;
+                wish.answer_by = now.plus(keys.digits.pause).plus_ms(ANSWER_WITHIN_MS);
                 false
             }
             Fact::Transcribed(link, Speaker::Caller, _) if live == Some(*link) => {
@@ -141,7 +155,14 @@ impl Machine {
             }
             _ => false,
         };
-        if withdrawn && let Some(wish) = self.wish.take() {
+        if withdrawn {
+            self.withdraw_wish();
+        }
+    }
+
+    /// The caller goes on: the model may wish so again.
+    fn withdraw_wish(&mut self) {
+        if let Some(wish) = self.wish.take() {
             let (name, done) = (&wish.call.name, done(wish.command.kind()));
             self.history.note_of("tool_withdrawn", name);
             let why = format!(
@@ -164,9 +185,14 @@ impl Machine {
         let unheard = self.phase() == Phase::Detached || now < self.watchdog.heard_at();
         let caller_speaks = self.links.exchange.caller_speaks();
         let Some(wish) = &mut self.wish else { return };
+        // A server that does not end a turn in between: what is said now that the goodbye was heard answers the caller.
+        let goes_on = wish.heard && wish.caller_spoke && wish.playing.has_more(samples);
         let heard = wish.playing.is_over(now, samples, unheard);
+        wish.heard |= heard;
         let answered = !caller_speaks && now >= wish.answer_by;
-        if (heard && answered || now.since(wish.since) >= WITHIN)
+        if goes_on {
+            self.withdraw_wish();
+        } else if (heard && answered || now.since(wish.since) >= WITHIN)
             && let Some(wish) = self.wish.take()
         {
             self.command(now, Requester::Model(wish.link, wish.call), wish.command);
