@@ -3,6 +3,7 @@
 //! Runs in: anywhere: pure. Imports nothing of this crate.
 
 mod built_in;
+pub mod call_name;
 pub mod command;
 pub mod frame;
 pub mod id;

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use parking_lot::Mutex;
 
-use crate::base::Instant;
+use crate::base::{Instant, call_name};
 use crate::codec::mod_audio_stream::CallFields;
 use crate::sync::random;
 
@@ -39,12 +39,12 @@ impl Expected {
     /// Announced again, the last word counts. Returns whether an older announcement had to make room for it.
     pub fn insert(&self, now: Instant, owner: IpAddr, uuid: &str, fields: CallFields, ttl_ms: u64) -> bool {
         let announcement = Announcement { fields, until: now.plus_ms(ttl_ms), owner };
-        self.announcements.lock().insert(now, uuid.to_ascii_lowercase(), announcement)
+        self.announcements.lock().insert(now, call_name::key(uuid), announcement)
     }
 
     /// Takes what was announced of the call with this UUID, if its time is not over.
     pub fn take(&self, now: Instant, uuid: &str) -> Option<CallFields> {
-        self.announcements.lock().take(now, &uuid.to_ascii_lowercase())
+        self.announcements.lock().take(now, &call_name::key(uuid))
     }
 
     /// Makes a ticket for whoever is at `owner`: who shows it may make this call, once and within [`TICKET_MS`]. It is 128 bits

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::base::{CallId, Instant};
+use crate::base::{CallId, Instant, call_name};
 use crate::call::commands::LegKind;
 use crate::codec::mod_audio_stream::{CallFields, PresentedToken};
 use crate::sync::CallShared;
@@ -117,7 +117,7 @@ impl Known {
     /// Looks an arriving leg up by its UUID, in any case.
     pub fn arrive(&self, uuid: &str, credentials: &LegCredentials, opening: &Opening) -> Arrival {
         let mut calls = self.calls.lock();
-        let uuid = uuid.to_ascii_lowercase();
+        let uuid = call_name::key(uuid);
         let Some(call) = calls.get_mut(&uuid) else { return Arrival::New };
         let id = call.id;
         if !credentials.are_those_of(&call.credentials) {
@@ -137,7 +137,7 @@ impl Known {
     /// Whether the call `id`, whose leg is dead, may be taken over by a leg that is opened so.
     pub fn may_take_over(&self, uuid: &str, id: CallId, opening: &Opening) -> bool {
         let calls = self.calls.lock();
-        let call = calls.get(&uuid.to_ascii_lowercase()).filter(|call| call.id == id);
+        let call = calls.get(&call_name::key(uuid)).filter(|call| call.id == id);
         call.is_some_and(|call| opening.is_like(&call.opening))
     }
 
@@ -149,7 +149,7 @@ impl Known {
         opening: Opening,
         shared: Arc<CallShared>,
     ) -> bool {
-        match self.calls.lock().entry(uuid.to_ascii_lowercase()) {
+        match self.calls.lock().entry(call_name::key(uuid)) {
             Entry::Occupied(call) => call.get().id == shared.id(),
             Entry::Vacant(vacant) => {
                 vacant.insert(KnownCall { id: shared.id(), credentials, opening, shared, lost: false });
@@ -161,7 +161,7 @@ impl Known {
     /// The leg of a call was lost, or is there again.
     pub fn set_lost(&self, uuid: &str, id: CallId, lost: bool) {
         let mut calls = self.calls.lock();
-        if let Some(call) = calls.get_mut(&uuid.to_ascii_lowercase()).filter(|call| call.id == id) {
+        if let Some(call) = calls.get_mut(&call_name::key(uuid)).filter(|call| call.id == id) {
             call.lost = lost;
         }
     }
@@ -169,7 +169,7 @@ impl Known {
     /// A call ends: no leg belongs to it any more.
     pub fn forget(&self, uuid: &str, id: CallId) {
         let mut calls = self.calls.lock();
-        let uuid = uuid.to_ascii_lowercase();
+        let uuid = call_name::key(uuid);
         if calls.get(&uuid).is_some_and(|call| call.id == id) {
             calls.remove(&uuid);
         }

@@ -199,7 +199,7 @@ impl Machine {
 
     pub(super) fn http_run(&self, tool: &Arc<HttpTool>, arguments: Map<String, Value>) -> ToolRun {
         let caller = ToolCaller {
-            uuid: self.fields.uuid.clone(),
+            uuid: self.fields.uuid_shown(),
             caller: self.fields.caller.clone(),
             did: self.fields.did.clone(),
             agent: self.agent.name.clone(),

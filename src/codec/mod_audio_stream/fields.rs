@@ -6,7 +6,7 @@
 //! stored and sent to the switch again.
 
 use super::variables::Variables;
-use crate::base::{Mix, PlaybackFormat, SampleRate};
+use crate::base::{Mix, PlaybackFormat, SampleRate, call_name};
 use crate::codec::excerpt::{excerpt, is_loggable};
 use std::fmt;
 
@@ -49,8 +49,8 @@ pub struct CallFields {
 impl fmt::Display for CallFields {
     /// What is known of who is calling whom, as `name=value` words for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known =
-            [("uuid", &self.uuid), ("did", &self.did), ("caller", &self.caller), ("agent", &self.agent)];
+        let uuid = self.uuid_shown();
+        let known = [("uuid", &uuid), ("did", &self.did), ("caller", &self.caller), ("agent", &self.agent)];
         let mut separator = "";
         for (name, value) in known.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
             write!(f, "{separator}{name}={value}")?;
@@ -163,6 +163,11 @@ const NAMES: [(Field, &str, &[&str]); 8] = [
 const RATES: &str = "8000, 16000, 24000, 32000, 48000";
 
 impl CallFields {
+    /// The call's UUID as it is shown and stored ([`call_name::canonical`]); a switch is told its own spelling.
+    pub fn uuid_shown(&self) -> Option<String> {
+        self.uuid.as_deref().map(|uuid| call_name::canonical(uuid).into_owned())
+    }
+
     /// These fields, and those of `other` where these are missing.
     pub fn or(self, other: Self) -> Self {
         Self {

@@ -7,6 +7,7 @@
 use super::fields::{CallFields, FieldNote, Problem, Source, note};
 use super::flavour::Flavour;
 use super::token::{PresentedToken, TOKEN_BYTES_MAX};
+use crate::base::call_name;
 use std::borrow::Cow;
 
 /// Longest ticket of the telephone in the browser: a UUID has 36.
@@ -69,7 +70,7 @@ impl RequestFacts {
         }
         self.url = CallFields::from_pairs(&pairs, Source::Url, &mut self.notes);
         if self.url.uuid.is_none() {
-            self.url.uuid = path.split('/').find(|segment| looks_like_uuid(segment)).map(str::to_owned);
+            self.url.uuid = path.split('/').find(|segment| call_name::is_uuid(segment)).map(str::to_owned);
         }
         token
     }
@@ -136,13 +137,6 @@ fn unspaced_plus(value: Cow<'_, str>) -> Cow<'_, str> {
         [b' ', b'0'..=b'9', ..] => Cow::Owned(value.replacen(' ', "+", 1)),
         _ => value,
     }
-}
-
-/// 8-4-4-4-12 hexadecimal digits (RFC 9562 section 4).
-fn looks_like_uuid(segment: &str) -> bool {
-    let groups = [8, 4, 4, 4, 12];
-    segment.split('-').map(str::len).eq(groups)
-        && segment.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::response::{Body, Response, Wrong};
 use super::routes::Routes;
 use crate::base::RecordId;
 use crate::call::Ending;
+use crate::base::call_name::is_same;
 use crate::threads::control::live::LiveCall;
 use crate::threads::messages::ControlInput;
 use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Reader, StoreError};
@@ -70,12 +71,20 @@ async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Res
 }
 
 async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<Response, Response> {
-    let calls = admin.live_calls().await.ok_or_else(no_answer)?;
     let record_id = RecordId::parse(&id);
-    let running =
-        calls.iter().rev().find(|call| Some(call.id) == record_id || call.uuid.as_deref() == Some(&id));
-    if let Some(call) = running {
-        return Ok(Response::json(200, &with_live(json!(call), true)));
+    let is_it = |call: &&LiveCall| {
+        Some(call.id) == record_id || call.uuid.as_deref().is_some_and(|uuid| is_same(uuid, &id))
+    };
+    let running = |calls: &[LiveCall]| {
+        let call = calls.iter().rev().find(is_it);
+        call.map(|call| Response::json(200, &with_live(json!(call), true)))
+    };
+    if let Some(found) = running(&*admin.live_calls().await.ok_or_else(no_answer)?) {
+        return Ok(found);
+    }
+    // It may have begun since that list was made.
+    if let Some(found) = running(&*admin.live_calls_now().await.ok_or_else(no_answer)?) {
+        return Ok(found);
     }
     record(&admin, id).await
 }

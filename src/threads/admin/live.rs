@@ -78,10 +78,19 @@ impl Board {
 impl Admin {
     /// The running calls, not older than [`FRESH_MS`]; `None` if control does not answer.
     pub(super) async fn live_calls(&self) -> Option<Arc<Vec<LiveCall>>> {
+        self.live_calls_within(FRESH_MS).await
+    }
+
+    /// The running calls, a call that has just begun among them; `None` if control does not answer.
+    pub(super) async fn live_calls_now(&self) -> Option<Arc<Vec<LiveCall>>> {
+        self.live_calls_within(0).await
+    }
+
+    async fn live_calls_within(&self, age_ms_max: u64) -> Option<Arc<Vec<LiveCall>>> {
         // Whoever comes while control is being asked waits for the same answer.
         let mut seen = self.board.seen.lock().await;
         let now = self.shared.parts.clock.now();
-        if let Some(seen) = seen.as_ref().filter(|seen| now.since_ms(seen.at) < FRESH_MS) {
+        if let Some(seen) = seen.as_ref().filter(|seen| now.since_ms(seen.at) < age_ms_max) {
             return Some(Arc::clone(&seen.calls));
         }
         let (reply, answer) = oneshot::channel();

@@ -98,7 +98,7 @@ impl Call {
         let wall = |at: Instant| self.record_id.unix_ms() + at.since_ms(machine.offered_at());
         LiveCall {
             id: self.record_id,
-            uuid: fields.uuid.clone(),
+            uuid: fields.uuid_shown(),
             did: fields.did.clone(),
             caller: fields.caller.clone(),
             agent: machine.agent().name.clone(),

@@ -46,7 +46,7 @@ use calls::Calls;
 use credentials::Dialled;
 use legs::Presence;
 use recording::{CallTap, Unrecorded};
-use requests::Requests;
+use requests::{Early, Requests};
 
 /// How long the end waits for a store that takes no record.
 const RECORDS_WITHIN: Duration = Duration::from_secs(2);
@@ -135,6 +135,8 @@ pub struct Control {
     requests: Requests,
     /// Calls that learnt a UUID late which another call has, and since when.
     named_late: Vec<(CallId, Instant)>,
+    /// Requests for calls whose offer is on its way.
+    early: Vec<Early>,
     /// Records that wait for their recording.
     unrecorded: Vec<Unrecorded>,
     /// Outbound calls that have no leg yet.
@@ -155,6 +157,7 @@ impl Control {
             next_stats: None,
             requests,
             named_late: Vec::new(),
+            early: Vec::new(),
             unrecorded: Vec::new(),
             outbound: OutboundCalls::default(),
             refused: RefusedCalls::default(),
@@ -197,6 +200,7 @@ impl Control {
             self.named_late_deadline(now),
             self.unrecorded_deadline(),
             self.outbound.deadline(),
+            self.early_deadline(now),
             again,
         ];
         own.into_iter().flatten().chain(self.calls.deadline()).min()
@@ -209,6 +213,12 @@ impl Control {
     }
 
     fn take(&mut self, now: Instant, input: ControlInput) {
+        if let Some(input) = self.put_off(now, input) {
+            self.take_now(now, input);
+        }
+    }
+
+    fn take_now(&mut self, now: Instant, input: ControlInput) {
         match input {
             ControlInput::Offered(offer) => self.offered(now, *offer),
             ControlInput::Returned(leg) => self.returned(now, *leg),
@@ -338,6 +348,7 @@ impl Control {
         self.look_at_named_late(now);
         self.look_at_unrecorded(now);
         self.look_at_outbound(now);
+        self.look_at_early(now);
         if self.drain_by.is_some_and(|by| now >= by) {
             let running = self.calls.iter().filter(|call| call.machine.phase() != Phase::Closing);
             for id in running.map(|call| call.id).collect::<Vec<_>>() {

@@ -29,7 +29,7 @@ pub(super) fn record_of(now: Instant, call: &Call, outcome: &Outcome, tally: &Ta
     let price = agent.price.as_ref();
     let record = CallRecord {
         id: call.record_id.to_string(),
-        uuid: fields.uuid.clone(),
+        uuid: fields.uuid_shown(),
         did: fields.did.clone(),
         caller: fields.caller.clone(),
         agent: agent.name.clone(),

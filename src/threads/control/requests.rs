@@ -9,11 +9,12 @@ use log::{info, warn};
 use tokio::sync::mpsc::Sender;
 
 use super::Control;
+use crate::base::call_name::is_same;
 use crate::base::command::Command;
 use crate::base::{CallId, Instant, RecordId};
 use crate::call::machine::Phase;
 use crate::call::{CommandResult, Fact, Requester};
-use crate::threads::messages::{CommandReply, OnChannel};
+use crate::threads::messages::{CommandReply, ControlInput, OnChannel};
 
 /// See the head of this file.
 #[derive(Default)]
@@ -44,7 +45,56 @@ impl Requests {
     }
 }
 
+/// How long a request waits for a call that the door has let in and whose offer is still on its way here.
+const OFFER_WITHIN_MS: u64 = 1_000;
+/// How often it looks.
+const LOOK_MS: u64 = 5;
+
+/// A request that names a call which is not known yet, and until when it waits for it.
+pub(super) struct Early(ControlInput, Instant);
+
 impl Control {
+    /// Keeps a request of the API back that names a call which is not known, while calls are let in of which nothing was
+    /// heard here: a switch has its answer a moment before. Gives back what need not wait.
+    pub(super) fn put_off(&mut self, now: Instant, input: ControlInput) -> Option<ControlInput> {
+        let (ControlInput::Commanded(name, ..)
+        | ControlInput::Say(name, ..)
+        | ControlInput::PauseRecording(name, ..)
+        | ControlInput::Listen(name, _)) = &input
+        else {
+            return Some(input);
+        };
+        if self.call_on(name).is_some() || self.parts.registry.live_calls() <= self.calls.len() {
+            return Some(input);
+        }
+        self.early.push(Early(input, now.plus_ms(OFFER_WITHIN_MS)));
+        None
+    }
+
+    /// Takes up requests whose call is known now, or is not going to be.
+    pub(super) fn look_at_early(&mut self, now: Instant) {
+        for Early(input, until) in std::mem::take(&mut self.early) {
+            match self.put_off(now, input) {
+                Some(input) => self.take_now(now, input),
+                None if now >= until => {
+                    if let Some(Early(input, _)) = self.early.pop() {
+                        self.take_now(now, input);
+                    }
+                }
+                None => {
+                    if let Some(kept) = self.early.last_mut() {
+                        kept.1 = until;
+                    }
+                }
+            }
+        }
+    }
+
+    /// When requests that wait for their call are looked at again.
+    pub(super) fn early_deadline(&self, now: Instant) -> Option<Instant> {
+        (!self.early.is_empty()).then(|| now.plus_ms(LOOK_MS))
+    }
+
     /// A command of the API for the call with this UUID.
     pub(super) fn commanded(
         &mut self,
@@ -102,7 +152,8 @@ impl Control {
         let record_id = RecordId::parse(channel);
         let calls = self.calls.iter();
         let named = calls.filter(|call| {
-            Some(call.record_id) == record_id || call.machine.fields().uuid.as_deref() == Some(channel)
+            Some(call.record_id) == record_id
+                || call.machine.fields().uuid.as_deref().is_some_and(|uuid| is_same(uuid, channel))
         });
         named
             .max_by_key(|call| (call.machine.phase() != Phase::Closing, call.machine.offered_at()))

@@ -6,6 +6,7 @@
 use serde_json::{Map, Number, Value as Json};
 
 use super::database::{Database, Row, StoreError, Value};
+use crate::base::call_name::canonical;
 use crate::call::record::{CallEvent, TranscriptTurn};
 use crate::call::{CallDetail, CallRecord};
 
@@ -155,7 +156,13 @@ pub(super) fn detail(database: &mut dyn Database, name: &str) -> Result<Option<C
         |what: &str| format!("SELECT {} FROM calls WHERE {what} = $1 ORDER BY id DESC LIMIT 1", columns());
     let mut found = database.query(&by("id"), &[Value::Text(name.to_ascii_lowercase())])?;
     if found.is_empty() {
-        found = database.query(&by("uuid"), &[Value::Text(name.to_owned())])?;
+        // Records of earlier versions have UUIDs as the switch wrote them.
+        let by_uuid = by("uuid");
+        for written in [canonical(name).into_owned(), name.to_owned(), canonical(name).to_ascii_uppercase()] {
+            if found.is_empty() {
+                found = database.query(&by_uuid, &[Value::Text(written)])?;
+            }
+        }
     }
     let Some(head) = found.into_iter().next() else { return Ok(None) };
     let record = record(head)?;
