@@ -20,7 +20,7 @@ use crate::net::listener::Listener;
 use crate::net::tls;
 use crate::sync::rings::ring;
 use crate::sync::{Clock, Doorbell, Outbox, mailbox};
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, Limiter};
 use crate::threads::accept::{self, AcceptParts, Acceptor, ShardDoor};
 use crate::threads::admin::AdminShared;
 use crate::threads::control::{Control, ControlParts};
@@ -131,6 +131,7 @@ impl Server {
             agents: &agents,
             expected: &expected,
             credentials: &credentials,
+            limiter: Arc::new(Limiter::default()),
             max_calls: config.listen.max_calls,
             admin: None,
             tool_tls: connector.clone(),
@@ -227,6 +228,7 @@ struct Builder<'a> {
     config: &'a Config,
     clock: Clock,
     counters: &'a Arc<Counters>,
+    limiter: Arc<Limiter>,
     max_calls: usize,
     registry: &'a Arc<Registry>,
     agents: &'a Arc<CurrentAgents>,
@@ -303,6 +305,7 @@ impl Builder<'_> {
             tools: tools(self, self.tool_tls.clone(), &control, &mut threads)?,
             registry: Arc::clone(self.registry),
             counters: Arc::clone(self.counters),
+            limiter: Arc::clone(&self.limiter),
             clock: self.clock,
             agents: Arc::clone(self.agents),
             credentials: Arc::clone(self.credentials),
@@ -324,6 +327,7 @@ impl Builder<'_> {
             expected: Arc::clone(self.expected),
             agents: Arc::clone(self.agents),
             counters: Arc::clone(self.counters),
+            limiter: Arc::clone(&self.limiter),
             clock: self.clock,
             listen: self.config.listen.clone(),
             defaults: LegDefaults::configured(self.config),

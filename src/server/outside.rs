@@ -77,6 +77,7 @@ impl Builder<'_> {
             store: Arc::clone(store),
             telephone: MediaPort { port: media_port, tls: config.listen.has_tls() },
             counters: Arc::clone(self.counters),
+            limiter: Arc::clone(&self.limiter),
             clock: self.clock,
         };
         match AdminShared::listen(wanted, parts) {

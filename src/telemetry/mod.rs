@@ -7,11 +7,13 @@
 pub mod counters;
 pub mod exposition;
 pub mod histogram;
+pub mod limiter;
 pub mod log;
 pub mod redact;
 pub mod refusal;
 
 pub use counters::{Counter, Counters, Sample, SampleKind};
 pub use histogram::{Histogram, HistogramSnapshot};
+pub use limiter::Limiter;
 pub use redact::redact;
 pub use refusal::RefusalReason;

@@ -50,7 +50,7 @@ impl Acceptor {
                 self.parts.control.send(ControlInput::Fact(old, Fact::Replaced));
                 return Some(upgrade);
             }
-            Arrival::Returns(id) => self.let_back(key, upgrade, id, opening),
+            Arrival::Returns(id) => self.let_back(now, key, upgrade, id, opening),
             Arrival::Stranger => {
                 let why = "a call with this UUID is running that was begun with another token, or from another address";
                 self.refuse(now, key, upgrade, RefusalReason::UuidInUse, why);
@@ -71,7 +71,7 @@ impl Acceptor {
                     && opening.kind != LegKind::AudioSocket
                     && self.parts.registry.known().may_take_over(uuid, id, &opening)
                 {
-                    self.let_back(key, upgrade, id, opening);
+                    self.let_back(now, key, upgrade, id, opening);
                 } else {
                     let why = RefusalReason::UuidInUse.explanation();
                     self.refuse(now, key, upgrade, RefusalReason::UuidInUse, why);
@@ -81,10 +81,10 @@ impl Acceptor {
         None
     }
 
-    fn let_back(&mut self, key: usize, upgrade: Upgrade, id: CallId, opening: Opening) {
+    fn let_back(&mut self, now: Instant, key: usize, upgrade: Upgrade, id: CallId, opening: Opening) {
         self.handshakes.remove(key);
         let (peer, protocol) = (upgrade.peer, upgrade.protocol);
-        match self.connection(id, upgrade) {
+        match self.connection(now, id, upgrade) {
             Some(connection) => {
                 let fields = opening.fields;
                 let leg = ReturnedLeg { id, number: 0, peer, connection, fields, protocol };

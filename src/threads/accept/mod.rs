@@ -9,21 +9,21 @@
 mod come_back;
 mod hand_over;
 pub mod handshake;
+mod refusals;
 
 use std::io::{self, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{debug, warn};
+use log::warn;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use native_tls::TlsAcceptor;
 use slab::Slab;
 
 use crate::base::{CallId, Instant};
-use crate::call::refused::is_call;
 use crate::call::{Choice, CurrentAgents, Expected, Registry};
 use crate::codec::mod_audio_stream::{CallFields, RequestFacts};
 use crate::config::{ListenConfig, Secret};
@@ -31,9 +31,9 @@ use crate::net::listener::{Accepted, Listener};
 use crate::net::options;
 use crate::net::stream::Stream;
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
-use crate::telemetry::{Counters, RefusalReason};
+use crate::telemetry::{Counters, Limiter, RefusalReason};
 use crate::threads::dsp::DspOrder;
-use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, RefusedCall};
+use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder};
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::wire::Protocol;
@@ -85,6 +85,8 @@ pub struct AcceptParts {
     pub agents: Arc<CurrentAgents>,
     /// The process's counters.
     pub counters: Arc<Counters>,
+    /// How much of the log one address may fill.
+    pub limiter: Arc<Limiter>,
     /// The clock.
     pub clock: Clock,
     /// The door's configuration.
@@ -171,6 +173,7 @@ impl Acceptor {
             }
             self.decide_held(now);
             self.expire(now);
+            self.name_left_out(now);
             self.flush();
         }
     }
@@ -202,7 +205,7 @@ impl Acceptor {
                 Accepted::Connection(socket, peer) => self.welcome(now, socket, peer),
                 Accepted::Shed => {
                     self.parts.counters.connections.increment();
-                    self.refuse_counted(None, no_descriptor, no_descriptor.explanation());
+                    self.refuse_counted(now, None, no_descriptor, no_descriptor.explanation());
                 }
                 Accepted::Gone => {}
                 Accepted::Starved => return More::Later,
@@ -216,16 +219,16 @@ impl Acceptor {
         self.parts.counters.connections.increment();
         if !self.parts.listen.allows(peer.ip()) {
             let why = "this address is in no network of listen.allow";
-            self.turn_away(&socket, peer, RefusalReason::AddressNotAllowed, why);
+            self.turn_away(now, &socket, peer, RefusalReason::AddressNotAllowed, why);
             return;
         }
         if options::apply(&socket).is_err() {
             let reason = RefusalReason::Abandoned;
-            self.refuse_counted(Some(peer), reason, reason.explanation());
+            self.refuse_counted(now, Some(peer), reason, reason.explanation());
             return;
         }
         if self.handshakes.len() >= self.parts.listen.max_handshakes {
-            self.evict();
+            self.evict(now);
         }
         let deadline = now.plus(self.parts.listen.handshake_timeout);
         let entry = self.handshakes.vacant_entry();
@@ -239,30 +242,15 @@ impl Acceptor {
         self.step(now, key);
     }
 
-    /// Refuses a connection that does not deserve a handshake.
-    fn turn_away(&self, mut socket: &TcpStream, peer: SocketAddr, reason: RefusalReason, why: &str) {
-        _ = socket.write(&refusal(reason, why));
-        _ = socket.shutdown(Shutdown::Write);
-        self.refuse_counted(Some(peer), reason, why);
-    }
-
     /// Makes room for a new handshake: the oldest unfinished one goes, for an honest peer finishes in milliseconds.
-    fn evict(&mut self) {
+    fn evict(&mut self, now: Instant) {
         let oldest =
             self.handshakes.iter().min_by_key(|(_, handshake)| handshake.deadline).map(|(key, _)| key);
         if let Some(handshake) = oldest.and_then(|key| self.handshakes.try_remove(key))
             && !handshake.is_refused()
         {
             let why = "listen.max_handshakes were unfinished and this was the oldest";
-            self.refuse_counted(Some(handshake.peer), RefusalReason::TooManyHandshakes, why);
-        }
-    }
-
-    fn refuse_counted(&self, peer: Option<SocketAddr>, reason: RefusalReason, why: &str) {
-        self.parts.counters.refuse(reason);
-        match peer {
-            Some(peer) => debug!("refused {peer} ({}): {why}", reason.label()),
-            None => debug!("refused ({}): {why}", reason.label()),
+            self.refuse_counted(now, Some(handshake.peer), RefusalReason::TooManyHandshakes, why);
         }
     }
 
@@ -274,8 +262,7 @@ impl Acceptor {
                 if let Some(handshake) = self.handshakes.try_remove(key)
                     && !handshake.is_refused()
                 {
-                    let reason = RefusalReason::Abandoned;
-                    self.refuse_counted(Some(handshake.peer), reason, reason.explanation());
+                    self.abandoned(now, handshake.peer, handshake.has_spoken());
                 }
             }
             Step::Refused(reason, why) => {
@@ -283,7 +270,7 @@ impl Acceptor {
                 if handshake.is_over() {
                     self.handshakes.remove(key);
                 }
-                self.refuse_counted(Some(peer), reason, why);
+                self.refuse_counted(now, Some(peer), reason, why);
             }
             Step::Upgrade(upgrade) => self.upgrade(now, key, *upgrade, None),
         }
@@ -358,26 +345,11 @@ impl Acceptor {
         protocol == Protocol::AudioSocket && (listen.require_expected || listen.token.is_some())
     }
 
-    fn refuse(&mut self, now: Instant, key: usize, upgrade: Upgrade, reason: RefusalReason, why: &str) {
-        self.refuse_counted(Some(upgrade.peer), reason, why);
-        if is_call(reason) {
-            let fields = known_of(&upgrade, CallFields::default());
-            let (peer, kind, why) = (upgrade.peer, upgrade.protocol.kind(), why.to_owned());
-            let refused = RefusedCall { fields, peer, kind, reason, why };
-            // Where control is far behind, a record is the least of it.
-            _ = self.parts.control.try_send(ControlInput::Refused(Box::new(refused)));
-        }
-        let Some(handshake) = self.handshakes.get_mut(key) else { return };
-        if matches!(handshake.refuse_request(now, upgrade, reason, why), Step::Over) {
-            self.handshakes.remove(key);
-        }
-    }
-
     /// Answers the upgrade, with which the call exists.
     fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, fields: CallFields) {
         let (peer, protocol) = (upgrade.peer, upgrade.protocol);
         let (credentials, opening) = come_back::shown(&upgrade);
-        let Some(connection) = self.connection(id, upgrade) else {
+        let Some(connection) = self.connection(now, id, upgrade) else {
             self.parts.registry.release(now, id);
             return;
         };
@@ -385,17 +357,18 @@ impl Acceptor {
     }
 
     /// Answers the upgrade. Returns the leg's connection, unless the switch has gone meanwhile.
-    fn connection(&self, id: CallId, upgrade: Upgrade) -> Option<LegConnection> {
+    fn connection(&self, now: Instant, id: CallId, upgrade: Upgrade) -> Option<LegConnection> {
         let Upgrade { peer, facts, protocol, answer, mut stream, behind } = upgrade;
         let answered = send_at_once(&mut stream, &answer);
         if let Err(error) = answered.and_then(|()| self.deregister(&stream)) {
-            debug!("{peer}: the upgrade could not be answered: {error}");
-            let reason = RefusalReason::Abandoned;
-            self.refuse_counted(Some(peer), reason, reason.explanation());
+            let why = format!("the upgrade could not be answered: {error}");
+            self.refuse_counted(now, Some(peer), RefusalReason::Abandoned, &why);
             return None;
         }
         for note in &facts.notes {
-            warn!("call {id} from {peer}: {note}");
+            if let Some(left_out) = self.parts.limiter.allow(now, note.kind(), peer.ip()) {
+                warn!("call {id} from {peer}: {note}{left_out}");
+            }
         }
         Some(LegConnection::accepted(protocol, stream, behind))
     }
@@ -412,7 +385,7 @@ impl Acceptor {
             let handshake = self.handshakes.remove(key);
             if !handshake.is_refused() {
                 let why = "the handshake did not finish within listen.handshake_timeout_ms";
-                self.refuse_counted(Some(handshake.peer), RefusalReason::HandshakeTimeout, why);
+                self.refuse_counted(now, Some(handshake.peer), RefusalReason::HandshakeTimeout, why);
                 handshake.time_out(why);
             }
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
-use log::debug;
+use log::{debug, warn};
 use serde_json::json;
 
 use super::Admin;
@@ -53,7 +53,11 @@ impl MediaServer {
 
 /// The answer to a request whose call is refused, which is counted and recorded as at the door.
 fn refused(admin: &Admin, fields: CallFields, peer: IpAddr, reason: RefusalReason, why: String) -> Response {
-    admin.shared.parts.counters.refuse(reason);
+    let parts = &admin.shared.parts;
+    parts.counters.refuse(reason);
+    if let Some(left_out) = parts.limiter.allow(parts.clock.now(), reason.label(), peer) {
+        warn!("refused to connect for {peer} ({}): {why}: {fields}{left_out}", reason.label());
+    }
     // A route has words of its own.
     let said = if reason == RefusalReason::Route { why.as_str() } else { reason.label() };
     let answer = Response::not_done(503, &format!("no call is taken now: {said}"));

@@ -34,7 +34,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::call::{CurrentAgents, Expected, Registry};
 use crate::config::Secret;
 use crate::sync::{Clock, Outbox};
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, Limiter};
 use crate::threads::dial::DialPool;
 use crate::threads::messages::{ControlInput, EslOrder};
 use crate::threads::store::{Reader, StoreStatus};
@@ -90,6 +90,8 @@ pub struct AdminParts {
     pub recordings: PathBuf,
     /// The process's counters.
     pub counters: Arc<Counters>,
+    /// How much of the log one address may fill.
+    pub limiter: Arc<Limiter>,
     /// The clock.
     pub clock: Clock,
 }

@@ -1,0 +1,110 @@
+//! Refusing: the answer to the peer, the counter, and a line in the log for each, as far as one address may fill it.
+//!
+//! Runs in: the accept thread. Owns nothing between refusals.
+//! Invariant: every refusal is counted, and named in the log or among those of its reason and address that were left out.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+
+use log::{debug, warn};
+
+use super::Acceptor;
+use super::handshake::{Step, Upgrade, refusal};
+use crate::base::Instant;
+use crate::call::refused::is_call;
+use crate::codec::mod_audio_stream::CallFields;
+use crate::telemetry::RefusalReason;
+use crate::threads::messages::{ControlInput, RefusedCall};
+
+impl Acceptor {
+    /// Refuses a connection that does not deserve a handshake.
+    pub(super) fn turn_away(
+        &self,
+        now: Instant,
+        mut socket: &TcpStream,
+        peer: SocketAddr,
+        reason: RefusalReason,
+        why: &str,
+    ) {
+        _ = socket.write(&refusal(reason, why));
+        _ = socket.shutdown(Shutdown::Write);
+        self.refuse_counted(now, Some(peer), reason, why);
+    }
+
+    /// Counts a refusal and names it in the log.
+    pub(super) fn refuse_counted(
+        &self,
+        now: Instant,
+        peer: Option<SocketAddr>,
+        reason: RefusalReason,
+        why: &str,
+    ) {
+        self.name_refusal(now, peer, reason, why, &CallFields::default());
+    }
+
+    /// Refuses a complete request.
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        key: usize,
+        upgrade: Upgrade,
+        reason: RefusalReason,
+        why: &str,
+    ) {
+        let fields = upgrade.facts.url.clone().or(upgrade.facts.headers.clone());
+        self.name_refusal(now, Some(upgrade.peer), reason, why, &fields);
+        if is_call(reason) {
+            let (peer, kind, why) = (upgrade.peer, upgrade.protocol.kind(), why.to_owned());
+            let refused = RefusedCall { fields, peer, kind, reason, why };
+            // Where control is far behind, a record is the least of it.
+            _ = self.parts.control.try_send(ControlInput::Refused(Box::new(refused)));
+        }
+        let Some(handshake) = self.handshakes.get_mut(key) else { return };
+        if matches!(handshake.refuse_request(now, upgrade, reason, why), Step::Over) {
+            self.handshakes.remove(key);
+        }
+    }
+
+    fn name_refusal(
+        &self,
+        now: Instant,
+        peer: Option<SocketAddr>,
+        reason: RefusalReason,
+        why: &str,
+        fields: &CallFields,
+    ) {
+        self.parts.counters.refuse(reason);
+        let label = reason.label();
+        let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let Some(left_out) = self.parts.limiter.allow(now, label, address) else { return };
+        let peer = peer.map_or("a connection".to_owned(), |peer| peer.to_string());
+        if *fields == CallFields::default() {
+            warn!("refused {peer} ({label}): {why}{left_out}");
+        } else {
+            warn!("refused {peer} ({label}): {why}: {fields}{left_out}");
+        }
+    }
+
+    /// A peer left before its handshake was complete, or before it had said anything, as a look at whether the port is
+    /// open does: that is no refusal of ours, and not worth a line each time.
+    pub(super) fn abandoned(&self, now: Instant, peer: SocketAddr, has_spoken: bool) {
+        let reason = RefusalReason::Abandoned;
+        if has_spoken {
+            self.refuse_counted(now, Some(peer), reason, reason.explanation());
+        } else {
+            self.parts.counters.refuse(reason);
+            debug!("{peer} left without a word");
+        }
+    }
+
+    /// Says what was left out of the log and is not going to be said by another line.
+    pub(super) fn name_left_out(&self, now: Instant) {
+        for (what, address, count) in self.parts.limiter.overdue(now) {
+            let whose = match address {
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED) => "other addresses".to_owned(),
+                address => address.to_string(),
+            };
+            warn!("{count} more lines about {whose} ({what}) were left out");
+        }
+    }
+}
