@@ -18,6 +18,7 @@ use tungstenite::protocol::WebSocketConfig;
 use crate::base::Instant;
 use crate::net::resolve::{ResolveError, Resolver, StartThread};
 use crate::net::stream::Stream;
+use crate::net::texts::Texts;
 use crate::net::websocket::Connection;
 use crate::net::{options, race};
 use crate::sync::Clock;
@@ -154,10 +155,11 @@ impl Dialer {
     fn upgrade(
         &self,
         target: &Target,
-        stream: Stream,
+        mut stream: Stream,
         ready: &mut Readiness,
     ) -> Result<Connection, DialError> {
         use tungstenite::HandshakeError;
+        stream.tell_texts_with(Texts::behind_upgrade());
         let authority = target.url.authority().map_or(target.host.as_str(), |a| a.as_str());
         let mut request = Request::get(target.url.clone())
             .header("Host", authority)

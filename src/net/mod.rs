@@ -14,5 +14,6 @@ pub mod probe;
 pub mod race;
 pub mod resolve;
 pub mod stream;
+mod texts;
 pub mod tls;
 pub mod websocket;

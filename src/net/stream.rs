@@ -14,6 +14,8 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use native_tls::TlsStream;
 
+use super::texts::Texts;
+
 enum Transport {
     Plain(TcpStream),
     // native-tls cannot change its inner stream, so both kinds hold std's and are registered by descriptor.
@@ -34,6 +36,8 @@ pub struct Stream {
     /// What a read brought beyond the room that it was given, from `spilled_taken` on.
     spilled: Vec<u8>,
     spilled_taken: usize,
+    /// Which messages are texts, on a WebSocket.
+    texts: Option<Box<Texts>>,
 }
 
 /// tungstenite offers the room that its buffer happens to have left, often a few bytes; with this much more, one system
@@ -67,7 +71,18 @@ impl Stream {
             cut_short: false,
             spilled: Vec::new(),
             spilled_taken: 0,
+            texts: None,
         }
+    }
+
+    /// Tells texts from binary messages from here on, with `texts`; all of them are read as binary messages.
+    pub(super) fn tell_texts_with(&mut self, texts: Texts) {
+        self.texts = Some(Box::new(texts));
+    }
+
+    /// Which messages were texts.
+    pub(super) fn texts(&mut self) -> Option<&mut Texts> {
+        self.texts.as_deref_mut()
     }
 
     /// Gives out what an earlier read brought too much.
@@ -142,6 +157,16 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.read_bytes(into)?;
+        if let Some(texts) = &mut self.texts {
+            texts.pass(&mut into[..n]);
+        }
+        Ok(n)
+    }
+}
+
+impl Stream {
+    fn read_bytes(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if !self.spilled.is_empty() {
             return Ok(self.take_spilled(into));
         }

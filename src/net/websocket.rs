@@ -7,10 +7,11 @@
 use std::io;
 
 use tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig};
-use tungstenite::{Error, Message};
+use tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use crate::base::limits::WRITE_BACKLOG_BYTES;
 use crate::net::stream::Stream;
+use crate::net::texts::Texts;
 
 /// What a read brought.
 #[derive(Debug)]
@@ -57,7 +58,10 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose upgrade is complete, with the bytes that were read behind the upgrade.
-    pub fn server(stream: Stream, behind_upgrade: Vec<u8>, config: WebSocketConfig) -> Self {
+    pub fn server(mut stream: Stream, mut behind_upgrade: Vec<u8>, config: WebSocketConfig) -> Self {
+        let mut texts = Texts::default();
+        texts.pass(&mut behind_upgrade);
+        stream.tell_texts_with(texts);
         Self {
             socket: WebSocket::from_partially_read(stream, behind_upgrade, Role::Server, Some(config)),
             idle: true,
@@ -88,6 +92,9 @@ impl Connection {
     /// The next message.
     pub fn read(&mut self) -> Incoming {
         match self.socket.read() {
+            Ok(Message::Binary(bytes)) if self.socket.get_mut().texts().is_some_and(Texts::is_text) => {
+                Incoming::Message(text_of(bytes))
+            }
             Ok(message) => {
                 if matches!(message, Message::Ping(_) | Message::Close(_)) {
                     // The answer is queued inside tungstenite and leaves with the next flush.
@@ -97,6 +104,13 @@ impl Connection {
             }
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 if self.socket.get_ref().is_cut_short() { Incoming::Paused } else { Incoming::Drained }
+            }
+            // Of texts, only the reason of a close is checked, whose code tells what it means.
+            Err(Error::Utf8(_)) => {
+                let code = self.socket.get_mut().texts().map_or(1005, |texts| texts.close_code());
+                let frame = CloseFrame { code: code.into(), reason: "".into() };
+                self.close(frame.clone());
+                Incoming::Message(Message::Close(Some(frame)))
             }
             Err(error) => Incoming::Over(end_of(error)),
         }
@@ -147,6 +161,14 @@ impl Connection {
             Err(error) => return Err(end_of(error)),
         }
         Ok(())
+    }
+}
+
+/// The text that these bytes are, with U+FFFD in the place of what is not UTF-8.
+fn text_of(bytes: Bytes) -> Message {
+    match std::str::from_utf8(&bytes) {
+        Ok(_) => Message::Text(Utf8Bytes::try_from(bytes).unwrap_or_default()),
+        Err(_) => Message::text(String::from_utf8_lossy(&bytes).into_owned()),
     }
 }
 
