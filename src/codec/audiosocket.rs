@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::base::{Instant, SampleRate};
+use crate::base::SampleRate;
 
 /// Kind of the frame that ends a call; has no payload. Only we send it.
 pub const KIND_HANGUP: u8 = 0x00;
@@ -168,25 +168,10 @@ impl FrameReader {
     }
 }
 
-/// Frames of one length that are looked at before their label is judged: a second of usual ones.
-const JUDGED_FRAMES: u32 = 50;
-/// Payload of 20 ms of G.711: one byte a sample.
-const G711_FRAME_BYTES: usize = 160;
-
-/// Whether audio is what its kind says, told by length against time.
+/// What is wrong with a label of 0x10, as bytes against time tell.
 ///
-/// Asterisk labels G.711 as 0x10 where a channel has no linear format (`c(ulaw)`, or none; `res_audiosocket.c:252`): then a
-/// frame of 160 bytes, 10 ms by its label, comes every 20 ms. And before 20.17 and 22.7 it labels every rate as 0x10: then
-/// a frame of 640 bytes, 40 ms by its label, comes every 20 ms.
-#[derive(Debug, Default)]
-pub struct LabelCheck {
-    first_at: Instant,
-    bytes: usize,
-    frames: u32,
-    settled: bool,
-}
-
-/// What is wrong with a label.
+/// Asterisk labels G.711 as 0x10 where a channel has no linear format (`c(ulaw)`, or none; `res_audiosocket.c:252`): half
+/// the bytes a second that the label says. And before 20.17 and 22.7 it labels every rate as 0x10: then there are more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mislabelled {
     /// G.711 bytes labelled as 8 kHz linear.
@@ -204,38 +189,10 @@ impl Mislabelled {
                  Dial(AudioSocket/...), or use the application AudioSocket()"
             }
             Self::HigherRate => {
-                "this Asterisk labels every rate as 8 kHz: write c(slin) in Dial(AudioSocket/...), or use 20.17, \
-                 21.12, 22.7, 23.1 or newer"
+                "this Asterisk labels every rate as 8 kHz, so the caller is heard as fast as the audio comes, and \
+                 answered at 8 kHz: write c(slin) in Dial(AudioSocket/...), or use 20.17, 21.12, 22.7, 23.1 or newer"
             }
         }
-    }
-}
-
-impl LabelCheck {
-    /// Looks at a payload of kind 0x10 that came `now`.
-    pub fn look(&mut self, bytes: usize, now: Instant) -> Option<Mislabelled> {
-        if self.settled {
-            return None;
-        }
-        if bytes != self.bytes {
-            *self = Self { first_at: now, bytes, frames: 0, settled: false };
-            return None;
-        }
-        self.frames += 1;
-        if self.frames < JUDGED_FRAMES {
-            return None;
-        }
-        self.settled = true;
-        let labelled_us = self.bytes as u64 * 1_000_000 / 16_000 * u64::from(self.frames);
-        let took_us = now.since_us(self.first_at);
-        if bytes == G711_FRAME_BYTES && took_us * 2 > labelled_us * 3 {
-            return Some(Mislabelled::G711);
-        }
-        let rates = SampleRate::ALL.iter().skip(1);
-        let usual_frame = rates.into_iter().any(|rate| rate.samples_per_frame() * 2 == bytes);
-        // Less than a fifth of the time would be a burst rather than a rate.
-        let faster = took_us * 4 < labelled_us * 3 && took_us * 8 > labelled_us;
-        (usual_frame && faster).then_some(Mislabelled::HigherRate)
     }
 }
 
@@ -301,22 +258,6 @@ mod tests {
         let uuid =
             [0x45, 0x58, 0x47, 0xda, 0x27, 0xe5, 0x4c, 0x0d, 0xa7, 0x1d, 0xdc, 0x29, 0xad, 0x9b, 0xcb, 0xfc];
         assert_eq!(uuid_text(&uuid), "455847da-27e5-4c0d-a71d-dc29ad9bcbfc");
-    }
-
-    /// What is found in frames of so many bytes, one each so many milliseconds.
-    fn judged(bytes: usize, every_ms: u64) -> Option<Mislabelled> {
-        let mut check = LabelCheck::default();
-        (0..200).find_map(|n| check.look(bytes, Instant::from_micros(1_000_000 + n * every_ms * 1000)))
-    }
-
-    #[test]
-    fn a_label_is_told_by_length_against_time() {
-        assert_eq!(judged(160, 20), Some(Mislabelled::G711));
-        assert_eq!(judged(640, 20), Some(Mislabelled::HigherRate));
-        assert_eq!(judged(960, 20), Some(Mislabelled::HigherRate));
-        for (bytes, every_ms) in [(320, 20), (160, 10), (480, 30), (640, 40), (320, 0), (640, 0), (160, 0)] {
-            assert_eq!(judged(bytes, every_ms), None, "{bytes} bytes each {every_ms} ms");
-        }
     }
 
     proptest! {

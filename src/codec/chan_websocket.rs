@@ -8,6 +8,7 @@
 use serde_json::{Map, Value};
 
 use crate::base::SampleRate;
+use crate::codec::excerpt::excerpt;
 use crate::codec::mod_audio_stream::fields::{CallFields, Source};
 
 /// The subprotocol that Asterisk asks for, as `protocols` in websocket_client.conf says.
@@ -15,6 +16,8 @@ pub const SUBPROTOCOL: &str = "media";
 
 /// Longest event that is looked at, in bytes; channel variables make the first one the longest.
 pub const EVENT_BYTES_MAX: usize = 65_536;
+/// The most of an error's text that is kept, in bytes.
+const ERROR_BYTES_MAX: usize = 160;
 /// Channel variables that name a field of the call begin with this: `TANDEM_DID` and so on.
 const VARIABLE_PREFIX: &str = "TANDEM_";
 
@@ -60,6 +63,13 @@ pub enum Event {
     Mark(Mark),
     /// The caller pressed a key.
     Dtmf(char),
+    /// How Asterisk's queue stands: whether it counts as full.
+    Status {
+        /// It wants no more audio.
+        full: bool,
+    },
+    /// Something that we said was wrong, or went wrong there, in Asterisk's words.
+    Error(String),
     /// Anything else.
     Other,
 }
@@ -70,7 +80,7 @@ impl Event {
         if text.len() > EVENT_BYTES_MAX {
             return Self::Other;
         }
-        let text = text.trim();
+        let text = text.trim_matches(|one: char| one.is_whitespace() || matches!(one, '\0' | '\u{FEFF}'));
         if text.starts_with('{') {
             let object: Option<Map<String, Value>> = serde_json::from_str(text).ok();
             return object.and_then(|object| from_json(&object)).unwrap_or(Self::Other);
@@ -93,6 +103,8 @@ fn from_json(object: &Map<String, Value>) -> Option<Event> {
         }
         "DTMF_END" => key(text("digit")?),
         "MEDIA_MARK_PROCESSED" => mark(text("correlation_id")?),
+        "STATUS" => Some(Event::Status { full: object.get("queue_full")?.as_bool()? }),
+        "ERROR" => Some(error(text("error_text").unwrap_or_default())),
         event => flow(event),
     }
 }
@@ -107,6 +119,9 @@ fn from_plain(text: &str) -> Option<Event> {
         "MEDIA_START" => Some(media_start(Control::Plain, named("format")?, named("channel_id"), &[])),
         "DTMF_END" => key(named("digit")?),
         "MEDIA_MARK_PROCESSED" => mark(rest),
+        "STATUS" => Some(Event::Status { full: named("queue_full")? == "true" }),
+        // The text goes on to the end of the line.
+        "ERROR" => Some(error(rest.split_once("error_text:").map_or(rest, |(_, text)| text))),
         event => flow(event),
     }
 }
@@ -117,6 +132,10 @@ fn flow(event: &str) -> Option<Event> {
         "MEDIA_XON" => Some(Event::Xon),
         _ => None,
     }
+}
+
+fn error(text: &str) -> Event {
+    Event::Error(excerpt(text.as_bytes(), ERROR_BYTES_MAX))
 }
 
 fn key(digit: &str) -> Option<Event> {
@@ -164,6 +183,8 @@ pub enum Command {
     Flush,
     /// Say when everything before this was played.
     Mark(Mark),
+    /// Say how the queue stands: a sign of life that every version bears, as it does not bear a ping of WebSocket.
+    Status,
 }
 
 impl Command {
@@ -173,10 +194,11 @@ impl Command {
             Self::StartBuffering => "START_MEDIA_BUFFERING",
             Self::Flush => "FLUSH_MEDIA",
             Self::Mark(_) => "MARK_MEDIA",
+            Self::Status => "GET_STATUS",
         };
         let id = match self {
             Self::Mark(Mark { flushes, frames }) => Some(format!("t{flushes}-{frames}")),
-            Self::StartBuffering | Self::Flush => None,
+            Self::StartBuffering | Self::Flush | Self::Status => None,
         };
         match (control, id) {
             (Control::Plain, None) => name.to_owned(),
@@ -241,6 +263,16 @@ mod tests {
             ),
             ("QUEUE_DRAINED", r#"{"event":"QUEUE_DRAINED"}"#, Event::Other),
             (
+                "STATUS channel_id:1.2 queue_length:0 xon_level:800 xoff_level:900 queue_full:false bulk_media:false",
+                r#"{"event":"STATUS","channel_id":"1.2","queue_length":0,"queue_full":false}"#,
+                Event::Status { full: false },
+            ),
+            (
+                "ERROR channel_id:1.2 error_text:Unable to parse JSON command",
+                r#"{"event":"ERROR","channel_id":"1.2","error_text":"Unable to parse JSON command"}"#,
+                Event::Error("Unable to parse JSON command".into()),
+            ),
+            (
                 "MEDIA_MARK_PROCESSED mark1",
                 r#"{"event":"MEDIA_MARK_PROCESSED","correlation_id":"m"}"#,
                 Event::Other,
@@ -257,6 +289,8 @@ mod tests {
     fn commands_are_what_asterisk_reads_and_never_too_long() {
         let mark = Mark { flushes: 1, frames: 20 };
         assert_eq!(Command::Flush.text(Control::Plain), "FLUSH_MEDIA");
+        assert_eq!(Command::Status.text(Control::Plain), "GET_STATUS");
+        assert_eq!(Command::Status.text(Control::Json), r#"{"command":"GET_STATUS"}"#);
         assert_eq!(Command::StartBuffering.text(Control::Json), r#"{"command":"START_MEDIA_BUFFERING"}"#);
         assert_eq!(Command::Mark(mark).text(Control::Plain), "MARK_MEDIA t1-20");
         let json = Command::Mark(mark).text(Control::Json);

@@ -36,6 +36,8 @@ pub struct CallFields {
     pub playback: Option<PlaybackFormat>,
     /// Rate of the leg's audio.
     pub rate: Option<SampleRate>,
+    /// Rate of the audio that is sent back, where that is another one.
+    pub playback_rate: Option<SampleRate>,
     /// Channels of the caller's audio.
     pub mix: Option<Mix>,
     /// The agent to answer with.
@@ -86,6 +88,16 @@ pub enum Problem {
     NotJson,
     /// More names and values than anybody looks at.
     TooMany(usize),
+    /// Bytes that are not UTF-8, in whose place U+FFFD is read.
+    NotUtf8,
+    /// A `#` that nobody escaped, which is read as itself.
+    Hash,
+    /// Parameters without the `?` that begins them, which are read all the same.
+    NoQuestionMark,
+    /// `&amp;` between parameters, as in XML, which is read as `&`.
+    EscapedAmpersand,
+    /// An answer that the module is not set up to play, so that the caller hears nothing.
+    NotStreamed,
 }
 
 /// A value that was left out, for the log.
@@ -114,11 +126,21 @@ impl fmt::Display for FieldNote {
             Source::Header => "headers",
             Source::Metadata => "metadata",
         };
-        write!(f, "{} in the call's {source} ignored: ", self.field)?;
+        let ignored = if self.problem.is_read_all_the_same() { "" } else { " ignored" };
+        write!(f, "{} in the call's {source}{ignored}: ", self.field)?;
         if !self.value.is_empty() {
             write!(f, "\"{}\" ", self.value)?;
         }
         match self.problem {
+            Problem::NotUtf8 => f.write_str("holds bytes that are not UTF-8, and is read with \u{FFFD} in their place"),
+            Problem::Hash => f.write_str("holds a # that is not escaped, and is read as it is: write %23"),
+            Problem::NoQuestionMark => {
+                f.write_str("holds parameters without a ? before them, and they are read all the same: write /?name=value&name=value")
+            }
+            Problem::EscapedAmpersand => f.write_str("has &amp; between parameters, read as &: write it once in XML"),
+            Problem::NotStreamed => {
+                f.write_str("does not stream, so that the caller hears nothing: set bidirectionalAudio.streaming to true")
+            }
             Problem::TooLong(bytes_max) => write!(f, "is longer than {bytes_max} bytes"),
             Problem::ForbiddenCharacter => f.write_str("holds a character that may not stand there"),
             Problem::NotOneOf(values) => write!(f, "is none of {values}"),
@@ -126,6 +148,28 @@ impl fmt::Display for FieldNote {
             Problem::NotJson => f.write_str("begins like JSON but is none"),
             Problem::TooMany(count_max) => write!(f, "has more than {count_max} entries"),
         }
+    }
+}
+
+impl FieldNote {
+    /// What it is about, in one word for everything that is said of it.
+    pub const fn kind(&self) -> &'static str {
+        self.field
+    }
+
+    /// Whether `other` says the same of the same field, be it of another value.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.source, self.field, self.problem) == (other.source, other.field, other.problem)
+    }
+}
+
+impl Problem {
+    /// Whether the value is used in spite of it.
+    const fn is_read_all_the_same(self) -> bool {
+        matches!(
+            self,
+            Self::NotUtf8 | Self::Hash | Self::NoQuestionMark | Self::EscapedAmpersand | Self::NotStreamed
+        )
     }
 }
 
@@ -143,18 +187,21 @@ enum Field {
     Caller,
     Playback,
     Rate,
+    PlaybackRate,
     Mix,
     Agent,
     Script,
 }
 
 /// Every field with its name in notes and its spellings, the best first. Case, `-` and `_` do not matter.
-const NAMES: [(Field, &str, &[&str]); 8] = [
-    (Field::Uuid, "uuid", &["uuid", "calluuid", "callid", "channeluuid", "uniqueid"]),
+const NAMES: [(Field, &str, &[&str]); 9] = [
+    // jambonz gives the id by which its API knows a call as callSid, and the SIP Call-ID as callId.
+    (Field::Uuid, "uuid", &["uuid", "calluuid", "callsid", "callid", "channeluuid", "uniqueid"]),
     (Field::Did, "did", &["did", "destinationnumber", "called", "callednumber", "destination", "dnis", "to"]),
     (Field::Caller, "caller", &["caller", "calleridnumber", "callernumber", "callerid", "ani", "from"]),
     (Field::Playback, "playback", &["playback"]),
     (Field::Rate, "rate", &["rate", "samplerate"]),
+    (Field::PlaybackRate, "playback_rate", &["playbackrate", "bidirectionalaudio.samplerate"]),
     (Field::Mix, "mix", &["mix", "mixtype"]),
     (Field::Agent, "agent", &["agent"]),
     (Field::Script, "script", &["script"]),
@@ -176,6 +223,7 @@ impl CallFields {
             caller: self.caller.or(other.caller),
             playback: self.playback.or(other.playback),
             rate: self.rate.or(other.rate),
+            playback_rate: self.playback_rate.or(other.playback_rate),
             mix: self.mix.or(other.mix),
             agent: self.agent.or(other.agent),
             script: self.script.or(other.script),
@@ -212,6 +260,9 @@ impl CallFields {
                 if value.is_empty() {
                     continue;
                 }
+                if value.contains(char::REPLACEMENT_CHARACTER) {
+                    note(notes, FieldNote::new(source, field_name, Problem::NotUtf8, value.as_bytes()));
+                }
                 match fields.set(field, value) {
                     Ok(()) => break,
                     Err(problem) => {
@@ -240,6 +291,9 @@ impl CallFields {
                 self.playback = Some(format);
             }
             Field::Rate => self.rate = Some(parse_rate(value).ok_or(Problem::NotOneOf(RATES))?),
+            Field::PlaybackRate => {
+                self.playback_rate = Some(parse_rate(value).ok_or(Problem::NotOneOf(RATES))?);
+            }
             Field::Mix => {
                 self.mix = Some(Mix::from_name(value).ok_or(Problem::NotOneOf("mono, mixed, stereo"))?);
             }
@@ -259,6 +313,11 @@ impl CallFields {
 /// Whether something of this name is a field that the relay knows, and so no variable of a call.
 pub fn is_field(name: &str) -> bool {
     NAMES.iter().any(|(_, _, spellings)| spellings.iter().any(|spelling| same_name(name, spelling)))
+}
+
+/// White space, and what ends a text of C: nothing that a value begins or ends with by intent.
+pub(super) fn is_padding(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '\0' | '\u{FEFF}')
 }
 
 /// Whether `given` is `spelling` (lower case, no separators) but for case, `-` and `_`.

@@ -5,8 +5,9 @@
 
 use crate::codec::chan_websocket;
 
-/// The subprotocol of mod_audio_fork. A server that wants to talk to it must answer with this subprotocol.
-pub const AUDIO_FORK_SUBPROTOCOL: &str = "audio.drachtio.org";
+/// The subprotocols of mod_audio_fork: the module's own, and what jambonz sets it to
+/// (`MOD_AUDIO_FORK_SUBPROTOCOL_NAME`). A server that wants to talk to it must answer with the one that it offers.
+pub const AUDIO_FORK_SUBPROTOCOLS: [&str; 2] = ["audio.drachtio.org", "audio.jambonz.org"];
 
 /// The subprotocol of the telephone in the browser, which offers its ticket beside it (`ticket.…`): a page can set no header of
 /// a WebSocket but this.
@@ -30,37 +31,24 @@ pub enum Flavour {
 }
 
 impl Flavour {
-    /// Learns from one header of the upgrade request; `self` is what is known so far.
+    /// The first of the offered subprotocols (`Sec-WebSocket-Protocol`, separated by commas) that is known, with the
+    /// module that it belongs to. The answer to the upgrade must name it.
+    pub(super) fn of_subprotocols(offered: &[u8]) -> Option<(Self, &'static str)> {
+        let known = AUDIO_FORK_SUBPROTOCOLS.map(|name| (Self::AudioFork, name)).into_iter().chain([
+            (Self::Telephone, TELEPHONE_SUBPROTOCOL),
+            (Self::ChanWebSocket, chan_websocket::SUBPROTOCOL),
+        ]);
+        let mut offered = offered.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        offered.find_map(|one| known.clone().find(|(_, name)| one.eq_ignore_ascii_case(name.as_bytes())))
+    }
+
+    /// Learns from one header of the upgrade request other than its subprotocols; `self` is what is known so far.
     pub(super) fn refined_by_header(self, name: &str, value: &[u8]) -> Self {
-        if name.eq_ignore_ascii_case("sec-websocket-protocol") {
-            let offered = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-            for one in offered {
-                if one.eq_ignore_ascii_case(AUDIO_FORK_SUBPROTOCOL.as_bytes()) {
-                    return Self::AudioFork;
-                }
-                if one == TELEPHONE_SUBPROTOCOL.as_bytes() {
-                    return Self::Telephone;
-                }
-                if one.eq_ignore_ascii_case(chan_websocket::SUBPROTOCOL.as_bytes()) {
-                    return Self::ChanWebSocket;
-                }
-            }
-        }
         let is_ixwebsocket = name.eq_ignore_ascii_case("user-agent")
             && value
                 .get(..b"ixwebsocket".len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(b"ixwebsocket"));
         if is_ixwebsocket && self == Self::Unknown { Self::Ixwebsocket } else { self }
-    }
-
-    /// The subprotocol that the answer to the upgrade must name, if any.
-    pub const fn subprotocol(self) -> Option<&'static str> {
-        match self {
-            Self::AudioFork => Some(AUDIO_FORK_SUBPROTOCOL),
-            Self::ChanWebSocket => Some(chan_websocket::SUBPROTOCOL),
-            Self::Telephone => Some(TELEPHONE_SUBPROTOCOL),
-            Self::Ixwebsocket | Self::Unknown => None,
-        }
     }
 }
 
@@ -68,32 +56,28 @@ impl Flavour {
 mod tests {
     use super::*;
 
-    fn told_by(headers: &[(&str, &str)]) -> Flavour {
-        headers.iter().fold(Flavour::default(), |flavour, (name, value)| {
-            flavour.refined_by_header(name, value.as_bytes())
-        })
+    #[test]
+    fn the_subprotocol_tells_who_offers_it_and_is_what_the_answer_names() {
+        for (offered, expected) in [
+            ("audio.drachtio.org", Some((Flavour::AudioFork, "audio.drachtio.org"))),
+            ("audio.jambonz.org", Some((Flavour::AudioFork, "audio.jambonz.org"))),
+            ("x, Audio.Jambonz.org", Some((Flavour::AudioFork, "audio.jambonz.org"))),
+            ("audio.jambonz.org, audio.drachtio.org", Some((Flavour::AudioFork, "audio.jambonz.org"))),
+            ("media", Some((Flavour::ChanWebSocket, "media"))),
+            ("tandem.telephone, ticket.a", Some((Flavour::Telephone, "tandem.telephone"))),
+            ("audio.drachtio.org.example", None),
+            ("", None),
+        ] {
+            assert_eq!(Flavour::of_subprotocols(offered.as_bytes()), expected, "{offered}");
+        }
     }
 
     #[test]
-    fn the_subprotocol_tells_mod_audio_fork() {
-        assert_eq!(told_by(&[("sec-websocket-protocol", "audio.drachtio.org")]), Flavour::AudioFork);
-        assert_eq!(told_by(&[("Sec-WebSocket-Protocol", "x, audio.drachtio.org")]), Flavour::AudioFork);
-        assert_eq!(told_by(&[("Sec-WebSocket-Protocol", "audio.drachtio.org.example")]), Flavour::Unknown);
-        assert_eq!(Flavour::AudioFork.subprotocol(), Some("audio.drachtio.org"));
-    }
-
-    #[test]
-    fn the_subprotocol_tells_chan_websocket() {
-        assert_eq!(told_by(&[("Sec-WebSocket-Protocol", "media")]), Flavour::ChanWebSocket);
-        assert_eq!(Flavour::ChanWebSocket.subprotocol(), Some("media"));
-    }
-
-    #[test]
-    fn the_user_agent_tells_the_old_module() {
-        let old = ("User-Agent", "ixwebsocket/11.4.3 linux ssl/OpenSSL");
-        assert_eq!(told_by(&[old]), Flavour::Ixwebsocket);
-        assert_eq!(told_by(&[old, ("Sec-WebSocket-Protocol", "audio.drachtio.org")]), Flavour::AudioFork);
-        assert_eq!(told_by(&[("Sec-WebSocket-Protocol", "audio.drachtio.org"), old]), Flavour::AudioFork);
-        assert_eq!(told_by(&[("User-Agent", "curl"), ("Host", "ixwebsocket")]), Flavour::Unknown);
+    fn the_user_agent_tells_the_old_module_where_nothing_else_does() {
+        let old = b"ixwebsocket/11.4.3 linux ssl/OpenSSL";
+        assert_eq!(Flavour::Unknown.refined_by_header("User-Agent", old), Flavour::Ixwebsocket);
+        assert_eq!(Flavour::AudioFork.refined_by_header("user-agent", old), Flavour::AudioFork);
+        assert_eq!(Flavour::Unknown.refined_by_header("User-Agent", b"curl"), Flavour::Unknown);
+        assert_eq!(Flavour::Unknown.refined_by_header("Host", b"ixwebsocket"), Flavour::Unknown);
     }
 }

@@ -3,7 +3,7 @@
 //! Runs in: the telephony thread, rarely; pure. Owns nothing. Never fails, whatever the text is.
 //! Invariant: a report is never taken for metadata.
 
-use super::fields::CallFields;
+use super::fields::{CallFields, Problem, is_padding};
 use super::metadata::{Metadata, json_object, text_note};
 use crate::base::LegReport;
 use serde_json::{Map, Value};
@@ -54,7 +54,13 @@ impl LegText {
             Some("tandem") => return report(&object).map_or(Self::Other, Self::Report),
             _ => {}
         }
+        if object.get("event").and_then(Value::as_str) == Some("dtmf") {
+            return key(&object).map_or(Self::Other, Self::Report);
+        }
         let mut metadata = Metadata::default();
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            metadata.notes.push(text_note(Problem::NotUtf8, ""));
+        }
         metadata.read(&object);
         // What has a type and says nothing of the call is a message of some protocol, and no variables of the call.
         if object.contains_key("type") && metadata.fields.is_unknown() {
@@ -62,6 +68,44 @@ impl LegText {
         }
         if metadata == Metadata::default() { Self::Other } else { Self::Metadata(Box::new(metadata)) }
     }
+}
+
+/// A key as jambonz' `listen` with `passDtmf` says it: `{"event":"dtmf","dtmf":"5","duration":1600}`.
+fn key(object: &Map<String, Value>) -> Option<LegReport> {
+    let mut digits = object.get("dtmf").or_else(|| object.get("digit"))?.as_str()?.chars();
+    LegReport::dtmf(digits.next()?).filter(|_| digits.next().is_none())
+}
+
+/// Who says the text, where no other peer could have said it.
+pub fn speaker(text: &str) -> Option<Speaker> {
+    let text = text.trim_matches(is_padding);
+    if text.split(|character: char| character.is_whitespace()).next() == Some("MEDIA_START") {
+        return Some(Speaker::ChanWebSocket);
+    }
+    let object = json_object(text).ok()?;
+    let says = |name| object.get(name).is_some_and(Value::is_string);
+    let is = |name, value| object.get(name).and_then(Value::as_str) == Some(value);
+    if is("event", "MEDIA_START") && says("format") {
+        return Some(Speaker::ChanWebSocket);
+    }
+    // jambonz' first text has the attributes of its webhooks, and these two always.
+    let is_jambonz = says("callSid") && object.contains_key("sampleRate") && says("mixType");
+    match (is_jambonz, is("type", "tandem") && is("event", "hello")) {
+        (true, _) => Some(Speaker::AudioFork),
+        (_, true) => Some(Speaker::Script),
+        _ => None,
+    }
+}
+
+/// A peer that can be told by its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// Asterisk's chan_websocket: nobody else begins with `MEDIA_START`.
+    ChanWebSocket,
+    /// jambonz' mod_audio_fork.
+    AudioFork,
+    /// Our script in FreeSWITCH, beside mod_audio_stream.
+    Script,
 }
 
 /// What `deploy/freeswitch/scripts` says with `uuid_audio_stream UUID send_text`: fields that it does not know are ignored.
@@ -146,6 +190,52 @@ mod tests {
         ] {
             assert_eq!(LegText::parse(text), LegText::Other, "{text}");
         }
+    }
+
+    #[test]
+    fn keys_come_from_jambonz_as_it_says_them() {
+        let text = r#"{"event":"dtmf","dtmf":"5","duration":1600}"#;
+        assert_eq!(LegText::parse(text), LegText::Report(LegReport::Dtmf('5')));
+        let text = r##"{"event":"dtmf","dtmf":"#","duration":"960"}"##;
+        assert_eq!(LegText::parse(text), LegText::Report(LegReport::Dtmf('#')));
+        for text in [
+            r#"{"event":"dtmf"}"#,
+            r#"{"event":"dtmf","dtmf":5}"#,
+            r#"{"event":"dtmf","dtmf":"12","from":"1"}"#,
+        ] {
+            assert_eq!(LegText::parse(text), LegText::Other, "{text}");
+        }
+    }
+
+    #[test]
+    fn peers_that_say_what_only_they_say_are_known() {
+        for (text, expected) in [
+            ("MEDIA_START connection_id:c format:slin16", Some(Speaker::ChanWebSocket)),
+            (r#"{"event":"MEDIA_START","format":"slin16"}"#, Some(Speaker::ChanWebSocket)),
+            (r#"{"sampleRate":8000,"mixType":"mono","callSid":"c","from":"1"}"#, Some(Speaker::AudioFork)),
+            (r#"{"type":"tandem","event":"hello","version":1}"#, Some(Speaker::Script)),
+            ("MEDIA_STARTED", None),
+            (r#"{"event":"MEDIA_START"}"#, None),
+            (r#"{"sampleRate":8000,"mixType":"mono","uuid":"c"}"#, None),
+            (r#"{"type":"tandem","event":"dtmf","digit":"1"}"#, None),
+            ("hello", None),
+        ] {
+            assert_eq!(speaker(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_not_utf_8_is_read_as_far_as_it_goes() {
+        let text = String::from_utf8_lossy(b"\xef\xbb\xbf {\"did\":\"5000\",\"caller\":\"J\xf6rg\"}\0\n");
+        let LegText::Metadata(metadata) = LegText::parse(&text) else { panic!("metadata") };
+        assert_eq!(metadata.fields.did.as_deref(), Some("5000"));
+        assert_eq!(metadata.fields.caller.as_deref(), Some("J\u{FFFD}rg"));
+        let notes: Vec<String> = metadata.notes.iter().map(ToString::to_string).collect();
+        assert!(
+            notes.iter().any(|note| note.starts_with("text in the call's metadata: holds bytes")),
+            "{notes:?}"
+        );
+        assert!(notes.iter().any(|note| note.contains("\"J\u{FFFD}rg\"")), "{notes:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Never fails: plain text, garbled JSON and an endless text each give no fields, and a note where one is due.
 //! Invariant: reading takes memory in proportion to a text of at most [`METADATA_BYTES_MAX`] bytes.
 
-use super::fields::{CallFields, FieldNote, Problem, Source, note};
+use super::fields::{CallFields, FieldNote, Problem, Source, is_padding, note};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -35,7 +35,8 @@ pub(super) fn json_object(text: &str) -> Result<Map<String, Value>, Option<Probl
     if text.len() > METADATA_BYTES_MAX {
         return Err(Some(Problem::TooLong(METADATA_BYTES_MAX)));
     }
-    if !text.trim_start().starts_with('{') {
+    let text = text.trim_matches(is_padding);
+    if !text.starts_with('{') {
         return Err(None);
     }
     serde_json::from_str(text).map_err(|_| Some(Problem::NotJson))
@@ -52,9 +53,29 @@ impl Metadata {
         for nested in ["metadata", "data"] {
             if let Some(Value::Object(inner)) = object.get(nested) {
                 fields = fields.or(self.read_flat(inner));
+                self.read_answer(inner, &mut fields);
             }
         }
+        self.read_answer(object, &mut fields);
         self.fields = fields;
+    }
+
+    /// What jambonz' `listen` was told of the audio back: `{"streaming":true,"sampleRate":24000}`. Its metadata says so
+    /// where the application hands it on.
+    fn read_answer(&mut self, object: &Map<String, Value>, fields: &mut CallFields) {
+        const NAME: &str = "bidirectionalAudio";
+        let Some(Value::Object(answer)) = object.get(NAME) else { return };
+        if let Some(rate) = answer.get("sampleRate").filter(|rate| !rate.is_null()) {
+            let text = rate.as_str().map_or_else(|| Cow::Owned(rate.to_string()), Cow::Borrowed);
+            let mut notes = Vec::new();
+            let told = CallFields::from_pairs(&[("playback_rate", Some(text))], Source::Metadata, &mut notes);
+            fields.playback_rate = fields.playback_rate.or(told.playback_rate);
+            notes.into_iter().for_each(|one| note(&mut self.notes, one));
+        }
+        let says = |name, value: bool| answer.get(name).and_then(Value::as_bool) == Some(value);
+        if !says("streaming", true) || says("enabled", false) {
+            note(&mut self.notes, FieldNote::new(Source::Metadata, NAME, Problem::NotStreamed, b""));
+        }
     }
 
     fn read_flat(&mut self, object: &Map<String, Value>) -> CallFields {

@@ -19,7 +19,7 @@ pub mod variables;
 pub use close::{LegClose, LegCloseCode};
 pub use fields::{CallFields, FieldNote};
 pub use flavour::{Flavour, TELEPHONE_SUBPROTOCOL};
-pub use leg_text::LegText;
+pub use leg_text::{LegText, Speaker, speaker};
 pub use orders::OrderNumber;
 pub use request::RequestFacts;
 pub use token::PresentedToken;

@@ -8,6 +8,9 @@ use super::fields::{CallFields, FieldNote, Problem, Source, note};
 use super::flavour::Flavour;
 use super::token::{PresentedToken, TOKEN_BYTES_MAX};
 use crate::base::call_name;
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::borrow::Cow;
 
 /// Longest ticket of the telephone in the browser: a UUID has 36.
@@ -24,10 +27,12 @@ pub struct RequestFacts {
     pub url: CallFields,
     /// Fields of the `X-` headers.
     pub headers: CallFields,
-    /// The token, from `Authorization: Bearer`, else `X-Tandem-Token`, else the query's `token`.
+    /// The token, from `Authorization: Bearer` or the password of `Authorization: Basic`, else `X-Tandem-Token`, else the query's `token`.
     pub token: Option<PresentedToken>,
     /// The module that asks.
     pub flavour: Flavour,
+    /// The subprotocol that the answer to the upgrade must name, if one of those offered is known.
+    pub subprotocol: Option<&'static str>,
     /// The ticket of the telephone in the browser, from `Sec-WebSocket-Protocol: …, ticket.TICKET`; at most 64 characters.
     pub ticket: Option<String>,
     /// A browser asks: every one of them says `Mozilla/` first in its `User-Agent`, and no page can change that.
@@ -53,11 +58,27 @@ impl RequestFacts {
     }
 
     fn read_target(&mut self, target: &str) -> Option<PresentedToken> {
-        let target = target.split('#').next().unwrap_or_default();
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        // No request has a fragment (RFC 9112 section 3.2): a # is one of a number as it was dialled.
+        if target.contains('#') {
+            self.note_url(Problem::Hash);
+        }
+        let (path, query) = match target.split_once('?') {
+            None if target.contains('=') => {
+                self.note_url(Problem::NoQuestionMark);
+                (target, target.rsplit('/').next().unwrap_or_default())
+            }
+            parts => parts.unwrap_or((target, "")),
+        };
         let mut pairs: Vec<(Cow<'_, str>, Option<Cow<'_, str>>)> = Vec::new();
         let mut token = None;
         for (position, (name, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
+            let name = match name.strip_prefix("amp;") {
+                Some(rest) => {
+                    self.note_url(Problem::EscapedAmpersand);
+                    Cow::Owned(rest.to_owned())
+                }
+                None => name,
+            };
             if position == QUERY_PARAMETERS_MAX {
                 note(&mut self.notes, FieldNote::new(Source::Url, "query", Problem::TooMany(position), b""));
                 break;
@@ -75,6 +96,14 @@ impl RequestFacts {
         token
     }
 
+    /// Says something of the URL as a whole, once.
+    fn note_url(&mut self, problem: Problem) {
+        let new = FieldNote::new(Source::Url, "text", problem, b"");
+        if !self.notes.contains(&new) {
+            note(&mut self.notes, new);
+        }
+    }
+
     fn read_headers<'a>(
         &mut self,
         headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
@@ -87,10 +116,17 @@ impl RequestFacts {
             self.flavour = self.flavour.refined_by_header(name, value);
             if name.eq_ignore_ascii_case("sec-websocket-protocol") {
                 self.ticket = self.ticket.take().or_else(|| ticket(value));
+                if let Some((flavour, subprotocol)) = Flavour::of_subprotocols(value)
+                    && self.subprotocol.is_none()
+                {
+                    (self.flavour, self.subprotocol) = (flavour, Some(subprotocol));
+                }
             }
             self.is_browser |= name.eq_ignore_ascii_case("user-agent") && value.starts_with(b"Mozilla/");
             if name.eq_ignore_ascii_case("authorization") {
-                let token = bearer_token(value).and_then(|token| self.token(Source::Header, token));
+                let presented =
+                    bearer_token(value).map(Cow::Borrowed).or_else(|| basic_password(value).map(Cow::Owned));
+                let token = presented.and_then(|token| self.token(Source::Header, &token));
                 bearer = bearer.or(token);
             } else if name.eq_ignore_ascii_case("x-tandem-token") {
                 own_header = own_header.or(self.token(Source::Header, value));
@@ -129,6 +165,26 @@ fn bearer_token(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(b"bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
 }
+
+/// The password of `Authorization: Basic …` (RFC 7617 section 2), which is what `username` and `password` of Asterisk's
+/// websocket_client.conf and jambonz' `wsAuth` become; the name where the password is empty.
+fn basic_password(value: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, rest) = value.split_at_checked(b"basic ".len())?;
+    let rest = rest.trim_ascii();
+    if !scheme.eq_ignore_ascii_case(b"basic ") || rest.len() > TOKEN_BYTES_MAX * 4 {
+        return None;
+    }
+    let decoded = STANDARD_ANY_PADDING.decode(rest).ok()?;
+    let colon = decoded.iter().position(|&byte| byte == b':')?;
+    let (name, password) = (&decoded[..colon], &decoded[colon + 1..]);
+    Some(if password.is_empty() { name } else { password }.to_vec())
+}
+
+/// Base64 with or without its padding.
+const STANDARD_ANY_PADDING: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A dial plan that writes `caller=${caller_id_number}` sends `+420…` unescaped, and form decoding makes the plus a
 /// space: a leading space before a digit was that plus.
@@ -239,10 +295,63 @@ mod tests {
         assert!(both.token.as_ref().unwrap().matches(b"sesame"));
         assert!(!format!("{both:?}").contains("sesame"));
         assert!(facts("/?token=q", &[("X-Tandem-Token", "own")]).token.unwrap().matches(b"own"));
-        assert_eq!(facts("/", &[("Authorization", "Basic eDp5"), ("X-Tandem-Token", "")]).token, None);
+        assert_eq!(facts("/", &[("Authorization", "Digest eDp5"), ("X-Tandem-Token", "")]).token, None);
         let long = facts(&format!("/?token={}", "x".repeat(600)), &[]);
         assert_eq!(long.token, None);
         assert_eq!(long.notes[0].to_string(), "token in the call's URL ignored: is longer than 512 bytes");
+    }
+
+    #[test]
+    fn a_password_is_a_token_too() {
+        for (authorization, token) in [
+            // x:y, x:y without padding, tandem:s:3, s3: and :s3.
+            ("Basic eDp5", Some("y")),
+            ("basic  dGFuZGVtOnM6Mw==", Some("s:3")),
+            ("Basic dGFuZGVtOnM6Mw", Some("s:3")),
+            ("Basic czM6", Some("s3")),
+            ("Basic OnMz", Some("s3")),
+            ("Basic eA==", None),
+            ("Basic ***", None),
+            ("Basic ", None),
+        ] {
+            let told = facts("/", &[("Authorization", authorization)]).token;
+            assert_eq!(told.is_some(), token.is_some(), "{authorization}");
+            assert!(token.is_none_or(|token| told.unwrap().matches(token.as_bytes())), "{authorization}");
+        }
+    }
+
+    #[test]
+    fn what_a_dialplan_forgets_to_escape_is_read_and_said_once() {
+        let noted = |facts: &RequestFacts| facts.notes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let hash = facts("/?did=*21#&caller=#31#&uuid=u1", &[]);
+        assert_eq!((hash.url.did.as_deref(), hash.url.caller.as_deref()), (Some("*21#"), Some("#31#")));
+        assert_eq!(hash.url.uuid.as_deref(), Some("u1"));
+        let notes = noted(&hash);
+        assert!(notes.len() == 1 && notes[0].contains("write %23"), "{notes:?}");
+        for target in ["/tandem&uuid=u1&did=5", "/uuid=u1&did=5", "/a/&uuid=u1&did=5"] {
+            let told = facts(target, &[]);
+            assert_eq!(
+                (told.url.uuid.as_deref(), told.url.did.as_deref()),
+                (Some("u1"), Some("5")),
+                "{target}"
+            );
+            let notes = noted(&told);
+            assert!(notes.len() == 1 && notes[0].contains("without a ?"), "{target}: {notes:?}");
+        }
+        let xml = facts("/?uuid=u1&amp;did=5&amp;caller=6", &[]);
+        assert_eq!((xml.url.did.as_deref(), xml.url.caller.as_deref()), (Some("5"), Some("6")));
+        assert_eq!(noted(&xml).len(), 1);
+        assert!(facts("/a?x=1", &[]).notes.is_empty() && facts("/a/b", &[]).notes.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_read_with_a_note_wherever_it_stands() {
+        let url = facts("/?caller=J%F6rg&did=5", &[]);
+        assert_eq!((url.url.caller.as_deref(), url.url.did.as_deref()), (Some("J\u{FFFD}rg"), Some("5")));
+        assert_eq!(url.notes.len(), 1);
+        let headers = RequestFacts::from_request("/", [("X-Caller", &b"J\xf6rg"[..]), ("X-DID", &b"5"[..])]);
+        assert_eq!(headers.headers.caller.as_deref(), Some("J\u{FFFD}rg"));
+        assert!(headers.notes[0].to_string().contains("not UTF-8"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Never blocks; never sizes anything by what the peer says.
 //! Invariant: whatever the peer sends and in whatever pieces, a handshake ends in a request, a refusal or its deadline.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
@@ -49,6 +50,8 @@ pub struct Handshake {
     refused: bool,
     /// It was refused by a close behind the upgrade, which the peer answers with its own.
     upgraded: bool,
+    /// Its first byte has come.
+    spoken: bool,
 }
 
 /// A complete request, to be admitted or refused.
@@ -82,12 +85,18 @@ pub enum Step {
 impl Handshake {
     /// A connection just accepted, whose socket is non-blocking.
     pub fn new(socket: TcpStream, peer: SocketAddr, deadline: Instant) -> Self {
-        Self { stage: Some(Stage::FirstByte(socket)), peer, deadline, refused: false, upgraded: false }
+        let stage = Some(Stage::FirstByte(socket));
+        Self { stage, peer, deadline, refused: false, upgraded: false, spoken: false }
     }
 
     /// Whether the peer was refused already, so that its end is no news.
     pub fn is_refused(&self) -> bool {
         self.refused
+    }
+
+    /// Whether the peer has said anything.
+    pub fn has_spoken(&self) -> bool {
+        self.spoken
     }
 
     /// Whether the socket is gone.
@@ -194,7 +203,9 @@ impl Handshake {
 
     fn first_byte(&mut self, now: Instant, socket: TcpStream, tls: Option<&TlsAcceptor>) -> io::Result<Next> {
         let mut first = [0];
-        match socket.peek(&mut first) {
+        let peeked = socket.peek(&mut first);
+        self.spoken = matches!(peeked, Ok(1..));
+        match peeked {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) if first[0] == TLS_HANDSHAKE => match tls {
                 Some(acceptor) => self.after_tls(now, acceptor.accept(socket)),
@@ -375,12 +386,31 @@ fn head_length(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
 }
 
+/// The head with what is not ASCII in its first line escaped: a name that a dialplan puts into the URL as it is.
+fn with_ascii_target(head: &[u8]) -> Cow<'_, [u8]> {
+    let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
+    let (line, rest) = head.split_at(line);
+    if line.is_ascii() {
+        return Cow::Borrowed(head);
+    }
+    let mut escaped = Vec::with_capacity(head.len() * 2);
+    for byte in line {
+        match byte {
+            0x80.. => escaped.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            byte => escaped.push(*byte),
+        }
+    }
+    escaped.extend_from_slice(rest);
+    Cow::Owned(escaped)
+}
+
 /// Reads the head and makes the answer that would upgrade the connection.
 fn parse(head: &[u8]) -> Result<(RequestFacts, Vec<u8>), (RefusalReason, &'static str)> {
     let malformed = (RefusalReason::BadRequest, "the request is not HTTP/1.1");
+    let head = with_ascii_target(head);
     let mut headers = [httparse::EMPTY_HEADER; UPGRADE_REQUEST_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
-    match request.parse(head) {
+    match request.parse(&head) {
         Ok(httparse::Status::Complete(_)) => {}
         Err(httparse::Error::TooManyHeaders) => {
             return Err((RefusalReason::BadRequest, "the request has more than 64 headers"));
@@ -401,7 +431,7 @@ fn parse(head: &[u8]) -> Result<(RequestFacts, Vec<u8>), (RefusalReason, &'stati
         .map_err(|_| (RefusalReason::NotWebSocket, "not a WebSocket upgrade (RFC 6455 section 4.2.1)"))?;
     let facts =
         RequestFacts::from_request(target, request.headers.iter().map(|header| (header.name, header.value)));
-    if let Some(subprotocol) = facts.flavour.subprotocol() {
+    if let Some(subprotocol) = facts.subprotocol {
         let value = http::HeaderValue::from_static(subprotocol);
         response.headers_mut().insert("Sec-WebSocket-Protocol", value);
     }
