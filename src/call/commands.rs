@@ -38,6 +38,8 @@ pub enum LegKind {
     /// FreeSWITCH's mod_audio_stream or a relative.
     #[default]
     ModAudioStream,
+    /// mod_audio_fork of drachtio or jambonz.
+    AudioFork,
     /// Asterisk's AudioSocket.
     AudioSocket,
     /// Asterisk's chan_websocket.
@@ -51,6 +53,7 @@ impl LegKind {
     pub const fn label(self) -> &'static str {
         match self {
             Self::ModAudioStream => "mod_audio_stream",
+            Self::AudioFork => "mod_audio_fork",
             Self::AudioSocket => "audiosocket",
             Self::ChanWebsocket => "chan_websocket",
             Self::Telephone => "telephone",

@@ -197,7 +197,8 @@ const MAIN_KEYS: &[Key<Config>] = &[
             choices: &["8000", "16000", "24000", "32000", "48000"],
             set: |c, i| c.leg.rate = SampleRate::ALL[i],
         },
-        "Sample rate of the leg in Hz, both ways; the rate given to uuid_audio_stream start.",
+        "Sample rate of the leg in Hz, both ways; the rate given to uuid_audio_stream start. Set, it counts; as the default, \
+         the rate that comes takes its place (docs/legs.md).",
     ),
     Key::<Config>::new(
         "leg.mix",
@@ -219,7 +220,8 @@ const MAIN_KEYS: &[Key<Config>] = &[
         "leg.silent_after_ms",
         "15000",
         integer(1_000, 3_600_000, |c, v| c.leg.silent_after = millis(v)),
-        "A leg that sends nothing for this long is pinged, and ended when it stays silent as long again.",
+        "A leg that sends nothing for this long is asked for a sign of life (a ping, or GET_STATUS of chan_websocket), and ended \
+         when it stays silent as long again.",
     ),
     Key::<Config>::new(
         "leg.max_call_seconds",

@@ -280,6 +280,7 @@ impl Loading {
     fn apply(&mut self, key: &'static Key<Config>, value: &Value, origin: Origin) {
         match key.apply(key.name, &mut self.loaded.config, value) {
             Ok(shown) => {
+                self.loaded.config.written.insert(key.name);
                 for setting in self.loaded.settings.iter_mut().filter(|setting| setting.name == key.name) {
                     (setting.shown, setting.origin) = (shown.clone(), origin.clone());
                 }

@@ -4,7 +4,7 @@
 //! parses a file or reads the environment: `keys.rs` says which key fills which field.
 //! Invariant: every field is within the range its key documents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +26,8 @@ use crate::base::{Mix, PlaybackFormat, SampleRate};
 /// Every setting of the relay. [`Config::default`] is what runs without a file, environment or arguments.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The keys that somebody wrote, in a file, the environment or the arguments, whatever their values.
+    pub(super) written: BTreeSet<&'static str>,
     /// The door for the telephone switch.
     pub listen: ListenConfig,
     /// What a leg is when neither its URL, nor headers, nor metadata say otherwise.
@@ -118,6 +120,13 @@ impl ListenConfig {
     /// Whether TLS is offered beside plain WebSocket.
     pub fn has_tls(&self) -> bool {
         self.tls_certificate.is_some() && self.tls_key.is_some()
+    }
+}
+
+impl Config {
+    /// Whether somebody wrote the key of this name, or its value is the default.
+    pub fn is_written(&self, name: &str) -> bool {
+        self.written.contains(name)
     }
 }
 
@@ -326,6 +335,7 @@ impl Config {
     /// The structure before any key was applied, the defaults included.
     pub(super) fn blank() -> Self {
         Self {
+            written: BTreeSet::new(),
             listen: ListenConfig {
                 host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 port: 0,

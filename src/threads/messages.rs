@@ -12,7 +12,7 @@ use crate::base::command::{ChannelName, Command};
 use crate::base::{CallId, Instant, LinkNumber, Sound};
 use crate::call::events::ConnectionNumber;
 use crate::call::record::RecordingFile;
-use crate::call::{CommandError, CommandResult, Fact, LegCredentials, LegKind, Opening, OutboundCall, Part};
+use crate::call::{CommandError, CommandResult, Fact, LegCredentials, LegKind, LegNote, Opening, OutboundCall, Part};
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 use crate::net::dial::Target;
@@ -282,6 +282,8 @@ pub enum ControlInput {
     Fact(CallId, Fact),
     /// The switch has begun with an outbound call, and will have said by then what became of it.
     Outbound(Box<OutboundCall>, Instant),
+    /// Something that an operator should know of a call's leg.
+    Noted(CallId, Box<LegNote>),
     /// The event socket says something of a channel, by its UUID.
     OnChannel(String, OnChannel),
     /// Somebody asks for something to be done to the call with this record id or UUID, and waits for the reply.

@@ -46,7 +46,15 @@ fn leg_of(
 ) -> (Leg, DspRings, Arc<CallShared>) {
     let pacing = Pacing { lead_ms: 60, chunk_ms };
     let (stream, file) = (pacing, pacing);
-    let defaults = LegDefaults { rate, mix: Mix::Mono, playback, stream, file, chan_websocket_lead_ms: 40 };
+    let defaults = LegDefaults {
+        rate,
+        rate_is_written: false,
+        mix: Mix::Mono,
+        playback,
+        stream,
+        file,
+        chan_websocket_lead_ms: 40,
+    };
     let fields = CallFields { rate: Some(rate), ..CallFields::default() };
     let shared =
         Arc::new(CallShared::new(CallId { slot: 0, generation: 1 }, defaults.format(protocol, &fields)));

@@ -24,6 +24,7 @@ mod harness;
 mod identical;
 mod lifecycle;
 mod outbound;
+mod line;
 mod reattach;
 mod recordings;
 mod records;

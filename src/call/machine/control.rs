@@ -73,6 +73,16 @@ impl Machine {
         self.seed(numbers_from.into());
     }
 
+    /// The leg has said what it is, after it was taken for something else.
+    pub fn revise_leg(&mut self, kind: LegKind) {
+        self.leg = kind;
+    }
+
+    /// What is on the line.
+    pub fn leg_kind(&self) -> LegKind {
+        self.leg
+    }
+
     /// Takes a command.
     pub(super) fn command(&mut self, now: Instant, requester: Requester, command: Command) {
         match self.send(now, &requester, command) {
@@ -112,9 +122,16 @@ impl Machine {
     pub(super) fn way_of(&self, kind: CommandKind) -> Result<Way, CommandError> {
         let (leg, ways): (_, &[(CommandKind, Way)]) = match self.leg {
             LegKind::ModAudioStream if self.is_scripted() => return Ok(Way::InBand),
-            LegKind::ModAudioStream if self.agent.terms.control.event_socket && self.channel().is_some() => {
+            LegKind::ModAudioStream | LegKind::AudioFork
+                if self.agent.terms.control.event_socket && self.channel().is_some() =>
+            {
                 return Ok(Way::EventSocket);
             }
+            // jambonz ends its `listen` with the connection, and goes on with the application behind it.
+            LegKind::AudioFork => (
+                "a mod_audio_fork leg",
+                &[(CommandKind::HangUp, Way::CloseLeg), (CommandKind::Break, Way::InBand)],
+            ),
             LegKind::ModAudioStream if self.agent.terms.control.event_socket => {
                 ("a mod_audio_stream leg that did not say its UUID, without our script,", &[])
             }

@@ -11,7 +11,7 @@ use super::Control;
 use crate::base::{CallId, Instant};
 use crate::call::known::{LOOK_MS, ask_first, lives};
 use crate::call::machine::Phase;
-use crate::call::{Arrival, Fact};
+use crate::call::{Arrival, Fact, LegNote};
 use crate::threads::messages::{ReturnedLeg, TelephonyOrder};
 
 /// What the registry knows of a call.
@@ -136,6 +136,18 @@ impl Control {
         self.parts.counters.leg_reattachments.increment();
         self.parts.telephony[shard].send(TelephonyOrder::TakeBack(Box::new(leg)));
         self.carry_out(now, id);
+    }
+
+    /// Something of a call's leg is to be known: said once a call, and a few times a minute of one switch.
+    pub(super) fn noted(&mut self, now: Instant, id: CallId, note: &LegNote) {
+        let Some(call) = self.call(id) else { return };
+        if let LegNote::Revised { is, .. } = note {
+            call.machine.revise_leg(*is);
+        }
+        let peer = call.peer;
+        if let Some(left_out) = self.parts.limiter.allow(now, note.kind(), peer.ip()) {
+            warn!("call {id} from {peer}: {note}{left_out}");
+        }
     }
 
     /// A second leg of a call has arrived.

@@ -104,7 +104,7 @@ impl Call {
             agent: machine.agent().name.clone(),
             model: machine.agent().setup.model.clone(),
             credential: self.credential.as_deref().map(str::to_owned),
-            leg: self.opening.kind.label(),
+            leg: self.machine.leg_kind().label(),
             peer: self.peer.to_string(),
             state: match machine.phase() {
                 Phase::Offered | Phase::Dialing => "dialing",

@@ -35,7 +35,7 @@ use crate::call::{
     Registry,
 };
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox, random};
-use crate::telemetry::counters::Counters;
+use crate::telemetry::{Counters, Limiter};
 use crate::threads::credentials::Credentials;
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};
@@ -84,6 +84,8 @@ pub struct ControlParts {
     pub registry: Arc<Registry>,
     /// The process's counters.
     pub counters: Arc<Counters>,
+    /// How much of the log one address may fill.
+    pub limiter: Arc<Limiter>,
     /// The clock.
     pub clock: Clock,
     /// Who answers.
@@ -226,6 +228,7 @@ impl Control {
             ControlInput::Fact(id, fact) => self.tell(now, id, fact),
             ControlInput::Refused(call) => self.refused(now, *call),
             ControlInput::Outbound(call, until) => self.outbound_begun(*call, until),
+            ControlInput::Noted(id, note) => self.noted(now, id, &note),
             ControlInput::OnChannel(channel, what) => self.on_channel(now, &channel, what),
             ControlInput::Commanded(channel, command, reply) => self.commanded(now, &channel, command, reply),
             ControlInput::Say(name, text, reply) => self.say(now, &name, &text, reply),
@@ -296,12 +299,19 @@ impl Control {
         if let Fact::ToolDone(number, _) = &fact {
             self.parts.tools.done(id, *number);
         }
+        let agents = self.parts.agents.get();
         let Some(call) = self.call(id) else { return };
         let first_turn = matches!(fact, Fact::TurnStarted(_)) && call.machine.events().turns == 0;
         let unheard = fact == Fact::Reported(LegReport::Unheard);
         let offered_at = call.machine.offered_at();
         match &fact {
-            Fact::Identified(fields) => debug!("call {id}: {fields}"),
+            Fact::Identified(fields) => {
+                debug!("call {id}: {fields}");
+                // Where the agent is still to be chosen, the choice says it.
+                if call.machine.phase() != Phase::Offered && call.machine.fields().agent.is_none() {
+                    warn_of_unknown_agent(id, &agents, fields);
+                }
+            }
             Fact::LinkGone(link, end) => info!("call {id}: link {link} is gone: {end}"),
             // No fault: it waits for the caller to say more.
             Fact::TurnEndedBy(_, reason) if reason == "NEED_MORE_INPUT" => {

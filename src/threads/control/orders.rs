@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use log::debug;
+use log::{debug, warn};
 use serde_json::Value;
 
 use super::Control;
@@ -26,12 +26,20 @@ impl Control {
     /// Says who answers a call that waits for it, by what is known of it now.
     fn choose_agent(&mut self, now: Instant, id: CallId, last: bool) {
         let agents = self.parts.agents.get();
-        let Some(call) = self.call(id) else { return };
-        let fields = call.machine.fields();
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let (fields, peer) = (call.machine.fields(), call.peer);
         if !last && (!agents.is_settled(fields) || agents.lacks(fields)) {
             return;
         }
         warn_of_unknown_agent(id, &agents, fields);
+        if !agents.is_settled(fields)
+            && let Some(left_out) = self.parts.limiter.allow(now, "metadata_wait", peer.ip())
+        {
+            warn!(
+                "call {id} from {peer}: neither URL nor metadata told in time (leg.metadata_wait_ms) which number was called, or who \
+                 calls, so the routes decide without: {fields}{left_out}"
+            );
+        }
         match agents.choose(fields) {
             Choice::Agent(agent) => call.machine.answer_with(now, agent),
             Choice::Refuse(reason) => call.machine.refuse(&reason),

@@ -35,7 +35,7 @@ pub(super) fn record_of(now: Instant, call: &Call, outcome: &Outcome, tally: &Ta
         agent: agent.name.clone(),
         model: Some(model.to_owned()).filter(|model| !model.is_empty()),
         credential: call.credential.as_deref().map(str::to_owned),
-        leg: call.opening.kind.label().to_owned(),
+        leg: call.machine.leg_kind().label().to_owned(),
         peer: call.peer.to_string(),
         offered_at: at(machine.offered_at()),
         answered_at: machine.answered_at().map(at),

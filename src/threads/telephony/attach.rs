@@ -72,7 +72,7 @@ impl Telephony {
     pub(super) fn ping(&mut self, id: CallId) {
         let slot = id.slot as usize;
         if let Some(socket) = self.socket(slot).filter(|socket| socket.leg.id() == id) {
-            let pinged = socket.connection.ping().map(|_| ());
+            let pinged = socket.probe().map(|_| ());
             self.give_up_on_error(slot, pinged);
         }
     }

@@ -23,6 +23,8 @@ pub struct Pacing {
 pub struct LegDefaults {
     /// Samples a second.
     pub rate: SampleRate,
+    /// Somebody wrote that rate: what a leg sends does not change it.
+    pub rate_is_written: bool,
     /// Channels.
     pub mix: Mix,
     /// How audio goes back to mod_audio_stream.
@@ -42,6 +44,7 @@ impl LegDefaults {
         let pacing = |lead_ms, chunk_ms| Pacing { lead_ms: lead_ms as u16, chunk_ms: chunk_ms as u16 };
         Self {
             rate: config.leg.rate,
+            rate_is_written: config.is_written("leg.rate"),
             mix: config.leg.mix,
             playback: config.leg.playback,
             stream: pacing(playback.lead_ms, playback.chunk_ms),
@@ -72,6 +75,15 @@ impl LegDefaults {
         }
     }
 
+    /// How audio goes back, where the module has a choice: mod_audio_fork and the telephone in the browser play raw samples
+    /// and nothing else.
+    pub fn playback(&self, protocol: Protocol, fields: &CallFields) -> PlaybackFormat {
+        match protocol {
+            Protocol::WebSocket(Flavour::AudioFork | Flavour::Telephone) => PlaybackFormat::Binary,
+            _ => fields.playback.unwrap_or(self.playback),
+        }
+    }
+
     /// The downlink of a leg whose rate is known.
     pub fn format_at(&self, rate: SampleRate, protocol: Protocol, fields: &CallFields) -> LegFormat {
         match protocol {
@@ -81,7 +93,8 @@ impl LegDefaults {
             }
             Protocol::WebSocket(_) => {}
         }
-        let pacing = match fields.playback.unwrap_or(self.playback) {
+        let rate = fields.playback_rate.unwrap_or(rate);
+        let pacing = match self.playback(protocol, fields) {
             PlaybackFormat::File => self.file,
             PlaybackFormat::Binary | PlaybackFormat::Json => self.stream,
         };

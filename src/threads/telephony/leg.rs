@@ -10,13 +10,20 @@ use std::sync::Arc;
 
 use tungstenite::{Bytes, Message};
 
+mod identity;
+#[cfg(test)]
+mod line_tests;
+mod rate;
+
 use super::allowance::{AudioAllowance, TextAllowance};
 pub use super::defaults::LegDefaults;
+use super::meter::Meter;
 use super::unheard::Unheard;
 use super::wire::{Protocol, Said, Wire};
 use crate::base::command::Command;
 use crate::base::limits::LEG_SAID_MESSAGES;
 use crate::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegReport, SampleRate, Turn};
+use crate::call::{LegNote, LegNotes};
 use crate::codec::audiosocket;
 use crate::codec::mod_audio_stream::{CallFields, Flavour, OrderNumber, UplinkDecoder};
 use crate::sync::CallShared;
@@ -25,10 +32,10 @@ use crate::sync::shared::add;
 
 /// How long a full ring holds the socket back before the message is given up.
 const STALLED_MS_MAX: u64 = 2_000;
+/// How long a full ring may hold a message back before the time of the next one says nothing of the switch.
+const DELAYED_MS_MAX: u64 = 40;
 /// What one frame of the ring lasts at most: its 320 samples at 8 kHz.
 const MESSAGE_PART_US_MAX: u64 = 40_000;
-/// Metadata comes once or, from versions that reconnect, with each connection; later text is something else.
-const METADATA_TEXTS_MAX: u32 = 8;
 
 /// What became of a message of the switch.
 #[derive(Debug, PartialEq)]
@@ -69,6 +76,15 @@ pub struct Leg {
     fields: CallFields,
     decoder: UplinkDecoder,
     rate: SampleRate,
+    /// At which the caller is heard, where that is not what a label says.
+    heard_rate: Option<SampleRate>,
+    meter: Meter,
+    /// What is measured changes nothing any more.
+    measured: bool,
+    notes: LegNotes,
+    /// When the present connection came, and the caller's last audio on it.
+    since: Instant,
+    audio_at: Option<Instant>,
     audio_seen: bool,
     waiting: Option<Waiting>,
     turn: Turn,
@@ -100,14 +116,20 @@ impl Leg {
             shared,
             rings,
             defaults,
-            wire: Wire::new(protocol, fields.playback.unwrap_or(defaults.playback)),
+            wire: Wire::new(protocol, defaults.playback(protocol, &fields)),
             protocol,
             script: fields.script == Some(true),
             unheard: Unheard::default(),
             decoder: UplinkDecoder::new(defaults.mix(protocol, &fields)),
             rate: defaults.rate(protocol, &fields),
+            heard_rate: None,
+            meter: Meter::default(),
+            measured: false,
+            notes: identity::first_notes(&defaults, protocol, &fields),
+            since: now,
+            audio_at: None,
             chunk: Vec::new(),
-            chunk_rate: defaults.rate(protocol, &fields),
+            chunk_rate: defaults.format(protocol, &fields).rate,
             fields,
             audio_seen: false,
             waiting: None,
@@ -125,13 +147,15 @@ impl Leg {
     /// to be said beside it was said to a switch that is not listening any more.
     pub fn reconnected(&mut self, protocol: Protocol, fields: CallFields, now: Instant) {
         self.protocol = protocol;
+        (self.since, self.audio_at) = (now, None);
+        self.measure_anew();
         self.said.clear();
         self.texts = 0;
         self.text_allowance = TextAllowance::new(now);
         self.audio_allowance = AudioAllowance::new(now);
         self.adopt(fields.or(self.fields.clone()));
         self.decoder = UplinkDecoder::new(self.defaults.mix(protocol, &self.fields));
-        self.wire.reconnected(protocol, self.fields.playback.unwrap_or(self.defaults.playback));
+        self.wire.reconnected(protocol, self.defaults.playback(protocol, &self.fields));
     }
 
     /// What is on the line and what is known of the call.
@@ -146,7 +170,7 @@ impl Leg {
 
     /// Whether a switch that speaks this protocol closes with 1000 for nothing but a caller who hung up.
     pub fn hangs_up_by_closing(&self) -> bool {
-        self.protocol == Protocol::WebSocket(Flavour::ChanWebSocket)
+        matches!(self.protocol, Protocol::WebSocket(Flavour::ChanWebSocket | Flavour::AudioFork))
     }
 
     /// Which call.
@@ -159,6 +183,12 @@ impl Leg {
         if !self.audio_seen && !message.is_empty() {
             self.audio_seen = true;
             self.infer_rate(message.len());
+        }
+        self.audio_at = Some(now);
+        if !self.measured
+            && let Some(why) = self.measure(&message, now)
+        {
+            return Received::Refused(why);
         }
         self.waiting = Some(Waiting { message, taken: 0, since: now });
         if self.move_on(now) { Received::Done } else { Received::Stalled }
@@ -184,13 +214,14 @@ impl Leg {
         if !self.text_allowance.take_one(now) {
             return Received::Flood;
         }
+        self.revise(text);
         let said = self.wire.read(text);
         self.hear(said, now)
     }
 
     /// Takes a frame of an AudioSocket.
     pub fn receive_frame(&mut self, frame: audiosocket::Frame, now: Instant) -> Received {
-        let said = self.wire.read_frame(frame, now);
+        let said = self.wire.read_frame(frame);
         // Whatever is not audio costs as much as a text does.
         if !matches!(said, Said::Audio(..)) && !self.text_allowance.take_one(now) {
             return Received::Flood;
@@ -207,16 +238,24 @@ impl Leg {
                 self.audio_seen = true;
                 self.fields.rate = Some(rate);
                 self.set_rate(rate);
+                self.measure_anew();
                 self.identify(more)
             }
+            Said::Note(note) => {
+                self.notes.add(note);
+                Received::Done
+            }
             Said::Heard(frames) => {
-                let samples = u64::from(frames) * self.rate.samples_per_frame() as u64;
+                let samples = u64::from(frames) * self.chunk_rate.samples_per_frame() as u64;
                 add(&self.shared.tally.heard_samples, samples);
                 Received::Done
             }
             Said::Audio(rate, audio) => {
                 self.audio_seen = true;
-                self.set_rate(rate);
+                if rate != self.rate {
+                    self.measure_anew();
+                    self.set_rate(rate);
+                }
                 self.receive_audio(audio, now)
             }
             Said::Report(report) => {
@@ -227,7 +266,10 @@ impl Leg {
                 }
                 Received::Reported(report)
             }
-            Said::Fields(more) => self.identify(more),
+            Said::Fields(more, notes) => {
+                notes.into_iter().for_each(|note| self.notes.add(LegNote::Field(note)));
+                self.identify(more)
+            }
         }
     }
 
@@ -332,59 +374,9 @@ impl Leg {
         message
     }
 
-    /// Without a word of the switch about its rate, the first message tells it where it is one usual frame of 20 ms.
-    fn infer_rate(&mut self, bytes: usize) {
-        if self.fields.rate.is_some() {
-            return;
-        }
-        let channels = self.defaults.mix(self.protocol, &self.fields).channels();
-        let told = SampleRate::ALL.into_iter().find(|rate| rate.samples_per_frame() * 2 * channels == bytes);
-        if let Some(rate) = told {
-            self.set_rate(rate);
-        }
-    }
-
-    /// Looks at the time, a few times a second. Returns what the switch would report if it knew.
-    pub fn look(&mut self, now: Instant) -> Option<LegReport> {
-        self.unheard.look(now).then_some(LegReport::Unheard)
-    }
-
     /// What keeps the call alive when nothing was sent for a second, where the switch needs that.
     pub fn keepalive(&mut self) -> Option<Message> {
         self.wire.keepalive(self.rate)
-    }
-
-    fn set_rate(&mut self, rate: SampleRate) {
-        if rate != self.rate {
-            self.rate = rate;
-            self.shared.set_format(self.defaults.format_at(rate, self.protocol, &self.fields));
-        }
-    }
-
-    /// Adds what became known of the call.
-    fn identify(&mut self, more: CallFields) -> Received {
-        self.texts = self.texts.saturating_add(1);
-        let merged = self.fields.clone().or(more);
-        if self.texts > METADATA_TEXTS_MAX || merged == self.fields {
-            return Received::Done;
-        }
-        self.adopt(merged);
-        Received::Identified(Box::new(self.fields.clone()))
-    }
-
-    fn adopt(&mut self, fields: CallFields) {
-        self.wire.adopt(&fields);
-        let mix = self.defaults.mix(self.protocol, &fields);
-        if mix != self.defaults.mix(self.protocol, &self.fields) {
-            self.decoder = UplinkDecoder::new(mix);
-        }
-        self.rate = fields.rate.unwrap_or(self.rate);
-        self.script |= fields.script == Some(true);
-        let downlink = self.defaults.format_at(self.rate, self.protocol, &fields);
-        if self.shared.format() != downlink {
-            self.shared.set_format(downlink);
-        }
-        self.fields = fields;
     }
 
     /// Moves the waiting message into the ring as far as it has room.
@@ -396,11 +388,16 @@ impl Leg {
                 // Back-pressure without end and without loss: no switch is that fast, and a file that is sent as fast
                 // as the network takes it would cost as much as hundreds of calls.
                 self.ahead = true;
+                self.meter.disturbed();
                 waiting.since = now;
                 self.waiting = Some(waiting);
                 return false;
             }
             if self.rings.caller_in.room() == 0 {
+                // A long message fills the ring for as long as the dsp worker takes to look.
+                if now.since_ms(waiting.since) > DELAYED_MS_MAX {
+                    self.meter.disturbed();
+                }
                 if now.since_ms(waiting.since) < STALLED_MS_MAX {
                     self.waiting = Some(waiting);
                     return false;
@@ -409,7 +406,7 @@ impl Leg {
                 return true;
             }
             let bytes = &waiting.message[waiting.taken..];
-            let mut frame = Frame::end(0, self.rate);
+            let mut frame = Frame::end(0, self.heard_rate.unwrap_or(self.rate));
             let mut consumed = 0;
             frame.fill(|samples| {
                 let progress = self.decoder.decode(bytes, samples);
@@ -448,6 +445,7 @@ mod tests {
     fn leg_playing(rate: SampleRate, playback: PlaybackFormat, pacing: Pacing) -> (Leg, DspRings) {
         let defaults = LegDefaults {
             rate,
+            rate_is_written: false,
             mix: Mix::Mono,
             playback,
             stream: pacing,

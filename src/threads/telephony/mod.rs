@@ -10,6 +10,7 @@ pub mod chan_websocket;
 pub mod connection;
 pub mod defaults;
 pub mod leg;
+mod meter;
 mod socket;
 mod unheard;
 pub mod wire;
@@ -310,9 +311,12 @@ impl Telephony {
                 }
                 continue;
             }
+            let id = socket.leg.id();
             if let Some(report) = socket.leg.look(now) {
-                let id = socket.leg.id();
                 self.parts.control.send(ControlInput::Fact(id, Fact::Reported(report)));
+            }
+            while let Some(note) = socket.leg.next_note() {
+                self.parts.control.send(ControlInput::Noted(id, Box::new(note)));
             }
             let kept = if now.since_ms(socket.heard_at) < silent_after_ms {
                 socket.keep_alive(now)
@@ -322,7 +326,7 @@ impl Telephony {
                 continue;
             } else {
                 socket.heard_at = now;
-                socket.connection.ping().map(|pinged| socket.pinged = pinged)
+                socket.probe().map(|asked| socket.pinged = asked)
             };
             self.give_up_on_error(slot, kept);
         }
@@ -339,8 +343,11 @@ impl Telephony {
 
     /// Lets go of a leg's connection, and of the leg where it cannot come back.
     fn give_up(&mut self, slot: usize, end: LegEnd) {
-        if let Some(socket) = self.sockets[slot].take() {
+        if let Some(mut socket) = self.sockets[slot].take() {
             self.live -= 1;
+            while let Some(note) = socket.leg.next_note() {
+                self.parts.control.send(ControlInput::Noted(socket.leg.id(), Box::new(note)));
+            }
             if socket.leg.has_run_ahead() {
                 self.parts.counters.leg_audio_floods.increment();
             }

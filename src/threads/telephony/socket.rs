@@ -65,6 +65,14 @@ impl Socket {
         Ok(())
     }
 
+    /// Asks for a sign of life in the way that the switch bears. Returns whether there is one.
+    pub(super) fn probe(&mut self) -> Result<bool, End> {
+        match self.leg.probe() {
+            Some(question) => self.connection.send(question).map(|()| true),
+            None => self.connection.ping(),
+        }
+    }
+
     /// Keeps a call alive in which nobody speaks.
     pub(super) fn keep_alive(&mut self, now: Instant) -> Result<(), End> {
         if now.since_ms(self.sent_at) >= KEEPALIVE_MS

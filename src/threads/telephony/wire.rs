@@ -9,12 +9,14 @@
 
 use tungstenite::{Bytes, Message};
 
-use super::chan_websocket::{ChanWebSocket, Reported};
+use super::chan_websocket::{ChanWebSocket, Looked, Reported};
 use crate::base::command::Command;
 use crate::base::{Instant, LegReport, PlaybackFormat, SampleRate, Turn};
-use crate::call::LegKind;
-use crate::codec::audiosocket::{self, Frame, LabelCheck, Meaning};
-use crate::codec::mod_audio_stream::{CallFields, Flavour, LegText, OrderNumber, orders, playback};
+use crate::call::{LegKind, LegNote};
+use crate::codec::audiosocket::{self, Frame, Meaning, Mislabelled};
+use crate::codec::mod_audio_stream::{
+    CallFields, FieldNote, Flavour, LegText, OrderNumber, orders, playback,
+};
 
 /// What is on the line, as its first bytes and its upgrade request tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +33,16 @@ impl Protocol {
         match self {
             Self::WebSocket(Flavour::ChanWebSocket) => LegKind::ChanWebsocket,
             Self::WebSocket(Flavour::Telephone) => LegKind::Telephone,
+            Self::WebSocket(Flavour::AudioFork) => LegKind::AudioFork,
             Self::WebSocket(_) => LegKind::ModAudioStream,
             Self::AudioSocket => LegKind::AudioSocket,
         }
     }
 }
 
+/// G.711 where linear audio was announced, or nothing was.
+const COMPANDED: &str =
+    "chan_websocket sends G.711: write c(slin16), or another linear format, in Dial(WebSocket/...)";
 /// A rate of AudioSocket that the relay has no filter for.
 const UNSUPPORTED_RATE: &str = "Asterisk sends audio at 12, 44.1, 96 or 192 kHz (kinds 0x11, 0x15, 0x17, 0x18): write \
                                 c(slin16), or c(slin), c(slin24), c(slin32), c(slin48), in Dial(AudioSocket/...)";
@@ -51,8 +57,10 @@ const REPORTED_ERROR: &str = "Asterisk reports an error (kind 0xff): its log say
 pub enum Said {
     /// Nothing that concerns the relay.
     Nothing,
-    /// More about the call.
-    Fields(CallFields),
+    /// More about the call, and what of it could not be used.
+    Fields(CallFields, Vec<FieldNote>),
+    /// Something that an operator should know.
+    Note(LegNote),
     /// The rate of the audio both ways, and what is known of the call.
     Started(SampleRate, CallFields),
     /// So many more frames of 20 ms were played to the caller.
@@ -90,7 +98,7 @@ pub enum Wire {
         chunk_turn: Turn,
     },
     /// Asterisk's AudioSocket. It knows no command but to hang up, which closing the connection says.
-    AudioSocket(LabelCheck),
+    AudioSocket,
     /// Asterisk's chan_websocket.
     ChanWebSocket(ChanWebSocket),
 }
@@ -103,7 +111,7 @@ impl Wire {
             Protocol::WebSocket(flavour) => {
                 Self::ModAudioStream { flavour, playback, chunk: 0, chunk_turn: 0 }
             }
-            Protocol::AudioSocket => Self::AudioSocket(LabelCheck::default()),
+            Protocol::AudioSocket => Self::AudioSocket,
         }
     }
 
@@ -141,7 +149,7 @@ impl Wire {
                 playback::write_stream_audio(&mut json, samples, rate, turn, number);
                 Message::text(String::from_utf8(json).unwrap_or_default())
             }
-            Self::AudioSocket(_) => {
+            Self::AudioSocket => {
                 let mut frame = Vec::new();
                 audiosocket::write_audio(&mut frame, samples, rate);
                 Message::binary(frame)
@@ -154,7 +162,7 @@ impl Wire {
     pub fn keepalive(&mut self, rate: SampleRate) -> Option<Message> {
         match self {
             Self::ModAudioStream { .. } | Self::ChanWebSocket(_) => None,
-            Self::AudioSocket(_) => self.silence(rate),
+            Self::AudioSocket => self.silence(rate),
         }
     }
 
@@ -165,7 +173,7 @@ impl Wire {
         let frame = silence.get(..rate.samples_per_frame()).unwrap_or_default();
         match self {
             Self::ModAudioStream { .. } => None,
-            Self::AudioSocket(_) => Some(self.audio(frame, rate, 0)),
+            Self::AudioSocket => Some(self.audio(frame, rate, 0)),
             // Not counted among the frames whose playing is reported: it is nobody's speech.
             Self::ChanWebSocket(_) => {
                 let mut bytes = Vec::with_capacity(playback::binary_len(frame.len()));
@@ -183,7 +191,7 @@ impl Wire {
             }
             Self::ModAudioStream { flavour, .. } => Some(Message::text(playback::clear_message(*flavour))),
             // There is nothing to take back: what comes is sent on at once.
-            Self::AudioSocket(_) => None,
+            Self::AudioSocket => None,
             Self::ChanWebSocket(channel) => channel.flush().map(Message::text),
         }
     }
@@ -191,7 +199,7 @@ impl Wire {
     /// What has to leave before any more audio, because the format wants it so.
     pub fn before_audio(&mut self) -> Option<Message> {
         match self {
-            Self::ModAudioStream { .. } | Self::AudioSocket(_) => None,
+            Self::ModAudioStream { .. } | Self::AudioSocket => None,
             Self::ChanWebSocket(channel) => channel.next_command().map(Message::text),
         }
     }
@@ -204,12 +212,17 @@ impl Wire {
     /// The message that tells the switch to carry out `command`, or `None` where its protocol has none.
     pub fn command(&mut self, number: OrderNumber, command: &Command) -> Option<Told> {
         match self {
+            // It has a message that empties its queue, and no script.
+            Self::ModAudioStream { flavour: Flavour::AudioFork, .. } => {
+                let message = Message::text(playback::clear_message(Flavour::AudioFork));
+                (*command == Command::Break).then_some(Told { message, reported: false })
+            }
             Self::ModAudioStream { .. } => {
                 let message = Message::text(orders::order_message(number, command));
                 Some(Told { message, reported: true })
             }
             // Its only command is the end of the call, which is the close of the leg.
-            Self::AudioSocket(_) => None,
+            Self::AudioSocket => None,
             // Of the others only this; the end of the call is the close of the leg here too.
             Self::ChanWebSocket(channel) if *command == Command::Break => {
                 Some(Told { message: Message::text(channel.flush()?), reported: false })
@@ -222,11 +235,11 @@ impl Wire {
     pub fn read(&mut self, text: &str) -> Said {
         match self {
             Self::ModAudioStream { .. } => match LegText::parse(text) {
-                LegText::Metadata(metadata) => Said::Fields(metadata.fields),
+                LegText::Metadata(metadata) => Said::Fields(metadata.fields, metadata.notes),
                 LegText::Report(report) => Said::Report(report),
                 LegText::Mark { .. } | LegText::Other => Said::Nothing,
             },
-            Self::AudioSocket(_) => Said::Nothing,
+            Self::AudioSocket => Said::Nothing,
             Self::ChanWebSocket(channel) => match channel.read(text) {
                 Reported::Nothing => Said::Nothing,
                 Reported::Started(start) => match start.rate {
@@ -235,20 +248,17 @@ impl Wire {
                 },
                 Reported::Heard(frames) => Said::Heard(frames),
                 Reported::Dtmf(digit) => LegReport::dtmf(digit).map_or(Said::Nothing, Said::Report),
+                Reported::Error(text) => Said::Note(LegNote::Error(text)),
             },
         }
     }
 
     /// Reads a frame of an AudioSocket.
-    pub fn read_frame(&mut self, frame: Frame, now: Instant) -> Said {
-        let Self::AudioSocket(label) = self else { return Said::Nothing };
+    pub fn read_frame(&mut self, frame: Frame) -> Said {
+        let Self::AudioSocket = self else { return Said::Nothing };
         match frame.meaning() {
             Meaning::Audio(_, audio) if audio.is_empty() => Said::Nothing,
             Meaning::Audio(hz, audio) => match SampleRate::from_hz(hz) {
-                Some(SampleRate::Hz8000) => match label.look(audio.len(), now) {
-                    Some(wrong) => Said::Refused(wrong.explanation()),
-                    None => Said::Audio(SampleRate::Hz8000, audio),
-                },
                 Some(rate) => Said::Audio(rate, audio),
                 None => Said::Refused(UNSUPPORTED_RATE),
             },
@@ -259,16 +269,41 @@ impl Wire {
         }
     }
 
+    /// Why audio that is G.711 by its pace and its noise cannot be used, where a switch may send some.
+    pub fn companded(&self) -> Option<&'static str> {
+        match self {
+            Self::ModAudioStream { .. } => None,
+            Self::AudioSocket => Some(Mislabelled::G711.explanation()),
+            Self::ChanWebSocket(_) => Some(COMPANDED),
+        }
+    }
+
+    /// What asks the switch for a sign of life, where it does not bear a ping of WebSocket.
+    pub fn probe(&self) -> Option<Message> {
+        match self {
+            Self::ModAudioStream { .. } | Self::AudioSocket => None,
+            Self::ChanWebSocket(channel) => Some(Message::text(channel.probe())),
+        }
+    }
+
+    /// Looks at the time of a leg that came at `since`.
+    pub fn look(&mut self, since: Instant, now: Instant) -> Looked {
+        match self {
+            Self::ModAudioStream { .. } | Self::AudioSocket => Looked::default(),
+            Self::ChanWebSocket(channel) => channel.look(since, now),
+        }
+    }
+
     /// Whether a script gets the audio as files, and is to report that it plays them.
     pub fn plays_files(&self) -> bool {
         matches!(self, Self::ModAudioStream { playback: PlaybackFormat::File, .. })
     }
 
-    /// Takes over what became known of the call.
-    pub fn adopt(&mut self, fields: &CallFields) {
+    /// Audio goes back so from now on, where there is a choice.
+    pub fn play_as(&mut self, now: PlaybackFormat) {
         match self {
-            Self::ModAudioStream { playback, .. } => *playback = fields.playback.unwrap_or(*playback),
-            Self::AudioSocket(_) | Self::ChanWebSocket(_) => {}
+            Self::ModAudioStream { playback, .. } => *playback = now,
+            Self::AudioSocket | Self::ChanWebSocket(_) => {}
         }
     }
 }

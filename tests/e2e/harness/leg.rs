@@ -186,6 +186,11 @@ impl Leg {
         self.mouth.send(Opcode::Text, text.as_bytes());
     }
 
+    /// Sends a text message whose bytes need be no UTF-8.
+    pub fn text_of(&self, bytes: &[u8]) {
+        self.mouth.send(Opcode::Text, bytes);
+    }
+
     /// Sends a ping.
     pub fn ping(&self, payload: &[u8]) {
         self.mouth.send(Opcode::Ping, payload);

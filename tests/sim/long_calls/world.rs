@@ -126,6 +126,7 @@ impl World {
         let pacing = Pacing { lead_ms: 60, chunk_ms: 20 };
         let defaults = LegDefaults {
             rate: SampleRate::Hz16000,
+            rate_is_written: false,
             mix: Mix::Mono,
             playback: PlaybackFormat::Binary,
             stream: pacing,

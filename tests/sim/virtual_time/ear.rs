@@ -13,6 +13,7 @@ use tandem::base::{Instant, LegFormat, PlaybackFormat, SampleRate};
 use tandem::codec::base64;
 use tandem::codec::mod_audio_stream::{Flavour, playback};
 use tandem::dsp::resample::Resampler;
+use tandem::threads::telephony::wire::Protocol;
 use tungstenite::Message;
 
 use super::plan::Plan;
@@ -99,7 +100,7 @@ impl Ear {
     pub fn new(plan: &Plan, format: LegFormat, tolerance_us: u64) -> Self {
         Self {
             flavour: plan.flavour,
-            playback: plan.fields.playback.unwrap_or(PlaybackFormat::Binary),
+            playback: plan.defaults.playback(Protocol::WebSocket(plan.flavour), &plan.fields),
             format,
             tolerance_us,
             stall_us: if plan.stalls.is_empty() { 0 } else { u64::from(format.chunk_ms) * 1000 },

@@ -154,6 +154,7 @@ impl Plan {
         let pacing = Pacing { lead_ms, chunk_ms };
         let defaults = LegDefaults {
             rate,
+            rate_is_written: false,
             mix: Mix::Mono,
             playback: PlaybackFormat::Binary,
             stream: pacing,
