@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::base::call_name::key;
 use parking_lot::Mutex;
 
 /// Ends that are remembered: four seconds of a thousand calls a second, in half a megabyte. A dialplan asks within
@@ -39,7 +40,7 @@ impl Endings {
     /// The call with this UUID, in any case, has ended. Of calls with one UUID the last one counts.
     pub fn note(&self, uuid: &str, ending: Ending) {
         let mut noted = self.noted.lock();
-        let uuid = uuid.to_ascii_lowercase();
+        let uuid = key(uuid);
         if noted.by_uuid.insert(uuid.clone(), ending).is_some() {
             return;
         }
@@ -53,7 +54,7 @@ impl Endings {
 
     /// How the call with this UUID, in any case, ended; `None` if it runs, never was, or ended long ago.
     pub fn of(&self, uuid: &str) -> Option<Ending> {
-        self.noted.lock().by_uuid.get(&uuid.to_ascii_lowercase()).cloned()
+        self.noted.lock().by_uuid.get(&key(uuid)).cloned()
     }
 }
 

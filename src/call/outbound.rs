@@ -4,6 +4,7 @@
 //! Invariant: each ends once, with its leg or with what became of it, within its time; and no more are held than there is
 //! room for.
 
+use crate::base::call_name::is_same;
 use crate::base::command::{AgentName, Destination};
 use crate::base::{Instant, RecordId};
 
@@ -165,7 +166,7 @@ impl OutboundCalls {
     }
 
     fn position(&self, uuid: &str) -> Option<usize> {
-        self.under_way.iter().position(|call| call.call.uuid.eq_ignore_ascii_case(uuid))
+        self.under_way.iter().position(|call| is_same(&call.call.uuid, uuid))
     }
 
     fn end(&mut self, at: usize) -> Unheld {

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::base::Instant;
+use crate::base::call_name::is_same;
 use crate::telemetry::RefusalReason;
 
 /// Records at once, and one more each so many milliseconds: at most 45 MB a day.
@@ -59,7 +60,7 @@ impl RefusedCalls {
         while self.recorded.front().is_some_and(|(_, at)| now.since_ms(*at) >= SAME_CALL_MS) {
             self.recorded.pop_front();
         }
-        if uuid.is_some_and(|uuid| self.recorded.iter().any(|(known, _)| known.eq_ignore_ascii_case(uuid))) {
+        if uuid.is_some_and(|uuid| self.recorded.iter().any(|(known, _)| is_same(known, uuid))) {
             return Recorded::Already;
         }
         let used_ms = self.used_ms.saturating_sub(now.since_ms(self.used_at)) + EVERY_MS;

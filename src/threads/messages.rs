@@ -12,7 +12,9 @@ use crate::base::command::{ChannelName, Command};
 use crate::base::{CallId, Instant, LinkNumber, Sound};
 use crate::call::events::ConnectionNumber;
 use crate::call::record::RecordingFile;
-use crate::call::{CommandError, CommandResult, Fact, LegCredentials, LegKind, LegNote, Opening, OutboundCall, Part};
+use crate::call::{
+    CommandError, CommandResult, Fact, LegCredentials, LegKind, LegNote, Opening, OutboundCall, Part,
+};
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 use crate::net::dial::Target;

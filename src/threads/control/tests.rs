@@ -77,6 +77,7 @@ impl World {
             tools,
             registry: Arc::new(Registry::new(calls, rate).with_credentials(pool)),
             counters,
+            limiter: Arc::default(),
             clock,
             agents: Arc::new(CurrentAgents::new(Agents::new(&config).expect("agents"))),
             credentials: Arc::new(credentials),
