@@ -242,7 +242,7 @@ impl Builder<'_> {
     fn build(
         &self,
         listeners: Vec<Listener>,
-        tls: Option<native_tls::TlsAcceptor>,
+        tls: Option<openssl::ssl::SslAcceptor>,
         dialer: Dialer,
         woken: crossbeam_channel::Receiver<()>,
         records: Option<RecordDoor>,

@@ -114,7 +114,7 @@ pub(super) const CONTROL_KEYS: &[Key<Config>] = &[
             c.admin.tls_key = path(v);
             Ok(())
         }),
-        "Private key (PKCS #8) of admin.tls_certificate.",
+        "Private key of admin.tls_certificate, without a passphrase.",
     )
     .example(r#""/etc/tandem/tls/privkey.pem""#),
 ];

@@ -156,9 +156,15 @@ const MAIN_KEYS: &[Key<Config>] = &[
             c.listen.tls_key = path(v);
             Ok(())
         }),
-        "Private key (PKCS #8) of listen.tls_certificate.",
+        "Private key of listen.tls_certificate, without a passphrase.",
     )
     .example(r#""/etc/tandem/tls/privkey.pem""#),
+    Key::<Config>::new(
+        "listen.tls_required",
+        "false",
+        Kind::Switch { set: |c, v| c.listen.tls_required = v },
+        "Refuse every connection without TLS, from this machine too. AudioSocket has no TLS, so its calls are refused.",
+    ),
     Key::<Config>::new(
         "listen.handshake_timeout_ms",
         "3000",

@@ -95,8 +95,10 @@ pub struct ListenConfig {
     pub expect: Duration,
     /// PEM file with the certificate chain; set if and only if `tls_key` is.
     pub tls_certificate: Option<PathBuf>,
-    /// PEM file with the private key (PKCS #8).
+    /// PEM file with the private key.
     pub tls_key: Option<PathBuf>,
+    /// Whether what speaks no TLS is refused.
+    pub tls_required: bool,
     /// From accepting the socket to answering 101.
     pub handshake_timeout: Duration,
     /// Connections that have not finished their handshake, at one time.
@@ -283,7 +285,7 @@ pub struct AdminConfig {
     pub token: Option<Secret>,
     /// PEM file with the certificate chain; set if and only if `tls_key` is.
     pub tls_certificate: Option<PathBuf>,
-    /// PEM file with the private key (PKCS #8).
+    /// PEM file with the private key.
     pub tls_key: Option<PathBuf>,
 }
 
@@ -332,6 +334,20 @@ impl Config {
         std::iter::once(DEFAULT_AGENT).chain(self.agents.keys().map(String::as_str))
     }
 
+    /// Every secret that is configured: what must not be in a log in any form. Of a database's URL it is the password, as it is
+    /// written there and as it is meant.
+    pub fn secrets(&self) -> Vec<String> {
+        let keys = [&self.gemini.api_key, &self.listen.token, &self.admin.token, &self.esl.password];
+        let keys = keys.into_iter().chain(self.credentials.iter().map(|credential| &credential.api_key));
+        let keys = keys.chain(self.tools.iter().map(|tool| &tool.header_value));
+        let mut secrets: Vec<String> = keys.flatten().map(|secret| secret.expose().to_owned()).collect();
+        // The header of a tool mostly has a scheme before the secret itself.
+        let bare = secrets.iter().filter_map(|secret| Some(secret.split_once(' ')?.1.trim().to_owned()));
+        secrets.extend(bare.collect::<Vec<_>>());
+        secrets.extend(self.store.url.password());
+        secrets
+    }
+
     /// The structure before any key was applied, the defaults included.
     pub(super) fn blank() -> Self {
         Self {
@@ -346,6 +362,7 @@ impl Config {
                 expect: Duration::ZERO,
                 tls_certificate: None,
                 tls_key: None,
+                tls_required: false,
                 handshake_timeout: Duration::ZERO,
                 max_handshakes: 0,
                 max_calls: 0,

@@ -7,7 +7,10 @@
 use std::fs::File;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use super::agent::AgentConfig;
+use super::base_url::is_near_address;
 use super::listing::Loaded;
 use super::problem::{Origin, Problem, nearest};
 use super::tool_keys::ToolBehavior;
@@ -69,6 +72,21 @@ fn check_listen(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
             ));
         }
     }
+    if listen.tls_required && !listen.has_tls() {
+        problems.push(Problem::at(
+            loaded.origin("listen.tls_required"),
+            "listen.tls_required = true and there is no certificate, so nobody could connect: set listen.tls_certificate \
+             and listen.tls_key"
+                .to_owned(),
+        ));
+    }
+    if listen.tls_required && listen.audiosocket_port.is_some() {
+        loaded.warnings.push(
+            "listen.audiosocket_port is of no use with listen.tls_required: AudioSocket has no TLS and is refused; use \
+             chan_websocket"
+                .into(),
+        );
+    }
     if listen.max_calls_burst_per_address < listen.max_calls_per_second_per_address
         && loaded.origin("listen.max_calls_burst_per_address") != Origin::Default
     {
@@ -84,6 +102,15 @@ fn check_listen(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
             "listen.token is shorter than {TOKEN_CHARACTERS_WANTED} characters and could be guessed: use for example \
              the output of `openssl rand -hex 16`"
         ));
+    }
+    let is_far =
+        |network: &IpNet| !is_near_address(network.network()) || !is_near_address(network.broadcast());
+    if token_characters.is_some() && !listen.tls_required && listen.allow.iter().any(is_far) {
+        loaded.warnings.push(
+            "listen.allow lets addresses beyond private networks in, from where listen.token and the speech may come in \
+             clear: set listen.tls_required"
+                .into(),
+        );
     }
     let open_to_all = listen.allow.iter().any(|network| network.prefix_len() == 0);
     if open_to_all && token_characters.is_none() {
@@ -276,6 +303,14 @@ fn check_control(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
                 "admin.listen = \"{address}\" is reachable from other machines and admin.token is not set: set \
                  admin.token, for example to the output of `openssl rand -hex 16`, or listen on 127.0.0.1"
             ),
+        ));
+    }
+    if let Some(address) = admin.listen.filter(|address| {
+        !address.ip().is_unspecified() && !is_near_address(address.ip()) && admin.tls_certificate.is_none()
+    }) {
+        loaded.warnings.push(format!(
+            "admin.listen = \"{address}\" is beyond private networks and speaks no TLS, so that requests from beyond them are \
+             refused: set admin.tls_certificate and admin.tls_key"
         ));
     }
     for (path, present, other, missing) in [

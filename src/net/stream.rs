@@ -13,13 +13,15 @@ use std::os::fd::AsRawFd;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use native_tls::TlsStream;
+use openssl::ssl::SslStream;
 
 use super::texts::Texts;
 
 enum Transport {
     Plain(TcpStream),
-    // native-tls cannot change its inner stream, so both kinds hold std's and are registered by descriptor.
+    // TLS cannot change its inner stream, so all kinds hold std's and are registered by descriptor.
     Tls(Box<TlsStream<TcpStream>>),
+    AcceptedTls(Box<SslStream<TcpStream>>),
 }
 
 /// See the head of this file.
@@ -56,9 +58,14 @@ impl Stream {
         Self::new(Transport::Plain(socket))
     }
 
-    /// A stream whose TLS handshake is complete.
+    /// A stream whose TLS handshake we have begun, and which is complete.
     pub fn tls(stream: TlsStream<TcpStream>) -> Self {
         Self::new(Transport::Tls(Box::new(stream)))
+    }
+
+    /// A stream whose TLS handshake the peer has begun, and which is complete.
+    pub fn accepted_tls(stream: SslStream<TcpStream>) -> Self {
+        Self::new(Transport::AcceptedTls(Box::new(stream)))
     }
 
     fn new(transport: Transport) -> Self {
@@ -103,6 +110,7 @@ impl Stream {
         match &self.transport {
             Transport::Plain(socket) => socket,
             Transport::Tls(stream) => stream.get_ref(),
+            Transport::AcceptedTls(stream) => stream.get_ref(),
         }
     }
 
@@ -197,6 +205,7 @@ impl Stream {
             }),
             Transport::Plain(socket) => socket.read(into),
             Transport::Tls(stream) => stream.read(into),
+            Transport::AcceptedTls(stream) => stream.read(into),
         };
         let n = read?;
         self.allowance -= n.min(self.allowance);
@@ -209,6 +218,7 @@ impl Write for Stream {
         match &mut self.transport {
             Transport::Plain(socket) => socket.write(bytes),
             Transport::Tls(stream) => stream.write(bytes),
+            Transport::AcceptedTls(stream) => stream.write(bytes),
         }
     }
 
@@ -216,6 +226,7 @@ impl Write for Stream {
         match &mut self.transport {
             Transport::Plain(socket) => socket.flush(),
             Transport::Tls(stream) => stream.flush(),
+            Transport::AcceptedTls(stream) => stream.flush(),
         }
     }
 }

@@ -1,33 +1,53 @@
-//! TLS through native-tls: the relay's own certificate towards switches, the system's roots towards Gemini.
+//! TLS: the relay's own certificate towards switches and browsers, the system's roots towards Gemini.
 //!
-//! Runs in: main (reads the files), accept and dial threads (handshakes). Owns nothing.
-//! Never turns verification off.
+//! Runs in: main (reads the files), accept, admin and dial threads (handshakes). Owns which versions and ciphers our servers
+//! speak. Servers take OpenSSL's own acceptor, because that of native-tls is an older preset: without TLS 1.3, and with
+//! ciphers in CBC mode. Never turns verification off.
+//! Invariant: a server of ours speaks TLS 1.3 and 1.2 with authenticated encryption, and nothing else.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use native_tls::{Certificate, Identity, Protocol, TlsAcceptor, TlsConnector};
+use native_tls::{Certificate, Protocol, TlsConnector};
+use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
+use openssl::ssl::{SslAcceptor, SslMethod, SslVersion};
+use openssl::x509::X509;
 
 /// What accepts TLS with the certificate and key of this section of the configuration.
 ///
 /// # Errors
 /// A text that names the file and what is wrong with it.
-pub fn acceptor(section: &str, certificate: &Path, key: &Path) -> Result<TlsAcceptor, String> {
-    let identity = Identity::from_pkcs8(&read(certificate)?, &read(key)?).map_err(|error| {
+pub fn acceptor(section: &str, certificate: &Path, key: &Path) -> Result<SslAcceptor, String> {
+    let (chain, private) = (read(certificate)?, read(key)?);
+    made_of(&chain, &private).map_err(|problem| {
         format!(
-            "{section}.tls_certificate {} and {section}.tls_key {} do not make an identity: {error}; the certificate must \
-             be PEM (the chain, own certificate first), the key PKCS#8 PEM (\"BEGIN PRIVATE KEY\"): openssl pkcs8 \
-             -topk8 -nocrypt converts one",
+            "{section}.tls_certificate {} and {section}.tls_key {} do not make an identity: {problem}; the certificate must \
+             be PEM (the chain, own certificate first), the key PEM without a passphrase, and the key that of the certificate",
             certificate.display(),
             key.display()
         )
-    })?;
-    TlsAcceptor::builder(identity)
-        .min_protocol_version(Some(Protocol::Tlsv12))
-        .build()
-        .map_err(|error| format!("TLS cannot be set up: {error}"))
+    })
+}
+
+/// Version 5 of Mozilla's intermediate recommendation: what every switch and browser of today speaks.
+fn made_of(chain: &[u8], private: &[u8]) -> Result<SslAcceptor, String> {
+    let told = |problem: ErrorStack| problem.to_string();
+    let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).map_err(told)?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2)).map_err(told)?;
+    let mut chain = X509::stack_from_pem(chain).map_err(told)?.into_iter();
+    let own = chain.next().ok_or("the file of the certificate holds none")?;
+    builder.set_certificate(&own).map_err(told)?;
+    for above in chain {
+        builder.add_extra_chain_cert(above).map_err(told)?;
+    }
+    // Whoever starts the relay is not asked for a passphrase.
+    let private = PKey::private_key_from_pem_callback(private, |_| Ok(0)).map_err(told)?;
+    builder.set_private_key(&private).map_err(told)?;
+    builder.check_private_key().map_err(told)?;
+    Ok(builder.build())
 }
 
 /// What speaks TLS to Gemini, trusting the system's roots and those in `more_roots`.

@@ -43,11 +43,13 @@ pub enum RefusalReason {
     Credentials = 16,
     /// A web page that has no ticket.
     WebPage = 17,
+    /// The connection is in clear, and `listen.tls_required` is set.
+    TlsRequired = 18,
 }
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 18] = [
+    pub const ALL: [RefusalReason; 19] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,
@@ -66,6 +68,7 @@ impl RefusalReason {
         Self::NoCapacity,
         Self::Credentials,
         Self::WebPage,
+        Self::TlsRequired,
     ];
 
     /// The value of the label `reason` of `tandem_refusals_total`.
@@ -89,6 +92,7 @@ impl RefusalReason {
             Self::NoCapacity => "no_capacity",
             Self::Credentials => "credentials",
             Self::WebPage => "web_page",
+            Self::TlsRequired => "tls_required",
         }
     }
 
@@ -96,7 +100,9 @@ impl RefusalReason {
     /// no HTTP to answer in: after a failed TLS handshake, or nobody.
     pub const fn http_status(self) -> Option<(u16, &'static str)> {
         Some(match self {
-            Self::AddressNotAllowed | Self::NotExpected | Self::Route | Self::WebPage => (403, "Forbidden"),
+            Self::AddressNotAllowed | Self::NotExpected | Self::Route | Self::WebPage | Self::TlsRequired => {
+                (403, "Forbidden")
+            }
             Self::Token => (401, "Unauthorized"),
             Self::UuidInUse => (409, "Conflict"),
             Self::TooManyHandshakes
@@ -163,6 +169,10 @@ impl RefusalReason {
             Self::Credentials => "no credential for Gemini works at the moment: the relay's log says why",
             Self::WebPage => {
                 "a web page needs a ticket, which is for one call within a minute (POST /api/telephone)"
+            }
+            Self::TlsRequired => {
+                "this port takes encrypted connections only (listen.tls_required): connect with wss:// (AudioSocket has no \
+                 TLS: use chan_websocket)"
             }
             Self::NotWebSocket => "this is a WebSocket server; the request asks for no upgrade",
         }

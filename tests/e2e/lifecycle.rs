@@ -3,15 +3,14 @@
 //! Runs in: the test's thread beside relay and simulator. Invariant: every end has its exit status and its words.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
-use tandem_loadtest::sim::{AuthKind, SimConfig, TlsPem, Voice, What};
+use tandem_loadtest::sim::{AuthKind, SimConfig, Voice, What};
 use tungstenite::Message;
 
 use crate::harness::model::speaking;
 use crate::harness::process::{Process, command};
-use crate::harness::{KEY, Leg, Model, PATIENCE, Relay, Told, certificate, in_company, noise};
+use crate::harness::{Files, KEY, Leg, Model, PATIENCE, Relay, Told, in_company, noise};
 
 #[test]
 fn after_sigterm_running_calls_finish_new_ones_get_503_and_the_status_is_0() {
@@ -295,23 +294,4 @@ fn an_address_that_is_not_allowed_is_told_so() {
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, relay.address().port()));
     let refusal = Leg::try_call(loopback, "/", &[]).err().expect("a stranger is refused");
     assert!(refusal.contains("HTTP 403") && refusal.contains("listen.allow"), "{refusal}");
-}
-
-/// A certificate for localhost and 127.0.0.1 in files, as an operator has it.
-struct Files {
-    certificate: PathBuf,
-    key: PathBuf,
-    pem: TlsPem,
-}
-
-impl Files {
-    fn write(name: &str) -> Self {
-        let pem = certificate();
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let certificate = directory.join(format!("e2e-{name}-certificate.pem"));
-        let key = directory.join(format!("e2e-{name}-key.pem"));
-        std::fs::write(&certificate, &pem.certificate).expect("a writable directory");
-        std::fs::write(&key, &pem.key).expect("a writable directory");
-        Self { certificate, key, pem }
-    }
 }

@@ -32,5 +32,6 @@ mod scripts;
 mod sessions;
 mod supervisor;
 mod telephone;
+mod tls;
 mod tools;
 mod turns;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsAcceptor};
+use openssl::ssl::{HandshakeError, MidHandshakeSslStream, SslAcceptor, SslStream};
 
 use crate::base::Instant;
 use crate::base::limits::{UPGRADE_REQUEST_BYTES, UPGRADE_REQUEST_HEADERS};
@@ -29,7 +29,7 @@ const LINGER_MS: u64 = 500;
 
 enum Stage {
     FirstByte(TcpStream),
-    Tls(MidHandshakeTlsStream<TcpStream>),
+    Tls(MidHandshakeSslStream<TcpStream>),
     Request(Stream, Vec<u8>),
     /// AudioSocket: the first frame says which call it is.
     Uuid(Stream, FrameReader),
@@ -117,11 +117,11 @@ impl Handshake {
     }
 
     /// Goes on as far as the socket allows.
-    pub fn step(&mut self, now: Instant, tls: Option<&TlsAcceptor>) -> Step {
+    pub fn step(&mut self, now: Instant, tls: Option<&SslAcceptor>, tls_required: bool) -> Step {
         loop {
             let Some(stage) = self.stage.take() else { return Step::Over };
             let next = match stage {
-                Stage::FirstByte(socket) => self.first_byte(now, socket, tls),
+                Stage::FirstByte(socket) => self.first_byte(now, socket, tls, tls_required),
                 Stage::Tls(middle) => self.after_tls(now, middle.handshake()),
                 Stage::Request(stream, head) => self.request(now, stream, head),
                 Stage::Uuid(stream, reader) => self.uuid(now, stream, reader),
@@ -201,7 +201,13 @@ impl Handshake {
         self.refusing(stream, answer)
     }
 
-    fn first_byte(&mut self, now: Instant, socket: TcpStream, tls: Option<&TlsAcceptor>) -> io::Result<Next> {
+    fn first_byte(
+        &mut self,
+        now: Instant,
+        socket: TcpStream,
+        tls: Option<&SslAcceptor>,
+        tls_required: bool,
+    ) -> io::Result<Next> {
         let mut first = [0];
         let peeked = socket.peek(&mut first);
         self.spoken = matches!(peeked, Ok(1..));
@@ -217,6 +223,12 @@ impl Handshake {
                     )))
                 }
             },
+            // Before anything is read: whatever it says was said in clear already, and nothing is answered to it.
+            Ok(_) if tls_required => {
+                let protocol = if first[0] == KIND_UUID { Protocol::AudioSocket } else { HTTP };
+                let reason = RefusalReason::TlsRequired;
+                Ok(self.refuse_as(now, Stream::plain(socket), protocol, reason, reason.explanation()))
+            }
             Ok(_) if first[0] == KIND_UUID => {
                 Ok(Next::Go(Stage::Uuid(Stream::plain(socket), FrameReader::default())))
             }
@@ -235,12 +247,12 @@ impl Handshake {
     fn after_tls(
         &mut self,
         _now: Instant,
-        result: Result<native_tls::TlsStream<TcpStream>, HandshakeError<TcpStream>>,
+        result: Result<SslStream<TcpStream>, HandshakeError<TcpStream>>,
     ) -> io::Result<Next> {
         match result {
-            Ok(stream) => Ok(Next::Go(Stage::Request(Stream::tls(stream), Vec::new()))),
+            Ok(stream) => Ok(Next::Go(Stage::Request(Stream::accepted_tls(stream), Vec::new()))),
             Err(HandshakeError::WouldBlock(middle)) => Ok(Next::Wait(Stage::Tls(middle))),
-            Err(HandshakeError::Failure(_)) => {
+            Err(HandshakeError::Failure(_) | HandshakeError::SetupFailure(_)) => {
                 self.refused = true;
                 Ok(Next::Done(Step::Refused(RefusalReason::TlsFailed, "the TLS handshake failed")))
             }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use log::warn;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use native_tls::TlsAcceptor;
+use openssl::ssl::SslAcceptor;
 use slab::Slab;
 
 use crate::base::{CallId, Instant};
@@ -72,7 +72,7 @@ pub struct AcceptParts {
     /// The listening sockets, two at most: what comes to one is what comes to the other.
     pub listeners: Vec<Listener>,
     /// TLS, where it is configured.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<SslAcceptor>,
     /// The shards.
     pub shards: Vec<ShardDoor>,
     /// To the control thread.
@@ -256,7 +256,7 @@ impl Acceptor {
 
     fn step(&mut self, now: Instant, key: usize) {
         let Some(handshake) = self.handshakes.get_mut(key) else { return };
-        match handshake.step(now, self.parts.tls.as_ref()) {
+        match handshake.step(now, self.parts.tls.as_ref(), self.parts.listen.tls_required) {
             Step::Wait => {}
             Step::Over => {
                 if let Some(handshake) = self.handshakes.try_remove(key)

@@ -65,7 +65,7 @@ pub struct AdminParts {
     /// What a request must present, if anything.
     pub token: Option<Secret>,
     /// What accepts TLS; plain HTTP if `None`.
-    pub tls: Option<native_tls::TlsAcceptor>,
+    pub tls: Option<openssl::ssl::SslAcceptor>,
     /// Who may call.
     pub registry: Arc<Registry>,
     /// Who answers which number, or nobody.

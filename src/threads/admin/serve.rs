@@ -7,7 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +16,13 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use log::{debug, warn};
+use openssl::ssl::{Ssl, SslAcceptor};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_openssl::SslStream;
 
 use super::AdminShared;
 use super::access::Peer;
@@ -68,7 +70,7 @@ async fn serve(shared: &Arc<AdminShared>, listener: TcpListener, router: Router)
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut stopped = shared.stopped.subscribe();
     let mut connections = JoinSet::new();
-    let tls = shared.parts.tls.clone().map(tokio_native_tls::TlsAcceptor::from);
+    let tls = shared.parts.tls.clone();
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = async {
@@ -101,7 +103,7 @@ async fn connection(
     socket: TcpStream,
     peer: SocketAddr,
     router: Router,
-    tls: Option<tokio_native_tls::TlsAcceptor>,
+    tls: Option<SslAcceptor>,
     stopped: watch::Receiver<bool>,
 ) {
     // A peer that is gone already, or that takes nothing, ends by itself.
@@ -110,12 +112,22 @@ async fn connection(
     }
     match tls {
         None => requests(socket, peer, router, stopped).await,
-        Some(tls) => match timeout(HANDSHAKE_WITHIN, tls.accept(socket)).await {
+        Some(tls) => match timeout(HANDSHAKE_WITHIN, encrypted(&tls, socket)).await {
             Ok(Ok(stream)) => requests(stream, peer, router, stopped).await,
             Ok(Err(problem)) => debug!("admin: no TLS with {peer}: {problem}"),
             Err(_) => debug!("admin: no TLS with {peer} within {HANDSHAKE_WITHIN:?}"),
         },
     }
+}
+
+/// The connection after its TLS handshake.
+async fn encrypted(
+    tls: &SslAcceptor,
+    socket: TcpStream,
+) -> Result<SslStream<TcpStream>, openssl::ssl::Error> {
+    let mut stream = SslStream::new(Ssl::new(tls.context())?, socket)?;
+    Pin::new(&mut stream).accept().await?;
+    Ok(stream)
 }
 
 async fn requests(

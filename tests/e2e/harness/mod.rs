@@ -14,6 +14,7 @@ pub mod process;
 pub mod recording;
 pub mod relay;
 
+use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -130,4 +131,27 @@ pub fn certificate() -> TlsPem {
         Ok(TlsPem { certificate: certificate.build().to_pem()?, key: key.private_key_to_pem_pkcs8()? })
     };
     make().expect("OpenSSL makes a certificate")
+}
+
+/// A certificate for localhost and 127.0.0.1 in files, as an operator has it.
+pub struct Files {
+    /// The certificate, which is its own authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// What is in the two files.
+    pub pem: TlsPem,
+}
+
+impl Files {
+    /// Makes a certificate and writes it to files with this name in them.
+    pub fn write(name: &str) -> Self {
+        let pem = certificate();
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let certificate = directory.join(format!("e2e-{name}-certificate.pem"));
+        let key = directory.join(format!("e2e-{name}-key.pem"));
+        std::fs::write(&certificate, &pem.certificate).expect("a writable directory");
+        std::fs::write(&key, &pem.key).expect("a writable directory");
+        Self { certificate, key, pem }
+    }
 }
