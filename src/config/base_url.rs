@@ -134,9 +134,14 @@ impl fmt::Display for BaseUrl {
 }
 
 /// Whether a host is this machine or of a network that is nobody else's, so that nothing need be encrypted.
-pub(super) fn is_near(host: &str) -> bool {
+pub fn is_near(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
-    is_loopback(host) || host.parse().is_ok_and(is_private)
+    is_loopback(host) || host.parse().is_ok_and(is_near_address)
+}
+
+/// The same of an address.
+pub fn is_near_address(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback() || is_private(address)
 }
 
 fn is_loopback(host: &str) -> bool {

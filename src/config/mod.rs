@@ -32,7 +32,7 @@ mod validate;
 mod value;
 
 pub use agent::{AgentConfig, CallVariable, Fallback};
-pub use base_url::BaseUrl;
+pub use base_url::{BaseUrl, is_near, is_near_address};
 pub use credential_keys::{CREDENTIAL_KEYS, CredentialConfig, CredentialKind};
 pub use keys::{AGENT_KEYS, KEYS, SECTIONS};
 pub use listing::{Loaded, Setting};

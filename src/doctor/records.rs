@@ -20,6 +20,9 @@ impl Examination<'_> {
             }
             _ => {}
         }
+        if let Some(warning) = place.database.warning() {
+            self.report.warn(check, warning, "docs/records.md says what each sslmode does");
+        }
         match Reader::new(place).list(&CallFilter { limit: Some(1), ..CallFilter::default() }) {
             Ok(_) => self.report.good(check, format!("{shown} answers")),
             Err(problem) => self.report.warn(

@@ -8,7 +8,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 use super::{Examination, PATIENCE};
+use crate::config::is_near_address;
 use crate::net::probe::{EventSocket, EventSocketProblem};
+use crate::threads::esl::CLEAR;
 
 const CHECK: &str = "event socket";
 /// Where FreeSWITCH on this machine has it, and the password that it ships with.
@@ -17,6 +19,7 @@ const USUAL_PASSWORD: &str = "ClueCon";
 /// Texts that only builds have which play by themselves: cloudfieldcz', the 1.0.3 release, and relatives.
 const PLAYING_BUILDS: [&str; 5] =
     ["clearAudio", "STREAM_PLAYBACK", "injectAudio", "killAudio", "enableBinaryPlayback"];
+const NEAR_REMEDY: &str = "set esl.host to the near end of the tunnel";
 const NAME_REMEDY: &str = "write an address, or a name that getent hosts knows here, into esl.host";
 
 impl Examination<'_> {
@@ -36,6 +39,10 @@ impl Examination<'_> {
                 return from_files;
             }
         };
+        if !is_near_address(address.ip()) {
+            self.report.bad(CHECK, format!("esl.host = {host} is {}: {CLEAR}", address.ip()), NEAR_REMEDY);
+            return from_files;
+        }
         let mut socket = match self.connect(address) {
             Ok(socket) => socket,
             Err(problem) => {

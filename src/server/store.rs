@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use log::info;
+use log::{info, warn};
 
 use super::begin::start;
 use crate::config::StoreConfig;
@@ -31,6 +31,9 @@ pub(super) fn start_store(
         info!("records: none are kept (store.url is \"none\")");
         return Ok(None);
     };
+    if let Some(warning) = place.database.warning() {
+        warn!("{warning}");
+    }
     info!("records: {}; the spool is {}", place.database, place.spool.display());
     // Ends by itself when the store thread has ended.
     drop(start("database", move || writer.run())?);

@@ -19,11 +19,11 @@ use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc::Sender;
 
 use crate::base::command::ChannelName;
-use crate::base::{Instant, LegReport, RecordId};
+use crate::base::{Instant, LegReport, Quoted, RecordId};
 use crate::call::{CommandResult, Fact, OutboundCall};
 use crate::codec::esl::{self, Event, Outbound};
 use crate::codec::excerpt::excerpt;
-use crate::config::EslConfig;
+use crate::config::{EslConfig, is_near_address};
 use crate::net::options;
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox, random};
 use crate::threads::messages::{ControlInput, EslOrder, OnChannel};
@@ -323,7 +323,7 @@ impl Esl {
             }
             (_, "avmd::beep" | "vmd::beep") => OnChannel::AnsweringMachine,
             (_, "mod_audio_stream::error") => {
-                warn!("the module reports an error on channel {}", excerpt(channel.as_bytes(), 64));
+                warn!("the module reports an error on channel {}", Quoted(&excerpt(channel.as_bytes(), 64)));
                 return;
             }
             _ => return,
@@ -346,9 +346,17 @@ impl Esl {
     }
 }
 
+/// Why an address beyond private networks is not connected to.
+pub const CLEAR: &str = "the event socket knows no TLS, so that its password and what is said of calls would go in clear \
+                         beyond this machine and private addresses: lead it through a tunnel (WireGuard, ssh -L)";
+
 fn connected(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut problem = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
+        if !is_near_address(address.ip()) {
+            problem = io::Error::other(CLEAR);
+            continue;
+        }
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(socket) => return Ok(socket),
             Err(error) => problem = error,

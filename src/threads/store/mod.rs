@@ -8,6 +8,7 @@ mod database;
 mod door;
 mod place;
 mod postgres;
+mod postgres_url;
 mod reader;
 mod rows;
 mod schema;

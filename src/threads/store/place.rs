@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::postgres_url::PostgresUrl;
 use crate::config::{Secret, StoreConfig, StoreUrl};
 
 /// SQLite's file where the configuration names none.
@@ -52,6 +53,18 @@ impl StorePlace {
             _ => state.join(SPOOL),
         };
         Self { database, spool: config.spool_directory.clone().unwrap_or(beside) }
+    }
+}
+
+impl DatabasePlace {
+    /// What an operator should know before a password goes there, if anything.
+    pub fn warning(&self) -> Option<&'static str> {
+        let Self::Postgres(url) = self else { return None };
+        let is_clear_and_far = PostgresUrl::parse(url.expose()).is_ok_and(|url| url.is_clear_and_far);
+        is_clear_and_far.then_some(
+            "store.url (DATABASE_URL) leads beyond this machine and private addresses, and its sslmode lets password and \
+             records go there in clear: write sslmode=verify-full",
+        )
     }
 }
 
