@@ -13,7 +13,7 @@ use argh::{EarlyExit, FromArgs};
 
 use crate::call::agents;
 use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
-use crate::telemetry::redact;
+use crate::telemetry::{conceal, redact};
 
 mod call;
 mod calls;
@@ -207,11 +207,11 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
     match parse(arguments, environment)? {
         Command::Version => Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION")))),
         Command::Call(sources, options) => Err(match config::load(&sources) {
-            Ok(loaded) => call::run(&options, &loaded.config),
+            Ok(loaded) => concealed(call::run(&options, &loaded.config), &loaded.config),
             Err(problems) => configuration_error(&problems),
         }),
         Command::Calls(sources, options) => Err(match config::load(&sources) {
-            Ok(loaded) => calls::run(&options, &loaded.config),
+            Ok(loaded) => concealed(calls::run(&options, &loaded.config), &loaded.config),
             Err(problems) => configuration_error(&problems),
         }),
         Command::InstallFreeswitch(options) => {
@@ -268,6 +268,12 @@ fn split_values<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 
 fn usage_error(what: &str) -> Exit {
     Exit::wrong_use(format!("tandem: {}\ntandem --help lists the options.\n", redact(what)))
+}
+
+/// The answer of a command that talks with others, without the secrets of the configuration in what went wrong.
+fn concealed(exit: Exit, config: &config::Config) -> Exit {
+    conceal(config.secrets().iter().map(String::as_str));
+    Exit { errors: redact(&exit.errors).into_owned(), ..exit }
 }
 
 fn configuration_error(problems: &config::Problems) -> Exit {

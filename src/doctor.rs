@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::call::agents;
 use crate::config::{Config, Sources};
 use crate::sync::Clock;
+use crate::telemetry::conceal;
 
 pub use finding::{Finding, Report, Status};
 
@@ -54,6 +55,7 @@ pub fn examine(options: &Options) -> Report {
             for warning in &loaded.warnings {
                 report.warn("configuration", warning.to_string(), "see docs/configuration.md");
             }
+            conceal(loaded.config.secrets().iter().map(String::as_str));
             report.good("configuration", "every key is known and within its range");
             loaded.config
         }

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     if let Err(problem) = telemetry::log::init(loaded.config.log.level) {
         eprintln!("tandem: the log cannot be started: {problem}");
     }
+    telemetry::conceal(loaded.config.secrets().iter().map(String::as_str));
     loaded.log();
     match server::run(loaded, sources) {
         Ok(()) => ExitCode::SUCCESS,

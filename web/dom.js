@@ -3,13 +3,23 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 
+/** What shows nothing or steers how the rest is shown: the characters of src/base/visible.rs. */
+const INVISIBLE = /[\p{C}\p{Zl}\p{Zp}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0\u{E0000}-\u{E0FFF}]/gu;
+const SHORT = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+/** Text with such characters as escapes, the way log and `tandem calls` show them. */
+export const visible = (text) =>
+  text.replace(INVISIBLE, (one) => SHORT[one] ?? `\\u{${one.codePointAt(0).toString(16)}}`);
+const SPOKEN = new Set(['aria-label', 'aria-valuetext', 'title']);
+const shown = (child) => (typeof child === 'string' ? visible(child) : child);
+
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? '' : value);
+    else element.setAttribute(name, value === true ? '' : SPOKEN.has(name) ? shown(value) : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  const there = children.flat().filter((child) => child !== null && child !== undefined && child !== false);
+  element.append(...there.map(shown));
   return element;
 }
 
@@ -21,7 +31,8 @@ export const svg = (tag, attributes, ...children) => fill(document.createElement
 
 /** Sets the text only where it changes, so that a screen reader's place and a selection survive. */
 export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const now = shown(text);
+  if (element.textContent !== now) element.textContent = now;
 }
 
 /** Text that came from outside, kept from reordering what stands beside it. */
@@ -31,7 +42,7 @@ export const foreign = (text, attributes) => h('bdi', attributes, text);
 export function announce(text) {
   const announcer = document.getElementById('announcer');
   announcer.textContent = '';
-  requestAnimationFrame(() => (announcer.textContent = text));
+  requestAnimationFrame(() => (announcer.textContent = shown(text)));
 }
 
 /** A message with the colour and the role of an error. */

@@ -17,6 +17,7 @@ pub mod parameters;
 pub mod sound;
 pub mod tap;
 pub mod units;
+pub mod visible;
 
 pub use built_in::BuiltIn;
 pub use frame::{Frame, FrameKind, FrameSink, FrameSource, Turn};
@@ -27,3 +28,4 @@ pub use leg_options::{Mix, PlaybackFormat};
 pub use leg_report::LegReport;
 pub use sound::Sound;
 pub use units::SampleRate;
+pub use visible::Quoted;

@@ -10,6 +10,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::Quoted;
+
 /// Bytes of a call's transcript, with so many for the head of each turn; more than four hours of talk.
 const BYTES_MAX: usize = 512 * 1024;
 const TURN_BYTES: usize = 64;
@@ -426,12 +428,12 @@ impl fmt::Display for Transcript {
                 Speaker::Model => "model",
             };
             let (start, end) = (said.start_ms as f64 / 1000.0, said.end_ms as f64 / 1000.0);
-            write!(f, "\n{start:.1}-{end:.1} s {who}: {}", said.heard())?;
+            write!(f, "\n{start:.1}-{end:.1} s {who}: {}", Quoted(said.heard()))?;
             if said.interrupted {
                 write!(
                     f,
                     " [interrupted; unheard: {}]",
-                    said.text.get(said.heard_bytes..).unwrap_or_default()
+                    Quoted(said.text.get(said.heard_bytes..).unwrap_or_default())
                 )?;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Runs in: the main thread. Owns the words and columns of the answer. Never asks the running relay: it reads the database,
 //! which works while the relay runs and when it does not. Invariant: text of a caller or a model reaches the terminal
-//! without control characters.
+//! with nothing invisible in it, as JSON too.
 
 use argh::FromArgs;
 use jiff::civil::DateTime;
@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::Exit;
 use crate::base::RecordId;
+use crate::base::visible::{visible, visible_json};
 use crate::call::transcript::Speaker;
 use crate::call::{CallDetail, CallRecord};
 use crate::config::Config;
@@ -119,7 +120,7 @@ fn listed(reader: &Reader, options: &Options) -> Result<String, String> {
     let page = reader.list(&filter).map_err(|error| error.to_string())?;
     if options.json {
         let next = page.next.map(|id| id.to_string());
-        return Ok(format!("{:#}\n", json!({"calls": page.calls, "next": next})));
+        return Ok(printed_json(&json!({"calls": page.calls, "next": next})));
     }
     Ok(table(&page))
 }
@@ -127,7 +128,7 @@ fn listed(reader: &Reader, options: &Options) -> Result<String, String> {
 fn shown(reader: &Reader, options: &ShowOptions) -> Result<String, String> {
     match reader.show(&options.id).map_err(|error| error.to_string())? {
         None => Err(format!("there is no call {}: tandem calls lists them", options.id)),
-        Some(call) if options.json => Ok(format!("{:#}\n", json!(call))),
+        Some(call) if options.json => Ok(printed_json(&json!(call))),
         Some(call) => Ok(described(&call)),
     }
 }
@@ -159,14 +160,14 @@ fn table(page: &CallPage) -> String {
     rows.extend(page.calls.iter().map(|call| {
         [
             local(&call.offered_at),
-            call.id.clone(),
+            printable(&call.id),
             known(&call.caller),
             known(&call.did),
             printable(&call.agent),
             minutes(call.duration_s),
             call.turns.to_string(),
-            call.ended_by.clone(),
-            call.outcome.clone(),
+            printable(&call.ended_by),
+            printable(&call.outcome),
         ]
     }));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -233,18 +234,18 @@ fn facts(record: &CallRecord) -> Vec<(&'static str, String)> {
         _ => "none measured".to_owned(),
     };
     let mut facts = vec![
-        ("id", record.id.clone()),
+        ("id", printable(&record.id)),
         ("uuid", known(&record.uuid)),
         ("caller", known(&record.caller)),
         ("did", known(&record.did)),
         ("agent", printable(&record.agent)),
         ("model", known(&record.model)),
         ("credential", known(&record.credential)),
-        ("leg", format!("{} from {}", record.leg, record.peer)),
+        ("leg", format!("{} from {}", printable(&record.leg), printable(&record.peer))),
         ("offered", local(&record.offered_at)),
         ("answered", record.answered_at.as_deref().map_or("never".to_owned(), local)),
         ("ended", format!("{} after {}", local(&record.ended_at), minutes(record.duration_s))),
-        ("by", format!("{} ({}): {}", record.ended_by, record.outcome, printable(&record.reason))),
+        ("by", printable(&format!("{} ({}): {}", record.ended_by, record.outcome, record.reason))),
         ("talk", format!("caller {:.1} s, agent {:.1} s", record.caller_talk_s, record.agent_talk_s)),
         ("turns", format!("{}, interrupted {} times", record.turns, record.barge_ins)),
         ("answers", answers),
@@ -263,7 +264,12 @@ fn known(text: &Option<String>) -> String {
 
 /// What a caller or a model wrote, on one line and unable to steer a terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    visible(text).into_owned()
+}
+
+/// JSON as the API has it, with what is invisible escaped, since a terminal may be where it goes.
+fn printed_json(value: &serde_json::Value) -> String {
+    visible_json(&format!("{value:#}\n")).into_owned()
 }
 
 /// A record's time where TZ says that we are.
@@ -282,6 +288,7 @@ fn minutes(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::record::CallEvent;
 
     #[test]
     fn a_time_may_be_a_day_and_has_to_be_one() {
@@ -294,9 +301,28 @@ mod tests {
 
     #[test]
     fn what_a_caller_says_of_himself_cannot_steer_the_terminal() {
-        let call = CallRecord { caller: Some("\u{1b}[2Jeve\n".into()), ..CallRecord::default() };
-        let table = table(&CallPage { calls: vec![call], next: None });
+        let caller = "\u{1b}[2Jeve\n\u{202e}\u{9b}31m\u{e0041}\u{200b}";
+        let record = CallRecord {
+            caller: Some(caller.into()),
+            reason: caller.into(),
+            peer: caller.into(),
+            ..CallRecord::default()
+        };
+        let detail = CallDetail {
+            record: record.clone(),
+            transcript: Vec::new(),
+            events: vec![CallEvent { at_ms: 1, kind: caller.into(), detail: Some(caller.into()) }],
+        };
+        let json = printed_json(&json!(detail));
+        let table = table(&CallPage { calls: vec![record], next: None });
         assert_eq!(table.lines().count(), 2);
-        assert!(!table.contains('\u{1b}') && table.contains("[2Jeve"));
+        assert!(table.contains(r"\u{1b}[2Jeve\n\u{202e}\u{9b}31m\u{e0041}\u{200b}"), "{table}");
+        for printed in [table, described(&detail), json] {
+            let hidden: Vec<char> = printed
+                .chars()
+                .filter(|&one| one != '\n' && crate::base::visible::is_invisible(one))
+                .collect();
+            assert!(hidden.is_empty(), "{hidden:?} in {printed}");
+        }
     }
 }

@@ -56,6 +56,22 @@ impl StoreUrl {
     }
 }
 
+impl StoreUrl {
+    /// The password in the URL, if there is one.
+    pub fn password(&self) -> Option<String> {
+        let Self::Postgres(url) = self else { return None };
+        let rest = url.expose().split_once("://")?.1;
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let authority = place.split('/').next().unwrap_or_default();
+        let of_user =
+            authority.rsplit_once('@').and_then(|(user, _)| Some(user.split_once(':')?.1.to_owned()));
+        let of_query = || query.split('&').find_map(|pair| Some(pair.strip_prefix("password=")?.to_owned()));
+        let written = of_user.or_else(of_query).filter(|password| !password.is_empty())?;
+        let pair = format!("x={}", written.replace('+', "%2B"));
+        form_urlencoded::parse(pair.as_bytes()).map(|(_, value)| value.into_owned()).next()
+    }
+}
+
 fn days(days: u64) -> Duration {
     Duration::from_secs(days * 24 * 3600)
 }
@@ -209,6 +225,20 @@ mod tests {
         assert!(matches!(url, StoreUrl::Postgres(_)) && !format!("{url:?}").contains("geheim"));
         for wrong in ["sqlite:", "sqlite://", "mysql://x", "/var/lib/tandem.db"] {
             assert!(StoreUrl::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_password_of_a_url_is_found_wherever_it_stands() {
+        for (url, password) in [
+            ("postgres://tandem:geheim@db/calls", Some("geheim")),
+            ("postgres://tandem:ge%2Fheim+1@db:5432/calls?sslmode=require", Some("ge/heim+1")),
+            ("postgres://db/calls?user=tandem&password=geheim", Some("geheim")),
+            ("postgres://tandem@db/calls", None),
+            ("sqlite:calls.db", None),
+        ] {
+            let url = StoreUrl::parse(url).expect("a URL");
+            assert_eq!(url.password().as_deref(), password, "{url:?}");
         }
     }
 

@@ -5,6 +5,8 @@
 
 use toml::de::DeValue;
 
+use crate::base::visible::is_invisible;
+
 /// A value with the type its source gave it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
@@ -93,7 +95,10 @@ pub(super) fn quote(text: &str) -> String {
             '\\' => quoted.push_str("\\\\"),
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
-            control if control.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(control))),
+            hidden if is_invisible(hidden) && u32::from(hidden) > 0xFFFF => {
+                quoted.push_str(&format!("\\U{:08X}", u32::from(hidden)));
+            }
+            hidden if is_invisible(hidden) => quoted.push_str(&format!("\\u{:04X}", u32::from(hidden))),
             other => quoted.push(other),
         }
     }

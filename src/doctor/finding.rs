@@ -7,6 +7,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::base::visible::{visible, visible_json};
+use crate::telemetry::redact;
+
 /// How good it looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -78,7 +81,7 @@ impl Report {
             "healthy": self.count(Status::Bad) == 0,
             "findings": self.findings,
         });
-        format!("{report:#}\n")
+        visible_json(&redact(&format!("{report:#}\n"))).into_owned()
     }
 
     /// The findings for a person, in colour if asked for.
@@ -95,9 +98,9 @@ impl Report {
         let width = self.findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
         let mut text = String::new();
         for Finding { check, status, found, remedy } in &self.findings {
-            text.push_str(&format!("{}  {check:width$}  {found}\n", paint(*status)));
+            text.push_str(&format!("{}  {check:width$}  {}\n", paint(*status), visible(&redact(found))));
             if let Some(remedy) = remedy {
-                text.push_str(&format!("      {:width$}  → {remedy}\n", ""));
+                text.push_str(&format!("      {:width$}  → {}\n", "", visible(&redact(remedy))));
             }
         }
         let (bad, look) = (self.count(Status::Bad), self.count(Status::Warning));
@@ -129,6 +132,8 @@ mod tests {
         let text = report.to_string();
         assert!(text.contains("BAD   port           nobody listens\n"), "{text}");
         assert!(text.contains("→ start tandem\n1 bad, 0 to look at"), "{text}");
+        report.bad("x", "\u{1b}[2J\u{202e}", "y");
+        assert!(report.to_string().contains(r"\u{1b}[2J\u{202e}") && report.to_json().contains(r"\u202e"));
         assert!(report.to_text(true).contains("\x1b[31;1mBAD "));
     }
 

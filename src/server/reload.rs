@@ -43,6 +43,7 @@ impl Reload {
                 return;
             }
         };
+        telemetry::conceal(loaded.config.secrets().iter().map(String::as_str));
         loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
         for changed in self.needs_restart(&loaded) {
             warn!("{changed}");

@@ -1,4 +1,4 @@
-//! The log: one line for each event on standard error, in local time, without credentials and control characters.
+//! The log: one line for each event on standard error, in local time, without our secrets and with nothing invisible.
 //!
 //! `2026-11-22T15:40:36.123+01:00 INFO  tandem::threads::accept call 17: leg connected`
 //!
@@ -8,10 +8,9 @@
 //!
 //! Runs in: whichever thread logs; never dsp, and on telephony and gemini never for each frame. Owns the format of a
 //! line. Reads the wall clock, which nothing but the log does here. Invariant: one event is one line, whatever a peer
-//! put into it.
+//! put into it; what a peer wrote stands in quotation marks ([`Quoted`](crate::base::Quoted)), and no character of a line is
+//! invisible.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use jiff::Timestamp;
@@ -19,6 +18,7 @@ use jiff::tz::TimeZone;
 use log::{LevelFilter, SetLoggerError};
 
 use super::redact::redact;
+use crate::base::visible::visible;
 
 /// Starts logging at `level` and above. `RUST_LOG` is honoured and wins, for example `info,tandem::net=debug`. The time
 /// zone is that of `TZ`, else of the machine; an unknown one is reported and replaced by UTC.
@@ -42,7 +42,7 @@ pub fn init(level: LevelFilter) -> Result<(), SetLoggerError> {
                 timestamp(Timestamp::now(), &zone_in_use),
                 record.level(),
                 record.target(),
-                on_one_line(&redact(&message))
+                visible(&redact(&message))
             )
         })
         .try_init()?;
@@ -69,24 +69,6 @@ fn has_filter() -> bool {
 /// A moment as the log writes it: ISO 8601 local time with milliseconds and the offset from UTC.
 pub fn timestamp(moment: Timestamp, zone: &TimeZone) -> String {
     moment.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
-}
-
-/// Text with every control character written as an escape, so that a peer's bytes can neither begin a line that looks
-/// like one of ours nor steer the terminal of who reads it.
-pub fn on_one_line(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 8);
-    for character in text.chars() {
-        if character.is_control() {
-            // Writing to a String cannot fail.
-            let _ = write!(escaped, "{}", character.escape_default());
-        } else {
-            escaped.push(character);
-        }
-    }
-    Cow::Owned(escaped)
 }
 
 /// Logs about one call, with its id in front, so that one `grep "call 17:"` shows its whole life:
@@ -146,20 +128,26 @@ mod tests {
     /// What this process logs goes to its standard error, so the line is looked at from outside: this test starts itself
     /// again to write it.
     #[test]
-    fn a_line_has_time_level_target_and_message_without_credentials_and_line_breaks() {
+    fn a_line_has_time_level_target_and_message_without_our_secrets_and_anything_invisible() {
         const CHILD: &str = "TANDEM_TEST_LOG_CHILD";
         if std::env::var_os(CHILD).is_some() {
             init(LevelFilter::Info).unwrap();
+            super::super::redact::conceal(["own-secret-4711"]);
             assert!(init(LevelFilter::Info).is_err(), "a second log is refused");
             let peer = "10.0.0.1";
-            call_log!(info, 17, "leg connected from {peer}\nERROR forged, key={}", "abc");
+            call_log!(
+                info,
+                17,
+                "leg connected from {peer}\nERROR \u{202e}forged, key=abc {}",
+                "own-secret-4711"
+            );
             log::debug!("not at this level");
             log::debug!(target: "chosen", "let through by RUST_LOG");
             return;
         }
         let run = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture"])
-            .arg("telemetry::log::tests::a_line_has_time_level_target_and_message_without_credentials_and_line_breaks")
+            .arg("telemetry::log::tests::a_line_has_time_level_target_and_message_without_our_secrets_and_anything_invisible")
             .env(CHILD, "1")
             .env("TZ", "Asia/Kolkata")
             .env("RUST_LOG", "chosen=debug")
@@ -172,14 +160,8 @@ mod tests {
         assert!(time.ends_with("+05:30") && time.len() == "2026-11-22T15:40:36.123+01:00".len(), "{time}");
         assert_eq!(
             rest,
-            r"INFO  tandem::telemetry::log::tests call 17: leg connected from 10.0.0.1\nERROR forged, key=(redacted)"
+            r"INFO  tandem::telemetry::log::tests call 17: leg connected from 10.0.0.1\nERROR \u{202e}forged, key=abc (redacted)"
         );
         assert!(lines[1].ends_with("DEBUG chosen let through by RUST_LOG"), "{}", lines[1]);
-    }
-
-    #[test]
-    fn control_characters_are_escaped_and_everything_else_stays() {
-        assert_eq!(on_one_line("a\r\nb\u{1b}[31mc\u{9b}d"), r"a\r\nb\u{1b}[31mc\u{9b}d");
-        assert!(matches!(on_one_line("grün 日本 \"x\""), Cow::Borrowed(_)));
     }
 }

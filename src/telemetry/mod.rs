@@ -15,5 +15,5 @@ pub mod refusal;
 pub use counters::{Counter, Counters, Sample, SampleKind};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use limiter::Limiter;
-pub use redact::redact;
+pub use redact::{conceal, conceal_fetched, redact};
 pub use refusal::RefusalReason;

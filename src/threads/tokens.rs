@@ -23,6 +23,7 @@ use crate::base::Instant;
 use crate::config::Secret;
 use crate::net::http;
 use crate::sync::Clock;
+use crate::telemetry::conceal_fetched;
 
 /// The most that a source may give; Google's tokens have about a kilobyte.
 const BYTES_MAX: usize = 16 * 1024;
@@ -88,6 +89,7 @@ pub(super) fn fetch(source: &TokenSource, clock: Clock, stopped: &AtomicBool) ->
     };
     let (token, life_ms) =
         text.and_then(|text| understand(&text)).map_err(|why| format!("{} {why}", source.name()))?;
+    conceal_fetched(token.expose());
     let again_ms = match (life_ms, source) {
         (Some(life_ms), _) => renewal_ms(life_ms),
         (None, TokenSource::File(_)) => FILE_AGAIN_MS,

@@ -107,7 +107,7 @@ fn the_url_counts_more_than_headers_and_headers_more_than_metadata() {
     relay.line(&["caller=444"]);
     leg.hang_up();
     let end = relay.end_of("from-url");
-    assert!(end.contains("uuid=from-url did=222 caller=444 agent=header-agent"), "{end}");
+    assert!(end.contains(r#"uuid="from-url" did="222" caller="444" agent="header-agent""#), "{end}");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn metadata_may_be_missing_late_or_garbled() {
     relay.line(&["uuid=late"]);
     late.hang_up();
     let end = relay.end_of("uuid=late");
-    assert!(end.contains("uuid=late did=5000 caller=1001"), "{end}");
+    assert!(end.contains(r#"uuid="late" did="5000" caller="1001""#), "{end}");
     for session in 1..=3 {
         assert!(without_silence(&model.audio(session)) == spoken, "session {session} heard something else");
     }
@@ -287,4 +287,26 @@ fn json_playback_says_type_rate_and_audio() {
     let told = leg.told();
     let audio: Vec<_> = told.iter().filter(|(_, told)| !told.samples().is_empty()).collect();
     assert!(audio.iter().all(|(_, told)| matches!(told, Told::Json(24_000, _))), "{:?}", audio.first());
+}
+
+#[test]
+fn what_a_caller_writes_of_himself_neither_forges_a_field_nor_hides_in_the_log() {
+    let _turn = in_company();
+    let model = Model::start(speaking(Voice::Echo));
+    let relay = Relay::start(&model, &[]);
+    // Quotation marks, spaces and equals signs are what a name may have; the rest it may not, and is told of.
+    let leg =
+        Leg::call(&relay, "/?uuid=forged&caller=x%22%20did%3D%22666%22%20agent%3Dsales&agent=%E2%80%AEeno");
+    leg.text("{\"did\":\"7\\u202e8\\n2026-11-30T00:00:00.000+00:00 ERROR tandem forged\"}");
+    let noted = relay.line(&["agent in the call's URL ignored"]);
+    assert!(noted.contains(r#""\u{202e}eno""#), "{noted}");
+    assert_eq!(leg.hang_up().0, 1000);
+    let end = relay.end_of("uuid=forged");
+    assert!(end.contains(r#"uuid="forged" caller="x\" did=\"666\" agent=sales""#), "{end}");
+    for line in relay.log().lines() {
+        let hidden: Vec<char> =
+            line.chars().filter(|&one| tandem::base::visible::is_invisible(one)).collect();
+        assert!(hidden.is_empty(), "{hidden:?} in {line:?}");
+        assert!(!line.contains(r#" did="666""#) && !line.starts_with("2026-11-30T00:00:00.000"), "{line}");
+    }
 }

@@ -70,7 +70,7 @@ fn a_connection_that_was_asked_for_is_a_call_like_any_other() {
     assert!(without_silence(&model.audio(1)) == spoken, "the model heard something else");
     // What the request says counts, and what it leaves open Asterisk may say.
     let end = relay.end_of("uuid=incoming-1 did=5000 caller=+4201");
-    assert!(end.contains("agent=sales") && end.contains("ended by caller (hangup)"), "{end}");
+    assert!(end.contains(r#"agent="sales""#) && end.contains("ended by caller (hangup)"), "{end}");
     assert!(end.contains("barge-ins 1 "), "{end}");
     assert!(admits(&relay));
 }

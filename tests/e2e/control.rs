@@ -198,7 +198,7 @@ fn the_event_socket_carries_orders_out_where_our_script_is_not() {
     );
     assert_eq!(leg.closed().0, 1000);
     let end = relay.end_of("uuid=esl-1");
-    assert!(end.contains("ended by us (ordered_hangup): hung up by order [USER_BUSY]"), "{end}");
+    assert!(end.contains("ended by us (ordered_hangup): hung up by order [\"USER_BUSY\"]"), "{end}");
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn an_outbound_call_is_placed_with_checked_values_and_known_when_it_connects() {
 
     let _leg = Leg::call(&relay, &format!("/?rate=16000&uuid={uuid}"));
     let line = relay.line(&["offered", &uuid]);
-    assert!(line.contains("did=+420123") && line.contains("agent=sales"), "{line}");
+    assert!(line.contains(r#"did="+420123""#) && line.contains(r#"agent="sales""#), "{line}");
 }
 
 #[test]
@@ -441,7 +441,7 @@ fn asterisks_legs_do_what_their_protocols_have_and_say_what_they_have_not() {
     assert_eq!(ask(&relay, "POST /api/expect", &announced), (204, String::new()));
     let line = AudioLine::call(relay.address(), [0x5a; 16]);
     let offered = relay.line(&["offered", uuid]);
-    assert!(offered.contains("did=5000 caller=200 agent=sales"), "{offered}");
+    assert!(offered.contains(r#"did="5000" caller="200" agent="sales""#), "{offered}");
     let (status, answer) = ask(&relay, &format!("POST /api/calls/{uuid}/transfer"), r#"{"to":"2000"}"#);
     assert_eq!(status, 422);
     assert!(answer.contains("an AudioSocket leg cannot do transfer; it can: hangup"), "{answer}");

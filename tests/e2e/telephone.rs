@@ -64,7 +64,7 @@ fn a_browser_is_let_in_once_by_a_ticket_and_never_without() {
     assert!(leg.hear(320).iter().any(|sample| *sample != 0), "the echo comes back as raw audio");
     leg.hang_up();
     let ended = relay.end_of(answer["uuid"].as_str().expect("text"));
-    assert!(!ended.contains("did=900") && !ended.contains("chosen"), "{ended}");
+    assert!(!ended.contains(r#"did="900""#) && !ended.contains("chosen"), "{ended}");
     assert_eq!(ask(&relay, "POST /api/telephone", r#"{"agent":"nobody"}"#).0, 404);
     assert_eq!(ask(&relay, "POST /api/telephone", r#"{"agent":7}"#).0, 422);
     relay.signal(Signal::TERM);

@@ -4,6 +4,7 @@
 //! Never trusts a reason's size or characters; never decides what happens next, only tells what happened.
 //! Invariant: every code, reason and status has exactly one cause, and every cause a label and a sentence.
 
+use crate::base::Quoted;
 use crate::codec::excerpt::{CLOSE_REASON_BYTES_MAX, excerpt};
 use std::fmt;
 
@@ -110,7 +111,6 @@ impl LinkEndKind {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Normal => "Gemini closed the link in order; nothing to do",
-            // No colon behind "key": what follows one is taken for the key itself and is cut out of the log.
             Self::BadKey => "Gemini refused the API key; check GEMINI_API_KEY (no quotes, no spaces)",
             Self::KeyExpired => "the API key has expired: create a new one and set GEMINI_API_KEY",
             Self::PermissionDenied => {
@@ -283,7 +283,7 @@ impl fmt::Display for LinkEnd {
             separator = ", ";
         }
         if !self.reason.is_empty() {
-            write!(f, "{separator}\"{}\"", self.reason)?;
+            write!(f, "{separator}{}", Quoted(&self.reason))?;
             separator = ", ";
         }
         if separator == ", " { f.write_str(")") } else { Ok(()) }
@@ -435,7 +435,7 @@ mod tests {
         let end = LinkEnd::from_close(Some(1011), b"Internal error\r\nencountered.");
         assert_eq!(
             end.to_string(),
-            "Gemini reports an internal error: usually passes by itself (close code 1011, \"Internal error  encountered.\")"
+            "Gemini reports an internal error: usually passes by itself (close code 1011, \"Internal error\\\\r\\\\nencountered.\")"
         );
         let end = LinkEnd::from_http_status(404, b"");
         assert!(end.to_string().ends_with("the API version (HTTP status 404)"), "{end}");

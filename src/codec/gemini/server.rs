@@ -6,7 +6,7 @@
 
 use super::parse;
 use super::usage::Usage;
-use crate::base::SampleRate;
+use crate::base::{Quoted, SampleRate};
 use crate::codec::base64::Base64Error;
 use crate::codec::excerpt::excerpt;
 use std::borrow::Cow;
@@ -186,13 +186,15 @@ impl fmt::Display for AudioError {
         match self {
             Self::UnsupportedType(mime_type) => write!(
                 f,
-                "the model sent \"{mime_type}\", only audio/pcm (16-bit, mono) can be played: choose a model that \
-                 speaks PCM"
+                "the model sent {}, only audio/pcm (16-bit, mono) can be played: choose a model that \
+                 speaks PCM",
+                Quoted(mime_type)
             ),
             Self::UnsupportedRate(mime_type) => write!(
                 f,
-                "the model sent \"{mime_type}\", only 8000, 16000, 24000, 32000 and 48000 Hz can be played: choose \
-                 a model that speaks at one of these rates"
+                "the model sent {}, only 8000, 16000, 24000, 32000 and 48000 Hz can be played: choose \
+                 a model that speaks at one of these rates",
+                Quoted(mime_type)
             ),
             Self::Base64(error) => write!(f, "audio of the model: {error}"),
         }

@@ -6,8 +6,8 @@
 //! stored and sent to the switch again.
 
 use super::variables::Variables;
-use crate::base::{Mix, PlaybackFormat, SampleRate, call_name};
-use crate::codec::excerpt::{excerpt, is_loggable};
+use crate::base::{Mix, PlaybackFormat, Quoted, SampleRate, call_name};
+use crate::codec::excerpt::{cut, is_loggable};
 use std::fmt;
 
 /// Longest UUID of a call, in bytes. A UUID has 36; a switch may use a SIP Call-ID in its place.
@@ -49,13 +49,13 @@ pub struct CallFields {
 }
 
 impl fmt::Display for CallFields {
-    /// What is known of who is calling whom, as `name=value` words for the log.
+    /// What is known of who is calling whom, as `name="value"` words for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let uuid = self.uuid_shown();
         let known = [("uuid", &uuid), ("did", &self.did), ("caller", &self.caller), ("agent", &self.agent)];
         let mut separator = "";
         for (name, value) in known.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
-            write!(f, "{separator}{name}={value}")?;
+            write!(f, "{separator}{name}={}", Quoted(value))?;
             separator = " ";
         }
         if separator.is_empty() { f.write_str("caller unknown") } else { Ok(()) }
@@ -115,7 +115,7 @@ pub struct FieldNote {
 
 impl FieldNote {
     pub(super) fn new(source: Source, field: &'static str, problem: Problem, value: &[u8]) -> Self {
-        Self { source, field, problem, value: excerpt(value, NOTED_VALUE_BYTES_MAX) }
+        Self { source, field, problem, value: cut(value, NOTED_VALUE_BYTES_MAX) }
     }
 }
 
@@ -129,7 +129,7 @@ impl fmt::Display for FieldNote {
         let ignored = if self.problem.is_read_all_the_same() { "" } else { " ignored" };
         write!(f, "{} in the call's {source}{ignored}: ", self.field)?;
         if !self.value.is_empty() {
-            write!(f, "\"{}\" ", self.value)?;
+            write!(f, "{} ", Quoted(&self.value))?;
         }
         match self.problem {
             Problem::NotUtf8 => f.write_str("holds bytes that are not UTF-8, and is read with \u{FFFD} in their place"),
@@ -365,6 +365,7 @@ fn parse_rate(value: &str) -> Option<SampleRate> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn from(pairs: &[(&str, &str)]) -> (CallFields, Vec<FieldNote>) {
         let mut notes = Vec::new();
@@ -443,6 +444,29 @@ mod tests {
         assert_eq!(from(&[("caller", "Žluťoučký kůň")]).0.caller.as_deref(), Some("Žluťoučký kůň"));
         assert_eq!(from(&[("did", "+420 123*4#")]).0.did.as_deref(), Some("+420 123*4#"));
         assert_eq!(from(&[("did", "100'`$x")]).0.did, None);
+    }
+
+    proptest! {
+        /// What a reader of the log takes for fields is what the fields are, whatever a caller writes into them.
+        #[test]
+        fn no_value_of_a_caller_becomes_a_field_of_the_log(
+            values in prop::array::uniform4(prop::option::of("[ a-z=\"\\\\\u{e9}\u{202e}\u{200b}\u{e0041}\\n]{0,20}|did=\"5\" ?")),
+        ) {
+            let [uuid, did, caller, agent] = values.clone();
+            let known = CallFields { uuid, did, caller, agent, ..CallFields::default() };
+            let line = known.to_string();
+            prop_assert!(!line.contains(crate::base::visible::is_invisible));
+            let mut rest = line.as_str();
+            for (name, value) in ["uuid", "did", "caller", "agent"].into_iter().zip(&values) {
+                let Some(value) = value else { continue };
+                let quoted = Quoted(value).to_string();
+                let after = rest.trim_start().strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
+                let after = after.and_then(|rest| rest.strip_prefix(quoted.as_str()));
+                prop_assert!(after.is_some(), "{} in {}", name, line);
+                rest = after.unwrap_or_default();
+            }
+            prop_assert!(rest.is_empty() || values.iter().all(Option::is_none), "{}", line);
+        }
     }
 
     #[test]

@@ -148,7 +148,7 @@ mod tests {
         let note = &parse("{\"a\":\n").notes[0];
         assert_eq!(
             note.to_string(),
-            "text in the call's metadata ignored: \"{\"a\": \" begins like JSON but is none"
+            r#"text in the call's metadata ignored: "{\"a\":\n" begins like JSON but is none"#
         );
     }
 

@@ -25,6 +25,7 @@ use log::debug;
 use super::Admin;
 use super::response::{Response, Wrong};
 use super::routes::Routes;
+use crate::base::Quoted;
 use crate::codec::excerpt::excerpt;
 use crate::codec::mod_audio_stream::PresentedToken;
 
@@ -56,7 +57,7 @@ pub(super) async fn check(
         Ok(request) => next.run(request).await,
         Err(refused) => refused.into_response(),
     };
-    debug!("admin: {method} {}: {}", excerpt(path.as_bytes(), 120), response.status().as_u16());
+    debug!("admin: {method} {}: {}", Quoted(&excerpt(path.as_bytes(), 120)), response.status().as_u16());
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));

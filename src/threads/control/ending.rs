@@ -9,7 +9,7 @@ use log::{debug, info, warn};
 
 use super::Control;
 use super::record::record_of;
-use crate::base::{CallId, Instant, LegFormat};
+use crate::base::{CallId, Instant, LegFormat, Quoted};
 use crate::call::machine::CallEvents;
 use crate::call::{Machine, Outcome};
 use crate::sync::shared::TallySnapshot;
@@ -26,7 +26,7 @@ impl Control {
             "call {id}: ended by {} ({}): {outcome}{}; {}, from {}, {:.1} s, {}{}",
             outcome.by.label(),
             outcome.label(),
-            machine.hang_up_cause().map_or(String::new(), |cause| format!(" [{cause}]")),
+            machine.hang_up_cause().map_or(String::new(), |cause| format!(" [{}]", Quoted(cause))),
             machine.fields(),
             call.peer,
             now.since_ms(machine.offered_at()) as f64 / 1000.0,

@@ -12,7 +12,7 @@ use log::{debug, warn};
 use serde_json::Value;
 
 use super::Control;
-use crate::base::{CallId, Instant};
+use crate::base::{CallId, Instant, Quoted};
 use crate::call::agents::warn_of_unknown_agent;
 use crate::call::tool::{ToolFailure, ToolNumber, ToolRun};
 use crate::call::{Choice, Ending, Fact, Order, Part};
@@ -73,7 +73,7 @@ impl Control {
                     }
                 }
                 Order::AnswerTool(link, call, answer) => {
-                    debug!("call {id}: the model's {}: {:?}", call.name, answer.result);
+                    debug!("call {id}: the model's {}: {:?}", Quoted(&call.name), answer.result);
                     let response = tools::response(&call, &answer);
                     self.parts.gemini[shard].send(GeminiOrder::AnswerTool(id, link, response));
                 }

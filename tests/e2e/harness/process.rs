@@ -86,12 +86,17 @@ impl Process {
         self.nth_line(parts, 1)
     }
 
-    /// Waits for the `nth` line, from 1, that contains every one of `parts`.
+    /// Waits for the `nth` line, from 1, that contains every one of `parts`. Values of the log stand in quotation marks, which
+    /// may be left out here: `did=5000` is found in `did="5000"`.
     pub fn nth_line(&self, parts: &[&str], nth: usize) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut written = self.log.lock();
         loop {
-            let mut found = written.lines.iter().filter(|line| parts.iter().all(|part| line.contains(part)));
+            let fits = |line: &&String| {
+                let plain = line.replace('"', "");
+                parts.iter().all(|part| line.contains(part) || plain.contains(part))
+            };
+            let mut found = written.lines.iter().filter(fits);
             if let Some(line) = found.nth(nth - 1) {
                 return line.clone();
             }
