@@ -16,6 +16,15 @@ const VIEWS = {
   telephone: { title: 'Telephone', open: openTelephone },
 };
 
+/** Whether this browser has signed in; the cookie itself cannot be read by the page. */
+const SIGNED_IN = 'tandem-signed-in';
+const signOut = document.getElementById('sign-out');
+function showSignOut(signedIn) {
+  if (signedIn) localStorage.setItem(SIGNED_IN, '1');
+  else localStorage.removeItem(SIGNED_IN);
+  signOut.hidden = !signedIn;
+}
+
 let close = () => {};
 let asking = false;
 
@@ -51,6 +60,7 @@ function show({ focus = true } = {}) {
 function askForToken() {
   if (asking) return;
   asking = true;
+  showSignOut(false);
   close();
   close = () => {};
   feed.stop();
@@ -65,6 +75,7 @@ function askForToken() {
     event.preventDefault();
     try {
       await post('/api/login', { token: token.value });
+      showSignOut(true);
       show();
       feed.connect();
     } catch (error) {
@@ -85,6 +96,11 @@ function showLinkState() {
   document.body.classList.toggle('stale', feed.state === 'lost');
 }
 
+signOut.addEventListener('click', async () => {
+  await post('/api/logout').catch(() => {});
+  askForToken();
+});
+showSignOut(localStorage.getItem(SIGNED_IN) !== null);
 onUnauthorized(askForToken);
 feed.addEventListener('state', showLinkState);
 feed.addEventListener('state', ({ detail }) => detail === 'lost' && announce('Connection to the relay lost'));

@@ -30,7 +30,7 @@ install -D -m 644 "$source/deploy/systemd/tandem.service" "$root/lib/systemd/sys
 install -D -m 644 "$source/deploy/sysctl/60-tandem.conf" "$root/usr/lib/sysctl.d/60-tandem.conf"
 install -d -m 755 "$root/etc/tandem"
 # The sample, with the places of the package in force: who reads records at the command line finds those of the service.
-sed -E 's,^# ((url|spool_directory|directory) = ".*/var/lib/tandem/),\1,' "$source/deploy/tandem.toml" >"$root/etc/tandem/tandem.toml"
+sed -E 's,^# ((url|spool_directory|directory) = ".*/var/lib/tandem/|token_file = ".*/etc/tandem/),\1,' "$source/deploy/tandem.toml" >"$root/etc/tandem/tandem.toml"
 chmod 640 "$root/etc/tandem/tandem.toml"
 install -D -m 640 "$here/tandem.env" "$root/etc/tandem/tandem.env"
 
@@ -38,6 +38,8 @@ mkdir -p "$share" "$doc" "$root/usr/share/man/man1" "$root/usr/share/lintian/ove
 for folder in freeswitch asterisk prometheus grafana; do
     cp -r "$source/deploy/$folder" "$share/$folder"
 done
+# The package asks for a token, so Prometheus has to present it.
+sed -i -E 's,^    # (authorization:|  credentials_file: /etc/tandem/),    \1,' "$share/prometheus/prometheus.yml"
 cp "$source"/docs/*.md "$source/README.md" "$doc/"
 if [ -d "$source/docs/pictures" ]; then cp -r "$source/docs/pictures" "$doc/pictures"; fi
 install -m 644 "$here/copyright" "$doc/copyright"

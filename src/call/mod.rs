@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod endings;
 pub mod events;
 pub mod expected;
+pub mod guesses;
 pub mod known;
 pub mod leg_note;
 pub mod machine;

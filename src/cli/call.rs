@@ -56,7 +56,8 @@ pub(super) fn run(options: &Options, config: &Config) -> Exit {
     let within = if options.no_wait { WITHIN } else { WITHIN + config.esl.answer_timeout + RINGS_AND };
     let (address, token) = (reachable(listen), config.admin.token.as_ref().map(Secret::expose));
     let request = Value::from(request).to_string();
-    match http::post(address, "/api/originate", token, &request, &Clock::new(), within) {
+    let certificate = config.admin.tls_certificate.as_deref();
+    match http::post(address, certificate, "/api/originate", token, &request, &Clock::new(), within) {
         Ok((status, answer)) => told(status, &serde_json::from_str(&answer).unwrap_or_default()),
         Err(trouble) => failure(&format!(
             "no answer of the relay's admin server at {address}: {trouble}; is tandem running with this configuration?"

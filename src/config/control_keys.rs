@@ -97,6 +97,16 @@ pub(super) const CONTROL_KEYS: &[Key<Config>] = &[
     )
     .example(r#""a-long-random-text""#),
     Key::<Config>::new(
+        "admin.token_file",
+        "",
+        text("the path of a file with the token alone", |c, v| {
+            c.admin.token_file = path(v);
+            Ok(())
+        }),
+        "A file that holds admin.token, which counts where that is not set itself: for other programs to read it too.",
+    )
+    .example(r#""/etc/tandem/admin-token""#),
+    Key::<Config>::new(
         "admin.tls_certificate",
         "",
         text("the path of a PEM file", |c, v| {

@@ -281,8 +281,10 @@ pub struct AsteriskConfig {
 pub struct AdminConfig {
     /// Where to listen; `None` switches the server off.
     pub listen: Option<SocketAddr>,
-    /// What a request must present, if anything.
+    /// What a request must present, if anything; of `token_file` where only that is set.
     pub token: Option<Secret>,
+    /// The file that holds the token.
+    pub token_file: Option<PathBuf>,
     /// PEM file with the certificate chain; set if and only if `tls_key` is.
     pub tls_certificate: Option<PathBuf>,
     /// PEM file with the private key.
@@ -417,7 +419,13 @@ impl Config {
                 answer_timeout: Duration::ZERO,
             },
             asterisk: AsteriskConfig { media_url: None },
-            admin: AdminConfig { listen: None, token: None, tls_certificate: None, tls_key: None },
+            admin: AdminConfig {
+                listen: None,
+                token: None,
+                token_file: None,
+                tls_certificate: None,
+                tls_key: None,
+            },
             recording: RecordingConfig::blank(),
             store: StoreConfig { url: StoreUrl::Usual, spool_directory: None, retention: None },
             prices: Vec::new(),

@@ -1,7 +1,7 @@
 //! Checks that need more than one key, or the files that keys name.
 //!
 //! Runs in: the main thread, at start, after every key was read without an error. Owns the reading of
-//! `instructions_file`. Never changes any other value. Invariant: a warning never stops the start, a problem
+//! `instructions_file` and `admin.token_file`. Never changes any other value. Invariant: a warning never stops the start, a problem
 //! always does.
 
 use std::fs::File;
@@ -13,6 +13,7 @@ use super::agent::AgentConfig;
 use super::base_url::is_near_address;
 use super::listing::Loaded;
 use super::problem::{Origin, Problem, nearest};
+use super::setters::header_secret;
 use super::tool_keys::ToolBehavior;
 use crate::base::BuiltIn;
 
@@ -27,6 +28,7 @@ const INSTRUCTIONS_BYTES_MAX: u64 = 512 * 1024;
 
 /// Adds to `problems` what cannot work, and to the warnings what probably was not meant; reads the instructions file.
 pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
+    read_admin_token(loaded, problems);
     check_listen(loaded, problems);
     check_files(loaded, problems);
     read_all_instructions(loaded, problems);
@@ -43,6 +45,28 @@ pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
                 .into(),
         );
     }
+}
+
+/// Reads the token of `admin.token_file`, unless `admin.token` is set, which wins: it may be what an operator has had before.
+fn read_admin_token(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
+    let admin = &mut loaded.config.admin;
+    let Some(path) = admin.token_file.clone().filter(|_| admin.token.is_none()) else { return };
+    let wrong = match std::fs::read_to_string(&path) {
+        Ok(text) => match header_secret(Some(text.trim())) {
+            Ok(Some(token)) => {
+                admin.token = Some(token);
+                return;
+            }
+            Ok(None) => "is empty: write a token into it, for example with `openssl rand -hex 32`".to_owned(),
+            Err(wrong) => format!("holds no token (it {wrong}): write letters and digits on one line"),
+        },
+        Err(error) => format!(
+            "cannot be read ({error}): correct the path, or read it as root or as a member of the file's group"
+        ),
+    };
+    let name = "admin.token_file";
+    let text = format!("{name} = {:?} {wrong}", path.display().to_string());
+    problems.push(Problem::at(loaded.origin(name), text));
 }
 
 fn check_credentials(loaded: &mut Loaded, problems: &mut Vec<Problem>) {

@@ -42,7 +42,7 @@ impl Examination<'_> {
             .into_iter()
             .collect();
         let path = "/?uuid=tandem-doctor&did=tandem-doctor&caller=tandem-doctor&playback=binary&rate=16000";
-        match probe::call(address, path, &headers, &tone(), LASTING, self.clock) {
+        match probe::call(address, self.own_certificate(), path, &headers, &tone(), LASTING, self.clock) {
             Err(why) => {
                 self.report.bad(CHECK, format!("refused: {why}"), remedy_of(&why));
                 Heard::NotMade

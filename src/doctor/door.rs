@@ -5,6 +5,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Examination, PATIENCE};
@@ -35,7 +36,7 @@ impl Examination<'_> {
         }
         // A request that can be told from a call: without a key the relay answers 426 and says who it is.
         let request = format!("GET / HTTP/1.1\r\nHost:{address}\r\nConnection:close\r\n\r\n");
-        match probe::ask(address, request.as_bytes(), PATIENCE, self.clock) {
+        match probe::ask(address, self.own_certificate(), request.as_bytes(), PATIENCE, self.clock) {
             Ok(answer) => self.who_answers(address, &answer),
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                 self.report.bad(
@@ -54,6 +55,12 @@ impl Examination<'_> {
                 None
             }
         }
+    }
+
+    /// What the port is asked by, where it takes nothing in clear.
+    pub(super) fn own_certificate(&self) -> Option<&Path> {
+        let listen = &self.config.listen;
+        listen.tls_certificate.as_deref().filter(|_| listen.tls_required)
     }
 
     fn who_answers(&mut self, address: SocketAddr, answer: &Answer) -> Option<SocketAddr> {
@@ -149,7 +156,7 @@ impl Examination<'_> {
         if running.is_none() {
             return self.report.skip(check, format!("{address}: the relay does not run"));
         }
-        match probe::ask(address, format!("GET / HTTP/1.1\r\nHost:{address}\r\n\r\n").as_bytes(), PATIENCE, self.clock) {
+        match probe::ask(address, None, format!("GET / HTTP/1.1\r\nHost:{address}\r\n\r\n").as_bytes(), PATIENCE, self.clock) {
             Ok(answer) if answer.status().is_some() => {
                 self.report.good(check, format!("{url} leads here ({} ms)", answer.took.as_millis()));
             }

@@ -65,7 +65,7 @@ impl Examination<'_> {
         let esl = &self.config.esl;
         let host = esl.host.as_deref().unwrap_or(USUAL_HOST);
         let address = (host, esl.port).to_socket_addrs().ok()?.next()?;
-        self.connect(address).ok()
+        if is_near_address(address.ip()) { self.connect(address).ok() } else { None }
     }
 
     fn connect(&self, address: SocketAddr) -> Result<EventSocket, EventSocketProblem> {

@@ -6,10 +6,12 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::base::Instant;
+use crate::net::own_server::OwnServer;
 use crate::sync::Clock;
 
 /// Longest head, in bytes.
@@ -45,14 +47,14 @@ impl fmt::Display for Trouble {
 
 /// A socket whose every step ends at a deadline.
 struct Timed<'a> {
-    socket: &'a TcpStream,
+    server: OwnServer,
     clock: &'a Clock,
     deadline: Instant,
 }
 
 impl<'a> Timed<'a> {
-    fn new(socket: &'a TcpStream, clock: &'a Clock, within: Duration) -> Self {
-        Self { socket, clock, deadline: clock.now().plus_us(within.as_micros() as u64) }
+    fn new(server: OwnServer, clock: &'a Clock, within: Duration) -> Self {
+        Self { server, clock, deadline: clock.now().plus_us(within.as_micros() as u64) }
     }
 
     fn left(&self) -> Result<Duration, Trouble> {
@@ -64,8 +66,8 @@ impl<'a> Timed<'a> {
     fn read(&mut self, bytes: &mut Vec<u8>) -> Result<bool, Trouble> {
         let mut piece = [0; 2048];
         loop {
-            self.socket.set_read_timeout(Some(self.left()?)).map_err(Trouble::Gone)?;
-            match self.socket.read(&mut piece) {
+            self.server.socket().set_read_timeout(Some(self.left()?)).map_err(Trouble::Gone)?;
+            match self.server.read(&mut piece) {
                 Ok(0) => return Ok(true),
                 Ok(n) => {
                     bytes.extend_from_slice(&piece[..n]);
@@ -78,8 +80,8 @@ impl<'a> Timed<'a> {
 
     fn write(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
         while !bytes.is_empty() {
-            self.socket.set_write_timeout(Some(self.left()?)).map_err(Trouble::Gone)?;
-            match self.socket.write(bytes) {
+            self.server.socket().set_write_timeout(Some(self.left()?)).map_err(Trouble::Gone)?;
+            match self.server.write(bytes) {
                 Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
                 Err(error) => after_error(error)?,
             }
@@ -96,12 +98,14 @@ fn after_error(error: io::Error) -> Result<(), Trouble> {
     }
 }
 
-/// Posts `json` to `path` at `address` and gives the status and body of the answer.
+/// Posts `json` to `path` at `address` and gives the status and body of the answer; over TLS where the file of the server's
+/// certificate is given.
 ///
 /// # Errors
 /// Why there is none, within `within`.
 pub fn post(
     address: SocketAddr,
+    certificate: Option<&Path>,
     path: &str,
     token: Option<&str>,
     json: &str,
@@ -114,7 +118,7 @@ pub fn post(
         "POST {path} HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Type: application/json\r\n\
          Content-Length: {length}\r\nConnection: close\r\n\r\n"
     );
-    exchange(address, &[head.as_bytes(), json.as_bytes()].concat(), clock, within)
+    exchange(address, certificate, &[head.as_bytes(), json.as_bytes()].concat(), clock, within)
 }
 
 /// Gets `path` of `host` at `address`, with one more header line, and gives the status and body of the answer.
@@ -130,18 +134,19 @@ pub fn get(
     within: Duration,
 ) -> Result<(u16, String), Trouble> {
     let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{header}\r\nConnection: close\r\n\r\n");
-    exchange(address, head.as_bytes(), clock, within)
+    exchange(address, None, head.as_bytes(), clock, within)
 }
 
 /// Sends a request, behind whose answer the server ends the connection.
 fn exchange(
     address: SocketAddr,
+    certificate: Option<&Path>,
     request: &[u8],
     clock: &Clock,
     within: Duration,
 ) -> Result<(u16, String), Trouble> {
-    let socket = TcpStream::connect_timeout(&address, within).map_err(Trouble::Gone)?;
-    let mut timed = Timed::new(&socket, clock, within);
+    let server = OwnServer::connect(address, certificate, within).map_err(Trouble::Gone)?;
+    let mut timed = Timed::new(server, clock, within);
     timed.write(request)?;
     let mut bytes = Vec::new();
     while !timed.read(&mut bytes)? {
@@ -186,7 +191,7 @@ mod tests {
                 }
                 String::from_utf8(request).expect("text")
             });
-            let result = post(address, "/api/originate", Some("t"), "{}", &Clock::new(), within);
+            let result = post(address, None, "/api/originate", Some("t"), "{}", &Clock::new(), within);
             (result, server.join().expect("served"))
         })
     }

@@ -10,6 +10,7 @@ pub mod http_client;
 mod http_tls;
 pub mod listener;
 pub mod options;
+pub mod own_server;
 pub mod probe;
 pub mod race;
 pub mod resolve;

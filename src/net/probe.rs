@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use tungstenite::{Bytes, Message};
@@ -14,6 +15,7 @@ use crate::codec::esl;
 use crate::codec::gemini::close::LinkEnd;
 use crate::codec::gemini::server;
 use crate::net::dial::{DialError, Dialer, Target};
+use crate::net::own_server::OwnServer;
 use crate::net::websocket::Incoming;
 use crate::sync::Clock;
 
@@ -40,20 +42,26 @@ impl Answer {
     }
 }
 
-/// Sends `request` and reads the answer's head, or what comes within the time.
+/// Sends `request` and reads the answer's head, or what comes within the time; over TLS where the file of the certificate of a
+/// server of ours is given.
 ///
 /// # Errors
 /// Those of connecting and writing; an answer that does not come is `TimedOut`.
-pub fn ask(address: SocketAddr, request: &[u8], within: Duration, clock: Clock) -> io::Result<Answer> {
+pub fn ask(
+    address: SocketAddr,
+    certificate: Option<&Path>,
+    request: &[u8],
+    within: Duration,
+    clock: Clock,
+) -> io::Result<Answer> {
     let begun = clock.now();
-    let mut socket = TcpStream::connect_timeout(&address, within)?;
-    socket.set_nodelay(true)?;
+    let mut socket = OwnServer::connect(address, certificate, within)?;
     socket.write_all(request)?;
     let mut bytes = Vec::new();
     let mut piece = [0; 1024];
     let whole = |bytes: &[u8]| bytes.windows(4).any(|end| end == b"\r\n\r\n");
     while !whole(&bytes) && bytes.len() < ANSWER_BYTES_MAX {
-        socket.set_read_timeout(Some(left(clock, begun, within)?))?;
+        socket.socket().set_read_timeout(Some(left(clock, begun, within)?))?;
         match socket.read(&mut piece) {
             Ok(0) => break,
             Ok(n) => bytes.extend_from_slice(piece.get(..n).unwrap_or_default()),
@@ -247,6 +255,7 @@ pub struct TestCall {
 /// A text: no connection, or the relay refused the call.
 pub fn call(
     address: SocketAddr,
+    certificate: Option<&Path>,
     path: &str,
     headers: &[(String, String)],
     words: &[i16],
@@ -255,8 +264,8 @@ pub fn call(
 ) -> Result<TestCall, String> {
     const FRAME: usize = 320;
     let begun = clock.now();
-    let socket = TcpStream::connect_timeout(&address, lasting).map_err(|error| error.to_string())?;
-    let prepared = socket.set_nodelay(true).and_then(|()| socket.set_read_timeout(Some(lasting)));
+    let socket = OwnServer::connect(address, certificate, lasting).map_err(|error| error.to_string())?;
+    let prepared = socket.socket().set_read_timeout(Some(lasting));
     prepared.map_err(|error| error.to_string())?;
     let mut request = http::Request::get(format!("ws://{address}{path}"))
         .header("Host", address.to_string())
@@ -294,7 +303,7 @@ pub fn call(
         }
         // The wait for the next frame is the wait for the relay's words.
         let wait = due.since(now).max(Duration::from_millis(1));
-        _ = leg.get_ref().set_read_timeout(Some(wait));
+        _ = leg.get_ref().socket().set_read_timeout(Some(wait));
         match leg.read() {
             Ok(Message::Binary(audio)) => {
                 call.first_audio.get_or_insert(clock.now().since(up));

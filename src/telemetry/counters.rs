@@ -145,6 +145,9 @@ counters! {
     outbound_not_known: "tandem_outbound_calls_total" {result = "not_known"}, "Outbound calls that the switch began with, by what became of them.";
     announcements_displaced: "tandem_announcements_displaced_total", "Announced calls that had to make room for newer ones before their legs came.";
 
+    admin_tokens_wrong: "tandem_admin_tokens_refused_total" {why = "wrong"}, "Tokens that the admin server did not take, by why.";
+    admin_tokens_unread: "tandem_admin_tokens_refused_total" {why = "too_many"}, "Tokens that the admin server did not take, by why.";
+
     leg_protocol_errors: "tandem_leg_faults_total" {fault = "protocol"}, "Faults of switches, by kind.";
     leg_messages_too_big: "tandem_leg_faults_total" {fault = "message_too_big"}, "Faults of switches, by kind.";
     leg_text_floods: "tandem_leg_faults_total" {fault = "text_flood"}, "Faults of switches, by kind.";

@@ -131,7 +131,8 @@ impl RefusalReason {
             | Self::NotExpected
             | Self::Route
             | Self::UuidInUse
-            | Self::WebPage => true,
+            | Self::WebPage
+            | Self::TlsRequired => true,
             Self::TooManyHandshakes
             | Self::TooManyCalls
             | Self::RateLimited

@@ -7,6 +7,8 @@ import json
 import pathlib
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -106,7 +108,7 @@ def test_a_page_gets_a_history(relay):
 
 def test_promtool_finds_nothing_wrong_with_the_metrics(relay):
     during_a_call(relay, "metrics-1", lambda: relay.found(r"the model is ready"))
-    relay.found(r"ended by .*uuid=metrics-1")
+    relay.found(r'ended by .*uuid="metrics-1"')
     status, text, headers = ask(relay, "/metrics")
     assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     for line in ("tandem_build_info{version=", "tandem_calls_ended_total{outcome=", 'tandem_credential_usable{credential='):
@@ -128,8 +130,8 @@ def test_who_may_ask(relay, start_relay):
     status, agents, headers = ask(relay, "/api/agents", token=None, Cookie=cookie)
     assert (status, agents["agents"][0]["name"]) == (200, "default")
     assert headers["Cache-Control"] == "no-store" and "default-src 'none'" in headers["Content-Security-Policy"]
-    wrong = f"tandem_token={base64.urlsafe_b64encode(b'wrong').decode().rstrip('=')}"
-    assert ask(relay, "/api/agents", token=None, Cookie=wrong)[0] == 401
+    for wrong in (f"{cookie}0", cookie[:-1], f"tandem_token={base64.urlsafe_b64encode(TOKEN.encode()).decode()}"):
+        assert ask(relay, "/api/agents", token=None, Cookie=wrong)[0] == 401, wrong
     assert ask(relay, "/api/login", {"token": "wrong"}, token=None)[0] == 401
     own = relay.admin
     for origin, status in ((own, 200), ("http://evil.example", 403), ("null", 403)):
@@ -140,6 +142,80 @@ def test_who_may_ask(relay, start_relay):
     for host, status in ((f"localhost:{port}", 200), ("127.0.0.1", 200), ("[::1]:1", 200), ("evil.example", 403)):
         assert ask(open_relay, "/api/agents", token=None, Host=host)[0] == status, host
     assert ask(open_relay, "/api/agents", token=None, Origin="http://evil.example", Host="localhost")[0] == 403
+
+
+def test_a_browser_has_a_session_of_its_own_that_ends_with_logout(start_relay):
+    relay = start_relay(TANDEM_ADMIN_TOKEN=TOKEN)
+    port = relay.admin.rpartition(":")[2]
+    cookies = []
+    for _ in range(2):
+        cookie = ask(relay, "/api/login", {"token": TOKEN}, token=None)[2]["Set-Cookie"]
+        name, _, value = cookie.partition(";")[0].partition("=")
+        assert name == f"tandem_session_{port}", "another server of the host has another cookie"
+        assert len(value) == 64 and base64.urlsafe_b64encode(TOKEN.encode()).decode().rstrip("=") not in cookie
+        assert "Max-Age=43200" in cookie and "Path=/" in cookie and "HttpOnly" in cookie and "SameSite=Strict" in cookie
+        cookies.append(f"{name}={value}")
+    first, second = cookies
+    assert first != second
+    stream = urllib.request.urlopen(
+        urllib.request.Request(relay.admin + "/api/events", headers={"Cookie": first}), timeout=PATIENCE_S)
+    assert ask(relay, "/api/agents", token=None, Cookie=f"other=1; {first}")[0] == 200
+    status, _, headers = ask(relay, "/api/logout", {}, token=None, Cookie=first)
+    assert status == 204 and "Max-Age=0" in headers["Set-Cookie"]
+    assert ask(relay, "/api/agents", token=None, Cookie=first)[0] == 401
+    assert ask(relay, "/api/agents", token=None, Cookie=second)[0] == 200
+    with stream:
+        stream.read()  # The stream of events ends with the session in which it was opened.
+    for line in relay.lines:
+        assert TOKEN not in line and first.partition("=")[2] not in line, line
+
+
+def test_who_guesses_is_slowed_down_counted_and_told(start_relay):
+    relay = start_relay(TANDEM_ADMIN_TOKEN=TOKEN)
+    cookie = ask(relay, "/api/login", {"token": TOKEN}, token=None)[2]["Set-Cookie"].partition(";")[0]
+    answers, until = [], time.monotonic() + 6
+
+    def guess(number):
+        while time.monotonic() < until:
+            answers.append(ask(relay, "/api/agents", token=f"guess-{number}-{len(answers)}")[0])
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < until - 1:
+        # Neither whoever has signed in nor whoever asks for nothing is kept waiting by it.
+        begun = time.monotonic()
+        assert ask(relay, "/api/agents", token=None, Cookie=cookie)[0] == 200
+        assert ask(relay, "/healthz", token=None)[0] == 200
+        assert ask(relay, "/api/agents")[0] == 200, "the right token, while fewer guess than fill the places"
+        assert time.monotonic() - begun < 1.5
+        time.sleep(0.2)
+    for thread in threads:
+        thread.join()
+    assert set(answers) == {401} and len(answers) < 80, len(answers)
+    metrics = ask(relay, "/metrics")[1]
+    assert f'tandem_admin_tokens_refused_total{{why="wrong"}} {len(answers)}' in metrics
+    told = [line for line in relay.lines if "wrong token" in line]
+    assert len(told) == 1 and " WARN " in told[0] and "127.0.0.1" in told[0], told
+
+
+def test_who_did_what_is_in_the_log(start_relay):
+    relay = start_relay(TANDEM_ADMIN_TOKEN=TOKEN)
+    cookie = ask(relay, "/api/login", {"token": TOKEN}, token=None)[2]["Set-Cookie"].partition(";")[0]
+    relay.found(r"INFO .*session 1 begins: signed in from 127\.0\.0\.1")
+    for path in ("hangup", "transfer", "dtmf", "break", "variable", "say", "recording/pause"):
+        ask(relay, f"/api/calls/nobody/{path}", {"to": "2000"})
+        relay.found(rf'INFO .*admin: POST "/api/calls/nobody/{path}" from 127\.0\.0\.1 with the token: status \d+')
+    for path, body in (("/api/originate", {"to": "1"}), ("/api/expect", {"uuid": "x-1"}), ("/api/telephone", {})):
+        ask(relay, path, body, token=None, Cookie=cookie)
+        relay.found(rf'INFO .*admin: POST "{path}" from 127\.0\.0\.1 in session 1: status \d+')
+    for path in ("recording", "listen"):
+        ask(relay, f"/api/calls/nobody/{path}", token=None, Cookie=cookie)
+        relay.found(rf'INFO .*admin: GET "/api/calls/nobody/{path}" from 127\.0\.0\.1 in session 1: status 404')
+    ask(relay, "/api/calls", token=None, Cookie=cookie)
+    ask(relay, "/api/drain", {"seconds": 0})
+    relay.found(r'INFO .*admin: POST "/api/drain" from 127\.0\.0\.1 with the token: status 202')
+    assert not any('INFO' in line and '"/api/calls"' in line for line in relay.lines), "reading is not noted"
 
 
 def test_limits_of_a_request_are_answers(relay):

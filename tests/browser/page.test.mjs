@@ -220,7 +220,27 @@ test('the token is asked for, and a relay that goes away and comes back is notic
   await stop(other.child);
   await shows(page, '#link-state', /lost/);
   other = await relay(gemini, configuration, { TANDEM_ADMIN_LISTEN: new URL(other.page).host });
+  // Sessions are the relay's, and end with it.
+  await page.getByLabel('Token').fill('a-token-of-sixteen-characters');
+  await page.keyboard.press('Enter');
   await shows(page, '#link-state', /Connected/);
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByLabel('Token').waitFor();
+  await page.reload();
+  await page.getByLabel('Token').waitFor();
+  await close(page);
+});
+
+test('what shows nothing in a text is shown as an escape', limit, async () => {
+  const page = await open('');
+  const shown = await page.evaluate(async () => {
+    const { h, visible } = await import('/assets/dom.js');
+    const made = h('p', { title: 'a\u202eb' }, 'x\u200by', h('b', {}, '\u{e0041}'));
+    return [visible('a\u202e\u2066\u0000\n\u00adz'), made.title, made.textContent, visible('žluť 日本 \u00a0 e\u0301')];
+  });
+  assert.deepEqual(shown, [
+    'a\\u{202e}\\u{2066}\\u{0}\\n\\u{ad}z', 'a\\u{202e}b', 'x\\u{200b}y\\u{e0041}', 'žluť 日本 \u00a0 e\u0301',
+  ]);
   await close(page);
 });
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -100,8 +101,11 @@ def test_from_installing_to_purging(system, packages):
     enabled = system / "etc/systemd/system/multi-user.target.wants/tandem.service"
     assert enabled.is_symlink(), "the unit is not enabled"
     toml = system / "etc/tandem/tandem.toml"
-    for file, state in {toml: (True, "0o640"), toml.with_name("tandem.env"): (True, "0o640")}.items():
-        assert owner(file) == state, file
+    token = toml.with_name("admin-token")
+    for file, state in {toml: "0o640", toml.with_name("tandem.env"): "0o600", token: "0o640"}.items():
+        assert owner(file) == (True, state), file
+    secret = token.read_text()
+    assert re.fullmatch(r"[0-9a-f]{64}\n", secret)
     assert owner(system / "var/lib/tandem") == (False, "0o750")
     # The account may read the configuration, and the relay takes it.
     inside(system, "su", "--shell", "/bin/sh", "tandem", "-c", "tandem --config /etc/tandem/tandem.toml --check")
@@ -109,6 +113,12 @@ def test_from_installing_to_purging(system, packages):
     process, admin = start(system)
     try:
         with urllib.request.urlopen(f"{admin}/healthz", timeout=PATIENCE_S) as answer:
+            assert answer.status == 200
+        # Who may not read the token is no operator, and who presents it is one.
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{admin}/readyz", timeout=PATIENCE_S)
+        asked = urllib.request.Request(f"{admin}/readyz", headers={"Authorization": f"Bearer {secret.strip()}"})
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
             assert answer.status == 200
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert re.search(r"^Uid:\t(\d+)\t", status, re.MULTILINE)[1] == account[2], "it runs as somebody else"
@@ -127,6 +137,7 @@ def test_from_installing_to_purging(system, packages):
     install(system, packages[1])
     assert inside(system, "dpkg-query", "--show", "--showformat=${Version}", "tandem").stdout == "99.0-1"
     assert toml.read_text() == changed and owner(toml) == (True, "0o640")
+    assert token.read_text() == secret and owner(token) == (True, "0o640"), "an upgrade keeps the token"
     assert not list(toml.parent.glob("*.dpkg-*"))
     in_force = inside(system, "tandem", "--config", "/etc/tandem/tandem.toml", "--check").stdout
     assert re.search(r"^drain\.seconds\s*=?\s*7\b", in_force, re.MULTILINE), in_force

@@ -91,8 +91,15 @@ def test_the_manual_names_the_binarys_own_commands(unpacked):
         assert f"\n.B {command}" in manual, f"{command} is not in deploy/debian/tandem.1"
 
 
-def test_the_relay_takes_the_configuration_of_the_package(unpacked):
-    done = run(unpacked / "usr/bin/tandem", "--config", unpacked / "etc/tandem/tandem.toml", "--check", env={})
+def test_the_relay_takes_the_configuration_of_the_package(unpacked, tmp_path):
+    token = tmp_path / "admin-token"
+    token.write_text("made-at-the-installation\n")
+    # The file is made when the package is configured, which it is not here.
+    of_package = (unpacked / "etc/tandem/tandem.toml").read_text()
+    configuration = tmp_path / "tandem.toml"
+    configuration.write_text(of_package.replace("/etc/tandem/admin-token", str(token)))
+    configuration.chmod(0o640)
+    done = run(unpacked / "usr/bin/tandem", "--config", configuration, "--check", env={})
     # Everything but the key, which is the operator's.
     assert [line for line in done.stderr.splitlines() if "GEMINI_API_KEY" not in line] == []
 
@@ -101,7 +108,38 @@ def test_the_command_line_finds_the_records_of_the_service(unpacked):
     toml = (unpacked / "etc/tandem/tandem.toml").read_text()
     in_force = [line for line in toml.splitlines() if line and line[0] not in "#["]
     assert 'url = "sqlite:/var/lib/tandem/tandem.db"' in in_force
+    assert 'token_file = "/etc/tandem/admin-token"' in in_force
     for line in in_force:
-        assert "/var/lib/tandem/" in line, "the package decides about nothing but its places"
+        assert "/var/lib/tandem/" in line or line == 'token_file = "/etc/tandem/admin-token"', "the package decides only about places"
     unit = (unpacked / "lib/systemd/system/tandem.service").read_text()
     assert "\nStateDirectory=tandem\n" in unit
+
+
+def test_prometheus_of_the_package_presents_the_token_of_the_package(unpacked):
+    text = (unpacked / "usr/share/tandem/prometheus/prometheus.yml").read_text()
+    assert "\n    authorization:\n      credentials_file: /etc/tandem/admin-token\n" in text, text
+    needs("promtool")
+    run("promtool", "check", "config", "--syntax-only", unpacked / "usr/share/tandem/prometheus/prometheus.yml")
+
+
+def test_dialplans_of_the_package_present_the_token_and_show_it_to_nobody(unpacked):
+    settings = (unpacked / "usr/share/tandem/freeswitch/vars_tandem.xml").read_text()
+    assert 'cmd="exec-set" data="tandem_admin_token=cat /etc/tandem/admin-token' in settings
+    asterisk = (unpacked / "usr/share/tandem/asterisk/extensions.conf").read_text()
+    ask = re.search(r"^TANDEM_ASK=(.*)$", asterisk, re.MULTILINE)[1]
+    assert "/etc/tandem/admin-token" in ask and ask.endswith("-H @-"), ask
+    asked = [line for line in asterisk.splitlines() if "System(" in line and "${TANDEM_ADMIN}/" in line]
+    assert asked and all("System(${TANDEM_ASK} " in line for line in asked), asked
+
+
+def test_installing_makes_a_token_and_an_upgrade_keeps_it(unpacked, tmp_path):
+    """The part of postinst that makes the token, with the directory elsewhere and the owner as it is."""
+    script = (unpacked / "DEBIAN" / "postinst").read_text()
+    part = re.search(r"    if \[ ! -e /etc/tandem/admin-token \]; then\n.*?\n    fi\n", script, re.DOTALL)[0]
+    part = part.replace("/etc/tandem", str(tmp_path)).replace("chown root:tandem", "true")
+    run("sh", "-euc", part, "postinst", "configure", "")
+    token = tmp_path / "admin-token"
+    first = token.read_text()
+    assert re.fullmatch(r"[0-9a-f]{64}\n", first) and token.stat().st_mode & 0o777 == 0o640
+    run("sh", "-euc", part, "postinst", "configure", "0.1.0-1")
+    assert token.read_text() == first and [path.name for path in tmp_path.iterdir()] == ["admin-token"]

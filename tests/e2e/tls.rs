@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVersion};
 
 use crate::harness::model::speaking;
+use crate::harness::process::command;
 use crate::harness::{Files, Model, PATIENCE, Relay, in_company};
 use tandem_loadtest::sim::Voice;
 
@@ -110,4 +111,38 @@ fn a_port_that_demands_tls_refuses_whatever_comes_in_clear() {
     socket.close(None).expect("it takes a close");
     while socket.read().is_ok() {}
     relay.end_of("uuid=encrypted");
+}
+
+#[test]
+fn the_command_line_speaks_tls_to_a_relay_that_does_and_to_no_other() {
+    let _turn = in_company();
+    let (files, others) = (Files::write("own"), Files::write("anothers"));
+    let model = Model::start(speaking(Voice::Echo));
+    let (relay, admin) =
+        encrypted(&model, &files, &["listen.tls_required=true", "admin.token=a-token-of-some-length"]);
+    let (admin, port) = (admin.to_string(), relay.address().port().to_string());
+    let asked = |arguments: &[&str], files: &Files| {
+        let (certificate, key) = (files.certificate.display().to_string(), files.key.display().to_string());
+        let environment = [
+            ("TANDEM_ADMIN_LISTEN", admin.as_str()),
+            ("TANDEM_ADMIN_TOKEN", "a-token-of-some-length"),
+            ("TANDEM_ADMIN_TLS_CERTIFICATE", &certificate),
+            ("TANDEM_ADMIN_TLS_KEY", &key),
+            ("TANDEM_LISTEN_TLS_CERTIFICATE", &certificate),
+            ("TANDEM_LISTEN_TLS_KEY", &key),
+            ("TANDEM_LISTEN_TLS_REQUIRED", "true"),
+            ("AUDIO_SOCKET_HOST", "127.0.0.1"),
+            ("FREESWITCH_AUDIO_SOCKET_PORT", &port),
+            ("GEMINI_BASE_URL", "ws://127.0.0.1:9"),
+        ];
+        let output = command(arguments, &environment).output().expect("it runs");
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    // The relay has no switch that could call: that it says so proves that it was asked.
+    let told = asked(&["call", "--to", "100"], &files);
+    assert!(told.contains("outbound calls are off"), "{told}");
+    let told = asked(&["call", "--to", "100"], &others);
+    assert!(told.contains("another certificate"), "{told}");
+    let told = asked(&["doctor"], &files);
+    assert!(told.contains("the relay answers on 127.0.0.1:") && told.contains("let in after"), "{told}");
 }

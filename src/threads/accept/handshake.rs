@@ -4,14 +4,14 @@
 //! Never blocks; never sizes anything by what the peer says.
 //! Invariant: whatever the peer sends and in whatever pieces, a handshake ends in a request, a refusal or its deadline.
 
-use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use openssl::ssl::{HandshakeError, MidHandshakeSslStream, SslAcceptor, SslStream};
 
+use super::request::{head_length, parse, refusal};
 use crate::base::Instant;
-use crate::base::limits::{UPGRADE_REQUEST_BYTES, UPGRADE_REQUEST_HEADERS};
+use crate::base::limits::UPGRADE_REQUEST_BYTES;
 use crate::codec::audiosocket::{
     Frame, FrameReader, HANGUP, HEAD_BYTES, KIND_UUID, Meaning, UUID_BYTES, uuid_text,
 };
@@ -33,6 +33,8 @@ enum Stage {
     Request(Stream, Vec<u8>),
     /// AudioSocket: the first frame says which call it is.
     Uuid(Stream, FrameReader),
+    /// The answer to a wrong token, which is held back until the deadline.
+    Penance(Box<Upgrade>, RefusalReason, &'static str),
     /// The answer is on its way; afterwards the peer may read it in peace.
     Refusing(Stream, Vec<u8>),
     Lingering(Stream),
@@ -127,7 +129,7 @@ impl Handshake {
                 Stage::Uuid(stream, reader) => self.uuid(now, stream, reader),
                 Stage::Refusing(stream, answer) => return self.refusing(stream, answer),
                 Stage::Lingering(stream) => return self.linger(stream),
-                held @ Stage::Held(..) => Ok(Next::Wait(held)),
+                waits @ (Stage::Held(..) | Stage::Penance(..)) => Ok(Next::Wait(waits)),
             };
             match next {
                 Ok(Next::Go(stage)) => self.stage = Some(stage),
@@ -199,6 +201,33 @@ impl Handshake {
             Protocol::AudioSocket => HANGUP.to_vec(),
         };
         self.refusing(stream, answer)
+    }
+
+    /// The same to a peer that guesses: the answer waits so long.
+    pub fn refuse_later(
+        &mut self,
+        now: Instant,
+        ms: u64,
+        upgrade: Upgrade,
+        reason: RefusalReason,
+        why: &'static str,
+    ) {
+        self.refused = true;
+        self.deadline = now.plus_ms(ms);
+        self.stage = Some(Stage::Penance(Box::new(upgrade), reason, why));
+    }
+
+    /// Gives the answer that was held back, when its time has come. Returns whether there was one, and the peer is still there.
+    pub fn end_penance(&mut self, now: Instant) -> bool {
+        match self.stage.take() {
+            Some(Stage::Penance(upgrade, reason, why)) => {
+                !matches!(self.refuse_request(now, *upgrade, reason, why), Step::Over)
+            }
+            stage => {
+                self.stage = stage;
+                false
+            }
+        }
     }
 
     fn first_byte(
@@ -391,80 +420,4 @@ enum Next {
     Go(Stage),
     Wait(Stage),
     Done(Step),
-}
-
-/// Length of the request's head with the empty line that ends it, if it is complete.
-fn head_length(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
-}
-
-/// The head with what is not ASCII in its first line escaped: a name that a dialplan puts into the URL as it is.
-fn with_ascii_target(head: &[u8]) -> Cow<'_, [u8]> {
-    let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
-    let (line, rest) = head.split_at(line);
-    if line.is_ascii() {
-        return Cow::Borrowed(head);
-    }
-    let mut escaped = Vec::with_capacity(head.len() * 2);
-    for byte in line {
-        match byte {
-            0x80.. => escaped.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-            byte => escaped.push(*byte),
-        }
-    }
-    escaped.extend_from_slice(rest);
-    Cow::Owned(escaped)
-}
-
-/// Reads the head and makes the answer that would upgrade the connection.
-fn parse(head: &[u8]) -> Result<(RequestFacts, Vec<u8>), (RefusalReason, &'static str)> {
-    let malformed = (RefusalReason::BadRequest, "the request is not HTTP/1.1");
-    let head = with_ascii_target(head);
-    let mut headers = [httparse::EMPTY_HEADER; UPGRADE_REQUEST_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(&head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Err(httparse::Error::TooManyHeaders) => {
-            return Err((RefusalReason::BadRequest, "the request has more than 64 headers"));
-        }
-        _ => return Err(malformed),
-    }
-    let target = request.path.unwrap_or("/");
-    let mut typed = http::Request::builder()
-        .method(request.method.unwrap_or_default())
-        // The target is read by the codec, which tolerates what `http::Uri` refuses; here it would only be in the way.
-        .uri("/")
-        .version(if request.version == Some(1) { http::Version::HTTP_11 } else { http::Version::HTTP_10 });
-    for header in request.headers.iter() {
-        typed = typed.header(header.name, header.value);
-    }
-    let typed = typed.body(()).map_err(|_| malformed)?;
-    let mut response = tungstenite::handshake::server::create_response(&typed)
-        .map_err(|_| (RefusalReason::NotWebSocket, "not a WebSocket upgrade (RFC 6455 section 4.2.1)"))?;
-    let facts =
-        RequestFacts::from_request(target, request.headers.iter().map(|header| (header.name, header.value)));
-    if let Some(subprotocol) = facts.subprotocol {
-        let value = http::HeaderValue::from_static(subprotocol);
-        response.headers_mut().insert("Sec-WebSocket-Protocol", value);
-    }
-    let mut answer = Vec::with_capacity(256);
-    tungstenite::handshake::server::write_response(&mut answer, &response).map_err(|_| malformed)?;
-    Ok((facts, answer))
-}
-
-/// The complete HTTP answer to a refused request.
-pub fn refusal(reason: RefusalReason, why: &str) -> Vec<u8> {
-    let Some((status, phrase)) = reason.http_status() else { return Vec::new() };
-    let body = format!("{}: {why}\n", reason.label());
-    let more = match status {
-        426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        429 | 503 => "Retry-After: 1\r\n",
-        _ => "",
-    };
-    format!(
-        "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{more}Connection: \
-         close\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
 }

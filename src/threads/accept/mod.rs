@@ -10,6 +10,8 @@ mod come_back;
 mod hand_over;
 pub mod handshake;
 mod refusals;
+mod request;
+mod token;
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -24,9 +26,10 @@ use openssl::ssl::SslAcceptor;
 use slab::Slab;
 
 use crate::base::{CallId, Instant};
+use crate::call::guesses::Guesses;
 use crate::call::{Choice, CurrentAgents, Expected, Registry};
 use crate::codec::mod_audio_stream::{CallFields, RequestFacts};
-use crate::config::{ListenConfig, Secret};
+use crate::config::ListenConfig;
 use crate::net::listener::{Accepted, Listener};
 use crate::net::options;
 use crate::net::stream::Stream;
@@ -38,7 +41,8 @@ use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::wire::Protocol;
 use hand_over::NewCall;
-use handshake::{Handshake, Step, Upgrade, refusal};
+use handshake::{Handshake, Step, Upgrade};
+use request::refusal;
 
 const BELL: Token = Token(usize::MAX);
 /// The token of the first listening socket; the others' are below it.
@@ -110,6 +114,7 @@ pub struct Acceptor {
     parts: AcceptParts,
     handshakes: Slab<Handshake>,
     next_worker: usize,
+    guesses: Guesses,
     /// Handshakes that are held.
     held: usize,
     /// The answer to a connection for which there is no descriptor.
@@ -130,7 +135,14 @@ impl Acceptor {
     pub fn new(parts: AcceptParts) -> Self {
         let reason = RefusalReason::Descriptors;
         let no_descriptor = refusal(reason, reason.explanation());
-        Self { parts, handshakes: Slab::new(), next_worker: 0, held: 0, no_descriptor }
+        Self {
+            parts,
+            handshakes: Slab::new(),
+            next_worker: 0,
+            guesses: Guesses::default(),
+            held: 0,
+            no_descriptor,
+        }
     }
 
     /// Serves until told to stop.
@@ -283,13 +295,13 @@ impl Acceptor {
             let reason = RefusalReason::WebPage;
             return self.refuse(now, key, upgrade, reason, reason.explanation());
         }
-        if let Some(expected) = &self.parts.listen.token
-            && upgrade.protocol != Protocol::AudioSocket
+        if upgrade.protocol != Protocol::AudioSocket
             && !by_ticket
-            && !token_matches(&upgrade, expected)
+            && let Err((reason, why, delay_ms)) = self.judge_token(now, &upgrade)
         {
-            let why = "the token is missing or wrong (listen.token)";
-            return self.refuse(now, key, upgrade, RefusalReason::Token, why);
+            self.tell_refusal(now, &upgrade, reason, why);
+            let Some(handshake) = self.handshakes.get_mut(key) else { return };
+            return handshake.refuse_later(now, delay_ms, upgrade, reason, why);
         }
         let Some(upgrade) = self.come_back(now, key, upgrade, held_since) else { return };
         match self.parts.registry.admit(now, upgrade.peer.ip()) {
@@ -339,12 +351,6 @@ impl Acceptor {
         true
     }
 
-    /// AudioSocket has no place for a token: where one is asked for, an announcement stands for it.
-    fn must_be_expected(&self, protocol: Protocol) -> bool {
-        let listen = &self.parts.listen;
-        protocol == Protocol::AudioSocket && (listen.require_expected || listen.token.is_some())
-    }
-
     /// Answers the upgrade, with which the call exists.
     fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, fields: CallFields) {
         let (peer, protocol) = (upgrade.peer, upgrade.protocol);
@@ -382,6 +388,9 @@ impl Acceptor {
         let expired: Vec<_> =
             self.handshakes.iter().filter(|(_, h)| now >= h.deadline).map(|(key, _)| key).collect();
         for key in expired {
+            if self.handshakes.get_mut(key).is_some_and(|handshake| handshake.end_penance(now)) {
+                continue;
+            }
             let handshake = self.handshakes.remove(key);
             if !handshake.is_refused() {
                 let why = "the handshake did not finish within listen.handshake_timeout_ms";
@@ -413,8 +422,4 @@ fn send_at_once(stream: &mut Stream, answer: &[u8]) -> io::Result<()> {
     let n = stream.write(answer)?;
     stream.flush()?;
     if n == answer.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
-}
-
-fn token_matches(upgrade: &Upgrade, expected: &Secret) -> bool {
-    upgrade.facts.token.as_ref().is_some_and(|token| token.matches(expected.expose().as_bytes()))
 }

@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use log::{debug, warn};
 
 use super::Acceptor;
-use super::handshake::{Step, Upgrade, refusal};
+use super::handshake::{Step, Upgrade};
+use super::request::refusal;
 use crate::base::Instant;
 use crate::call::refused::is_call;
 use crate::codec::mod_audio_stream::CallFields;
@@ -51,6 +52,15 @@ impl Acceptor {
         reason: RefusalReason,
         why: &str,
     ) {
+        self.tell_refusal(now, &upgrade, reason, why);
+        let Some(handshake) = self.handshakes.get_mut(key) else { return };
+        if matches!(handshake.refuse_request(now, upgrade, reason, why), Step::Over) {
+            self.handshakes.remove(key);
+        }
+    }
+
+    /// Counts and names a refused request, and has a record made where it was a call.
+    pub(super) fn tell_refusal(&mut self, now: Instant, upgrade: &Upgrade, reason: RefusalReason, why: &str) {
         let fields = upgrade.facts.url.clone().or(upgrade.facts.headers.clone());
         self.name_refusal(now, Some(upgrade.peer), reason, why, &fields);
         if is_call(reason) {
@@ -58,10 +68,6 @@ impl Acceptor {
             let refused = RefusedCall { fields, peer, kind, reason, why };
             // Where control is far behind, a record is the least of it.
             _ = self.parts.control.try_send(ControlInput::Refused(Box::new(refused)));
-        }
-        let Some(handshake) = self.handshakes.get_mut(key) else { return };
-        if matches!(handshake.refuse_request(now, upgrade, reason, why), Step::Over) {
-            self.handshakes.remove(key);
         }
     }
 

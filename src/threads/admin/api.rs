@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
+use log::info;
 use serde_json::json;
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -136,6 +137,7 @@ async fn originate(
     let Ok(place) = admin.waiting.try_acquire() else { return Ok(too_busy()) };
     let Ok(_rings) = admin.ringing.try_acquire_many(waits.into()) else { return Ok(too_busy()) };
     announce(&admin, peer, &uuid, fields, ring + CONNECTS_WITHIN);
+    info!("outbound call {uuid}: the API asks for a call to {to}");
     let order = EslOrder::Place(Outbound { channel: channel_name, to, from, agent }, reply);
     if esl.lock().try_send(order).is_err() {
         return Ok(too_busy());

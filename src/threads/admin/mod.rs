@@ -18,6 +18,7 @@ mod recordings;
 mod response;
 mod routes;
 mod serve;
+mod sessions;
 mod telephone;
 
 use std::io;
@@ -148,6 +149,7 @@ pub struct Admin {
     /// Places for questions to the database.
     reading: Semaphore,
     board: Board,
+    door: access::Door,
 }
 
 impl Admin {
@@ -167,6 +169,7 @@ impl Admin {
             ringing: Semaphore::new(RINGING_MAX),
             reading: Semaphore::new(READING_MAX),
             board: Board::new(),
+            door: access::Door::default(),
         }
     }
 
