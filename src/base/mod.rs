@@ -25,7 +25,7 @@ pub use id::{CallId, LinkNumber, RecordId};
 pub use instant::Instant;
 pub use leg_format::LegFormat;
 pub use leg_options::{Mix, PlaybackFormat};
-pub use leg_report::LegReport;
+pub use leg_report::{LegReport, Unplayed};
 pub use sound::Sound;
 pub use units::SampleRate;
 pub use visible::Quoted;

@@ -94,6 +94,12 @@ pub struct CallRecord {
     pub underruns: u64,
     /// Those times together.
     pub underrun_ms: u64,
+    /// Times that the switch reports silence where speech came too late for its player; those of the ear among them.
+    #[serde(default)]
+    pub switch_gaps: u64,
+    /// Those times together.
+    #[serde(default)]
+    pub switch_gap_ms: u64,
     /// Frames of the caller, 20 ms each, that were given up.
     pub lost_frames: u64,
     /// Tokens of the prompt side, those of every turn added up: each is billed.

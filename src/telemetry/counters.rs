@@ -152,6 +152,7 @@ counters! {
     leg_messages_too_big: "tandem_leg_faults_total" {fault = "message_too_big"}, "Faults of switches, by kind.";
     leg_text_floods: "tandem_leg_faults_total" {fault = "text_flood"}, "Faults of switches, by kind.";
     leg_audio_floods: "tandem_leg_faults_total" {fault = "audio_flood"}, "Faults of switches, by kind.";
+    leg_unplayed: "tandem_leg_faults_total" {fault = "unplayed"}, "Faults of switches, by kind.";
     leg_unheard: "tandem_leg_faults_total" {fault = "unheard"}, "Faults of switches, by kind.";
     leg_timeouts: "tandem_leg_faults_total" {fault = "timeout"}, "Faults of switches, by kind.";
     leg_unreachable: "tandem_leg_faults_total" {fault = "unreachable"}, "Faults of switches, by kind.";
@@ -213,6 +214,7 @@ counters! {
     model_turns: "tandem_model_turns_total", "Turns the model completed.";
     barge_ins: "tandem_barge_ins_total", "Turns the model declared interrupted.";
     flushed_frames: "tandem_playout_flushed_frames_total", "Frames of interrupted turns discarded before they were handed over.";
+    switch_gaps: "tandem_switch_gaps_total", "Times that switches report silence where speech came too late for their player.";
     underruns: "tandem_playout_underruns_total", "Times playout ran dry in the middle of a turn.";
     slips: "tandem_playout_slips_total", "Times the pacer was later than the lead and began its grid anew.";
 }

@@ -167,7 +167,13 @@ impl Machine {
     pub(super) fn reported(&mut self, now: Instant, report: LegReport) {
         match report {
             LegReport::Hello { .. } => self.script = true,
-            LegReport::Playing(_) | LegReport::Unheard => {}
+            LegReport::Playing(_) => {}
+            LegReport::Unheard => self.history.note("unheard"),
+            LegReport::Unplayed(why) => self.history.note_of("unplayed", why.explanation()),
+            LegReport::Gaps { late, ms } => {
+                self.events.switch_gaps += u64::from(late);
+                self.events.switch_gap_ms += u64::from(ms);
+            }
             LegReport::Dtmf(key) => self.key(now, key),
             LegReport::Done(number) => self.done(number),
             LegReport::Failed { id, why } => self.failed(id, CommandError::Refused(why)),

@@ -12,6 +12,10 @@ use crate::codec::gemini::usage::Tokens;
 pub struct CallEvents {
     /// Turns in which the model spoke.
     pub turns: u64,
+    /// Times that the caller heard silence because speech came too late for the switch's player, as the switch says.
+    pub switch_gaps: u64,
+    /// Milliseconds of those.
+    pub switch_gap_ms: u64,
     /// Times that the caller interrupted.
     pub interruptions: u64,
     /// Tokens that are billed.

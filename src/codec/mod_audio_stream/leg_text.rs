@@ -5,7 +5,7 @@
 
 use super::fields::{CallFields, Problem, is_padding};
 use super::metadata::{Metadata, json_object, text_note};
-use crate::base::LegReport;
+use crate::base::{LegReport, Unplayed};
 use serde_json::{Map, Value};
 
 /// Longest name of a mark that is kept, in bytes; a longer one is not ours.
@@ -115,6 +115,8 @@ fn report(object: &Map<String, Value>) -> Option<LegReport> {
     match text("event")? {
         "hello" => Some(LegReport::Hello { version: number("version").unwrap_or(1) }),
         "playing" => Some(LegReport::Playing(number("turn")?)),
+        "unplayed" => Some(LegReport::Unplayed(Unplayed::from_name(text("why").unwrap_or_default()))),
+        "gaps" => Some(LegReport::Gaps { late: number("late")?, ms: number("ms")? }),
         "dtmf" => {
             let mut digits = text("digit")?.chars();
             LegReport::dtmf(digits.next()?).filter(|_| digits.next().is_none())
@@ -171,6 +173,15 @@ mod tests {
         for (text, expected) in [
             (r#"{"type":"tandem","event":"hello","version":1,"new":true}"#, LegReport::Hello { version: 1 }),
             (r#"{"type":"tandem","event":"playing","turn":7}"#, LegReport::Playing(7)),
+            (
+                r#"{"type":"tandem","event":"unplayed","turn":0,"why":"refused"}"#,
+                LegReport::Unplayed(Unplayed::Refused),
+            ),
+            (r#"{"type":"tandem","event":"unplayed"}"#, LegReport::Unplayed(Unplayed::Unknown)),
+            (
+                r#"{"type":"tandem","event":"gaps","turn":3,"late":2,"ms":60}"#,
+                LegReport::Gaps { late: 2, ms: 60 },
+            ),
             (r##"{"type":"tandem","event":"dtmf","digit":"#"}"##, LegReport::Dtmf('#')),
             (r#"{"type":"tandem","event":"done","id":4}"#, LegReport::Done(4)),
             (
@@ -184,6 +195,8 @@ mod tests {
             r#"{"type":"tandem"}"#,
             r#"{"type":"tandem","event":"hello there","uuid":"u"}"#,
             r#"{"type":"tandem","event":"playing","turn":-1}"#,
+            r#"{"type":"tandem","event":"gaps","late":-2,"ms":60}"#,
+            r#"{"type":"tandem","event":"gaps","late":2}"#,
             r#"{"type":"tandem","event":"dtmf","digit":"12"}"#,
             r#"{"type":"tandem","event":"dtmf","digit":5}"#,
             r#"{"type":"tandem","event":"done","id":4294967296}"#,

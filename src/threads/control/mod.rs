@@ -303,6 +303,7 @@ impl Control {
         let Some(call) = self.call(id) else { return };
         let first_turn = matches!(fact, Fact::TurnStarted(_)) && call.machine.events().turns == 0;
         let unheard = fact == Fact::Reported(LegReport::Unheard);
+        let unplayed = matches!(fact, Fact::Reported(LegReport::Unplayed(_)));
         let offered_at = call.machine.offered_at();
         match &fact {
             Fact::Identified(fields) => {
@@ -327,6 +328,9 @@ impl Control {
                     call.machine.fields()
                 );
             }
+            Fact::Reported(LegReport::Unplayed(why)) => {
+                warn!("call {id}: {} hears nothing: {}", call.machine.fields(), why.explanation());
+            }
             Fact::LegLost(_, end) => {
                 info!("call {id}: the leg was lost: {}", Outcome::of(Cause::Leg(end.clone())));
             }
@@ -346,6 +350,9 @@ impl Control {
         }
         if first_turn {
             self.parts.counters.first_audio.observe(now.since(offered_at));
+        }
+        if unplayed {
+            self.parts.counters.leg_unplayed.increment();
         }
         if unheard {
             self.parts.counters.leg_unheard.increment();

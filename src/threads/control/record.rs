@@ -65,6 +65,8 @@ pub(super) fn record_of(now: Instant, call: &Call, outcome: &Outcome, tally: &Ta
         answer_ms_max: (tally.answers > 0).then_some(tally.answer_us_max / 1000),
         underruns: tally.underruns,
         underrun_ms: tally.underrun_us / 1000,
+        switch_gaps: events.switch_gaps,
+        switch_gap_ms: events.switch_gap_ms,
         lost_frames: tally.uplink_frames_dropped + tally.caller_messages_dropped,
         prompt_tokens: events.tokens.input(),
         response_tokens: events.tokens.output(),

@@ -60,6 +60,8 @@ const CALLS: &[(&str, Kind)] = &[
     ("answer_ms_max", Integer),
     ("underruns", Integer),
     ("underrun_ms", Integer),
+    ("switch_gaps", Integer),
+    ("switch_gap_ms", Integer),
     ("lost_frames", Integer),
     ("prompt_tokens", Integer),
     ("response_tokens", Integer),

@@ -83,6 +83,9 @@ const STEPS: &[&str] = &["
         detail TEXT,
         PRIMARY KEY (call_id, position)
     );
+", "
+    ALTER TABLE calls ADD COLUMN switch_gaps BIGINT NOT NULL DEFAULT 0;
+    ALTER TABLE calls ADD COLUMN switch_gap_ms BIGINT NOT NULL DEFAULT 0;
 "];
 
 /// Carries out the steps that the database has not behind it.

@@ -32,6 +32,11 @@ impl Unheard {
         self.waiting = None;
     }
 
+    /// The script has said that nothing is heard, and why.
+    pub(super) fn told(&mut self) {
+        self.told = true;
+    }
+
     /// The turn was cancelled: a report of what was sent just now may never come. What waits longer, waits on, else a
     /// caller who asks "hello?" again and again would hide that nothing is heard.
     pub(super) fn cancelled(&mut self) {
@@ -80,6 +85,14 @@ mod tests {
         unheard.sent(2);
         unheard.cancelled();
         assert!(!unheard.look(at(20_000)) && !unheard.look(at(30_000)));
+    }
+
+    #[test]
+    fn what_the_script_has_said_with_its_reason_is_not_said_again() {
+        let mut unheard = Unheard::default();
+        unheard.sent(1);
+        unheard.told();
+        assert!(!unheard.look(at(0)) && !unheard.look(at(10_000)));
     }
 
     #[test]
