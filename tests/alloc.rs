@@ -129,7 +129,7 @@ impl Ends {
         while let Some(frame) = self.gemini.model_out.take() {
             match frame.kind {
                 FrameKind::End => self.stream_ends += 1,
-                FrameKind::Audio | FrameKind::AudioContinued => self.heard += 1,
+                FrameKind::Audio | FrameKind::AudioContinued | FrameKind::AudioLast => self.heard += 1,
                 FrameKind::SpurtStart | FrameKind::SpurtEnd => {}
             }
         }

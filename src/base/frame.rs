@@ -17,6 +17,9 @@ pub enum FrameKind {
     AudioContinued,
     /// Audio; the chunk (what the peer gets as one message) ends with this frame.
     Audio,
+    /// Audio, in `caller_out` only: what was to be said ends with this frame, and the chunk with it. What follows is something
+    /// new, however soon it comes.
+    AudioLast,
     /// No audio. In `model_in`: the model has generated all of this turn, what is left may be padded and played.
     /// In `model_out`: the caller's stream pauses (`audioStreamEnd`).
     End,

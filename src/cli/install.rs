@@ -23,9 +23,10 @@ const CONFIGURATION: [(&str, &str); 3] = [
     ("ivr_menus/tandem_ivr.xml", include_str!("../../deploy/freeswitch/ivr_menus/tandem_ivr.xml")),
 ];
 
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("tandem.lua", include_str!("../../deploy/freeswitch/scripts/tandem.lua")),
     ("tandem_events.lua", include_str!("../../deploy/freeswitch/scripts/tandem_events.lua")),
+    ("tandem_playback.lua", include_str!("../../deploy/freeswitch/scripts/tandem_playback.lua")),
     ("start_audio_stream.lua", include_str!("../../deploy/freeswitch/scripts/start_audio_stream.lua")),
     ("audio_socket_client.lua", include_str!("../../deploy/freeswitch/scripts/audio_socket_client.lua")),
 ];

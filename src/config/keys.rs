@@ -277,14 +277,15 @@ const MAIN_KEYS: &[Key<Config>] = &[
         "playback.file_lead_ms",
         "200",
         integer(0, 400, |c, v| c.playback.file_lead_ms = v as u32),
-        "The same lead for file playback: two chunks, one that plays and one that waits. At a barge-in the script \
+        "The same lead for file playback: two chunks, one that is heard and one that waits. At a barge-in the script \
          takes back both.",
     ),
     Key::<Config>::new(
         "playback.file_chunk_ms",
         "100",
         stepped(20, 200, 20, |c, v| c.playback.file_chunk_ms = v as u32),
-        "Audio in one file.",
+        "Audio in one file at most. Where the model's speech comes in real time, so that nothing can be handed over ahead, \
+         it is 20 ms.",
     ),
     Key::<Config>::new(
         "playback.chan_websocket_lead_ms",

@@ -416,6 +416,8 @@ impl Playout {
             let mut frame = Frame::audio(self.turn, format.rate, piece);
             if !chunk_ends || pieces.peek().is_some() {
                 frame.kind = FrameKind::AudioContinued;
+            } else if ready == Ready::LastFrame || fades_out {
+                frame.kind = FrameKind::AudioLast;
             }
             tap.agent(heard_at, offset, &frame);
             offset += piece.len();
@@ -724,11 +726,12 @@ pub(crate) mod tests {
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut sink = Queue::with_room(ROOM);
         let report = playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 140, 9)), &mut sink);
-        assert_eq!((report.frames, report.chunk_closed, report.deadline), (7, false, Some(at(140))));
-        let report = playout.pass(at(140), 1, format, &mut Queue::default(), &mut sink);
+        // The chunk before it is heard until 100 ms: it leaves a frame earlier.
+        assert_eq!((report.frames, report.chunk_closed, report.deadline), (7, false, Some(at(80))));
+        let report = playout.pass(at(80), 1, format, &mut Queue::default(), &mut sink);
         assert_eq!((report.chunk_closed, report.deadline), (true, None));
         assert_eq!(sink.frames.back().map(|frame| frame.kind), Some(FrameKind::End));
-        assert_eq!(playout.lead_us(at(140)), 40_000);
+        assert_eq!(playout.lead_us(at(80)), 60_000);
     }
 
     #[test]
@@ -738,7 +741,10 @@ pub(crate) mod tests {
         let mut sink = Queue::with_room(ROOM);
         playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 80, 9)), &mut sink);
         playout.pass(at(30), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
-        assert_eq!(playout.lead_us(at(30)), 100_000);
+        assert_eq!(playout.lead_us(at(30)), 70_000);
+        // It has waited for more than was right, and is heard from now on.
+        playout.pass(at(95), 1, format, &mut Queue::default(), &mut sink);
+        assert_eq!(playout.lead_us(at(95)), 20_000);
     }
 
     #[test]
@@ -773,8 +779,42 @@ pub(crate) mod tests {
         let mut sink = Queue::with_room(ROOM);
         playout.pass(at(0), 1, format, &mut source, &mut sink);
         let kinds: Vec<_> = sink.frames.iter().map(|f| f.kind).collect();
-        use FrameKind::{Audio, AudioContinued as More};
-        assert_eq!(kinds, [More, More, More, More, Audio, More, Audio]);
+        use FrameKind::{Audio, AudioContinued as More, AudioLast as Last};
+        assert_eq!(kinds, [More, More, More, More, Audio, More, Last]);
+    }
+
+    #[test]
+    fn a_chunk_is_as_long_as_the_lead_allows_and_a_frame_in_speech_that_comes_in_real_time() {
+        let format = LegFormat::new(SampleRate::Hz16000, 200, 100);
+        let chunks = |sink: &Queue| -> Vec<usize> {
+            let mut chunks = vec![0];
+            for frame in &sink.frames {
+                *chunks.last_mut().expect("one") += usize::from(!frame.samples().is_empty());
+                if frame.kind != FrameKind::AudioContinued {
+                    chunks.push(0);
+                }
+            }
+            chunks.pop();
+            chunks
+        };
+        // An answer that is there at once.
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let (mut source, mut sink) = (Queue::from(speech(1, 1000, 9)), Queue::with_room(ROOM));
+        for ms in 0..700 {
+            playout.pass(at(ms), 1, format, &mut source, &mut sink);
+        }
+        assert_eq!(chunks(&sink), [5; 8], "two of lead, and one each 100 ms");
+        // One that comes as it is spoken: nothing waits for company.
+        let mut playout = Playout::new(at(0), 1, format.rate);
+        let (mut source, mut sink) = (Queue::default(), Queue::with_room(ROOM));
+        for ms in 0..700 {
+            if ms % 20 == 0 {
+                source.frames.extend(speech(1, 20, 9));
+            }
+            playout.pass(at(ms), 1, format, &mut source, &mut sink);
+        }
+        let spoken = chunks(&sink);
+        assert!(spoken.len() >= 33 && spoken.iter().all(|frames| *frames == 1), "{spoken:?}");
     }
 
     /// A line that can be followed: 100 Hz.

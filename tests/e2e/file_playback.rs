@@ -39,8 +39,9 @@ fn chunks_of_100_ms_leave_with_one_of_lead_and_are_numbered() {
     let chunks = chunks(&told);
     let numbers: Vec<u64> = chunks.iter().map(|(_, _, chunk, _)| *chunk).collect();
     assert_eq!(numbers, (1..=chunks.len() as u64).collect::<Vec<_>>());
-    // Two seconds and the filter's tail: only the last is shorter.
-    assert!(chunks[..20].iter().all(|(_, turn, _, samples)| (*turn, *samples) == (1, CHUNK)), "{chunks:?}");
+    // Two seconds and the filter's tail: only the last is shorter, and the first, which waits for nothing.
+    assert!(chunks[1..20].iter().all(|(_, turn, _, samples)| (*turn, *samples) == (1, CHUNK)), "{chunks:?}");
+    assert!(chunks[0].1 == 1 && (1..=CHUNK).contains(&chunks[0].3), "{chunks:?}");
     // Two chunks at once, and then one each 100 ms: the twentieth 1.8 s after the first, less this test's own lateness.
     let after = |n: usize| chunks[n].0.duration_since(chunks[0].0);
     assert!(after(1) < after(2), "{:?}, {:?}", after(1), after(2));
@@ -113,6 +114,21 @@ fn a_caller_who_cannot_be_hearing_anything_is_said_once_and_one_who_hears_is_not
         leg.hang_up();
     }
     relay.end_of("uuid=plain");
+    let refused = Leg::call(&relay, "/?rate=8000&playback=file&script=1&uuid=refused");
+    refused.text(r#"{"type":"tandem","event":"unplayed","turn":0,"why":"refused"}"#);
+    refused.text(r#"{"type":"tandem","event":"gaps","turn":1,"late":2,"ms":60}"#);
+    let line = relay.line(&["hears nothing", "uuid=refused"]);
+    assert!(line.contains("is mod_sndfile loaded?"), "{line}");
+    refused.hear(8_000 * 5);
+    refused.hang_up();
+    let end = relay.end_of("uuid=refused");
+    assert!(end.contains("gaps at the switch 2") && end.contains("ms of silence in them 60"), "{end}");
     relay.signal(rustix::process::Signal::USR1);
-    relay.line(&["counters: ", r#"tandem_leg_faults_total{fault=\"unheard\"}":1"#]);
+    for counted in [
+        r#"tandem_leg_faults_total{fault=\"unheard\"}":1"#,
+        r#"tandem_leg_faults_total{fault=\"unplayed\"}":1"#,
+        r#"tandem_switch_gaps_total":2"#,
+    ] {
+        relay.line(&["counters: ", counted]);
+    }
 }

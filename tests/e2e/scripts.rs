@@ -19,10 +19,6 @@ use crate::harness::{Leg, Model, PATIENCE, Relay, in_company, noise};
 
 const CALL: &str = "live-call";
 const HELLO: &str = r#"uuid_audio_stream live-call send_text {"type":"tandem","event":"hello","#;
-const QUEUED_TRANSFER: &str =
-    r#"json {"command":"execute","data":{"uuid":"live-call","app":"transfer","arg":"2000 XML default"}}"#;
-const QUEUED_HANGUP: &str =
-    r#"json {"command":"execute","data":{"uuid":"live-call","app":"hangup","arg":"USER_BUSY"}}"#;
 const PLAYING: &str = r#"uuid_audio_stream live-call send_text {"type":"tandem","event":"playing","#;
 
 /// A Lua with LuaSocket; `None` when there is none, which is said.
@@ -153,7 +149,8 @@ fn the_scripts_play_every_chunk_of_the_relay_and_say_that_they_do() {
     assert_eq!(switch.end(), "hangup NORMAL_CLEARING");
     let speech = switch.until("the speech", |line| line.strip_prefix("speech ").map(str::to_owned));
     println!("heard: {speech}");
-    assert!(switch.count("json ") >= 20, "{} chunks", switch.count("json "));
+    // What shows that the switch plays at all, the answer, and perhaps what shows when it began.
+    assert!((2..=3).contains(&switch.count("uuid_displace live-call start ")));
     let end = relay.end_of(CALL);
     assert!(end.contains("underruns 0"), "{end}");
     assert!(!relay.log().contains("cannot be hearing anything"), "the caller hears, and the relay knows");
@@ -178,11 +175,8 @@ fn the_scripts_carry_out_each_order_and_the_relay_is_told() {
         assert!(answer["error"].as_str().is_some_and(|why| why.contains("context_not_allowed")), "{answer}");
         assert_eq!(ordered(&relay, "transfer", r#"{"to":"2000"}"#), done);
         assert_eq!(switch.end(), "routing 2000 XML default");
-        // Behind files a transfer is queued; else it is a command.
-        let queued = usize::from(playback == "file");
-        let expected = [(QUEUED_TRANSFER, queued), ("uuid_transfer ", 1 - queued), ("uuid_send_dtmf ", 1)];
-        for (command, times) in expected {
-            assert_eq!(switch.count(command), times, "{playback}: {command}");
+        for command in ["uuid_transfer live-call 2000 XML default", "uuid_send_dtmf "] {
+            assert_eq!(switch.count(command), 1, "{playback}: {command}");
         }
         let end = relay.end_of(CALL);
         assert!(end.contains("transferred"), "{end}");
@@ -197,7 +191,7 @@ fn the_scripts_hang_up_with_the_ordered_cause() {
     let Some(mut switch) = connected(&relay, "file") else { return };
     assert_eq!(ordered(&relay, "hangup", r#"{"cause":"USER_BUSY"}"#), (200, json!({"done": true})));
     assert_eq!(switch.end(), "hangup USER_BUSY");
-    assert_eq!(switch.count(QUEUED_HANGUP), 1);
+    assert_eq!(switch.count("uuid_kill live-call USER_BUSY"), 1);
     let end = relay.end_of(CALL);
     assert!(end.contains("hung up by order"), "{end}");
 }

@@ -24,6 +24,7 @@ function help.call(options)
   local switch = Switch.new({
     scripts = help.SCRIPTS, api_us = options.api_us, connect_us = options.connect_us, event_us = options.event_us,
   })
+  switch.module, switch.without_sndfile = options.module, options.without_sndfile
   switch.globals.tandem_playback = options.playback or "file"
   for name, value in pairs(options.globals or {}) do switch.globals[name] = value end
   if not options.without_events then
@@ -38,6 +39,7 @@ end
 function help.another_call(switch, options)
   local channel = switch:new_channel({
     uuid = options.uuid or help.UUID, did = options.did, caller = options.caller, relay = options.relay,
+    tick_ms = options.tick_ms,
   })
   for name, value in pairs(options.variables or {}) do channel.variables[name] = value end
   local task = switch:start_script(
@@ -57,27 +59,29 @@ end
 
 function help.last_text(channel) local texts = help.texts(channel) return texts[#texts] end
 
--- Speech in chunks of `chunk_ms`, in real time with `lead` chunks ahead, from now on; gives the files in order.
-function help.speak(switch, channel, turn, total_ms, chunk_ms, lead)
+-- Speech in chunks of `chunk_ms`, in real time with `lead` chunks ahead, from now on; gives the files in order. `byte`:
+-- what it is made of. `late_ms(chunk)`: so much later than its time.
+function help.speak(switch, channel, turn, total_ms, chunk_ms, lead, byte, late_ms)
   local files, chunks = {}, total_ms / chunk_ms
   for chunk = 0, chunks - 1 do
-    local at_ms = math.max(0, chunk - lead) * chunk_ms
+    local at_ms = math.max(0, chunk - lead) * chunk_ms + (late_ms and late_ms(chunk) or 0)
     switch:after(at_ms * 1000, function()
-      files[chunk + 1] = switch:relay_speaks(channel, chunk_ms, string.format('"turn":%d,"chunk":%d', turn, chunk))
+      files[chunk + 1] = switch:relay_speaks(channel, chunk_ms, string.format('"turn":%d,"chunk":%d%s', turn, chunk,
+        chunk == chunks - 1 and ',"last":true' or ""), byte)
     end)
   end
   return files
 end
 
--- Packets of speech, holes between them above 20 ms, and the longest one in ms.
+-- Packets of speech, holes between them above their length, the longest one in ms, and when the last one was heard.
 function help.speech(channel)
-  local packets, holes, longest_ms, last_ms = 0, 0, 0, nil
+  local packets, holes, longest_ms, last_ms, tick_ms = 0, 0, 0, nil, channel.tick_us / 1000
   for _, packet in ipairs(channel.heard) do
     if packet.what ~= "silence" then
       packets = packets + 1
-      if last_ms and packet.at_ms - last_ms > 20.001 then
+      if last_ms and packet.at_ms - last_ms > tick_ms + 0.001 then
         holes = holes + 1
-        longest_ms = math.max(longest_ms, packet.at_ms - last_ms - 20)
+        longest_ms = math.max(longest_ms, packet.at_ms - last_ms - tick_ms)
       end
       last_ms = packet.at_ms
     end

@@ -4,25 +4,25 @@
 -- a line names a function: start answers before the connection exists; after a disconnect the module keeps its place
 -- on the channel until stop; files are numbered from 0 for each stream and deleted at its end; events carry the
 -- channel's variables, those of DTMF do not; digits raise events only when somebody takes them; a queue that is full
--- loses events; `json execute` queues in order, and uuid_break all empties that queue.
+-- loses events; a displaced file is read packet by packet, what is read is what stands there at that moment, at its end
+-- the file is let go (MEDIA_BUG_STOP), and the channel's packets keep their grid of 20 ms.
 -- Scripts run as coroutines; nothing sleeps for real, so an hour of calls takes seconds and every run is the same.
 
 local Switch = {}
 Switch.__index = Switch
 
-local TICK_US = 20000
 local QUEUE_EVENTS_MAX = 5000 -- EventConsumer's default
 
 -- options: scripts (their folder), api_us (what each API command takes), connect_us, event_us (from fire to queue)
 function Switch.new(options)
   local switch = setmetatable({
     now_us = 1790000000000000, sequence = 0, timers = {}, timer_count = 0, tasks = {}, globals = {}, channels = {},
-    consumers = {}, log = {}, commands = {}, files = {}, deleted = {}, uuid_count = 0,
+    consumers = {}, log = {}, commands = {}, files = {}, deleted = {}, uuid_count = 0, written_bytes = 0,
     scripts = options.scripts, api_us = options.api_us or 0, connect_us = options.connect_us or 20000,
     event_us = options.event_us or 2000,
   }, Switch)
   switch.started_us = switch.now_us
-  switch.globals.script_dir = options.scripts
+  switch.globals.script_dir, switch.globals.temp_dir = options.scripts, "/dev/shm"
   return switch
 end
 
@@ -106,6 +106,10 @@ function Switch:start_script(line, channel)
   environment.freeswitch = self:freeswitch_table()
   environment.session = channel and self:session(channel, environment)
   environment.os = setmetatable({ remove = function(path) return self:remove_file(path) end }, { __index = os })
+  environment.io = {
+    open = function(path, mode) return self:open_file(path, mode) end,
+    popen = function(line) return self:list_files(line) end,
+  }
   environment.dofile = function(path) return assert(loadfile(path, "t", environment))() end
   local code = assert(loadfile(self.scripts .. "/" .. name, "t", environment))
   local task = { name = name, thread = coroutine.create(code), environment = environment }
@@ -200,7 +204,8 @@ function Switch:new_channel(fields)
     uuid = fields.uuid, variables = {}, profile = {
       destination_number = fields.did or "5551212", caller_id_number = fields.caller or "15557654321",
     },
-    state = "execute", private_events = {}, digits = {}, heard = {}, executed = {}, sent_digits = "", streams = {},
+    state = "execute", digits = {}, heard = {}, executed = {}, sent_digits = "", streams = {}, displaced = {},
+    tick_us = (fields.tick_ms or 20) * 1000,
     -- What the relay does with the n-th connection: "accept", "refuse", "hang" (no answer, error after 1 s) or "last word"
     -- (the upgrade, and 1008 right behind it).
     relay = fields.relay or function() return "accept" end,
@@ -231,44 +236,48 @@ local function take_digit(switch, channel) -- switch_channel_dequeue_dtmf
   return digit
 end
 
-local function packet(switch, channel, what)
+-- Takes `displaced` from the channel (switch_core_media_bug_prune, or uuid_displace stop).
+local function let_go(switch, channel, displaced)
+  for place, one in ipairs(channel.displaced) do
+    if one == displaced then table.remove(channel.displaced, place) end
+  end
+  switch:fire("MEDIA_BUG_STOP", nil, channel, nil, {
+    ["Media-Bug-Function"] = "displace", ["Media-Bug-Target"] = displaced.path,
+  })
+end
+
+-- The loudest byte that stands in `file` from `from` on, `bytes` of it: 0 where nothing was written.
+local function loudest(file, from, bytes)
+  local found = 0
+  for place = #file.written, 1, -1 do
+    local piece = file.written[place]
+    if piece.at + #piece.text > from and piece.at < from + bytes then
+      local first = math.max(1, from - piece.at + 1)
+      for at = first, math.min(#piece.text, from + bytes - piece.at), 40 do
+        found = math.max(found, piece.text:byte(at))
+      end
+    elseif piece.at + #piece.text <= from and place < #file.written - 30 then
+      break
+    end
+  end
+  return found
+end
+
+-- One packet to the caller: silence, and what is displaced into it (write_displace_callback with `mux`).
+local function write_packet(switch, channel)
+  local what, ended = "silence", {}
+  for _, displaced in ipairs(channel.displaced) do
+    local bytes = math.floor(displaced.rate * channel.tick_us / 1000000) * 2
+    if displaced.at >= displaced.file.bytes then
+      ended[#ended + 1] = displaced
+    else
+      local byte = loudest(displaced.file, displaced.at, bytes)
+      if byte > 0 then what = byte end
+      displaced.at = displaced.at + bytes
+    end
+  end
   channel.heard[#channel.heard + 1] = { at_ms = switch:elapsed_ms(), what = what }
-end
-
--- switch_ivr_play_file as the application `playback` calls it
-local function play(switch, channel, file)
-  local seen = switch.files[file]
-  if not seen then
-    switch.log[#switch.log + 1] = { level = "ERR", text = "Error opening File " .. file }
-    return
-  end
-  for _ = 1, math.ceil(seen.ms / 20) do
-    if not is_ready(channel) then return end
-    if channel.break_flag then
-      channel.break_flag = false
-      return
-    end
-    local digit = take_digit(switch, channel)
-    local terminators = channel.variables.playback_terminators or "*"
-    if digit and terminators ~= "none" and terminators:find(digit, 1, true) then return end
-    packet(switch, channel, file)
-    switch:pause(TICK_US)
-  end
-end
-
-local function run_private_events(switch, channel)
-  while is_ready(channel) do
-    local event = table.remove(channel.private_events, 1)
-    if not event then return end
-    channel.executed[#channel.executed + 1] = event
-    if event.app == "playback" then
-      play(switch, channel, event.arg)
-    elseif event.app == "hangup" then
-      switch:hang_up(channel, event.arg)
-    elseif event.app == "transfer" then
-      switch:transfer(channel, event.arg:match("^(%S+) (%S+) (%S+)$"))
-    end
-  end
+  for _, displaced in ipairs(ended) do let_go(switch, channel, displaced) end
 end
 
 function Switch:session(channel, environment)
@@ -297,14 +306,18 @@ function Switch:session(channel, environment)
         return 0
       end
       if switch.now_us >= done_us then return 1 end
-      run_private_events(switch, channel)
       if callback and is_ready(channel) then
         local digit = take_digit(switch, channel)
         if digit then environment[callback](session, "dtmf", { digit = digit, duration = 2000 }) end
       end
       if is_ready(channel) then
-        if channel.variables.send_silence_when_idle then packet(switch, channel, "silence") end
-        switch:pause(TICK_US)
+        -- The channel's timer keeps its grid, whatever its script has done meanwhile.
+        channel.next_us = math.max(channel.next_us or 0, switch.now_us - 10 * channel.tick_us)
+        if channel.next_us > switch.now_us then switch:pause(channel.next_us - switch.now_us) end
+        channel.next_us = channel.next_us + channel.tick_us
+        if is_ready(channel) and channel.variables.send_silence_when_idle and not channel.holds then
+          write_packet(switch, channel)
+        end
       end
     end
   end
@@ -320,6 +333,68 @@ function Switch:remove_file(path)
   return true
 end
 
+-- A file keeps what was written piece by piece; its bytes that nobody wrote are zeros.
+function Switch:open_file(path, mode)
+  local file = self.files[path]
+  if path == (self.globals.mod_dir or "") .. "/mod_audio_stream.so" and self.module then
+    file = { written = { { at = 0, text = self.module } } }
+  end
+  if mode:sub(1, 1) == "w" then
+    if self.full then return nil, path .. ": No space left on device", 28 end
+    file = { written = {}, bytes = 0 }
+    self.files[path] = file
+  elseif not file then
+    return nil, path .. ": No such file or directory", 2
+  end
+  local switch, handle, at = self, {}, 0
+  self.open_files = (self.open_files or 0) + 1
+  function handle.setvbuf() return true end
+  function handle.seek(_, whence, offset)
+    assert(whence == "set")
+    at = offset
+    return at
+  end
+  function handle.read()
+    local text = {}
+    for _, piece in ipairs(file.written) do text[#text + 1] = piece.text end
+    return table.concat(text)
+  end
+  function handle.write(_, text)
+    assert(not handle.is_closed, "written after its close")
+    if text ~= "" then file.written[#file.written + 1] = { at = at, text = text } end
+    at = at + #text
+    file.bytes = math.max(file.bytes, at)
+    switch.written_bytes = switch.written_bytes + #text
+    return handle
+  end
+  function handle.close()
+    assert(not handle.is_closed, "closed twice")
+    handle.is_closed, switch.open_files = true, switch.open_files - 1
+    return true
+  end
+  return handle
+end
+
+-- ls of a folder
+function Switch:list_files(line)
+  local folder = assert(line:match("^ls %-U '([^']*)'$"), line)
+  local names = {}
+  for path in pairs(self.files) do
+    if path:match("^(.*)/[^/]*$") == folder then names[#names + 1] = path:match("([^/]*)$") end
+  end
+  table.sort(names)
+  local place = 0
+  return {
+    lines = function()
+      return function()
+        place = place + 1
+        return names[place]
+      end
+    end,
+    close = function() return true end,
+  }
+end
+
 function Switch:close_stream(channel)
   local stream = channel.stream
   if not stream then return false end
@@ -327,7 +402,7 @@ function Switch:close_stream(channel)
   stream.state = "closed"
   if stream.close then stream.close() end
   stream.closed_ms = self:elapsed_ms()
-  for _, file in ipairs(stream.files) do self.files[file] = nil end
+  for _, file in ipairs(stream.files) do self.files[file] = nil end -- those that nobody has removed
   return true
 end
 
@@ -390,13 +465,15 @@ function Switch:relay_says(channel, text)
   if channel.stream and channel.stream.state == "open" then self:stream_event(channel, "json", text) end
 end
 
--- A streamAudio message of the relay: `ms` of audio; `extra` is what stands in `data` besides, as JSON members.
-function Switch:relay_speaks(channel, ms, extra)
+-- A streamAudio message of the relay: `ms` of audio whose bytes are all `byte` (1 without one); `extra` is what stands in
+-- `data` besides, as JSON members.
+function Switch:relay_speaks(channel, ms, extra, byte)
   local stream = channel.stream
   if not stream or stream.state ~= "open" then return nil end
   local file = string.format("%s/%s_%d.tmp.r8", self.temp_dir or "/dev/shm", channel.uuid, #stream.files)
   stream.files[#stream.files + 1] = file
-  self.files[file] = { ms = ms, written_ms = self:elapsed_ms() }
+  local text = string.char(byte or 1):rep(math.floor(ms * 8) * 2)
+  self.files[file] = { written = { { at = 0, text = text } }, bytes = #text }
   self:stream_event(channel, "play", string.format('{"audioDataType":"raw","sampleRate":8000%s%s,"file":"%s"}',
     extra and "," or "", extra or "", file:gsub("/", "\\/")))
   return file
@@ -457,7 +534,6 @@ function COMMANDS.uuid_break(switch, line)
   local fields = separate(line, 2)
   local channel = located(switch, fields[1])
   if not channel then return "-ERR No such channel!\n" end
-  if fields[2] == "all" then channel.private_events = {} end
   channel.break_flag = true
   return "+OK\n"
 end
@@ -486,14 +562,28 @@ function COMMANDS.uuid_send_dtmf(switch, line)
   return "+OK " .. fields[1] .. " sent DTMF " .. fields[2] .. ".\n"
 end
 
--- json_execute_function: our scripts write exactly this form
-function COMMANDS.json(switch, line)
-  local uuid, app, arg = line:match(
-    '^{"command":"execute","data":{"uuid":"([^"]*)","app":"([^"]*)","arg":"([^"]*)"}}$')
-  local channel = uuid and located(switch, uuid)
-  if not channel then return '{"status":"error","message":"","response":{"response":"Session does not exist"}}' end
-  channel.private_events[#channel.private_events + 1] = { app = app, arg = arg }
-  return '{"status":"success","response":{}}'
+-- session_displace_function
+function COMMANDS.uuid_displace(switch, line)
+  local fields = separate(line, 5)
+  local channel, path = located(switch, fields[1]), fields[3]
+  if not channel then return "-ERR Cannot locate session!\n" end
+  local known
+  for _, displaced in ipairs(channel.displaced) do
+    if displaced.path == path then known = displaced end
+  end
+  if fields[2] == "stop" then
+    if not known then return "-ERR Cannot stop displace session!\n" end
+    let_go(switch, channel, known)
+    return "+OK Success\n"
+  end
+  assert(fields[2] == "start" and fields[4] == "0" and fields[5] == "mux", line)
+  local file = switch.files[path]
+  if known or not file or switch.without_sndfile then return "-ERR Cannot displace session!\n" end
+  local header = file.written[1].text
+  assert(header:sub(1, 4) == "RIFF" and header:sub(9, 16) == "WAVEfmt ", "no WAV file")
+  local rate = header:byte(25) + 256 * header:byte(26)
+  channel.displaced[#channel.displaced + 1] = { path = path, file = file, rate = rate, at = 44 }
+  return "+OK Success\n"
 end
 
 function COMMANDS.uuid_audio_stream(switch, line)

@@ -57,14 +57,21 @@ local function test_the_channel_wins()
   holds(channel.stream.url:find("playback=binary", 1, true), "playback of the channel")
 end
 
-local function test_the_jitter_buffer()
-  local _, channel = help.call({ playback = "file" })
-  equal(#channel.executed, 1, "applications")
-  equal(channel.executed[1].app .. " " .. channel.executed[1].arg, "jitterbuffer 1p", "application")
-  _, channel = help.call({ playback = "file", variables = { jitterbuffer_msec = "60" } })
-  equal(#channel.executed, 0, "applications where the operator has a buffer")
-  _, channel = help.call({ playback = "binary" })
-  equal(#channel.executed, 0, "applications where no files are played")
+local function test_nothing_is_executed()
+  for _, playback in ipairs({ "file", "binary", "json" }) do
+    local _, channel = help.call({ playback = playback })
+    equal(#channel.executed, 0, playback .. ": applications")
+    equal(channel.variables.playback_terminators, nil, playback)
+  end
+end
+
+local function test_long_packets()
+  for packet_ms, message_ms in pairs({ ["10"] = "", ["20"] = "", ["30"] = "60", ["40"] = "40", ["60"] = "60" }) do
+    local _, channel = help.call({ variables = { rtp_use_codec_ptime = packet_ms } })
+    equal(channel.stream.variables.STREAM_BUFFER_SIZE or "", message_ms, "packets of " .. packet_ms .. " ms")
+  end
+  local _, channel = help.call({ variables = { rtp_use_codec_ptime = "30" }, globals = { STREAM_BUFFER_SIZE = "120" } })
+  equal(channel.stream.variables.STREAM_BUFFER_SIZE, "120", "what the operator has set")
 end
 
 local function test_a_token_that_breaks_out()
@@ -136,7 +143,7 @@ local function test_restart_after_a_disconnect()
   equal(channel.stream.state, "open", "state")
   equal(channel.streams[2].url, channel.streams[1].url, "URL")
   holds(channel.streams[1].state == "closed", "the module was not told to stop first")
-  equal(help.texts(channel)[1], '{"type":"tandem","event":"hello","version":1}', "first text")
+  equal(help.texts(channel)[1], '{"type":"tandem","event":"hello","version":2}', "first text")
   equal(channel.state, "execute", "state")
 end
 
@@ -291,7 +298,8 @@ return {
   { "a URL without a path gets the slash that the module wants", test_urls_without_a_path },
   { "headers, TLS and the module's switches are channel variables before the start", test_channel_variables },
   { "what the dialplan has set wins over vars_tandem.xml", test_the_channel_wins },
-  { "a caller who speaks while files are played is kept whole by a jitter buffer", test_the_jitter_buffer },
+  { "the channel runs no application, and gets no jitter buffer", test_nothing_is_executed },
+  { "of packets longer than 20 ms the relay hears all", test_long_packets },
   { "a token that would break out of its header is not sent", test_a_token_that_breaks_out },
   { "wrong arguments are said in words, and the call does not stay in silence", test_wrong_arguments },
   { "the call stays open with RTP flowing", test_the_call_is_kept_open },

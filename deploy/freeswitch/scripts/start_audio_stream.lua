@@ -3,8 +3,8 @@
 -- Runs in: the call's own thread, from the dialplan after `answer` and `sleep`:
 --   <action application="lua" data="start_audio_stream.lua $${audio_stream_url} mono 16k"/>
 -- Owns the call's stream: its start, its restart after an error, its end, and the way out when nothing helps. Playing,
--- barge-in, the relay's orders and the caller's digits are tandem_events.lua's work, because this thread is busy for
--- as long as a chunk is played. Never plays anything itself: that would hold up the stream.
+-- barge-in, the relay's orders and the caller's digits are tandem_events.lua's work, which hears of them at once. Never
+-- plays anything itself: that would hold up the stream.
 -- Invariant: when it ends, the call has no stream any more, whatever comes next in the dialplan.
 --
 -- Settings are global variables in vars_tandem.xml; channel variables that the dialplan may set before:
@@ -39,13 +39,8 @@ local STREAM_VARIABLES = {
   "STREAM_MESSAGE_DEFLATE", "STREAM_HEART_BEAT", "STREAM_SUPPRESS_LOG", "STREAM_BUFFER_SIZE", "STREAM_EXTRA_HEADERS",
   "STREAM_TLS_CA_FILE", "STREAM_TLS_CERT_FILE", "STREAM_TLS_KEY_FILE", "STREAM_TLS_DISABLE_HOSTNAME_VALIDATION",
 }
--- One packet. Each file's begin and end make FreeSWITCH throw away what it has just received (AUDIO_SYNC, do_flush in
--- switch_rtp.c): 40 of each 100 ms of a caller who speaks meanwhile. With a jitter buffer it keeps them; a longer
--- one loses more where packets come late, because it is emptied each time.
-local JITTER_BUFFER = "1p"
-
 -- What this script sets on the channel and takes back when it ends.
-local BORROWED = { "send_silence_when_idle", "playback_terminators" }
+local BORROWED = { "send_silence_when_idle" }
 
 local url, mix, rate = argv[1], argv[2] or "mono", argv[3] or "16k"
 local uuid = session:get_uuid()
@@ -110,6 +105,11 @@ local function set_module_variables(playback)
   for _, name in ipairs(STREAM_VARIABLES) do
     local value = variable(name) or tandem.setting(name)
     if value then session:setVariable(name, value) end
+  end
+  -- The module resamples the first 20 ms of each packet and drops the rest, unless its messages hold whole packets.
+  local packet_ms = tonumber(variable("rtp_use_codec_ptime")) or 20
+  if packet_ms > 20 and not variable("STREAM_BUFFER_SIZE") then
+    session:setVariable("STREAM_BUFFER_SIZE", string.format("%.0f", packet_ms % 20 == 0 and packet_ms or 2 * packet_ms))
   end
   local token = tandem.setting("tandem_token")
   if token and not variable("STREAM_EXTRA_HEADERS") then
@@ -231,11 +231,9 @@ local function run()
   for _, name in ipairs(BORROWED) do before[name] = variable(name) or "" end
   -- Without RTP to the caller there is no uplink of mixed and stereo, and builds that mix into it play nothing.
   session:setVariable("send_silence_when_idle", "-1")
-  session:setVariable("playback_terminators", "none") -- a * of the caller would cut a chunk
   session:setVariable("tandem_playback", playback)
   session:setVariable("tandem_script", "1")
   set_module_variables(playback)
-  if playback == "file" and not variable("jitterbuffer_msec") then session:execute("jitterbuffer", JITTER_BUFFER) end
   session:setInputCallback("tandem_on_input")
   start_events_thread()
 

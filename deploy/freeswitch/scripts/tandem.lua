@@ -9,7 +9,7 @@
 local tandem = {}
 
 -- The version of the messages between script and relay.
-tandem.VERSION = 1
+tandem.VERSION = 2
 -- The global variable with the life sign of tandem_events.lua: "<id> <milliseconds>".
 tandem.LIFE_SIGN = "tandem_events"
 -- Older than this, the thread is taken for dead.
@@ -91,6 +91,10 @@ tandem.check = {
     local name = text:match("([^/]+)$")
     if not name or name:sub(1, #uuid) ~= uuid then return false end
     return name:sub(#uuid + 1):find("^_%d+%.tmp%.[a-z0-9]+$") ~= nil
+  end,
+  -- A folder whose files such names may have.
+  folder = function(text)
+    return only(text, "A-Za-z0-9._/-", 2, 256) and text:sub(1, 1) == "/" and not text:find("..", 1, true)
   end,
   url = function(text)
     if not only(text, "A-Za-z0-9:/?&=%%._~+-", 6, 2048) then return false end
@@ -210,14 +214,6 @@ function tandem.now_ms(api)
   return tonumber(api:getTime()) or 0
 end
 
--- Has the channel run an application when everything that was queued before is done; whether it was queued. Every text
--- must have passed a check of a set without quotes and backslashes.
-function tandem.queue(api, uuid, application, argument)
-  local answer = tostring(api:executeString('json {"command":"execute","data":{"uuid":"' .. uuid .. '","app":"'
-    .. application .. '","arg":"' .. argument .. '"}}') or "")
-  return answer:find('"status"%s*:%s*"success"') ~= nil, answer
-end
-
 -- Sends a text to the relay. It must be one field without spaces: the module drops what follows the first.
 function tandem.send(api, uuid, text)
   return tandem.command(api, "uuid_audio_stream", uuid, "send_text", text)
@@ -244,13 +240,13 @@ local OWN_VARIABLES = {
   tandem_fell_back = true,
 }
 
--- Each takes an order; gives how the API command for a UUID is spelled, and for what ends the script's part in the call
--- also the application and its argument; or nil and why not.
+-- Each takes an order; gives how the API command for a UUID is spelled, and whether it ends the script's part in the call;
+-- or nil and why not.
 local ORDERS = {
   hangup = function(order)
     local cause = order.cause or "NORMAL_CLEARING"
     if not tandem.check.cause(cause) then return nil, "bad_cause" end
-    return function(uuid) return { "uuid_kill", uuid, cause } end, "hangup", cause
+    return function(uuid) return { "uuid_kill", uuid, cause } end, true
   end,
   transfer = function(order)
     local context = order.context or tandem.setting("tandem_transfer_context", "default")
@@ -261,8 +257,7 @@ local ORDERS = {
     if not tandem.setting_lists("tandem_transfer_contexts", "default,public", context) then
       return nil, "context_not_allowed"
     end
-    return function(uuid) return { "uuid_transfer", uuid, order.to, "XML", context } end, "transfer",
-      order.to .. " XML " .. context
+    return function(uuid) return { "uuid_transfer", uuid, order.to, "XML", context } end, true
   end,
   dtmf = function(order)
     if not tandem.check.digits(order.digits) then return nil, "bad_digits" end
@@ -283,14 +278,14 @@ local ORDERS = {
 }
 
 -- Carries out an order of the relay for the call `uuid` and reports it. `known` is the call's table of ids that were
--- carried out before: an id is carried out once, asked again it is only reported again. Where chunks are queued
--- (`plays_files`), a hang-up or transfer waits behind them, so that the goodbye is heard to its end. Answers whether
--- the call leaves the script.
-function tandem.carry_out(api, uuid, order, known, plays_files)
+-- carried out before: an id is carried out once, asked again it is only reported again. What ends the script's part in
+-- the call is given to `leave`, which does it when the goodbye was heard to its end, and answers whether that is now; if it
+-- has to wait, it is reported as done before, because the relay may close the stream meanwhile.
+function tandem.carry_out(api, uuid, order, known, leave)
   local id = tandem.whole(order.id)
   if not id then
     tandem.log("WARNING", uuid .. ": an order without a number (id) is left out: " .. tandem.quoted(order.order))
-    return false
+    return
   end
   local function report(text)
     known[id] = text
@@ -305,30 +300,35 @@ function tandem.carry_out(api, uuid, order, known, plays_files)
   end
   if known[id] then
     tandem.send(api, uuid, known[id])
-    return false
+    return
   end
   local prepare = type(order.order) == "string" and ORDERS[order.order]
   if not prepare then return failed("unknown_order") end
-  local fields, application, argument = prepare(order)
-  if not fields then return failed(application) end
-  if order.order == "hangup" then
-    -- A channel that was hung up has no stream that could carry the report, so it goes first.
-    if tostring(api:executeString("uuid_exists " .. uuid)) ~= "true" then return failed("no_such_call") end
+  local fields, leaves = prepare(order)
+  if not fields then return failed(leaves) end
+  local function exists() return tostring(api:executeString("uuid_exists " .. uuid)) == "true" end
+  local function act()
+    if order.order == "hangup" and not known[id] then
+      -- A channel that was hung up has no stream that could carry the report, so it goes first.
+      if not exists() then return failed("no_such_call") end
+      report(done)
+    end
+    local fine, answer = tandem.command(api, table.unpack(fields(uuid)))
+    if not fine then
+      tandem.log("WARNING", string.format("%s: the switch answered %s", uuid, tandem.quoted(answer)))
+      if order.order == "hangup" then return false end
+      return failed(answer:find("[Cc]hannel!", 1) and "no_such_call" or "switch_refused")
+    end
+    if not known[id] then report(done) end
+    return true
+  end
+  if not leaves then
+    act()
+  elseif not exists() then
+    failed("no_such_call")
+  elseif not leave(act) then
     report(done)
   end
-  local fine, answer
-  if application and plays_files then
-    fine, answer = tandem.queue(api, uuid, application, argument)
-  else
-    fine, answer = tandem.command(api, table.unpack(fields(uuid)))
-  end
-  if not fine then
-    tandem.log("WARNING", string.format("%s: the switch answered %s", uuid, tandem.quoted(answer)))
-    if known[id] then return false end
-    return failed(answer:find("[Cc]hannel!", 1) and "no_such_call" or "switch_refused")
-  end
-  if not known[id] then report(done) end
-  return application ~= nil
 end
 
 return tandem

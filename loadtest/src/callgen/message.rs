@@ -22,6 +22,8 @@ pub enum ServerText {
         turn: Option<u64>,
         /// Its number within the turn, if the message says.
         chunk: Option<u64>,
+        /// What was to be said ends with it.
+        last: bool,
     },
     /// `clearAudio`: the queue is to be emptied.
     Clear {
@@ -72,6 +74,8 @@ struct WireAudio<'a> {
     turn: Option<u64>,
     #[serde(default)]
     chunk: Option<u64>,
+    #[serde(default)]
+    last: bool,
     #[serde(borrow, default)]
     name: Cow<'a, str>,
 }
@@ -110,7 +114,7 @@ fn stream_audio(data: &WireAudio<'_>, audio: &mut Vec<u8>) -> ServerText {
         return ServerText::Unplayable("streamAudio without a sampleRate");
     };
     match STANDARD.decode_vec(data.audio_data.as_bytes(), audio) {
-        Ok(()) => ServerText::StreamAudio { rate_hz, turn: data.turn, chunk: data.chunk },
+        Ok(()) => ServerText::StreamAudio { rate_hz, turn: data.turn, chunk: data.chunk, last: data.last },
         Err(_) => ServerText::Unplayable("streamAudio with bad base64"),
     }
 }
@@ -127,7 +131,7 @@ mod tests {
             (got, audio.clone())
         };
         let good = r#"{"type":"streamAudio","data":{"audioDataType":"raw","sampleRate":8000,"audioData":"AQID","turn":3,"chunk":7}}"#;
-        let expected = ServerText::StreamAudio { rate_hz: 8000, turn: Some(3), chunk: Some(7) };
+        let expected = ServerText::StreamAudio { rate_hz: 8000, turn: Some(3), chunk: Some(7), last: false };
         assert_eq!(read(good), (expected, vec![1, 2, 3]));
         assert_eq!(read(r#"{"type":"clearAudio"}"#).0, ServerText::Clear { turn: None });
         assert_eq!(read(r#"{"type":"clearAudio","turn":4}"#).0, ServerText::Clear { turn: Some(4) });

@@ -221,7 +221,7 @@ fn files_are_heard_a_chunk_and_a_start_later_and_the_script_reports() {
     assert!(report.ear_latency_ms.p50 >= 102.0, "{:?}", report.ear_latency_ms);
     let texts: Vec<String> = receiver.try_iter().collect();
     let count = |part: &str| texts.iter().filter(|text| text.contains(part)).count();
-    assert_eq!(count(r#"{"type":"tandem","event":"hello","version":1}"#), 2);
+    assert_eq!(count(r#"{"type":"tandem","event":"hello","version":2}"#), 2);
     assert_eq!(count(r#"{"type":"tandem","event":"playing","turn":3}"#), 2);
 }
 

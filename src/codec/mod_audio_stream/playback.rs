@@ -17,6 +17,7 @@ pub const KILL_AUDIO: &str = r#"{"type":"killAudio"}"#;
 const STREAM_AUDIO_START: &[u8] = br#"{"type":"streamAudio","data":{"audioDataType":"raw","sampleRate":"#;
 const STREAM_AUDIO_TURN: &[u8] = br#","turn":"#;
 const STREAM_AUDIO_CHUNK: &[u8] = br#","chunk":"#;
+const STREAM_AUDIO_LAST: &[u8] = br#","last":true"#;
 const STREAM_AUDIO_BASE64: &[u8] = br#","audioData":""#;
 const STREAM_AUDIO_END: &[u8] = br#""}}"#;
 
@@ -52,10 +53,22 @@ pub fn write_binary(out: &mut Vec<u8>, samples: &[i16]) {
     }
 }
 
+/// The place of a chunk of file playback, which a script is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its number, counted from 1 in each turn.
+    pub number: u32,
+    /// What was to be said ends with it: silence behind it is no hole.
+    pub is_last: bool,
+}
+
 /// Length in bytes of the text message that [`write_stream_audio`] makes.
-pub const fn stream_audio_len(samples: usize, rate: SampleRate, turn: u32, chunk: Option<u32>) -> usize {
+pub const fn stream_audio_len(samples: usize, rate: SampleRate, turn: u32, chunk: Option<Chunk>) -> usize {
     let chunk_len = match chunk {
-        Some(chunk) => STREAM_AUDIO_CHUNK.len() + decimal_len(chunk),
+        Some(chunk) => {
+            let last_len = if chunk.is_last { STREAM_AUDIO_LAST.len() } else { 0 };
+            STREAM_AUDIO_CHUNK.len() + decimal_len(chunk.number) + last_len
+        }
         None => 0,
     };
     STREAM_AUDIO_START.len()
@@ -71,15 +84,15 @@ pub const fn stream_audio_len(samples: usize, rate: SampleRate, turn: u32, chunk
 /// Appends a `streamAudio` text message with `samples` (mono, at `rate`) to `out`: exactly [`stream_audio_len`] bytes
 /// of ASCII.
 ///
-/// `sampleRate` is a number, since the module refuses a string. `turn` and, for file playback, `chunk` (counted from 1
-/// in each turn) travel in `data`, whose extra fields the module hands on with its `play` event, so that a script can
-/// drop what belongs to a cancelled turn and tell what is missing.
+/// `sampleRate` is a number, since the module refuses a string. `turn` and, for file playback, the place of the chunk travel
+/// in `data`, whose extra fields the module hands on with its `play` event, so that a script can drop what belongs to a
+/// cancelled turn and tell what is missing.
 pub fn write_stream_audio(
     out: &mut Vec<u8>,
     samples: &[i16],
     rate: SampleRate,
     turn: u32,
-    chunk: Option<u32>,
+    chunk: Option<Chunk>,
 ) {
     out.reserve(stream_audio_len(samples.len(), rate, turn, chunk));
     out.extend_from_slice(STREAM_AUDIO_START);
@@ -88,7 +101,10 @@ pub fn write_stream_audio(
     push_decimal(out, turn);
     if let Some(chunk) = chunk {
         out.extend_from_slice(STREAM_AUDIO_CHUNK);
-        push_decimal(out, chunk);
+        push_decimal(out, chunk.number);
+        if chunk.is_last {
+            out.extend_from_slice(STREAM_AUDIO_LAST);
+        }
     }
     out.extend_from_slice(STREAM_AUDIO_BASE64);
     base64::encode_samples(out, samples);
@@ -133,12 +149,13 @@ mod tests {
             std::str::from_utf8(&out).unwrap(),
             r#"{"type":"streamAudio","data":{"audioDataType":"raw","sampleRate":16000,"turn":7,"audioData":"AQACAA=="}}"#
         );
-        out.clear();
-        write_stream_audio(&mut out, &[1, 2], SampleRate::Hz8000, 7, Some(12));
-        assert_eq!(
-            std::str::from_utf8(&out).unwrap(),
-            r#"{"type":"streamAudio","data":{"audioDataType":"raw","sampleRate":8000,"turn":7,"chunk":12,"audioData":"AQACAA=="}}"#
-        );
+        for (is_last, told) in [(false, ""), (true, r#","last":true"#)] {
+            out.clear();
+            write_stream_audio(&mut out, &[1, 2], SampleRate::Hz8000, 7, Some(Chunk { number: 12, is_last }));
+            let start = r#"{"type":"streamAudio","data":{"audioDataType":"raw","sampleRate":8000,"turn":7,"chunk":12"#;
+            let expected = format!(r#"{start}{told},"audioData":"AQACAA=="}}}}"#);
+            assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+        }
     }
 
     #[test]
@@ -151,9 +168,10 @@ mod tests {
 
     #[test]
     fn a_buffer_with_room_is_not_reallocated() {
-        let mut out = Vec::with_capacity(stream_audio_len(160, SampleRate::Hz8000, u32::MAX, Some(9)));
+        let chunk = Some(Chunk { number: 9, is_last: true });
+        let mut out = Vec::with_capacity(stream_audio_len(160, SampleRate::Hz8000, u32::MAX, chunk));
         let before = out.as_ptr();
-        write_stream_audio(&mut out, &[1; 160], SampleRate::Hz8000, u32::MAX, Some(9));
+        write_stream_audio(&mut out, &[1; 160], SampleRate::Hz8000, u32::MAX, chunk);
         assert_eq!((out.as_ptr(), out.len()), (before, out.capacity()));
     }
 
@@ -163,8 +181,9 @@ mod tests {
             samples in prop::collection::vec(any::<i16>(), 0..1500),
             rate in prop::sample::select(SampleRate::ALL.to_vec()),
             turn in prop_oneof![any::<u32>(), 0_u32..1100],
-            chunk in any::<Option<u32>>(),
+            chunk in any::<Option<(u32, bool)>>(),
         ) {
+            let chunk = chunk.map(|(number, is_last)| Chunk { number, is_last });
             let mut out = Vec::new();
             write_stream_audio(&mut out, &samples, rate, turn, chunk);
             prop_assert_eq!(out.len(), stream_audio_len(samples.len(), rate, turn, chunk));
@@ -176,7 +195,10 @@ mod tests {
             let mut expected = json!({"type": "streamAudio", "data": {
                 "audioDataType": "raw", "sampleRate": rate.hz(), "turn": turn, "audioData": null}});
             if let Some(chunk) = chunk {
-                expected["data"]["chunk"] = json!(chunk);
+                expected["data"]["chunk"] = json!(chunk.number);
+                if chunk.is_last {
+                    expected["data"]["last"] = json!(true);
+                }
             }
             prop_assert_eq!(value, expected);
         }

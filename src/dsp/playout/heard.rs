@@ -8,6 +8,9 @@ use super::{FRAME_US, Playout, PlayoutReport};
 use crate::base::{Frame, FrameSink, Instant, LegFormat};
 use crate::dsp::tap::Listener;
 
+/// What a chunk may take to the switch, and to where that reads it.
+const CHUNK_TRAVELS_US: u64 = FRAME_US;
+
 impl Playout {
     /// The switch cannot have begun to play what still waits in the sink. While it is stalled, the sink so fills up to
     /// the lead and no further: all of it is handed over at once when the stall is over, and more would come on top.
@@ -57,7 +60,8 @@ impl Playout {
         u64::from(self.chunk_frames) * FRAME_US
     }
 
-    /// Tells telephony that a started chunk gets no more frames, once it has waited for them as long as it lasts.
+    /// Tells telephony that a started chunk gets no more frames, once the switch has so little before it that waiting for them
+    /// would be heard.
     pub(super) fn close_chunk(
         &mut self,
         now: Instant,
@@ -68,8 +72,9 @@ impl Playout {
         if self.chunk_frames == 0 {
             return;
         }
-        if now < self.dry_at {
-            report.deadline = Some(self.dry_at);
+        let waits_until = self.dry_at.minus_us(self.chunk_us() + CHUNK_TRAVELS_US);
+        if now < waits_until {
+            report.deadline = Some(waits_until);
         } else if sink.room() == 0 {
             report.deadline = Some(now.plus_us(FRAME_US));
         } else {

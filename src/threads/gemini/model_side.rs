@@ -336,7 +336,7 @@ impl ModelSide {
                     self.kept.push_mark(pool, frame.rate, frame.kind);
                     continue;
                 }
-                FrameKind::Audio | FrameKind::AudioContinued => {}
+                FrameKind::Audio | FrameKind::AudioContinued | FrameKind::AudioLast => {}
             }
             while self.kept.push(pool, frame.rate, frame.samples()).is_err() {
                 if let Some(ms) = self.kept.drop_silence(pool, self.in_spurt) {

@@ -7,7 +7,8 @@ use super::database::{Database, StoreError, Value, transaction};
 
 /// The steps. The version of a database is how many of them it has behind it. Times are RFC 3339 text of equal length,
 /// which sorts in both databases; a call's id begins with its time, so the primary key is also the order of time.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE calls (
         id TEXT PRIMARY KEY,
         uuid TEXT,
@@ -83,10 +84,12 @@ const STEPS: &[&str] = &["
         detail TEXT,
         PRIMARY KEY (call_id, position)
     );
-", "
+",
+    "
     ALTER TABLE calls ADD COLUMN switch_gaps BIGINT NOT NULL DEFAULT 0;
     ALTER TABLE calls ADD COLUMN switch_gap_ms BIGINT NOT NULL DEFAULT 0;
-"];
+",
+];
 
 /// Carries out the steps that the database has not behind it.
 ///

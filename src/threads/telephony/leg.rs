@@ -262,6 +262,8 @@ impl Leg {
                 match report {
                     LegReport::Hello { .. } => self.script = true,
                     LegReport::Playing(_) => self.unheard.playing(),
+                    // Said with its reason: that nothing is acknowledged follows from it.
+                    LegReport::Unplayed(_) => self.unheard.told(),
                     _ => {}
                 }
                 Received::Reported(report)
@@ -336,20 +338,20 @@ impl Leg {
             }
             if next_rate != self.chunk_rate && !self.chunk.is_empty() {
                 // The rate changed within a chunk; a message has one.
-                return Some(self.encode());
+                return Some(self.encode(false));
             }
             let (chunk, tally) = (&mut self.chunk, &self.shared.tally);
-            let continued = self.rings.caller_out.take_with(|frame| {
+            let kind = self.rings.caller_out.take_with(|frame| {
                 if frame.turn != turn {
                     add(&tally.flushed_samples, frame.samples().len() as u64);
-                    return true;
+                    return FrameKind::AudioContinued;
                 }
                 chunk.extend_from_slice(frame.samples());
                 self.chunk_rate = frame.rate;
-                frame.kind == FrameKind::AudioContinued
+                frame.kind
             })?;
-            if !continued && !self.chunk.is_empty() {
-                return Some(self.encode());
+            if kind != FrameKind::AudioContinued && !self.chunk.is_empty() {
+                return Some(self.encode(kind == FrameKind::AudioLast));
             }
         }
     }
@@ -363,13 +365,13 @@ impl Leg {
         }
     }
 
-    fn encode(&mut self) -> Message {
+    fn encode(&mut self, is_last: bool) -> Message {
         self.handed_over = true;
         if self.script && self.wire.plays_files() {
             self.unheard.sent(self.turn);
         }
         add(&self.shared.tally.played_samples, self.chunk.len() as u64);
-        let message = self.wire.audio(&self.chunk, self.chunk_rate, self.turn);
+        let message = self.wire.audio(&self.chunk, self.chunk_rate, self.turn, is_last);
         self.chunk.clear();
         message
     }
@@ -541,16 +543,20 @@ mod tests {
         let (mut leg, mut dsp) =
             leg_playing(SampleRate::Hz8000, PlaybackFormat::File, Pacing { lead_ms: 200, chunk_ms: 20 });
         let shared = Arc::clone(&leg.shared);
-        let mut say = |leg: &mut Leg| {
-            dsp.caller_out.put(Frame::audio(shared.turn(), SampleRate::Hz8000, &[1; 160]));
-            leg.next_message().expect("a message").into_text().expect("JSON")
-        };
         for expected in [r#""turn":1,"chunk":1,"#, r#""turn":1,"chunk":2,"#] {
-            let message = say(&mut leg);
+            dsp.caller_out.put(Frame::audio(shared.turn(), SampleRate::Hz8000, &[1; 160]));
+            let message = leg.next_message().expect("a message").into_text().expect("JSON");
             assert!(message.contains(expected), "{message}");
         }
+        let mut end = Frame::audio(1, SampleRate::Hz8000, &[1; 160]);
+        end.kind = FrameKind::AudioLast;
+        dsp.caller_out.put(end);
+        let message = leg.next_message().expect("a message").into_text().expect("JSON");
+        assert!(message.contains(r#""turn":1,"chunk":3,"last":true,"#), "{message}");
         leg.shared.cancel_turn();
-        assert_eq!(say(&mut leg).as_str(), r#"{"type":"clearAudio","turn":2}"#);
+        dsp.caller_out.put(Frame::audio(2, SampleRate::Hz8000, &[1; 160]));
+        let clear = leg.next_message().expect("a message").into_text().expect("JSON");
+        assert_eq!(clear.as_str(), r#"{"type":"clearAudio","turn":2}"#);
         let message = leg.next_message().expect("a message").into_text().expect("JSON");
         assert!(message.contains(r#""turn":2,"chunk":1,"#), "{message}");
     }

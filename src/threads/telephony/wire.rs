@@ -125,8 +125,8 @@ impl Wire {
         }
     }
 
-    /// The message with audio of `turn`: mono `samples` at `rate`.
-    pub fn audio(&mut self, samples: &[i16], rate: SampleRate, turn: Turn) -> Message {
+    /// The message with audio of `turn`: mono `samples` at `rate`. `is_last`: what was to be said ends with it.
+    pub fn audio(&mut self, samples: &[i16], rate: SampleRate, turn: Turn, is_last: bool) -> Message {
         match self {
             Self::ChanWebSocket(channel) => {
                 channel.sent();
@@ -140,13 +140,13 @@ impl Wire {
                 Message::binary(bytes)
             }
             Self::ModAudioStream { playback, chunk, chunk_turn, .. } => {
-                let number = (*playback == PlaybackFormat::File).then(|| {
+                let place = (*playback == PlaybackFormat::File).then(|| {
                     *chunk = if *chunk_turn == turn { chunk.wrapping_add(1) } else { 1 };
                     *chunk_turn = turn;
-                    *chunk
+                    playback::Chunk { number: *chunk, is_last }
                 });
                 let mut json = Vec::new();
-                playback::write_stream_audio(&mut json, samples, rate, turn, number);
+                playback::write_stream_audio(&mut json, samples, rate, turn, place);
                 Message::text(String::from_utf8(json).unwrap_or_default())
             }
             Self::AudioSocket => {
@@ -173,7 +173,7 @@ impl Wire {
         let frame = silence.get(..rate.samples_per_frame()).unwrap_or_default();
         match self {
             Self::ModAudioStream { .. } => None,
-            Self::AudioSocket => Some(self.audio(frame, rate, 0)),
+            Self::AudioSocket => Some(self.audio(frame, rate, 0, false)),
             // Not counted among the frames whose playing is reported: it is nobody's speech.
             Self::ChanWebSocket(_) => {
                 let mut bytes = Vec::with_capacity(playback::binary_len(frame.len()));

@@ -1,12 +1,12 @@
 //! mod_audio_stream that plays nothing itself, and our global script: each `streamAudio` becomes a file and an event,
-//! the script gives the file to the channel, a clear message becomes `uuid_break all`.
+//! the script writes it into the file that the channel reads, a clear message takes that file away.
 //!
 //! Runs in: a callgen worker, one per call; pure (times are given). Owns the events that are under way. Never writes a
-//! file. Invariant: one thread handles the events of a call in their order, as tandem_events.lua does, and files play
-//! without a gap as long as the next one is there before the last one ends.
+//! file. Invariant: one thread handles the events of a call in their order, as tandem_events.lua does, and what was
+//! written is heard from the channel's next packet on.
 //!
-//! Delays measured on FreeSWITCH 1.10.12: message to play event 2 to 20 ms, mostly the lower; event to the start of an
-//! idle channel's playback 20 ms; clear message to the break 5 to 17 ms.
+//! Delays measured on FreeSWITCH 1.10.12: message to play event 2 to 20 ms, mostly the lower; clear message to the end of
+//! the file 5 to 17 ms.
 
 use std::collections::VecDeque;
 
@@ -17,17 +17,15 @@ use crate::callgen::message::{ServerText, read_text};
 use tandem::base::SampleRate;
 
 const MS: u64 = 1_000_000;
-/// From an event to the beginning of playback on a channel that plays nothing.
-const START_NS: u64 = 20 * MS;
 /// What the script says when the stream is connected.
-pub const HELLO: &str = r#"{"type":"tandem","event":"hello","version":1}"#;
+pub const HELLO: &str = r#"{"type":"tandem","event":"hello","version":2}"#;
 
 /// What the script does when an event has come to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
-    /// Gives the file that ends at this position to the channel.
+    /// Writes what ends at this position to where the channel reads.
     Play { end: u64, turn: u64 },
-    /// Breaks what plays, and drops all before this position.
+    /// Takes the file away, and drops all before this position.
     Break { position: u64 },
 }
 
@@ -37,14 +35,12 @@ pub struct Script {
     random: Random,
     /// Events under way, in their order, with the time at which the script acts.
     acts: VecDeque<(u64, Act)>,
-    /// The channel begins to play then.
-    start_ns: u64,
-    /// Everything before was given to the channel.
-    given: u64,
     /// What is older is not played.
     turn: u64,
     /// The turn whose playing was reported, and the chunk that came last.
     reported: Option<u64>,
+    /// Times of silence that were reported, and their ns.
+    told: (u64, u64),
     last_chunk: Option<(u64, u64)>,
 }
 
@@ -54,10 +50,9 @@ impl Script {
             rate,
             random: Random::seeded(number),
             acts: VecDeque::new(),
-            start_ns: u64::MAX,
-            given: 0,
             turn: 0,
             reported: None,
+            told: (0, 0),
             last_chunk: None,
         }
     }
@@ -86,11 +81,7 @@ impl Script {
                 }
                 self.last_chunk = chunk.map(|chunk| (turn, chunk));
                 if said.samples(&decoded) && turn >= self.turn {
-                    // FreeSWITCH fills the last packet of a file with silence.
-                    let frame = self.rate.samples_per_frame();
-                    let padding = said.audio.len().next_multiple_of(frame) - said.audio.len();
                     ear.push(now_ns, &said.audio);
-                    ear.push(now_ns, &[0; 960][..padding.min(960)]);
                     self.act(now_ns, (2, 20), Act::Play { end: ear.pushed(), turn });
                 }
             }
@@ -114,37 +105,30 @@ impl Script {
     }
 
     pub(super) fn event_ns(&self) -> u64 {
-        self.acts.front().map_or(u64::MAX, |(at_ns, _)| *at_ns).min(self.start_ns)
+        self.acts.front().map_or(u64::MAX, |(at_ns, _)| *at_ns)
     }
 
     /// The time of [`Self::event_ns`] has come.
     pub(super) fn event(&mut self, ear: &mut Ear, said: &mut Said) {
-        let now_ns = self.event_ns();
-        if now_ns == self.start_ns {
-            self.start_ns = u64::MAX;
-            ear.release_to(self.given);
-            return;
-        }
         match self.acts.pop_front() {
             Some((_, Act::Play { end, turn })) => {
-                self.given = self.given.max(end);
-                if self.start_ns == u64::MAX {
-                    if ear.is_dry() {
-                        self.start_ns = now_ns + START_NS;
-                    } else {
-                        ear.release_to(self.given);
-                    }
-                }
+                ear.release_to(end);
                 if self.reported != Some(turn) {
                     self.reported = Some(turn);
                     said.replies.push(format!(r#"{{"type":"tandem","event":"playing","turn":{turn}}}"#));
                 }
             }
             Some((_, Act::Break { position })) => {
-                self.start_ns = u64::MAX;
                 ear.drop_to(position);
             }
             None => {}
+        }
+        let heard = (ear.underruns, ear.underrun_ns);
+        if heard.0 > self.told.0 {
+            let (turn, late, ms) = (self.turn, heard.0 - self.told.0, (heard.1 - self.told.1) / MS);
+            said.replies
+                .push(format!(r#"{{"type":"tandem","event":"gaps","turn":{turn},"late":{late},"ms":{ms}}}"#));
+            self.told = heard;
         }
     }
 }
@@ -180,8 +164,8 @@ mod tests {
         heard.extend(bench.play(4000));
         assert_eq!((heard.len(), bench.ear.underruns, bench.said.error.take()), (100, 0, None));
         let first = heard[0].0;
-        // 2 to 20 ms to the event, 20 to the start, up to 20 to the tick.
-        assert!((1022..=1060).contains(&first), "{first}");
+        // 2 to 20 ms to the event, up to 20 to the tick.
+        assert!((1002..=1040).contains(&first), "{first}");
         assert!(heard.iter().enumerate().all(|(k, at)| *at == (first + 20 * k as u64, 1 + k as i16 / 5)));
         assert_eq!(bench.replies(), [r#"{"type":"tandem","event":"playing","turn":7}"#]);
     }
@@ -206,13 +190,17 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_comes_too_late_costs_a_new_start() {
+    fn a_chunk_that_comes_too_late_is_heard_from_the_next_tick_on_and_the_silence_is_told() {
         let mut bench = bench();
         bench.text(1000, &chunk(1, 1, 1));
         bench.play(1200);
         bench.text(1205, &chunk(1, 2, 2));
-        let heard = bench.play(2000);
-        assert!(heard[0].0 >= 1205 + 22 && bench.ear.underruns == 1, "{heard:?}");
+        let mut heard = bench.play(1300);
+        bench.text(1300, &chunk(1, 3, 3));
+        heard.extend(bench.play(2000));
+        assert!((1207..=1245).contains(&heard[0].0) && bench.ear.underruns == 1, "{heard:?}");
+        let gaps = |reply: &&String| reply.contains(r#""event":"gaps","turn":0,"late":1,"ms":"#);
+        assert_eq!(bench.replies().iter().filter(gaps).count(), 1);
     }
 
     #[test]
