@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use log::info;
 use mio::Poll;
 
-use crate::call::registry::Rate;
+use crate::call::allowances::Rate;
 use crate::call::{Agents, CurrentAgents, Expected, Pool, Registry};
 use crate::config::Config;
 use crate::net::dial::Dialer;
@@ -320,7 +320,7 @@ impl Builder<'_> {
             inbox,
             own,
             listeners,
-            tls,
+            tls: tls.map(|acceptor| self.tls(acceptor, &accept, &mut threads)).transpose()?,
             shards: shards.into_iter().map(|shard| shard.door).collect(),
             control: control.clone(),
             registry: Arc::clone(self.registry),

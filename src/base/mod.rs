@@ -2,6 +2,7 @@
 //!
 //! Runs in: anywhere: pure. Imports nothing of this crate.
 
+pub mod address;
 mod built_in;
 pub mod call_name;
 pub mod command;
@@ -16,6 +17,7 @@ pub mod model_options;
 pub mod parameters;
 pub mod sound;
 pub mod tap;
+pub mod turns;
 pub mod units;
 pub mod visible;
 

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod agents;
+pub mod allowances;
 pub mod commands;
 pub mod configured;
 pub mod credentials;

@@ -1,12 +1,11 @@
 //! Admission: which call gets a slot, decided from memory before the switch is answered.
 //!
 //! Runs in: the accept and the admin thread (admit), the control and dial threads (give slots free), behind a lock that no
-//! media thread touches. Owns the free slots, a bounded table of how often each address called, the calls that are
+//! media thread touches. Owns the free slots, how often each address called, the calls that are
 //! known by their UUID ([`Known`]), and how those of late ended ([`Endings`]).
 //! Invariant: never more calls than the limit, a slot given again has a higher generation, and with a slot a call's lease
 //! of a credential is given and taken back.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,32 +13,15 @@ use parking_lot::Mutex;
 
 use crate::base::{CallId, Instant};
 use crate::call::Pool;
+use crate::call::allowances::{Allowances, Rate};
 use crate::call::endings::Endings;
 use crate::call::known::Known;
 use crate::telemetry::RefusalReason;
 
-/// Addresses whose rate is remembered. An address whose allowance is full again is forgotten first.
-const ADDRESSES_MAX: usize = 4096;
-
-/// How many calls one address may start.
-#[derive(Debug, Clone, Copy)]
-pub struct Rate {
-    /// New calls a second on average.
-    pub per_second: u32,
-    /// New calls at once.
-    pub burst: u32,
-}
-
-struct Bucket {
-    /// Thousandths of a call that may start.
-    allowance_milli: u64,
-    at: Instant,
-}
-
 struct Slots {
     /// Free slots, each with the generation of its next call; the slot used last is given first, its memory is warm.
     free: Vec<CallId>,
-    buckets: HashMap<IpAddr, Bucket>,
+    allowances: Allowances,
     draining: bool,
 }
 
@@ -47,7 +29,6 @@ struct Slots {
 pub struct Registry {
     slots: Mutex<Slots>,
     max_calls: usize,
-    rate: Rate,
     known: Known,
     endings: Endings,
     credentials: Option<Arc<Pool>>,
@@ -57,15 +38,8 @@ impl Registry {
     /// A registry with room for `max_calls` calls, which need no credential.
     pub fn new(max_calls: usize, rate: Rate) -> Self {
         let free = (0..max_calls as u32).rev().map(|slot| CallId { slot, generation: 1 }).collect();
-        let slots = Mutex::new(Slots { free, buckets: HashMap::new(), draining: false });
-        Self {
-            slots,
-            max_calls,
-            rate,
-            known: Known::default(),
-            endings: Endings::default(),
-            credentials: None,
-        }
+        let slots = Mutex::new(Slots { free, allowances: Allowances::new(rate), draining: false });
+        Self { slots, max_calls, known: Known::default(), endings: Endings::default(), credentials: None }
     }
 
     /// The calls that are known by their UUID.
@@ -99,7 +73,7 @@ impl Registry {
         if slots.draining {
             return Err(RefusalReason::Draining);
         }
-        if !self.within_rate(&mut slots.buckets, now, address) {
+        if !slots.allowances.take(now, address) {
             return Err(RefusalReason::RateLimited);
         }
         slots.free.pop().ok_or(RefusalReason::TooManyCalls)
@@ -154,27 +128,6 @@ impl Registry {
     /// Calls that have a slot.
     pub fn live_calls(&self) -> usize {
         self.max_calls - self.slots.lock().free.len()
-    }
-
-    fn within_rate(&self, buckets: &mut HashMap<IpAddr, Bucket>, now: Instant, address: IpAddr) -> bool {
-        let full = u64::from(self.rate.burst.max(1)) * 1000;
-        let refilled = |bucket: &Bucket| {
-            let milli = now.since_us(bucket.at).saturating_mul(u64::from(self.rate.per_second)) / 1000;
-            bucket.allowance_milli.saturating_add(milli).min(full)
-        };
-        if buckets.len() >= ADDRESSES_MAX && !buckets.contains_key(&address) {
-            buckets.retain(|_, bucket| refilled(bucket) < full);
-            if buckets.len() >= ADDRESSES_MAX {
-                return false;
-            }
-        }
-        let bucket = buckets.entry(address).or_insert(Bucket { allowance_milli: full, at: now });
-        let allowance = refilled(bucket);
-        if allowance < 1000 {
-            return false;
-        }
-        *bucket = Bucket { allowance_milli: allowance - 1000, at: now };
-        true
     }
 }
 
@@ -239,16 +192,6 @@ mod tests {
         assert_eq!(registry.admit(at(499), address(1)), Err(RefusalReason::RateLimited));
         assert!(registry.admit(at(499), address(2)).is_ok());
         assert!(registry.admit(at(1000), address(1)).is_ok());
-    }
-
-    #[test]
-    fn the_table_of_addresses_stays_bounded() {
-        let registry = Registry::new(100_000, Rate { per_second: 1, burst: 1 });
-        for n in 0..ADDRESSES_MAX as u32 {
-            assert!(registry.admit(at(0), address(n)).is_ok());
-        }
-        assert_eq!(registry.admit(at(1), address(99_999)), Err(RefusalReason::RateLimited));
-        assert!(registry.admit(at(1001), address(99_999)).is_ok(), "full allowances were forgotten");
     }
 
     #[test]

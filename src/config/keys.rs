@@ -175,7 +175,7 @@ const MAIN_KEYS: &[Key<Config>] = &[
         "listen.max_handshakes",
         "256",
         integer(1, 65_536, |c, v| c.listen.max_handshakes = v as usize),
-        "Connections at one time that have not finished their handshake; more are closed.",
+        "Connections at one time that have not finished their handshake. One more closes the oldest of the address that has most.",
     ),
     Key::<Config>::new(
         "listen.max_calls",

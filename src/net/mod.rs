@@ -5,6 +5,7 @@
 pub mod audiosocket;
 pub mod dial;
 pub mod ear;
+pub mod greeting;
 pub mod http;
 pub mod http_client;
 mod http_tls;

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use crossbeam_channel::Sender;
 use mio::Poll;
 
 use super::Builder;
@@ -18,9 +19,10 @@ use crate::threads::admin::connect::MediaServer;
 use crate::threads::admin::{Admin, AdminParts, AdminShared, MediaPort};
 use crate::threads::dial::DialPool;
 use crate::threads::esl::{self, Esl, EslParts};
-use crate::threads::messages::{ControlInput, EslOrder};
+use crate::threads::messages::{AcceptOrder, ControlInput, EslOrder};
 use crate::threads::recorder::shelf::recordings_directory;
 use crate::threads::store::{Reader, StorePlace, StoreStatus};
+use crate::threads::tls::{JOBS_MAX, Tls, TlsJob};
 use crate::threads::tools::{ToolPool, tool_pool};
 
 impl Builder<'_> {
@@ -41,6 +43,22 @@ impl Builder<'_> {
             Esl::new(EslParts { poll, inbox, own, control: control.clone(), config, clock: self.clock });
         threads.push(start("esl", move || esl.run())?);
         Ok(Some(outbox))
+    }
+
+    /// The thread of TLS handshakes with switches. Returns the way to it.
+    ///
+    /// # Errors
+    /// Those of starting a thread.
+    pub(super) fn tls(
+        &self,
+        acceptor: openssl::ssl::SslAcceptor,
+        accept: &Outbox<AcceptOrder>,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> io::Result<Sender<TlsJob>> {
+        let (to_tls, jobs) = crossbeam_channel::bounded(JOBS_MAX);
+        let tls = Tls { jobs, accept: accept.clone(), acceptor, clock: self.clock };
+        threads.push(start("tls", move || tls.run())?);
+        Ok(to_tls)
     }
 
     /// The admin server, which listens and does not serve yet.

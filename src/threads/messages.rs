@@ -18,6 +18,7 @@ use crate::call::{
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 use crate::net::dial::Target;
+use crate::net::greeting::Greeted;
 use crate::net::websocket::Connection;
 use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
@@ -26,6 +27,7 @@ use crate::threads::control::live::LiveReply;
 use crate::threads::recorder::ListenReply;
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::wire::Protocol;
+use crate::threads::tls::HandshakeId;
 
 /// A leg whose handshake is complete.
 pub struct NewLeg {
@@ -162,6 +164,8 @@ pub struct DialledLeg {
 pub enum AcceptOrder {
     /// Hand this call over as one that came to the door.
     Dialled(Box<DialledLeg>),
+    /// A step of this TLS handshake was done.
+    Greeted(HandshakeId, Box<Greeted>),
     /// Stop listening and end the thread: the last call is over.
     Stop,
 }

@@ -15,6 +15,7 @@ pub mod messages;
 pub mod recorder;
 pub mod store;
 pub mod telephony;
+pub mod tls;
 pub mod tokens;
 pub mod tools;
 pub mod warm;

@@ -19,6 +19,7 @@ mod chan_websocket_incoming;
 mod control;
 mod credentials;
 mod doctor;
+mod doors;
 mod file_playback;
 mod harness;
 mod identical;

@@ -1,13 +1,11 @@
 //! One connection before it is a call: first byte, TLS, HTTP upgrade request or AudioSocket's UUID, answer.
 //!
-//! Runs in: the accept thread. Owns the socket and at most 16 KiB of its request.
+//! Runs in: the accept thread; the steps of TLS are done by the tls thread. Owns the socket and at most 16 KiB of its request.
 //! Never blocks; never sizes anything by what the peer says.
 //! Invariant: whatever the peer sends and in whatever pieces, a handshake ends in a request, a refusal or its deadline.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-
-use openssl::ssl::{HandshakeError, MidHandshakeSslStream, SslAcceptor, SslStream};
 
 use super::request::{head_length, parse, refusal};
 use crate::base::Instant;
@@ -16,6 +14,7 @@ use crate::codec::audiosocket::{
     Frame, FrameReader, HANGUP, HEAD_BYTES, KIND_UUID, Meaning, UUID_BYTES, uuid_text,
 };
 use crate::codec::mod_audio_stream::{CallFields, Flavour, LegClose, LegCloseCode, RequestFacts};
+use crate::net::greeting::{Greeted, Greeting};
 use crate::net::stream::Stream;
 use crate::telemetry::RefusalReason;
 use crate::threads::telephony::wire::Protocol;
@@ -29,7 +28,12 @@ const LINGER_MS: u64 = 500;
 
 enum Stage {
     FirstByte(TcpStream),
-    Tls(MidHandshakeSslStream<TcpStream>),
+    /// The peer has to say more before the next step of its TLS handshake.
+    Tls(Greeting),
+    /// The tls thread has the handshake. Whether the socket was reported meanwhile, of which no edge will tell again.
+    AtTls {
+        reported: bool,
+    },
     Request(Stream, Vec<u8>),
     /// AudioSocket: the first frame says which call it is.
     Uuid(Stream, FrameReader),
@@ -49,6 +53,8 @@ pub struct Handshake {
     pub peer: SocketAddr,
     /// When it is given up.
     pub deadline: Instant,
+    /// Which of all handshakes it is.
+    pub number: u64,
     refused: bool,
     /// It was refused by a close behind the upgrade, which the peer answers with its own.
     upgraded: bool,
@@ -76,6 +82,8 @@ pub struct Upgrade {
 pub enum Step {
     /// Wait for the socket.
     Wait,
+    /// A step of a TLS handshake is due.
+    Greet(Greeting),
     /// The request is complete.
     Upgrade(Box<Upgrade>),
     /// The connection is over.
@@ -86,9 +94,9 @@ pub enum Step {
 
 impl Handshake {
     /// A connection just accepted, whose socket is non-blocking.
-    pub fn new(socket: TcpStream, peer: SocketAddr, deadline: Instant) -> Self {
+    pub fn new(socket: TcpStream, peer: SocketAddr, deadline: Instant, number: u64) -> Self {
         let stage = Some(Stage::FirstByte(socket));
-        Self { stage, peer, deadline, refused: false, upgraded: false, spoken: false }
+        Self { stage, peer, deadline, number, refused: false, upgraded: false, spoken: false }
     }
 
     /// Whether the peer was refused already, so that its end is no news.
@@ -119,12 +127,13 @@ impl Handshake {
     }
 
     /// Goes on as far as the socket allows.
-    pub fn step(&mut self, now: Instant, tls: Option<&SslAcceptor>, tls_required: bool) -> Step {
+    pub fn step(&mut self, now: Instant, has_tls: bool, tls_required: bool) -> Step {
         loop {
             let Some(stage) = self.stage.take() else { return Step::Over };
             let next = match stage {
-                Stage::FirstByte(socket) => self.first_byte(now, socket, tls, tls_required),
-                Stage::Tls(middle) => self.after_tls(now, middle.handshake()),
+                Stage::FirstByte(socket) => self.first_byte(now, socket, has_tls, tls_required),
+                Stage::Tls(greeting) => Ok(self.greet(greeting)),
+                Stage::AtTls { .. } => Ok(Next::Wait(Stage::AtTls { reported: true })),
                 Stage::Request(stream, head) => self.request(now, stream, head),
                 Stage::Uuid(stream, reader) => self.uuid(now, stream, reader),
                 Stage::Refusing(stream, answer) => return self.refusing(stream, answer),
@@ -234,7 +243,7 @@ impl Handshake {
         &mut self,
         now: Instant,
         socket: TcpStream,
-        tls: Option<&SslAcceptor>,
+        has_tls: bool,
         tls_required: bool,
     ) -> io::Result<Next> {
         let mut first = [0];
@@ -242,16 +251,14 @@ impl Handshake {
         self.spoken = matches!(peeked, Ok(1..));
         match peeked {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) if first[0] == TLS_HANDSHAKE => match tls {
-                Some(acceptor) => self.after_tls(now, acceptor.accept(socket)),
-                None => {
-                    self.refused = true;
-                    Ok(Next::Done(Step::Refused(
-                        RefusalReason::TlsFailed,
-                        "TLS was spoken, but listen.tls_certificate and listen.tls_key are not set",
-                    )))
-                }
-            },
+            Ok(_) if first[0] == TLS_HANDSHAKE && has_tls => Ok(self.greet(Greeting::Begun(socket))),
+            Ok(_) if first[0] == TLS_HANDSHAKE => {
+                self.refused = true;
+                Ok(Next::Done(Step::Refused(
+                    RefusalReason::TlsFailed,
+                    "TLS was spoken, but listen.tls_certificate and listen.tls_key are not set",
+                )))
+            }
             // Before anything is read: whatever it says was said in clear already, and nothing is answered to it.
             Ok(_) if tls_required => {
                 let protocol = if first[0] == KIND_UUID { Protocol::AudioSocket } else { HTTP };
@@ -273,17 +280,31 @@ impl Handshake {
         }
     }
 
-    fn after_tls(
-        &mut self,
-        _now: Instant,
-        result: Result<SslStream<TcpStream>, HandshakeError<TcpStream>>,
-    ) -> io::Result<Next> {
-        match result {
-            Ok(stream) => Ok(Next::Go(Stage::Request(Stream::accepted_tls(stream), Vec::new()))),
-            Err(HandshakeError::WouldBlock(middle)) => Ok(Next::Wait(Stage::Tls(middle))),
-            Err(HandshakeError::Failure(_) | HandshakeError::SetupFailure(_)) => {
+    fn greet(&mut self, greeting: Greeting) -> Next {
+        self.stage = Some(Stage::AtTls { reported: false });
+        Next::Done(Step::Greet(greeting))
+    }
+
+    /// Takes back what the tls thread was given; to be stepped on.
+    pub fn greeted(&mut self, greeted: Greeted) -> Step {
+        let reported = matches!(self.stage, Some(Stage::AtTls { reported: true }));
+        match greeted {
+            Greeted::Wait(greeting) if reported => {
+                self.stage = Some(Stage::AtTls { reported: false });
+                Step::Greet(greeting)
+            }
+            Greeted::Wait(greeting) => {
+                self.stage = Some(Stage::Tls(greeting));
+                Step::Wait
+            }
+            Greeted::Done(stream) => {
+                self.stage = Some(Stage::Request(stream, Vec::new()));
+                Step::Wait
+            }
+            Greeted::Failed => {
+                self.stage = None;
                 self.refused = true;
-                Ok(Next::Done(Step::Refused(RefusalReason::TlsFailed, "the TLS handshake failed")))
+                Step::Refused(RefusalReason::TlsFailed, "the TLS handshake failed")
             }
         }
     }

@@ -13,23 +13,27 @@ mod refusals;
 mod request;
 mod token;
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use log::warn;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use openssl::ssl::SslAcceptor;
 use slab::Slab;
 
+use crate::base::address::party;
 use crate::base::{CallId, Instant};
+use crate::call::allowances::{Allowances, Rate};
 use crate::call::guesses::Guesses;
 use crate::call::{Choice, CurrentAgents, Expected, Registry};
 use crate::codec::mod_audio_stream::{CallFields, RequestFacts};
 use crate::config::ListenConfig;
+use crate::net::greeting::{Greeted, Greeting};
 use crate::net::listener::{Accepted, Listener};
 use crate::net::options;
 use crate::net::stream::Stream;
@@ -40,6 +44,7 @@ use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder};
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::wire::Protocol;
+use crate::threads::tls::{HandshakeId, TlsJob};
 use hand_over::NewCall;
 use handshake::{Handshake, Step, Upgrade};
 use request::refusal;
@@ -51,6 +56,10 @@ const LISTENER: usize = usize::MAX - 1;
 const LISTENERS_MAX: usize = 2;
 /// Connections accepted in one pass, before handshakes get their turn.
 const ACCEPTS_PER_PASS: usize = 64;
+
+/// How many TLS handshakes an address may begin for each call that it may: a switch that is told that it calls too often is
+/// told so in HTTP.
+const GREETINGS_PER_CALL: u32 = 2;
 
 /// How long connections wait for a descriptor before the next try.
 const STARVED: Duration = Duration::from_millis(50);
@@ -75,8 +84,8 @@ pub struct AcceptParts {
     pub own: Doorbell,
     /// The listening sockets, two at most: what comes to one is what comes to the other.
     pub listeners: Vec<Listener>,
-    /// TLS, where it is configured.
-    pub tls: Option<SslAcceptor>,
+    /// To the tls thread, where TLS is configured.
+    pub tls: Option<Sender<TlsJob>>,
     /// The shards.
     pub shards: Vec<ShardDoor>,
     /// To the control thread.
@@ -113,6 +122,10 @@ pub fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
 pub struct Acceptor {
     parts: AcceptParts,
     handshakes: Slab<Handshake>,
+    /// Handshakes so far.
+    begun: u64,
+    /// TLS handshakes, each of which costs a hundred times what the rest of a connection does.
+    greetings: Allowances,
     next_worker: usize,
     guesses: Guesses,
     /// Handshakes that are held.
@@ -135,9 +148,17 @@ impl Acceptor {
     pub fn new(parts: AcceptParts) -> Self {
         let reason = RefusalReason::Descriptors;
         let no_descriptor = refusal(reason, reason.explanation());
+        let listen = &parts.listen;
+        let calls = Rate {
+            per_second: listen.max_calls_per_second_per_address,
+            burst: listen.max_calls_burst_per_address,
+        };
+        let greetings = Allowances::new(calls.times(GREETINGS_PER_CALL));
         Self {
             parts,
             handshakes: Slab::new(),
+            begun: 0,
+            greetings,
             next_worker: 0,
             guesses: Guesses::default(),
             held: 0,
@@ -170,6 +191,7 @@ impl Acceptor {
             while let Some(order) = self.parts.inbox.take() {
                 match order {
                     AcceptOrder::Dialled(leg) => self.dialled(now, *leg),
+                    AcceptOrder::Greeted(id, greeted) => self.greeted(now, id, *greeted),
                     AcceptOrder::Stop => return Ok(()),
                 }
             }
@@ -250,26 +272,82 @@ impl Acceptor {
         if self.parts.poll.registry().register(&mut SourceFd(&source), Token(key), interest).is_err() {
             return;
         }
-        entry.insert(Handshake::new(socket, peer, deadline));
+        self.begun += 1;
+        entry.insert(Handshake::new(socket, peer, deadline, self.begun));
         self.step(now, key);
     }
 
-    /// Makes room for a new handshake: the oldest unfinished one goes, for an honest peer finishes in milliseconds.
+    /// Makes room for a new handshake: of the address that has most of them, the oldest goes. An honest peer finishes in
+    /// milliseconds, and one that opens many and says nothing displaces its own.
     fn evict(&mut self, now: Instant) {
-        let oldest =
-            self.handshakes.iter().min_by_key(|(_, handshake)| handshake.deadline).map(|(key, _)| key);
-        if let Some(handshake) = oldest.and_then(|key| self.handshakes.try_remove(key))
+        let mut by_address: HashMap<_, (usize, u64, usize)> = HashMap::new();
+        for (key, handshake) in &self.handshakes {
+            let (count, oldest, of) =
+                by_address.entry(party(handshake.peer.ip())).or_insert((0, u64::MAX, key));
+            *count += 1;
+            if handshake.number < *oldest {
+                (*oldest, *of) = (handshake.number, key);
+            }
+        }
+        let most = by_address.into_values().max_by_key(|(count, oldest, _)| (*count, u64::MAX - oldest));
+        if let Some(handshake) = most.and_then(|(_, _, key)| self.handshakes.try_remove(key))
             && !handshake.is_refused()
         {
-            let why = "listen.max_handshakes were unfinished and this was the oldest";
-            self.refuse_counted(now, Some(handshake.peer), RefusalReason::TooManyHandshakes, why);
+            let reason = RefusalReason::TooManyHandshakes;
+            self.refuse_counted(now, Some(handshake.peer), reason, reason.explanation());
         }
     }
 
     fn step(&mut self, now: Instant, key: usize) {
         let Some(handshake) = self.handshakes.get_mut(key) else { return };
-        match handshake.step(now, self.parts.tls.as_ref(), self.parts.listen.tls_required) {
+        let step = handshake.step(now, self.parts.tls.is_some(), self.parts.listen.tls_required);
+        self.take(now, key, step);
+    }
+
+    /// A step of a TLS handshake was done.
+    fn greeted(&mut self, now: Instant, id: HandshakeId, greeted: Greeted) {
+        let handshake = self.handshakes.get_mut(id.key).filter(|handshake| handshake.number == id.number);
+        let Some(handshake) = handshake else { return };
+        let may_go_on = matches!(greeted, Greeted::Done(_));
+        let step = handshake.greeted(greeted);
+        self.take(now, id.key, step);
+        if may_go_on {
+            // What came behind the handshake was read with it, and no edge will tell.
+            self.step(now, id.key);
+        }
+    }
+
+    /// Has the tls thread do a step, if this address may have it done.
+    fn greet(&mut self, now: Instant, key: usize, greeting: Greeting) {
+        let Some(handshake) = self.handshakes.get_mut(key) else { return };
+        let (peer, deadline) = (handshake.peer, handshake.deadline);
+        let is_first = matches!(greeting, Greeting::Begun(_));
+        let refused = if is_first && !self.greetings.take(now, peer.ip()) {
+            Some((
+                RefusalReason::RateLimited,
+                "too many TLS handshakes from this address \
+                (listen.max_calls_per_second_per_address)",
+            ))
+        } else {
+            let id = HandshakeId { key, number: handshake.number };
+            let job = TlsJob { id, address: peer.ip(), deadline, greeting };
+            let sent = self.parts.tls.as_ref().map(|tls| tls.try_send(job));
+            (!matches!(sent, Some(Ok(())))).then_some((
+                RefusalReason::TooManyHandshakes,
+                "more TLS handshakes are under way than can be kept",
+            ))
+        };
+        if let Some((reason, why)) = refused {
+            self.handshakes.remove(key);
+            self.refuse_counted(now, Some(peer), reason, why);
+        }
+    }
+
+    fn take(&mut self, now: Instant, key: usize, step: Step) {
+        let Some(handshake) = self.handshakes.get_mut(key) else { return };
+        match step {
             Step::Wait => {}
+            Step::Greet(greeting) => self.greet(now, key, greeting),
             Step::Over => {
                 if let Some(handshake) = self.handshakes.try_remove(key)
                     && !handshake.is_refused()

@@ -38,9 +38,11 @@ const CONNECTS_WITHIN: Duration = Duration::from_secs(30);
 /// The paths of this file.
 pub(super) fn routes() -> Routes {
     let commands = CommandKind::ALL.into_iter().fold(Routes::new(), |routes, kind| {
-        let answer = move |State(admin): State<Arc<Admin>>, Path(id): Path<String>, body: Bytes| async move {
-            command(&admin, &id, kind, &body).await
-        };
+        let answer =
+            move |State(admin): State<Arc<Admin>>,
+                  Extension(Peer(peer)): Extension<Peer>,
+                  Path(id): Path<String>,
+                  body: Bytes| async move { command(&admin, peer, &id, kind, &body).await };
         routes.post(command_path(kind), answer)
     });
     commands
@@ -94,10 +96,16 @@ async fn expect(
     Ok(Response::empty())
 }
 
-async fn command(admin: &Admin, id: &str, kind: CommandKind, body: &[u8]) -> Result<Response, Wrong> {
+async fn command(
+    admin: &Admin,
+    peer: IpAddr,
+    id: &str,
+    kind: CommandKind,
+    body: &[u8],
+) -> Result<Response, Wrong> {
     let command = Body::parse(body)?.command(kind)?;
     let (reply, answer) = channel(1);
-    let Ok(_place) = admin.waiting.try_acquire() else { return Ok(too_busy()) };
+    let Some(_place) = admin.waiting.take(peer) else { return Ok(too_busy()) };
     if !admin.ask_control(ControlInput::Commanded(id.to_owned(), command, reply)) {
         return Ok(too_busy());
     }
@@ -134,8 +142,11 @@ async fn originate(
     };
     // Whether the switch has begun with it, and then whether it was answered.
     let (reply, mut answers) = channel(2);
-    let Ok(place) = admin.waiting.try_acquire() else { return Ok(too_busy()) };
-    let Ok(_rings) = admin.ringing.try_acquire_many(waits.into()) else { return Ok(too_busy()) };
+    let Some(place) = admin.waiting.take(peer) else { return Ok(too_busy()) };
+    let rings = if waits { admin.ringing.take(peer) } else { None };
+    if waits && rings.is_none() {
+        return Ok(too_busy());
+    }
     announce(&admin, peer, &uuid, fields, ring + CONNECTS_WITHIN);
     info!("outbound call {uuid}: the API asks for a call to {to}");
     let order = EslOrder::Place(Outbound { channel: channel_name, to, from, agent }, reply);

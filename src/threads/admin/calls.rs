@@ -3,9 +3,11 @@
 //! Runs in: the admin thread; the store is read on a thread that may wait for it. Owns nothing.
 //! Invariant: a question that the store does not answer in time is answered with an error and holds nobody else back.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use tokio::sync::mpsc::channel;
 use tokio::time::timeout;
 
 use super::Admin;
+use super::access::Peer;
 use super::api::{answered, within};
 use super::response::{Body, Response, Wrong};
 use super::routes::Routes;
@@ -21,11 +24,13 @@ use crate::base::call_name::is_same;
 use crate::call::Ending;
 use crate::threads::control::live::LiveCall;
 use crate::threads::messages::ControlInput;
-use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Reader, StoreError};
+use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Reader, Stopper, StoreError};
 
 /// Longest text that the model is asked to say, in bytes.
 const TEXT_BYTES_MAX: usize = 4096;
 
+/// Longest text that is looked for or compared, in bytes.
+const ASKED_BYTES_MAX: usize = 128;
 /// How long the database may take.
 const RECORDS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -49,9 +54,17 @@ fn asked(query: &str, name: &str) -> Option<String> {
     pairs.find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.into_owned())
 }
 
-async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Response, Response> {
+async fn list(
+    State(admin): State<Arc<Admin>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Response> {
     let query = query.unwrap_or_default();
     match asked(&query, "state").as_deref() {
+        Some("live") if ["did", "caller", "agent"].iter().all(|name| asked(&query, name).is_none()) => {
+            let calls = admin.live_text().await.ok_or_else(no_answer)?;
+            Ok(Response::written(200, format!("{{\"calls\":{calls},\"next\":null}}\n")))
+        }
         Some("live") => {
             let calls = admin.live_calls().await.ok_or_else(no_answer)?;
             let wanted = |call: &&LiveCall| {
@@ -65,12 +78,16 @@ async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Res
             let calls: Vec<_> = calls.iter().filter(wanted).collect();
             Ok(Response::json(200, &json!({"calls": calls, "next": null})))
         }
-        None | Some("ended") => ended(&admin, &query).await,
+        None | Some("ended") => ended(&admin, peer, &query).await,
         Some(other) => Err(Response::error(422, &format!("state is {other:?}: live and ended are known"))),
     }
 }
 
-async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<Response, Response> {
+async fn show(
+    State(admin): State<Arc<Admin>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Path(id): Path<String>,
+) -> Result<Response, Response> {
     let record_id = RecordId::parse(&id);
     let is_it = |call: &&LiveCall| {
         Some(call.id) == record_id || call.uuid.as_deref().is_some_and(|uuid| is_same(uuid, &id))
@@ -86,7 +103,7 @@ async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result
     if let Some(found) = running(&*admin.live_calls_now().await.ok_or_else(no_answer)?) {
         return Ok(found);
     }
-    record(&admin, id).await
+    record(&admin, peer, id).await
 }
 
 /// How the call with this UUID ended, from memory: 200 only where it is over as it should be, so that a dialplan can send the
@@ -115,9 +132,10 @@ fn with_live(mut call: Value, live: bool) -> Value {
 }
 
 /// Calls that ended, by the store.
-async fn ended(admin: &Admin, query: &str) -> Result<Response, Response> {
+async fn ended(admin: &Admin, peer: IpAddr, query: &str) -> Result<Response, Response> {
     let filter = filter(query).map_err(|why| Response::error(422, &why))?;
-    let page = admin.read(move |reader| reader.list(&filter)).await?;
+    let kind = if filter.q.is_some() { Question::Search } else { Question::Plain };
+    let page = admin.read(peer, kind, move |reader, stopper| reader.list_unless(stopper, &filter)).await?;
     let next = page.next.map(|id| id.to_string());
     Ok(Response::json(200, &json!({"calls": page.calls, "next": next})))
 }
@@ -145,6 +163,11 @@ fn filter(query: &str) -> Result<CallFilter, String> {
             None => return Err(format!("before is {text:.40?}: use `next` of the page before")),
         },
     };
+    for name in ["did", "caller", "agent", "outcome", "q"] {
+        if asked(query, name).is_some_and(|text| text.len() > ASKED_BYTES_MAX) {
+            return Err(format!("{name} is longer than {ASKED_BYTES_MAX} bytes: ask for less"));
+        }
+    }
     Ok(CallFilter {
         did: asked(query, "did"),
         caller: asked(query, "caller"),
@@ -159,31 +182,71 @@ fn filter(query: &str) -> Result<CallFilter, String> {
 }
 
 /// A call that ended, by the store.
-async fn record(admin: &Admin, id: String) -> Result<Response, Response> {
-    match admin.read(move |reader| reader.show(&id)).await? {
+async fn record(admin: &Admin, peer: IpAddr, id: String) -> Result<Response, Response> {
+    match admin.read(peer, Question::Plain, move |reader, stopper| reader.show_unless(stopper, &id)).await? {
         Some(call) => Ok(Response::json(200, &with_live(json!(call), false))),
         None => Err(Response::error(404, "no call with this id runs or is in the records")),
     }
 }
 
 impl Admin {
-    /// Asks the store, which may take a while, on a thread that may wait.
+    /// Asks the store, which may take a while, on a thread that may wait. The question ends with the time that it has, or when
+    /// nobody waits for its answer any more.
     async fn read<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+        peer: IpAddr,
+        kind: Question,
+        question: impl FnOnce(&Reader, &Stopper) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Response> {
-        let reader = Arc::clone(&self.shared.parts.reader);
-        let Ok(_place) = self.reading.try_acquire() else {
-            return Err(Response::error(503, "too many questions wait for the database: try again"));
+        let (waiting, asking, busy) = match kind {
+            Question::Plain => {
+                (&self.reading, &self.readers, "too many questions wait for the database: try again")
+            }
+            Question::Search => {
+                (&self.searching, &self.searchers, "too many searches wait for each other: try again")
+            }
         };
-        let answer = tokio::task::spawn_blocking(move || question(&reader));
+        let Some(_place) = waiting.take(peer) else { return Err(Response::error(503, busy)) };
+        let reader = Arc::clone(&self.shared.parts.reader);
+        let stopper = Stopper::default();
+        let _end = EndsWith(stopper.clone());
+        let answer = async {
+            let turn = asking.wait(peer).await;
+            tokio::task::spawn_blocking(move || {
+                let answer = question(&reader, &stopper);
+                drop(turn);
+                answer
+            })
+            .await
+        };
         match timeout(RECORDS_WITHIN, answer).await {
             Ok(Ok(Ok(found))) => Ok(found),
             Ok(Ok(Err(problem))) => {
                 Err(Response::error(503, &format!("the records cannot be read now: {problem}")))
             }
-            _ => Err(Response::error(503, "the database did not answer in time: try again")),
+            _ => Err(Response::error(
+                503,
+                "the database did not answer within 5 s: try again, or ask for less (did, caller, from and to are quick)",
+            )),
         }
+    }
+}
+
+/// What a question costs.
+#[derive(Clone, Copy)]
+enum Question {
+    /// A part of the records that an index finds, as a rule.
+    Plain,
+    /// All that was ever said.
+    Search,
+}
+
+/// Ends a question when it is dropped.
+struct EndsWith(Stopper);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 

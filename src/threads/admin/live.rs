@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
@@ -16,7 +17,9 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Admin;
+use super::access::Peer;
 use super::history::{Counted, History, INTERVAL_S};
+use super::places::Place;
 use super::response::Response;
 use super::routes::Routes;
 use super::serve::ending;
@@ -29,7 +32,7 @@ const FRESH_MS: u64 = 250;
 /// How long control's answer is waited for: far longer than a pass takes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Streams of events at one time.
-const LISTENERS_MAX: usize = 64;
+pub(super) const STREAMS_MAX: usize = 64;
 /// Ends of calls that a slow listener may not have heard of yet.
 const ENDED_MAX: usize = 256;
 /// A comment is sent to a listener after this long without an event.
@@ -45,6 +48,8 @@ pub(super) fn routes() -> Routes {
 struct Seen {
     at: Instant,
     calls: Arc<Vec<LiveCall>>,
+    /// The list of them as JSON.
+    text: Arc<str>,
 }
 
 /// See the head of this file.
@@ -78,20 +83,25 @@ impl Board {
 impl Admin {
     /// The running calls, not older than [`FRESH_MS`]; `None` if control does not answer.
     pub(super) async fn live_calls(&self) -> Option<Arc<Vec<LiveCall>>> {
-        self.live_calls_within(FRESH_MS).await
+        self.live(FRESH_MS).await.map(|seen| seen.calls)
     }
 
     /// The running calls, a call that has just begun among them; `None` if control does not answer.
     pub(super) async fn live_calls_now(&self) -> Option<Arc<Vec<LiveCall>>> {
-        self.live_calls_within(0).await
+        self.live(0).await.map(|seen| seen.calls)
     }
 
-    async fn live_calls_within(&self, age_ms_max: u64) -> Option<Arc<Vec<LiveCall>>> {
+    /// Those of [`Admin::live_calls`] as a list in JSON, which is written once, whoever looks.
+    pub(super) async fn live_text(&self) -> Option<Arc<str>> {
+        self.live(FRESH_MS).await.map(|seen| seen.text)
+    }
+
+    async fn live(&self, age_ms_max: u64) -> Option<Seen> {
         // Whoever comes while control is being asked waits for the same answer.
         let mut seen = self.board.seen.lock().await;
         let now = self.shared.parts.clock.now();
         if let Some(seen) = seen.as_ref().filter(|seen| now.since_ms(seen.at) < age_ms_max) {
-            return Some(Arc::clone(&seen.calls));
+            return Some(seen.clone());
         }
         let (reply, answer) = oneshot::channel();
         if !self.ask_control(ControlInput::Live(reply)) {
@@ -105,8 +115,9 @@ impl Admin {
                 _ = self.board.ended.send(id);
             }
         }
-        *seen = Some(Seen { at: now, calls: Arc::clone(&calls) });
-        Some(calls)
+        let text = Arc::from(json!(*calls).to_string());
+        *seen = Some(Seen { at: now, calls, text });
+        seen.clone()
     }
 
     /// Keeps the history, and tells the listeners what there is, until the server ends.
@@ -140,7 +151,7 @@ impl Admin {
         loop {
             let told = match self.board.listeners() {
                 0 => None,
-                _ => self.live_calls().await.map(|calls| Arc::from(json!({"calls": *calls}).to_string())),
+                _ => self.live_text().await.map(|calls| Arc::from(format!("{{\"calls\":{calls}}}"))),
             };
             self.board.calls.send_if_modified(|before| {
                 let is_new = *before != told;
@@ -164,6 +175,7 @@ struct Listener {
     totals: watch::Receiver<Option<Arc<str>>>,
     ended: broadcast::Receiver<RecordId>,
     stopped: watch::Receiver<bool>,
+    _place: Place,
 }
 
 impl Listener {
@@ -198,16 +210,20 @@ impl Listener {
 /// Server-sent events: the running calls when they change, totals each second, ends of calls.
 async fn events(
     State(admin): State<Arc<Admin>>,
+    Extension(Peer(peer)): Extension<Peer>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Response> {
     let board = &admin.board;
-    if board.listeners() >= LISTENERS_MAX {
-        return Err(Response::error(503, &format!("{LISTENERS_MAX} streams of events are open: close one")));
-    }
+    let Some(place) = admin.streams.take(peer) else {
+        let most = STREAMS_MAX / 2;
+        let why = format!("{STREAMS_MAX} streams of events are open, or {most} of this address: close one");
+        return Err(Response::error(503, &why));
+    };
     let mut listener = Listener {
         calls: board.calls.subscribe(),
         totals: board.totals.subscribe(),
         ended: board.ended.subscribe(),
         stopped: admin.shared.stopped.subscribe(),
+        _place: place,
     };
     // Where others listen, what they were told last is told at once.
     listener.calls.mark_changed();

@@ -5,11 +5,14 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
 
 use super::Admin;
+use super::access::Peer;
+use super::response::Response;
 use super::routes::Routes;
 use crate::telemetry::exposition::{self, Family, MetricKind, families};
 use crate::threads::store::StoreState;
@@ -22,8 +25,24 @@ pub(super) fn routes() -> Routes {
     Routes::new().get("/metrics", metrics)
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::text(&all(&admin)))
+/// Written on another thread, because it takes some milliseconds in which this one answers others.
+async fn metrics(
+    State(admin): State<Arc<Admin>>,
+    Extension(Peer(peer)): Extension<Peer>,
+) -> axum::response::Response {
+    let Some(place) = admin.metrics.take(peer) else {
+        let why = "the metrics are being read already, as often as they may be at one time: try again";
+        return Response::error(503, why).into_response();
+    };
+    let written = tokio::task::spawn_blocking(move || {
+        let text = exposition::text(&all(&admin));
+        drop(place);
+        text
+    });
+    match written.await {
+        Ok(text) => ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
+        Err(_) => Response::error(503, "the relay is ending").into_response(),
+    }
 }
 
 /// Every metric.

@@ -8,12 +8,14 @@ mod access;
 mod api;
 mod calls;
 pub mod connect;
+mod connections;
 mod health;
 mod history;
 mod live;
 mod metrics;
 mod openapi;
 mod page;
+mod places;
 mod recordings;
 mod response;
 mod routes;
@@ -30,7 +32,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::call::{CurrentAgents, Expected, Registry};
 use crate::config::Secret;
@@ -38,19 +40,30 @@ use crate::sync::{Clock, Outbox};
 use crate::telemetry::{Counters, Limiter};
 use crate::threads::dial::DialPool;
 use crate::threads::messages::{ControlInput, EslOrder};
+use crate::threads::recorder::listeners::LISTENERS_MAX;
 use crate::threads::store::{Reader, StoreStatus};
 use connect::MediaServer;
 use live::Board;
 use metrics::RelayState;
+use places::Places;
 use response::Response;
 use routes::Routes;
 
-/// Requests that may wait for a switch at one time.
+/// Requests that may wait for a switch at one time; half of them, as of all that follows, may be of one address.
 const WAITING_MAX: usize = 64;
 /// Outbound calls at one time that somebody waits to be answered.
 const RINGING_MAX: usize = 64;
-/// Questions to the database at one time, most of which wait for each other.
+/// Questions to the database at one time, some of which wait for each other.
 const READING_MAX: usize = 16;
+/// Those of them that are being answered.
+const READERS_MAX: usize = 4;
+/// Searches in texts at one time, and those that are being answered: they read all that there is, if need be.
+const SEARCHES_MAX: usize = 8;
+const SEARCHERS_MAX: usize = 2;
+/// Those who listen in.
+const LISTENING_MAX: usize = LISTENERS_MAX;
+/// Metrics that are being written.
+const METRICS_MAX: usize = 4;
 
 /// The port of the legs, as a browser finds it.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +126,7 @@ impl AdminShared {
     /// # Errors
     /// Those of binding it.
     pub fn listen(address: SocketAddr, parts: AdminParts) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
+        let listener = serve::bind(address)?;
         let address = listener.local_addr()?;
         let began_s = parts.clock.unix_ms() as f64 / 1000.0;
         Ok(Self { parts, listener, address, began_s, stopped: watch::Sender::new(false) })
@@ -143,11 +156,18 @@ pub struct Admin {
     esl: Option<Mutex<Outbox<EslOrder>>>,
     dial: Mutex<DialPool>,
     /// Places for requests that wait for a switch.
-    waiting: Semaphore,
+    waiting: Arc<Places>,
     /// Places for requests that wait for outbound calls to be answered.
-    ringing: Semaphore,
-    /// Places for questions to the database.
-    reading: Semaphore,
+    ringing: Arc<Places>,
+    /// Places for questions to the database, and for those that are being answered.
+    reading: Arc<Places>,
+    readers: Arc<Places>,
+    /// The same of searches.
+    searching: Arc<Places>,
+    searchers: Arc<Places>,
+    listening: Arc<Places>,
+    streams: Arc<Places>,
+    metrics: Arc<Places>,
     board: Board,
     door: access::Door,
 }
@@ -165,9 +185,15 @@ impl Admin {
             control: Mutex::new(control),
             esl: esl.map(Mutex::new),
             dial: Mutex::new(dial),
-            waiting: Semaphore::new(WAITING_MAX),
-            ringing: Semaphore::new(RINGING_MAX),
-            reading: Semaphore::new(READING_MAX),
+            waiting: Places::new(WAITING_MAX),
+            ringing: Places::new(RINGING_MAX),
+            reading: Places::new(READING_MAX),
+            readers: Places::new(READERS_MAX),
+            searching: Places::new(SEARCHES_MAX),
+            searchers: Places::new(SEARCHERS_MAX),
+            listening: Places::new(LISTENING_MAX),
+            streams: Places::new(live::STREAMS_MAX),
+            metrics: Places::new(METRICS_MAX),
             board: Board::new(),
             door: access::Door::default(),
         }

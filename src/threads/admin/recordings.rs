@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response as HttpResponse};
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 use tower_http::services::ServeFile;
 
 use super::Admin;
+use super::access::Peer;
 use super::api::{answered, within};
 use super::response::Response;
 use super::routes::Routes;
@@ -79,28 +81,35 @@ async fn waveform(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Ht
 }
 
 /// What is said in a running call, about half a second later, until it ends or nobody reads any more.
-async fn listen(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> HttpResponse {
+async fn listen(
+    State(admin): State<Arc<Admin>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Path(id): Path<String>,
+) -> HttpResponse {
+    let Some(place) = admin.listening.take(peer) else { return too_many_listen() };
     let (reply, answer) = oneshot::channel();
     if !admin.ask_control(ControlInput::Listen(id, reply)) {
         return Response::error(503, "the relay is busy: try again").into_response();
     }
     match answer.await {
         Ok(Ok(heard)) => {
-            let pieces = stream::unfold(heard, |mut heard| async move {
-                Some((Ok::<Bytes, Infallible>(heard.recv().await?), heard))
+            let pieces = stream::unfold((heard, place), |(mut heard, place)| async move {
+                Some((Ok::<Bytes, Infallible>(heard.recv().await?), (heard, place)))
             });
             ([(CONTENT_TYPE, PCM), (CACHE_CONTROL, "no-store")], Body::from_stream(pieces)).into_response()
         }
         Ok(Err(ListenRefused::NoCall)) => {
             Response::error(404, "no call with this id is running").into_response()
         }
-        Ok(Err(ListenRefused::TooMany)) => Response::error(
-            503,
-            "too many listen already, 8 to this call or 32 in all: wait until one has gone",
-        )
-        .into_response(),
+        Ok(Err(ListenRefused::TooMany)) => too_many_listen(),
         Err(_) => Response::error(503, "the relay did not answer: try again").into_response(),
     }
+}
+
+fn too_many_listen() -> HttpResponse {
+    let why =
+        "too many listen already, 8 to this call, 32 in all or 16 of this address: wait until one has gone";
+    Response::error(503, why).into_response()
 }
 
 fn no_recording() -> Response {

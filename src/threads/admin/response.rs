@@ -23,7 +23,12 @@ pub(super) struct Response {
 impl Response {
     /// This value.
     pub(super) fn json(status: u16, body: &Value) -> Self {
-        Self { status, content_type: JSON, body: format!("{body}\n") }
+        Self::written(status, format!("{body}\n"))
+    }
+
+    /// This JSON.
+    pub(super) fn written(status: u16, body: String) -> Self {
+        Self { status, content_type: JSON, body }
     }
 
     /// Nothing more to say (204).

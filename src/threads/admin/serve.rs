@@ -3,33 +3,52 @@
 //! Runs in: the admin thread, on tokio's current-thread runtime; reading the database and files is done by a few threads of
 //! that runtime. Owns the connections.
 //! Never lets a peer hold a connection by sending nothing: every head, body and handshake has its time.
-//! Invariant: at most [`CONNECTIONS_MAX`] connections; the rest wait in the system's queue.
+//! Invariant: at most [`CONNECTIONS_MAX`] connections, of which fewer are being answered, so that a new one always finds a
+//! place and [`FIRST`] is answered on it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use log::{debug, warn};
 use openssl::ssl::{Ssl, SslAcceptor};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_openssl::SslStream;
 
 use super::AdminShared;
 use super::access::Peer;
+use super::connections::{ConnectionNumber, Connections, UnderWay};
+use super::places::{Place, Places};
+use crate::call::allowances::{Allowances, Rate};
 use crate::net::options;
 
 /// Connections at one time.
-pub(super) const CONNECTIONS_MAX: usize = 256;
+const CONNECTIONS_MAX: usize = 256;
+/// Requests under way at one time, half of them of one address; those of [`FIRST`] do not count.
+const REQUESTS_MAX: usize = 192;
+/// What is answered whoever else is: from memory, at once.
+const FIRST: &[&str] = &["/admit", "/healthz", "/readyz"];
+/// Connections that the system keeps until they are accepted.
+const BACKLOG: i32 = 1024;
+/// TLS handshakes of one address: each is a millisecond in which nobody else is served.
+const HANDSHAKES: Rate = Rate { per_second: 20, burst: 60 };
 /// Longest head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most headers.
@@ -42,8 +61,10 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 const END_WITHIN: Duration = Duration::from_secs(1);
 /// After an error of accepting, usually that no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Threads for what blocks: the database, files.
-const BLOCKING_THREADS_MAX: usize = 4;
+/// Threads for what blocks: as many again as questions to the database, for files and metrics.
+const BLOCKING_THREADS_MAX: usize = 8;
+/// How much they stand back for the threads that carry calls (nice(2)).
+const BLOCKING_NICE: i32 = 10;
 
 /// Serves until stopped.
 ///
@@ -55,6 +76,8 @@ pub(super) fn run(shared: &Arc<AdminShared>, router: impl FnOnce() -> Router) ->
         .enable_time()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("admin-blocking")
+        // Calls come first: what is read here may be all that was ever said. Where that is not allowed, it is as it was.
+        .on_thread_start(|| _ = rustix::process::nice(BLOCKING_NICE))
         .build()?;
     let result = runtime.block_on(async {
         let listener = shared.listener.try_clone()?;
@@ -66,27 +89,46 @@ pub(super) fn run(shared: &Arc<AdminShared>, router: impl FnOnce() -> Router) ->
     result
 }
 
+/// Listens on `address`.
+///
+/// # Errors
+/// Those of `bind` and `listen`.
+pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
 async fn serve(shared: &Arc<AdminShared>, listener: TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let gate = Arc::new(Gate { connections: Arc::default(), requests: Places::new(REQUESTS_MAX) });
+    let mut handshakes = Allowances::new(HANDSHAKES);
     let mut stopped = shared.stopped.subscribe();
     let mut connections = JoinSet::new();
     let tls = shared.parts.tls.clone();
     loop {
         while connections.try_join_next().is_some() {}
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
-            accepted = accepted => accepted,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = ending(&mut stopped) => break,
         };
         match accepted {
+            Ok((_, peer)) if tls.is_some() && !handshakes.take(shared.parts.clock.now(), peer.ip()) => {
+                debug!("admin: {peer} begins more TLS handshakes than an address may");
+            }
             Ok((socket, peer)) => {
-                let (router, tls, stopped) = (router.clone(), tls.clone(), stopped.clone());
+                let place = gate.connections.add(peer.ip(), CONNECTIONS_MAX);
+                let at = At { gate: Arc::clone(&gate), peer: peer.ip(), number: place.number };
+                let router = router.clone().layer(middleware::from_fn_with_state(at, pass));
+                let (tls, stopped) = (tls.clone(), stopped.clone());
                 connections.spawn(async move {
-                    connection(socket, peer, router, tls, stopped).await;
-                    drop(place);
+                    tokio::select! {
+                        () = connection(socket, peer, router, tls, stopped) => {}
+                        () = place.close.notified() => {
+                            debug!("admin: {peer} makes room for others: nothing was asked on its connection");
+                        }
+                    }
                 });
             }
             Err(problem) => {
@@ -97,6 +139,60 @@ async fn serve(shared: &Arc<AdminShared>, listener: TcpListener, router: Router)
     }
     drop(listener);
     _ = timeout(END_WITHIN, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// What all connections share.
+struct Gate {
+    connections: Arc<Connections>,
+    requests: Arc<Places>,
+}
+
+/// Whose requests come on a connection.
+#[derive(Clone)]
+struct At {
+    gate: Arc<Gate>,
+    peer: IpAddr,
+    number: ConnectionNumber,
+}
+
+/// Lets a request through if there is a place for it, which it keeps until its answer has been given away.
+async fn pass(State(at): State<At>, request: Request, next: Next) -> Response {
+    if FIRST.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let Some(place) = at.gate.requests.take(at.peer) else {
+        let why = "too many requests are under way, of this address or of all together: try again";
+        return super::response::Response::error(503, why).into_response();
+    };
+    let under_way = at.gate.connections.begin(at.number);
+    let response = next.run(request).await;
+    response.map(|body| Body::new(Kept { body, _kept: (place, under_way) }))
+}
+
+/// A body that keeps something until it has been given away.
+struct Kept {
+    body: Body,
+    _kept: (Place, UnderWay),
+}
+
+impl hyper::body::Body for Kept {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 async fn connection(

@@ -4,6 +4,9 @@
 //! Invariant: a value is never part of a statement's text.
 
 use std::fmt;
+use std::time::Duration;
+
+use super::stopper::Interrupt;
 
 /// A value in a statement or a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +65,20 @@ pub(super) trait Database: Send {
 
     /// The statement that begins a transaction which will write.
     fn begin(&self) -> &'static str;
+
+    /// What interrupts a statement that runs here, from another thread; `None` where the database ends it by itself
+    /// ([`Database::limit`]).
+    fn interrupt(&self) -> Option<Interrupt> {
+        None
+    }
+
+    /// Has the database end each statement of a reader that takes longer; nothing where it is interrupted instead.
+    ///
+    /// # Errors
+    /// What the database says.
+    fn limit(&mut self, _within: Duration) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// The statement, within a transaction, that keeps another relay from migrating at the same time.
     fn lock_for_migration(&self) -> &'static str;

@@ -15,6 +15,7 @@ mod schema;
 mod spool;
 mod sqlite;
 mod status;
+mod stopper;
 mod store_thread;
 mod writer;
 
@@ -23,6 +24,7 @@ pub use door::RecordDoor;
 pub use place::{DatabasePlace, StorePlace, state_directory};
 pub use reader::{CallFilter, CallPage, PAGE_CALLS_MAX, Reader};
 pub use status::{StoreState, StoreStatus};
+pub use stopper::Stopper;
 pub use store_thread::Store;
 pub use writer::Writer;
 

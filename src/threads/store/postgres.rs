@@ -126,6 +126,10 @@ impl Database for Postgres {
             .map_err(|error| trouble(&error))
     }
 
+    fn limit(&mut self, within: Duration) -> Result<(), StoreError> {
+        self.batch(&format!("SET statement_timeout = {}", within.as_millis()))
+    }
+
     fn begin(&self) -> &'static str {
         "BEGIN"
     }

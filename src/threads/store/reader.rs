@@ -1,7 +1,7 @@
 //! Reads records: lists calls by what is known of them, newest first, and shows one with what was said in it.
 //!
-//! Runs in: whichever thread may wait for the database: the admin server's blocking ones, the command line. Owns a
-//! connection, made when it is needed and again when it is lost. Never writes.
+//! Runs in: whichever threads may wait for the database: the admin server's blocking ones, the command line. Owns as many
+//! connections as threads have asked at one time, each made when it is needed and again when it is lost. Never writes.
 //! Invariant: a page is as long as was asked for at most, and its cursor leads to what is older than all of it.
 
 use std::time::Duration;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::database::{Database, StoreError, Value};
 use super::place::{DatabasePlace, StorePlace};
+use super::stopper::Stopper;
 use super::{postgres, rows, sqlite};
 use crate::base::RecordId;
 use crate::call::{CallDetail, CallRecord};
@@ -19,8 +20,10 @@ pub const PAGE_CALLS_MAX: usize = 500;
 /// Calls on a page where nobody says how many.
 pub const PAGE_CALLS: usize = 50;
 
-/// How long a question waits for the one before it.
-const BUSY_WITHIN: Duration = Duration::from_secs(5);
+/// What Postgres may take for a statement: whoever asked has gone by then.
+const STATEMENT_WITHIN: Duration = Duration::from_secs(5);
+/// Connections that are kept for the next question.
+const KEPT_MAX: usize = 4;
 
 /// Which calls. What is `None` does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,13 +60,14 @@ pub struct CallPage {
 /// See the head of this file.
 pub struct Reader {
     place: StorePlace,
-    connection: Mutex<Option<Box<dyn Database>>>,
+    /// Those on which nothing is being asked.
+    idle: Mutex<Vec<Box<dyn Database>>>,
 }
 
 impl Reader {
     /// A reader of the records that are kept there. Connects when it is first asked.
     pub fn new(place: StorePlace) -> Self {
-        Self { place, connection: Mutex::new(None) }
+        Self { place, idle: Mutex::default() }
     }
 
     /// The calls that fit, newest first.
@@ -71,13 +75,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Away`] where there is no database to ask, with the remedy.
     pub fn list(&self, filter: &CallFilter) -> Result<CallPage, StoreError> {
-        let (sql, values, limit) = statement(filter);
-        let found = self.ask(|database| database.query(&sql, &values))?;
-        let mut calls = found.into_iter().map(rows::record).collect::<Result<Vec<_>, _>>()?;
-        let more = calls.len() > limit;
-        calls.truncate(limit);
-        let next = calls.last().filter(|_| more).and_then(|call| RecordId::parse(&call.id));
-        Ok(CallPage { calls, next })
+        self.list_unless(&Stopper::default(), filter)
     }
 
     /// A call by the id of its record or by the switch's UUID, of which the newest call counts; `None` if there is none.
@@ -85,18 +83,52 @@ impl Reader {
     /// # Errors
     /// As [`Reader::list`].
     pub fn show(&self, name: &str) -> Result<Option<CallDetail>, StoreError> {
-        self.ask(|database| rows::detail(database, name))
+        self.show_unless(&Stopper::default(), name)
+    }
+
+    /// As [`Reader::list`], unless `stopper` ends the question.
+    ///
+    /// # Errors
+    /// As [`Reader::list`], and that the question was ended.
+    pub fn list_unless(&self, stopper: &Stopper, filter: &CallFilter) -> Result<CallPage, StoreError> {
+        let (sql, values, limit) = statement(filter);
+        let found = self.ask(stopper, |database| database.query(&sql, &values))?;
+        let mut calls = found.into_iter().map(rows::record).collect::<Result<Vec<_>, _>>()?;
+        let more = calls.len() > limit;
+        calls.truncate(limit);
+        let next = calls.last().filter(|_| more).and_then(|call| RecordId::parse(&call.id));
+        Ok(CallPage { calls, next })
+    }
+
+    /// As [`Reader::show`], unless `stopper` ends the question.
+    ///
+    /// # Errors
+    /// As [`Reader::list_unless`].
+    pub fn show_unless(&self, stopper: &Stopper, name: &str) -> Result<Option<CallDetail>, StoreError> {
+        self.ask(stopper, |database| rows::detail(database, name))
     }
 
     /// Asks, and connects before that where there is no connection, or the one there was has been lost.
-    fn ask<T>(&self, question: impl Fn(&mut dyn Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let Some(mut connection) = self.connection.try_lock_for(BUSY_WITHIN) else {
-            return Err(StoreError::Away("the database has not answered an earlier question yet".to_owned()));
+    fn ask<T>(
+        &self,
+        stopper: &Stopper,
+        question: impl Fn(&mut dyn Database) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let asked = |database: &mut Box<dyn Database>| {
+            stopper.during(database.interrupt(), || match stopper.is_stopped() {
+                true => Err(StoreError::Away("nobody waits for the answer any more".to_owned())),
+                false => question(database.as_mut()),
+            })
         };
-        if let Some(database) = connection.as_mut() {
-            match question(database.as_mut()) {
-                Err(StoreError::Away(_)) => *connection = None,
-                answer => return answer,
+        let kept = self.idle.lock().pop();
+        if let Some(mut database) = kept {
+            let answer = asked(&mut database);
+            if !matches!(answer, Err(StoreError::Away(_))) {
+                self.keep(database);
+                return answer;
+            }
+            if stopper.is_stopped() {
+                return answer;
             }
         }
         let mut database: Box<dyn Database> = match &self.place.database {
@@ -106,11 +138,19 @@ impl Reader {
             DatabasePlace::Sqlite(path) => Box::new(sqlite::Sqlite::read(path)?),
             DatabasePlace::Postgres(url) => Box::new(postgres::Postgres::connect(url)?),
         };
-        let answer = question(database.as_mut());
+        database.limit(STATEMENT_WITHIN)?;
+        let answer = asked(&mut database);
         if !matches!(answer, Err(StoreError::Away(_))) {
-            *connection = Some(database);
+            self.keep(database);
         }
         answer
+    }
+
+    fn keep(&self, database: Box<dyn Database>) {
+        let mut idle = self.idle.lock();
+        if idle.len() < KEPT_MAX {
+            idle.push(database);
+        }
     }
 }
 

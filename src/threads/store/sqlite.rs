@@ -10,6 +10,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, params_from_iter};
 
 use super::database::{Database, Row, StoreError, Value};
+use super::stopper::Interrupt;
 
 /// How long a statement waits for another connection that writes.
 const BUSY_WITHIN: Duration = Duration::from_secs(2);
@@ -106,6 +107,11 @@ impl Database for Sqlite {
             rows.collect()
         };
         read().map_err(|error| trouble(&error))
+    }
+
+    fn interrupt(&self) -> Option<Interrupt> {
+        let handle = self.0.get_interrupt_handle();
+        Some(Box::new(move || handle.interrupt()))
     }
 
     fn begin(&self) -> &'static str {

@@ -1,0 +1,115 @@
+//! How often an address may do something: so many times a second, and some at once after a quiet time.
+//!
+//! Runs in: whichever thread counts: pure. Owns a bounded table of addresses. Never reads a clock.
+//! Invariant: an address that asks too often costs the others nothing, and at most [`ADDRESSES_MAX`] are remembered.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::base::Instant;
+use crate::base::address::party;
+
+/// Addresses whose allowance is remembered. One whose allowance is full again is forgotten first.
+pub const ADDRESSES_MAX: usize = 4096;
+
+/// How often one address may.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// Times a second on average.
+    pub per_second: u32,
+    /// Times at once.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// So many times as often.
+    pub fn times(self, factor: u32) -> Self {
+        Self { per_second: self.per_second.saturating_mul(factor), burst: self.burst.saturating_mul(factor) }
+    }
+}
+
+struct Bucket {
+    /// Thousandths of a time that may still be.
+    allowance_milli: u64,
+    at: Instant,
+}
+
+/// See the head of this file.
+pub struct Allowances {
+    rate: Rate,
+    buckets: HashMap<IpAddr, Bucket>,
+}
+
+impl Allowances {
+    /// Nobody has done anything yet.
+    pub fn new(rate: Rate) -> Self {
+        Self { rate, buckets: HashMap::new() }
+    }
+
+    /// Takes one time of what this address may, if there is one left.
+    pub fn take(&mut self, now: Instant, address: IpAddr) -> bool {
+        let address = party(address);
+        let rate = self.rate;
+        let full = u64::from(rate.burst.max(1)) * 1000;
+        let refilled = |bucket: &Bucket| {
+            let milli = now.since_us(bucket.at).saturating_mul(u64::from(rate.per_second)) / 1000;
+            bucket.allowance_milli.saturating_add(milli).min(full)
+        };
+        if self.buckets.len() >= ADDRESSES_MAX && !self.buckets.contains_key(&address) {
+            self.buckets.retain(|_, bucket| refilled(bucket) < full);
+            if self.buckets.len() >= ADDRESSES_MAX {
+                return false;
+            }
+        }
+        let bucket = self.buckets.entry(address).or_insert(Bucket { allowance_milli: full, at: now });
+        let allowance = refilled(bucket);
+        if allowance < 1000 {
+            return false;
+        }
+        *bucket = Bucket { allowance_milli: allowance - 1000, at: now };
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: u32) -> IpAddr {
+        IpAddr::from((0x0a00_0000 + n).to_be_bytes())
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn an_address_that_asks_too_often_is_refused_and_others_are_not() {
+        let mut allowances = Allowances::new(Rate { per_second: 2, burst: 3 });
+        for _ in 0..3 {
+            assert!(allowances.take(at(0), address(1)));
+        }
+        assert!(!allowances.take(at(499), address(1)));
+        assert!(allowances.take(at(499), address(2)));
+        assert!(allowances.take(at(1000), address(1)));
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_of_ipv6_share_what_they_may() {
+        let mut allowances = Allowances::new(Rate { per_second: 1, burst: 1 });
+        let taken: Vec<bool> = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"]
+            .map(|text| allowances.take(at(0), text.parse().expect(text)))
+            .to_vec();
+        assert_eq!(taken, [true, false, true]);
+    }
+
+    #[test]
+    fn the_table_of_addresses_stays_bounded() {
+        let mut allowances = Allowances::new(Rate { per_second: 1, burst: 1 });
+        for n in 0..ADDRESSES_MAX as u32 {
+            assert!(allowances.take(at(0), address(n)));
+        }
+        assert!(!allowances.take(at(1), address(99_999)));
+        assert!(allowances.take(at(1001), address(99_999)), "full allowances were forgotten");
+    }
+}
