@@ -20,6 +20,15 @@ pub const DIGITS_MAX: usize = 32;
 pub const CHANNEL_BYTES_MAX: usize = 64;
 /// Names of variables that begin so may be set without being on the allow-list.
 pub const OWN_VARIABLE_PREFIX: &str = "tandem_";
+/// Those of them that steer our scripts, and that nobody may set: the same as in `deploy/freeswitch/scripts/tandem.lua`.
+const SCRIPT_VARIABLES: &[&str] = &[
+    "tandem_script",
+    "tandem_playback",
+    "tandem_stream",
+    "tandem_agent",
+    "tandem_token",
+    "tandem_fell_back",
+];
 
 /// Why a text cannot be the value it was meant to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,10 +182,10 @@ checked!(
     /// The name of a dialplan.
     Dialplan,
     name_set("dialplan"),
-    |text: &str| match text.eq_ignore_ascii_case("inline") {
-        // The destination would be executed as an application.
-        true => Err(Unfit::Meaning { what: "dialplan", problem: "inline executes applications and is not allowed" }),
-        false => Ok(()),
+    |text: &str| match text.eq_ignore_ascii_case("XML") {
+        true => Ok(()),
+        // inline executes the destination as applications; of others nobody knows what they make of it.
+        false => Err(Unfit::Meaning { what: "dialplan", problem: "may be XML only: others may execute the destination" }),
     }
 );
 
@@ -199,9 +208,10 @@ checked!(
 );
 
 impl VariableName {
-    /// Whether it is one of ours (`tandem_…`) or on the operator's list.
+    /// Whether it is one of ours (`tandem_…`) or on the operator's list, and none that steers our scripts.
     pub fn is_allowed_by(&self, list: &[VariableName]) -> bool {
-        self.0.starts_with(OWN_VARIABLE_PREFIX) || list.contains(self)
+        let steers = SCRIPT_VARIABLES.contains(&self.as_str());
+        !steers && (self.0.starts_with(OWN_VARIABLE_PREFIX) || list.contains(self))
     }
 }
 
@@ -441,7 +451,7 @@ mod tests {
         for (position, texts) in [
             (0, &["NORMAL_CLEARING", "USER_BUSY", "NORMAL_TEMPORARY_FAILURE"][..]),
             (1, &["2000", "+420123456789", "*97", "#1", "support", "sales@example.com", "a.b-c_d"]),
-            (2, &["XML", "lua_dialplan"]),
+            (2, &["XML", "xml"]),
             (3, &["default", "public", "ivr-main"]),
             (4, &["tandem_result", "sip_h_X-Result"]),
             (5, &["", "booked", "2026-11-22 18:00, +420 123"]),
@@ -456,7 +466,8 @@ mod tests {
 
     #[test]
     fn a_value_has_a_length() {
-        for (what, check) in CHECKS {
+        assert!(Dialplan::new("XML").is_ok(), "the only one");
+        for (what, check) in CHECKS.into_iter().filter(|(what, _)| *what != "dialplan") {
             let (letter, bytes_max) = match what {
                 "cause" => ("A", CAUSE_BYTES_MAX),
                 "value" => ("A", VALUE_BYTES_MAX),
@@ -472,8 +483,9 @@ mod tests {
     #[test]
     fn options_and_the_dialplan_that_executes_are_refused() {
         assert!(Destination::new("-both").is_err());
-        assert!(Dialplan::new("inline").is_err());
-        assert!(Dialplan::new("INLINE").is_err());
+        for executes in ["inline", "INLINE", "Inline", "lua", "LUA", "enum", "asterisk", "XMLX"] {
+            assert!(Dialplan::new(executes).is_err(), "{executes}");
+        }
         assert!(ChannelName::new("-a").is_err());
     }
 
@@ -490,9 +502,24 @@ mod tests {
         let list = [name("hold_music")];
         assert!(name("tandem_result").is_allowed_by(&list));
         assert!(name("hold_music").is_allowed_by(&list));
+        let steering: Vec<_> = SCRIPT_VARIABLES.iter().map(|text| name(text)).collect();
+        assert!(
+            steering.iter().all(|variable| !variable.is_allowed_by(&steering)),
+            "not even if they are listed"
+        );
         for other in ["Tandem_result", "hold_musi", "hold_music2", "api_hangup_hook", "xtandem_a"] {
             assert!(!name(other).is_allowed_by(&list), "{other}");
         }
+    }
+
+    #[test]
+    fn what_our_script_refuses_to_set_is_refused_here_too() {
+        let script = include_str!("../../deploy/freeswitch/scripts/tandem.lua");
+        let (_, table) = script.split_once("local OWN_VARIABLES = {").expect("the table of the script");
+        let (table, _) = table.split_once('}').expect("its end");
+        let names: Vec<_> =
+            table.split(',').filter_map(|entry| entry.trim().strip_suffix(" = true")).collect();
+        assert_eq!(names, SCRIPT_VARIABLES);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::base::command::{Command, CommandKind, VariableName};
+use crate::base::command::{Command, CommandKind, Context, VariableName};
 use crate::base::{Instant, LinkNumber};
 use crate::codec::gemini::tools::ToolCall;
 use crate::codec::mod_audio_stream::OrderNumber;
@@ -86,6 +86,10 @@ pub enum CommandError {
     },
     /// The variable is neither one of ours nor on the list.
     VariableNotAllowed(VariableName),
+    /// The context is not on the list.
+    ContextNotAllowed(Context),
+    /// The switch has not said that the channel whose UUID the leg names is the leg's own.
+    ForeignChannel,
     /// The agent may not ask for this.
     NotAllowed,
     /// The call is not recorded, so that nothing can pause.
@@ -121,9 +125,21 @@ impl fmt::Display for CommandError {
             Self::VariableNotAllowed(name) => {
                 write!(
                     f,
-                    "the variable {name} may not be set: it neither begins with tandem_ nor is in control.variables"
+                    "the variable {name} may not be set: it neither begins with tandem_ nor is in control.variables, or it \
+                     steers our scripts"
                 )
             }
+            Self::ContextNotAllowed(context) => {
+                write!(
+                    f,
+                    "no call may be transferred into the context {context}: it is not in control.transfer_contexts"
+                )
+            }
+            Self::ForeignChannel => write!(
+                f,
+                "not sent, and will not be: the switch did not confirm that this leg is the channel whose UUID it names; \
+                 announce the call before (POST /api/expect), or have our script start the stream"
+            ),
             Self::NotAllowed => {
                 write!(
                     f,

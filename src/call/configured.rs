@@ -195,6 +195,7 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
         control: ControlTerms {
             event_socket: config.esl.host.is_some(),
             variables: config.control.variables.clone(),
+            transfer_contexts: config.control.transfer_contexts.clone(),
             tell_keys: agent.tell_keys,
             keys_interrupt: agent.keys_interrupt,
             model_may_end: agent.end_call,

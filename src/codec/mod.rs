@@ -6,6 +6,7 @@
 pub mod audiosocket;
 pub mod base64;
 pub mod chan_websocket;
+pub mod channel_word;
 pub mod esl;
 pub mod excerpt;
 pub mod gemini;

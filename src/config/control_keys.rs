@@ -7,7 +7,8 @@ use super::base_url::BaseUrl;
 use super::model::Config;
 use super::registry::{Key, Kind, integer, text};
 use super::setters::{
-    application, header_secret, name_of, path, seconds, set_admin_listen, set_dial_string, set_variables,
+    application, header_secret, name_of, path, seconds, set_admin_listen, set_contexts, set_dial_string,
+    set_variables,
 };
 
 /// See the head of this file.
@@ -20,6 +21,15 @@ pub(super) const CONTROL_KEYS: &[Key<Config>] = &[
             set: set_variables,
         },
         "Channel variables that may be set beside those whose names begin with tandem_.",
+    ),
+    Key::<Config>::new(
+        "control.transfer_contexts",
+        r#"["default", "public"]"#,
+        Kind::List {
+            form: "names of contexts of the dialplan such as \"default\" (separated by commas outside the file)",
+            set: set_contexts,
+        },
+        "Contexts into which the API may transfer a call over the event socket; for our script vars_tandem.xml has the same list.",
     ),
     Key::<Config>::new(
         "esl.host",

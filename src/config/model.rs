@@ -20,7 +20,7 @@ use super::routes::{DEFAULT_AGENT, RouteTable};
 use super::secret::Secret;
 use super::store_keys::{PriceConfig, StoreConfig, StoreUrl};
 use super::tool_keys::ToolConfig;
-use crate::base::command::VariableName;
+use crate::base::command::{Context, VariableName};
 use crate::base::{Mix, PlaybackFormat, SampleRate};
 
 /// Every setting of the relay. [`Config::default`] is what runs without a file, environment or arguments.
@@ -250,6 +250,8 @@ impl AsMut<AgentConfig> for Config {
 pub struct ControlConfig {
     /// Channel variables that may be set beside our own.
     pub variables: Vec<VariableName>,
+    /// Contexts into which the API may transfer a call over the event socket.
+    pub transfer_contexts: Vec<Context>,
 }
 
 /// Section `[esl]`.
@@ -409,7 +411,7 @@ impl Config {
             tools: Vec::new(),
             credentials: Vec::new(),
             routes: RouteTable::default(),
-            control: ControlConfig { variables: Vec::new() },
+            control: ControlConfig { variables: Vec::new(), transfer_contexts: Vec::new() },
             esl: EslConfig {
                 host: None,
                 port: 0,

@@ -13,7 +13,7 @@ use super::base_url::is_near;
 use super::model::Config;
 use super::secret::Secret;
 use super::template::Variable;
-use crate::base::command::{Destination, VariableName};
+use crate::base::command::{Context, Destination, VariableName};
 
 pub(super) fn millis(value: u64) -> Duration {
     Duration::from_millis(value)
@@ -228,6 +228,12 @@ pub(super) fn set_destinations<T: AsMut<AgentConfig>>(
 pub(super) fn set_variables(config: &mut Config, texts: &[String]) -> Result<(), String> {
     let names: Result<_, _> = texts.iter().map(|text| VariableName::new(text)).collect();
     config.control.variables = names.map_err(|unfit| format!("cannot be used: {unfit}"))?;
+    Ok(())
+}
+
+pub(super) fn set_contexts(config: &mut Config, texts: &[String]) -> Result<(), String> {
+    let names: Result<_, _> = texts.iter().map(|text| Context::new(text)).collect();
+    config.control.transfer_contexts = names.map_err(|unfit| format!("cannot be used: {unfit}"))?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use crate::call::record::RecordingFile;
 use crate::call::{
     CommandError, CommandResult, Fact, LegCredentials, LegKind, LegNote, Opening, OutboundCall, Part,
 };
+use crate::codec::channel_word::ChannelWord;
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 use crate::net::dial::Target;
@@ -71,6 +72,8 @@ pub enum TelephonyOrder {
     Ping(CallId),
     /// Let go of the first call's leg and send its connection to control: it is the second call's.
     Move(CallId, CallId),
+    /// Send this word over the leg, so that the switch says it on the leg's channel.
+    Challenge(CallId, ChannelWord),
     /// Tell its switch this.
     Command(CallId, OrderNumber, Command),
     /// Close it.
@@ -206,6 +209,8 @@ pub struct Offer {
     pub shared: Arc<CallShared>,
     /// What URL and headers said.
     pub fields: CallFields,
+    /// Its UUID was announced, or is that of an outbound call of ours.
+    pub told: bool,
     /// Where the switch is.
     pub peer: SocketAddr,
     /// What its leg showed at the door.
@@ -235,6 +240,8 @@ pub enum EslOrder {
         command: Command,
         /// Until when it may be sent.
         send_by: Instant,
+        /// The word that the switch has to say on this channel before: it is not known to be the call's.
+        word: Option<ChannelWord>,
     },
     /// Place a call, and say there whether the switch has begun with it, and then whether it was answered.
     Place(Outbound, Sender<CommandResult>),
@@ -255,6 +262,8 @@ pub enum OnChannel {
     Answered,
     /// An outbound call was not connected, or nobody knows.
     NotAnswered(CommandError),
+    /// A word that was sent over a leg came out of it.
+    Said(ChannelWord),
 }
 
 /// What became of a request to the API: `None` if there is no such call.

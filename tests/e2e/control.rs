@@ -38,6 +38,14 @@ fn scripted(relay: &Relay, uuid: &str) -> Leg {
     leg
 }
 
+/// A call without our script, of which the relay was told before.
+fn announced(relay: &Relay, uuid: &str) -> Leg {
+    assert_eq!(ask(relay, "POST /api/expect", &json!({"uuid": uuid}).to_string()).0, 204);
+    let leg = Leg::call(relay, &format!("/?rate=8000&uuid={uuid}"));
+    relay.line(&["offered", uuid]);
+    leg
+}
+
 /// Every order that the script was told so far.
 fn orders(told: &[(Instant, Told)]) -> Vec<Value> {
     let texts = told.iter().filter_map(|(_, told)| match told {
@@ -169,9 +177,8 @@ fn without_script_and_event_socket_an_order_is_an_error_that_says_so() {
 fn the_event_socket_carries_orders_out_where_our_script_is_not() {
     let _turn = in_company();
     let (model, switch) = (model(), EventSocket::start());
-    let relay = relay_with(&model, &switch, &[]);
-    let leg = Leg::call(&relay, "/?rate=8000&uuid=esl-1");
-    relay.line(&["offered", "esl-1"]);
+    let relay = relay_with(&model, &switch, &["control.transfer_contexts=ivr"]);
+    let leg = announced(&relay, "esl-1");
     for (kind, request) in
         [("dtmf", r#"{"digits":"5"}"#), ("break", ""), ("variable", r#"{"name":"tandem_a","value":"b c"}"#)]
     {
@@ -201,13 +208,97 @@ fn the_event_socket_carries_orders_out_where_our_script_is_not() {
     assert!(end.contains("ended by us (ordered_hangup): hung up by order [\"USER_BUSY\"]"), "{end}");
 }
 
+/// The text by which the switch can tell that this leg is a channel's, once it was sent.
+fn channel_word(leg: &Leg) -> String {
+    leg.until("a word for the switch to say", |told| {
+        told.iter().find_map(|(_, told)| match told {
+            Told::Text(text) if text.contains("tandem_channel") => Some(text.clone()),
+            _ => None,
+        })
+    })
+}
+
+/// The event that mod_audio_stream raises on a channel whose leg was sent this text.
+fn raise(switch: &EventSocket, channel: &str, text: &str) {
+    let length = text.len();
+    switch.event(&format!(
+        "Event-Name: CUSTOM\nEvent-Subclass: mod_audio_stream%3A%3Ajson\nUnique-ID: {channel}\nContent-Length: \
+         {length}\n\n{text}"
+    ));
+}
+
+#[test]
+fn a_leg_that_names_a_foreign_channel_makes_the_event_socket_do_nothing_there() {
+    let _turn = in_company();
+    let (model, switch) = (model(), EventSocket::start());
+    let relay = relay_with(&model, &switch, &[]);
+    let foreign = Leg::call(&relay, "/?rate=8000&uuid=foreign-1");
+    let own = Leg::call(&relay, "/?rate=8000&uuid=own-1");
+    // What comes over one leg says nothing of another channel, nor does what the leg says itself.
+    let word = channel_word(&own);
+    raise(&switch, "foreign-1", &word);
+    foreign.text(&channel_word(&foreign));
+    switch.event("Event-Name: DTMF\nUnique-ID: foreign-1\nDTMF-Digit: 7");
+    for (kind, request) in [
+        ("hangup", ""),
+        ("transfer", r#"{"to":"2000"}"#),
+        ("dtmf", r#"{"digits":"1"}"#),
+        ("variable", r#"{"name":"tandem_a","value":"b"}"#),
+    ] {
+        let (status, answer) = ask(&relay, &format!("POST /api/calls/foreign-1/{kind}"), request);
+        assert_eq!(status, 409, "{kind}: {answer}");
+        assert!(answer.contains("did not confirm") && answer.contains("/api/expect"), "{answer}");
+    }
+    assert_eq!(switch.jobs(), [] as [&str; 0]);
+    // The switch says the word on the channel whose leg it was sent over.
+    raise(&switch, "own-1", &word);
+    let (status, answer) = ask(&relay, "POST /api/calls/own-1/dtmf", r#"{"digits":"5"}"#);
+    assert_eq!((status, switch.jobs()), (200, vec!["uuid_send_dtmf own-1 5".to_owned()]), "{answer}");
+    assert_eq!((foreign.hang_up().0, own.hang_up().0), (1000, 1000));
+    relay.end_of("uuid=foreign-1");
+    let is_told = |what: &What| matches!(what, What::Text(text) if text.contains("pressed these keys"));
+    let told = model.until("an event", |events| Some(events.iter().any(|event| is_told(&event.what))));
+    assert!(!told, "a key of the foreign channel was told to the model");
+}
+
+#[test]
+fn what_our_script_refuses_is_refused_over_the_event_socket_too() {
+    let _turn = in_company();
+    let (model, switch) = (model(), EventSocket::start());
+    let relay = relay_with(&model, &switch, &["control.variables=hold_music,tandem_token"]);
+    let _leg = announced(&relay, "strict-1");
+    for (kind, request) in [
+        ("variable", json!({"name": "tandem_script", "value": "1"})),
+        ("variable", json!({"name": "tandem_token", "value": "x"})),
+        ("variable", json!({"name": "tandem_fell_back", "value": ""})),
+        ("variable", json!({"name": "api_hangup_hook", "value": "system reboot"})),
+        ("variable", json!({"name": "execute_on_answer", "value": "hangup"})),
+        ("transfer", json!({"to": "hangup", "dialplan": "inline"})),
+        ("transfer", json!({"to": "hangup", "dialplan": "InLine"})),
+        ("transfer", json!({"to": "script.lua", "dialplan": "lua"})),
+        ("transfer", json!({"to": "2000", "dialplan": "enum"})),
+        ("transfer", json!({"to": "2000", "context": "secret"})),
+        ("transfer", json!({"to": "2000", "dialplan": "XML", "context": "features"})),
+    ] {
+        let (status, answer) = ask(&relay, &format!("POST /api/calls/strict-1/{kind}"), &request.to_string());
+        assert_eq!(status, 422, "{request}: {answer}");
+    }
+    assert_eq!(switch.jobs(), [] as [&str; 0]);
+    for (kind, request) in [
+        ("variable", json!({"name": "hold_music", "value": "a"})),
+        ("transfer", json!({"to": "2000", "dialplan": "XML", "context": "public"})),
+    ] {
+        let (status, answer) = ask(&relay, &format!("POST /api/calls/strict-1/{kind}"), &request.to_string());
+        assert_eq!(status, 200, "{request}: {answer}");
+    }
+}
+
 #[test]
 fn what_was_under_way_when_the_event_socket_was_lost_is_reported_as_failed_and_never_sent_twice() {
     let _turn = in_company();
     let (model, switch) = (model(), EventSocket::start());
     let relay = relay_with(&model, &switch, &[]);
-    let _leg = Leg::call(&relay, "/?rate=8000&uuid=esl-2");
-    relay.line(&["offered", "esl-2"]);
+    let _leg = announced(&relay, "esl-2");
     for (logins, fate) in [(2, Fate::LostBeforeReply), (3, Fate::LostAfterReply)] {
         switch.fate(fate);
         let (status, answer) = ask(&relay, "POST /api/calls/esl-2/dtmf", r#"{"digits":"1"}"#);
@@ -238,8 +329,7 @@ fn an_order_that_finds_no_event_socket_is_reported_as_not_sent_and_is_not_sent_l
     let sets: Vec<&str> = settings.iter().map(String::as_str).collect();
     let relay = Relay::start(&model, &sets);
     relay.line(&["WARN", "no connection to the event socket", "check esl.host"]);
-    let _leg = Leg::call(&relay, "/?rate=8000&uuid=esl-3");
-    relay.line(&["offered", "esl-3"]);
+    let _leg = announced(&relay, "esl-3");
     let (status, answer) = ask(&relay, "POST /api/calls/esl-3/hangup", "");
     assert_eq!(status, 504);
     assert!(answer.contains("not sent, and will not be"), "{answer}");
@@ -317,8 +407,7 @@ fn hostile_values_reach_neither_script_nor_event_socket() {
     let (model, switch) = (model(), EventSocket::start());
     let relay = relay_with(&model, &switch, &[]);
     let leg = scripted(&relay, "hostile-1");
-    let _bare = Leg::call(&relay, "/?rate=8000&uuid=hostile-2");
-    relay.line(&["offered", "hostile-2"]);
+    let _bare = announced(&relay, "hostile-2");
     let hostile =
         ["${x}", "a\"b", "a'b", "a\nb", "a\r\n\r\napi x", "a\u{0}b", "a`b", "\u{202e}", "a\\nb", "a|b", "ž"];
     for uuid in ["hostile-1", "hostile-2"] {

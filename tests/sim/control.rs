@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::Value;
 use tandem::base::command::{
-    Command, CommandKind, Destination, Digits, HangUpCause, Transfer, VariableName, VariableValue,
+    Command, CommandKind, Context, Destination, Digits, HangUpCause, Transfer, VariableName, VariableValue,
 };
 use tandem::base::{Instant, LegReport};
 use tandem::call::agent::{Agent, CallTerms};
@@ -29,6 +29,7 @@ fn agent(event_socket: bool) -> Arc<Agent> {
         control: ControlTerms {
             event_socket,
             variables: vec![VariableName::new("hold_music").unwrap()],
+            transfer_contexts: vec![Context::new("default").unwrap()],
             tell_keys: true,
             model_may_end: true,
             model_destinations: vec![Destination::new("2000").unwrap()],

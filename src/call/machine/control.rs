@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{Machine, Phase};
-use crate::base::command::{ChannelName, Command, CommandKind, Destination, VariableName};
+use crate::base::command::{ChannelName, Command, CommandKind, Context, Destination, Transfer, VariableName};
 use crate::base::{Instant, LegReport};
 use crate::call::commands::{CommandError, CommandResult, LegKind, Requester, UnderWay, Way};
 use crate::call::events::{LegEnd, Order};
@@ -27,6 +27,8 @@ pub struct ControlTerms {
     pub event_socket: bool,
     /// Variables that may be set beside those beginning with `tandem_`.
     pub variables: Vec<VariableName>,
+    /// Contexts into which a call may be transferred over the event socket.
+    pub transfer_contexts: Vec<Context>,
     /// The model is told which keys the caller presses.
     pub tell_keys: bool,
     /// A key that the caller presses stops the agent's speech.
@@ -101,6 +103,14 @@ impl Machine {
             return Err(CommandError::VariableNotAllowed(name.clone()));
         }
         let way = self.way_of(command.kind())?;
+        // Our script has a list of its own, and what the configuration says is the operator's.
+        if let (Way::EventSocket, Command::Transfer(Transfer { context: Some(context), .. })) =
+            (way, &command)
+            && matches!(requester, Requester::Api(_))
+            && !self.agent.terms.control.transfer_contexts.contains(context)
+        {
+            return Err(CommandError::ContextNotAllowed(context.clone()));
+        }
         if way == Way::InBand && self.phase() == Phase::Detached {
             return Err(CommandError::NotSent("the leg was lost and has not come back yet"));
         }

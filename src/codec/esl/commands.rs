@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(transfer(None, None), "uuid_transfer 8c1d9a52-6a1c 2000");
         assert_eq!(transfer(Some("XML"), None), "uuid_transfer 8c1d9a52-6a1c 2000 XML");
         assert_eq!(transfer(None, Some("ivr")), "uuid_transfer 8c1d9a52-6a1c 2000 XML ivr");
-        assert_eq!(transfer(Some("lua"), Some("ivr")), "uuid_transfer 8c1d9a52-6a1c 2000 lua ivr");
+        assert_eq!(transfer(Some("XML"), Some("ivr")), "uuid_transfer 8c1d9a52-6a1c 2000 XML ivr");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) struct NewCall {
     pub(super) credentials: LegCredentials,
     pub(super) opening: Opening,
     pub(super) fields: CallFields,
+    pub(super) told: bool,
     pub(super) protocol: Protocol,
     pub(super) connection: LegConnection,
 }
@@ -38,12 +39,13 @@ impl Acceptor {
         let connection = LegConnection::WebSocket(connection);
         let credentials = LegCredentials { token: None, address: peer.ip() };
         let opening = Opening { kind: protocol.kind(), fields: fields.clone() };
-        self.hand_over(now, NewCall { id, peer, credentials, opening, fields, protocol, connection });
+        let told = false;
+        self.hand_over(now, NewCall { id, peer, credentials, opening, fields, told, protocol, connection });
     }
 
     /// Gives the call to its threads.
     pub(super) fn hand_over(&mut self, now: Instant, new: NewCall) {
-        let NewCall { id, peer, credentials, opening, fields, protocol, connection } = new;
+        let NewCall { id, peer, credentials, opening, fields, told, protocol, connection } = new;
         let format = self.parts.defaults.format(protocol, &fields);
         let shared = Arc::new(CallShared::new(id, format));
         if let Some(uuid) = &fields.uuid {
@@ -67,6 +69,7 @@ impl Acceptor {
             id,
             shared: Arc::clone(&shared),
             fields: fields.clone(),
+            told,
             peer,
             credentials,
             opening,

@@ -392,6 +392,7 @@ impl Acceptor {
                                listen.token is set";
                     return self.refuse(now, key, upgrade, RefusalReason::NotExpected, why);
                 }
+                let told = expected.is_some();
                 let fields = known_of(&upgrade, expected.unwrap_or_default());
                 let agents = self.parts.agents.get();
                 if agents.is_settled(&fields)
@@ -403,7 +404,7 @@ impl Acceptor {
                     return self.refuse(now, key, upgrade, RefusalReason::Route, &why);
                 }
                 self.handshakes.remove(key);
-                self.answer(now, id, upgrade, fields);
+                self.answer(now, id, upgrade, fields, told);
             }
             Err(reason) => {
                 let why = match reason {
@@ -430,14 +431,14 @@ impl Acceptor {
     }
 
     /// Answers the upgrade, with which the call exists.
-    fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, fields: CallFields) {
+    fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, fields: CallFields, told: bool) {
         let (peer, protocol) = (upgrade.peer, upgrade.protocol);
         let (credentials, opening) = come_back::shown(&upgrade);
         let Some(connection) = self.connection(now, id, upgrade) else {
             self.parts.registry.release(now, id);
             return;
         };
-        self.hand_over(now, NewCall { id, peer, credentials, opening, fields, protocol, connection });
+        self.hand_over(now, NewCall { id, peer, credentials, opening, fields, told, protocol, connection });
     }
 
     /// Answers the upgrade. Returns the leg's connection, unless the switch has gone meanwhile.

@@ -227,7 +227,11 @@ pub(super) async fn within<T>(mut answer: Receiver<T>) -> Option<T> {
 /// 422 for what cannot be asked of this call, 409 for what its switch or its state refuses, 504 where nobody knows.
 fn status(error: &CommandError) -> u16 {
     match error {
-        CommandError::Unable { .. } | CommandError::VariableNotAllowed(_) | CommandError::NotAllowed => 422,
+        CommandError::Unable { .. }
+        | CommandError::VariableNotAllowed(_)
+        | CommandError::ContextNotAllowed(_)
+        | CommandError::NotAllowed => 422,
+        CommandError::ForeignChannel => 409,
         CommandError::Refused(_)
         | CommandError::TooMany
         | CommandError::NotRecorded

@@ -17,6 +17,7 @@ use crate::sync::shared::TallySnapshot;
 impl Control {
     pub(super) fn finish(&mut self, now: Instant, id: CallId, outcome: &Outcome) {
         let Some(call) = self.calls.remove(id) else { return };
+        self.channels.forget(id);
         self.parts.registry.release(now, id);
         let tally = call.shared.tally.snapshot();
         let machine = &call.machine;

@@ -6,6 +6,7 @@
 //! [`Control::step`] returns is computed behind all of the step's work, which may have made an earlier one.
 
 mod calls;
+mod channels;
 mod credentials;
 mod ending;
 mod legs;
@@ -43,6 +44,7 @@ use crate::threads::recorder::RecorderOrder;
 use crate::threads::store::RecordDoor;
 use crate::threads::tools::ToolPool;
 use calls::Calls;
+use channels::Channels;
 use credentials::Dialled;
 use legs::Presence;
 use recording::{CallTap, Unrecorded};
@@ -135,6 +137,7 @@ pub struct Control {
     drain_by: Option<Instant>,
     next_stats: Option<Instant>,
     requests: Requests,
+    channels: Channels,
     /// Calls that learnt a UUID late which another call has, and since when.
     named_late: Vec<(CallId, Instant)>,
     /// Requests for calls whose offer is on its way.
@@ -158,6 +161,7 @@ impl Control {
             drain_by: None,
             next_stats: None,
             requests,
+            channels: Channels::default(),
             named_late: Vec::new(),
             early: Vec::new(),
             unrecorded: Vec::new(),
@@ -250,7 +254,8 @@ impl Control {
     }
 
     fn offered(&mut self, now: Instant, offer: Offer) {
-        let Offer { id, shared, fields, peer, credentials, opening, shard, worker, leg } = offer;
+        let Offer { id, shared, fields, told, peer, credentials, opening, shard, worker, leg } = offer;
+        let kind = opening.kind;
         let record_id = RecordId::new(self.parts.clock.unix_ms(), random::bits128());
         debug!("call {id}: offered from {peer}, {fields}; its record is {record_id}");
         self.parts.counters.calls.increment();
@@ -288,6 +293,7 @@ impl Control {
             tap: CallTap::default(),
         }));
         self.parts.telephony[shard].send(TelephonyOrder::Add(leg));
+        self.channel_begins(now, id, kind, told);
         self.carry_out(now, id);
     }
 

@@ -19,7 +19,7 @@ use crate::call::{Choice, Ending, Fact, Order, Part};
 use crate::codec::gemini::tools;
 use crate::codec::mod_audio_stream::LegCloseCode;
 use crate::threads::dsp::DspOrder;
-use crate::threads::messages::{EslOrder, GeminiOrder, TelephonyOrder};
+use crate::threads::messages::{GeminiOrder, TelephonyOrder};
 use crate::threads::recorder::RecorderOrder;
 
 impl Control {
@@ -67,10 +67,7 @@ impl Control {
                     self.parts.telephony[shard].send(TelephonyOrder::Command(id, number, command));
                 }
                 Order::EventSocket { number, channel, command, send_by } => {
-                    // The machine orders this only where there is an event socket.
-                    if let Some(esl) = &mut self.parts.esl {
-                        esl.send(EslOrder::Command { id, number, channel, command, send_by });
-                    }
+                    self.over_event_socket(now, id, number, channel, command, send_by);
                 }
                 Order::AnswerTool(link, call, answer) => {
                     debug!("call {id}: the model's {}: {:?}", Quoted(&call.name), answer.result);

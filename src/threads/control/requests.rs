@@ -117,7 +117,12 @@ impl Control {
     /// News of a channel, which may or may not be one of our calls.
     pub(super) fn on_channel(&mut self, now: Instant, channel: &str, what: OnChannel) {
         let Some(id) = self.call_on(channel) else { return self.on_outbound_channel(now, channel, what) };
+        if !self.is_heard_of(now, id, &what) {
+            return;
+        }
         let fact = match what {
+            // It says whose the channel is, and nothing of the call.
+            OnChannel::Said(_) => return,
             OnChannel::Key(key) => Fact::KeyOnEventSocket(key),
             OnChannel::AnsweringMachine => {
                 info!("call {id}: an answering machine's tone");

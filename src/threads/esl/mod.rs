@@ -21,13 +21,14 @@ use tokio::sync::mpsc::Sender;
 use crate::base::command::ChannelName;
 use crate::base::{Instant, LegReport, Quoted, RecordId};
 use crate::call::{CommandResult, Fact, OutboundCall};
+use crate::codec::channel_word;
 use crate::codec::esl::{self, Event, Outbound};
 use crate::codec::excerpt::excerpt;
 use crate::config::{EslConfig, is_near_address};
 use crate::net::options;
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox, random};
 use crate::threads::messages::{ControlInput, EslOrder, OnChannel};
-use session::{Job, News, Session, Ticket};
+use session::{Awaited, Job, News, Session, Ticket};
 
 const BELL: Token = Token(0);
 const SOCKET: Token = Token(1);
@@ -148,9 +149,11 @@ impl Esl {
     fn take_orders(&mut self, now: Instant) -> bool {
         while let Some(order) = self.parts.inbox.take() {
             match order {
-                EslOrder::Command { id, number, channel, command, send_by } => {
+                EslOrder::Command { id, number, channel, command, send_by, word } => {
                     let line = esl::control_line(&channel, &command);
-                    self.session.request(now, Job { ticket: Ticket::Command(id, number), line, send_by });
+                    let awaits = word.map(|word| Awaited { channel: channel.to_string(), word });
+                    self.session
+                        .request(now, Job { ticket: Ticket::Command(id, number), line, send_by, awaits });
                 }
                 EslOrder::Place(outbound, reply) => self.place(now, &outbound, reply),
                 EslOrder::Stop => return false,
@@ -168,7 +171,7 @@ impl Esl {
         let channel = outbound.channel.to_string();
         self.placing.insert(channel.clone(), (outbound.clone(), reply.clone()));
         let ticket = Ticket::Outbound(channel, reply);
-        self.session.request(now, Job { ticket, line, send_by: now.plus_ms(OUTBOUND_SEND_MS) });
+        self.session.request(now, Job { ticket, line, send_by: now.plus_ms(OUTBOUND_SEND_MS), awaits: None });
     }
 
     fn connect(&mut self) {
@@ -322,6 +325,10 @@ impl Esl {
                 OnChannel::HungUp(excerpt(cause.as_bytes(), 40))
             }
             (_, "avmd::beep" | "vmd::beep") => OnChannel::AnsweringMachine,
+            (_, session::TEXT | session::TEXT_OF_FORK) => {
+                let Some(word) = channel_word::read(event.body().trim()) else { return };
+                OnChannel::Said(word)
+            }
             (_, "mod_audio_stream::error") => {
                 warn!("the module reports an error on channel {}", Quoted(&excerpt(channel.as_bytes(), 64)));
                 return;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::base::{CallId, Instant};
 use crate::call::{CommandError, CommandResult};
+use crate::codec::channel_word::{self, ChannelWord};
 use crate::codec::esl::{self, Decoder, Event, Message};
 use crate::codec::mod_audio_stream::OrderNumber;
 
@@ -24,7 +25,13 @@ const LOGIN_MS: u64 = 5_000;
 /// What is asked to be told.
 const EVENTS: &[&str] = &["BACKGROUND_JOB", "CHANNEL_HANGUP", "DTMF"];
 /// The same of CUSTOM: answering machines (mod_avmd, mod_vmd), and trouble of the module.
-const CUSTOM_EVENTS: &[&str] = &["avmd::beep", "vmd::beep", "mod_audio_stream::error"];
+const CUSTOM_EVENTS: &[&str] = &["avmd::beep", "vmd::beep", "mod_audio_stream::error", TEXT, TEXT_OF_FORK];
+/// A text came over a leg, as mod_audio_stream says it.
+pub const TEXT: &str = "mod_audio_stream::json";
+/// The same as mod_audio_fork says it.
+pub const TEXT_OF_FORK: &str = "mod_audio_fork::json";
+/// Words that are remembered, because the job that awaits one may come behind it.
+const WORDS_MAX: usize = 256;
 
 /// Who waits for a job.
 #[derive(Debug)]
@@ -44,6 +51,23 @@ pub struct Job {
     pub line: String,
     /// Until when it may be sent.
     pub send_by: Instant,
+    /// What the switch has to say before.
+    pub awaits: Option<Awaited>,
+}
+
+/// A word that the switch has to say on a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    /// The channel's UUID.
+    pub channel: String,
+    /// The word.
+    pub word: ChannelWord,
+}
+
+impl Awaited {
+    fn is(&self, said: &Self) -> bool {
+        self.word == said.word && self.channel.eq_ignore_ascii_case(&said.channel)
+    }
 }
 
 /// What the session has to tell.
@@ -99,6 +123,8 @@ pub struct Session {
     unanswered: HashMap<String, Unanswered>,
     jobs: u64,
     news: VecDeque<News>,
+    /// What the switch has said last.
+    said: VecDeque<Awaited>,
 }
 
 impl Session {
@@ -118,6 +144,7 @@ impl Session {
             unanswered: HashMap::new(),
             jobs: 0,
             news: VecDeque::new(),
+            said: VecDeque::new(),
         }
     }
 
@@ -145,7 +172,8 @@ impl Session {
     }
 
     /// Takes a job.
-    pub fn request(&mut self, now: Instant, job: Job) {
+    pub fn request(&mut self, now: Instant, mut job: Job) {
+        job.awaits.take_if(|awaited| self.said.iter().any(|said| awaited.is(said)));
         if self.queue.len() >= QUEUE_MAX {
             let error = CommandError::NotSent("too many commands wait for the event socket");
             self.news.push_back(News::Answered(job.ticket, Err(error)));
@@ -179,7 +207,10 @@ impl Session {
             if now < job.send_by {
                 self.queue.push_back(job);
             } else {
-                let error = CommandError::NotSent("there was no connection to the event socket in time");
+                let error = match job.awaits.filter(|_| self.state == State::Ready) {
+                    None => CommandError::NotSent("there was no connection to the event socket in time"),
+                    Some(_) => CommandError::ForeignChannel,
+                };
                 self.news.push_back(News::Answered(job.ticket, Err(error)));
             }
         }
@@ -202,7 +233,8 @@ impl Session {
             && self.to_send.is_empty()
             && self.unanswered.values().filter(|job| job.ticket.is_some()).count() < UNANSWERED_MAX
             && self.unanswered.len() < QUEUE_MAX
-            && let Some(job) = self.queue.pop_front()
+            && let Some(next) = self.queue.iter().position(|job| job.awaits.is_none())
+            && let Some(job) = self.queue.remove(next)
         {
             self.jobs += 1;
             let name = format!("{}-{}", self.job_prefix, self.jobs);
@@ -303,8 +335,26 @@ impl Session {
         }
     }
 
+    /// Lets the jobs go that waited for this.
+    fn hear(&mut self, event: &Event) {
+        let is_text =
+            event.header("Event-Subclass").is_some_and(|name| [TEXT, TEXT_OF_FORK].contains(&name.as_ref()));
+        let channel = event.header("Unique-ID").filter(|_| is_text);
+        let word = channel.as_ref().and_then(|_| channel_word::read(event.body().trim()));
+        let Some((channel, word)) = channel.zip(word) else { return };
+        let said = Awaited { channel: channel.into_owned(), word };
+        for job in &mut self.queue {
+            job.awaits.take_if(|awaited| awaited.is(&said));
+        }
+        if self.said.len() >= WORDS_MAX {
+            self.said.pop_front();
+        }
+        self.said.push_back(said);
+    }
+
     fn event(&mut self, event: Event) {
         if event.header("Event-Name").as_deref() != Some("BACKGROUND_JOB") {
+            self.hear(&event);
             self.news.push_back(News::Event(event));
             return;
         }

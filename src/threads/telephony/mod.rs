@@ -28,6 +28,7 @@ use crate::base::limits::{LEG_SHARE_BYTES, SHARE_MS};
 use crate::base::{CallId, Instant};
 use crate::call::events::LegEnd;
 use crate::call::{CommandError, Fact};
+use crate::codec::channel_word::{self, ChannelWord};
 use crate::codec::mod_audio_stream::{LegClose, LegCloseCode, OrderNumber};
 use crate::net::websocket::End;
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
@@ -162,6 +163,7 @@ impl Telephony {
                 TelephonyOrder::TakeBack(returned) => self.take_back(*returned, now),
                 TelephonyOrder::Ping(id) => self.ping(id),
                 TelephonyOrder::Move(from, to) => self.move_leg(from, to),
+                TelephonyOrder::Challenge(id, word) => self.challenge(id, word),
                 TelephonyOrder::Command(id, number, command) => self.command(id, number, &command),
                 TelephonyOrder::Close(id, close) => {
                     if let Some(socket) = self.socket(id.slot as usize)
@@ -176,6 +178,16 @@ impl Telephony {
             }
         }
         true
+    }
+
+    /// Sends a word over a leg that is not being closed. One that takes nothing now is asked again.
+    fn challenge(&mut self, id: CallId, word: ChannelWord) {
+        if let Some(socket) = self.socket(id.slot as usize)
+            && socket.leg.id() == id
+            && socket.closing.is_none()
+        {
+            _ = socket.leg.say(Message::text(channel_word::text(word)));
+        }
     }
 
     /// Tells a switch what to do. Of a leg that is gone nothing is said: control is told of its end.

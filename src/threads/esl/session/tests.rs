@@ -15,12 +15,22 @@ fn id(slot: u32) -> CallId {
 }
 
 fn job(number: u32, send_by: Instant) -> Job {
-    Job { ticket: Ticket::Command(id(0), number), line: format!("uuid_break u-{number} all"), send_by }
+    Job {
+        ticket: Ticket::Command(id(0), number),
+        line: format!("uuid_break u-{number} all"),
+        send_by,
+        awaits: None,
+    }
 }
 
 fn outbound(channel: &str) -> Job {
     let (reply, _) = tokio::sync::mpsc::channel(1);
-    Job { ticket: Ticket::Outbound(channel.into(), reply), line: "originate x".into(), send_by: at(9_000) }
+    Job {
+        ticket: Ticket::Outbound(channel.into(), reply),
+        line: "originate x".into(),
+        send_by: at(9_000),
+        awaits: None,
+    }
 }
 
 fn session() -> Session {
@@ -52,7 +62,7 @@ fn log_in(session: &mut Session, now: Instant) {
     assert_eq!(
         sent(session),
         "event plain BACKGROUND_JOB CHANNEL_HANGUP DTMF CUSTOM avmd::beep vmd::beep \
-         mod_audio_stream::error\n\n"
+         mod_audio_stream::error mod_audio_stream::json mod_audio_fork::json\n\n"
     );
     receive(session, now, OK).expect("welcome");
     assert!(matches!(session.next_news(), Some(News::Ready)));
@@ -283,4 +293,54 @@ proptest! {
             prop_assert!(!unsent || times == 0, "not sent, it says, and sent: {number}");
         }
     }
+}
+
+fn text_event(subclass: &str, channel: &str, body: &str) -> String {
+    let event = format!(
+        "Event-Name: CUSTOM\nEvent-Subclass: {subclass}\nUnique-ID: {channel}\nContent-Length: {}\n\n{body}",
+        body.len()
+    );
+    format!("Content-Type: text/event-plain\nContent-Length: {}\n\n{event}", event.len())
+}
+
+fn awaiting(number: u32, channel: &str, word: ChannelWord) -> Job {
+    Job { awaits: Some(Awaited { channel: channel.into(), word }), ..job(number, at(2_000)) }
+}
+
+#[test]
+fn a_job_waits_until_the_switch_says_the_word_on_its_channel_and_holds_no_other_up() {
+    let mut session = session();
+    log_in(&mut session, at(0));
+    session.request(at(0), awaiting(1, "u-1", 7));
+    session.request(at(0), job(2, at(4_000)));
+    assert_eq!(sent(&mut session), "bgapi uuid_break u-2 all\nJob-UUID: j-1\n\n");
+    for (subclass, channel, body) in [
+        (TEXT, "u-2", channel_word::text(7)),
+        (TEXT, "u-1", channel_word::text(8)),
+        (TEXT, "u-1", "tandem_channel".to_owned()),
+        ("mod_audio_stream::play", "u-1", channel_word::text(7)),
+    ] {
+        receive(&mut session, at(1), &text_event(subclass, channel, &body)).expect("fine");
+        assert_eq!(sent(&mut session), "", "{subclass} {channel} {body}");
+    }
+    receive(&mut session, at(2), &text_event(TEXT, "U-1", &channel_word::text(7))).expect("fine");
+    assert_eq!(sent(&mut session), "bgapi uuid_break u-1 all\nJob-UUID: j-2\n\n");
+    // The word may have come before the job that awaits it.
+    receive(&mut session, at(3), &text_event(TEXT_OF_FORK, "u-3", &channel_word::text(9))).expect("fine");
+    session.request(at(4), awaiting(3, "u-3", 9));
+    assert_eq!(sent(&mut session), "bgapi uuid_break u-3 all\nJob-UUID: j-3\n\n");
+}
+
+#[test]
+fn a_job_on_a_channel_of_which_the_switch_says_nothing_is_never_sent() {
+    let mut session = session();
+    log_in(&mut session, at(0));
+    session.request(at(0), awaiting(1, "foreign", 7));
+    assert_eq!(session.deadline(), Some(at(2_000)));
+    session.tick(at(1_999));
+    assert_eq!((sent(&mut session).as_str(), answers(&mut session)), ("", vec![]));
+    session.tick(at(2_000));
+    assert_eq!(answers(&mut session), [(1, Err(CommandError::ForeignChannel))]);
+    receive(&mut session, at(2_001), &text_event(TEXT, "foreign", &channel_word::text(7))).expect("fine");
+    assert_eq!(sent(&mut session), "");
 }
