@@ -9,11 +9,11 @@
 mod come_back;
 mod hand_over;
 pub mod handshake;
+mod many;
 mod refusals;
 mod request;
 mod token;
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -26,14 +26,12 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::base::address::party;
 use crate::base::{CallId, Instant};
-use crate::call::allowances::{Allowances, Rate};
+use crate::call::allowances::Allowances;
 use crate::call::guesses::Guesses;
 use crate::call::{Choice, CurrentAgents, Expected, Registry};
 use crate::codec::mod_audio_stream::{CallFields, RequestFacts};
 use crate::config::ListenConfig;
-use crate::net::greeting::{Greeted, Greeting};
 use crate::net::listener::{Accepted, Listener};
 use crate::net::options;
 use crate::net::stream::Stream;
@@ -44,7 +42,7 @@ use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder};
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::wire::Protocol;
-use crate::threads::tls::{HandshakeId, TlsJob};
+use crate::threads::tls::TlsJob;
 use hand_over::NewCall;
 use handshake::{Handshake, Step, Upgrade};
 use request::refusal;
@@ -56,10 +54,6 @@ const LISTENER: usize = usize::MAX - 1;
 const LISTENERS_MAX: usize = 2;
 /// Connections accepted in one pass, before handshakes get their turn.
 const ACCEPTS_PER_PASS: usize = 64;
-
-/// How many TLS handshakes an address may begin for each call that it may: a switch that is told that it calls too often is
-/// told so in HTTP.
-const GREETINGS_PER_CALL: u32 = 2;
 
 /// How long connections wait for a descriptor before the next try.
 const STARVED: Duration = Duration::from_millis(50);
@@ -148,12 +142,7 @@ impl Acceptor {
     pub fn new(parts: AcceptParts) -> Self {
         let reason = RefusalReason::Descriptors;
         let no_descriptor = refusal(reason, reason.explanation());
-        let listen = &parts.listen;
-        let calls = Rate {
-            per_second: listen.max_calls_per_second_per_address,
-            burst: listen.max_calls_burst_per_address,
-        };
-        let greetings = Allowances::new(calls.times(GREETINGS_PER_CALL));
+        let greetings = many::greetings(&parts.listen);
         Self {
             parts,
             handshakes: Slab::new(),
@@ -277,70 +266,10 @@ impl Acceptor {
         self.step(now, key);
     }
 
-    /// Makes room for a new handshake: of the address that has most of them, the oldest goes. An honest peer finishes in
-    /// milliseconds, and one that opens many and says nothing displaces its own.
-    fn evict(&mut self, now: Instant) {
-        let mut by_address: HashMap<_, (usize, u64, usize)> = HashMap::new();
-        for (key, handshake) in &self.handshakes {
-            let (count, oldest, of) =
-                by_address.entry(party(handshake.peer.ip())).or_insert((0, u64::MAX, key));
-            *count += 1;
-            if handshake.number < *oldest {
-                (*oldest, *of) = (handshake.number, key);
-            }
-        }
-        let most = by_address.into_values().max_by_key(|(count, oldest, _)| (*count, u64::MAX - oldest));
-        if let Some(handshake) = most.and_then(|(_, _, key)| self.handshakes.try_remove(key))
-            && !handshake.is_refused()
-        {
-            let reason = RefusalReason::TooManyHandshakes;
-            self.refuse_counted(now, Some(handshake.peer), reason, reason.explanation());
-        }
-    }
-
     fn step(&mut self, now: Instant, key: usize) {
         let Some(handshake) = self.handshakes.get_mut(key) else { return };
         let step = handshake.step(now, self.parts.tls.is_some(), self.parts.listen.tls_required);
         self.take(now, key, step);
-    }
-
-    /// A step of a TLS handshake was done.
-    fn greeted(&mut self, now: Instant, id: HandshakeId, greeted: Greeted) {
-        let handshake = self.handshakes.get_mut(id.key).filter(|handshake| handshake.number == id.number);
-        let Some(handshake) = handshake else { return };
-        let may_go_on = matches!(greeted, Greeted::Done(_));
-        let step = handshake.greeted(greeted);
-        self.take(now, id.key, step);
-        if may_go_on {
-            // What came behind the handshake was read with it, and no edge will tell.
-            self.step(now, id.key);
-        }
-    }
-
-    /// Has the tls thread do a step, if this address may have it done.
-    fn greet(&mut self, now: Instant, key: usize, greeting: Greeting) {
-        let Some(handshake) = self.handshakes.get_mut(key) else { return };
-        let (peer, deadline) = (handshake.peer, handshake.deadline);
-        let is_first = matches!(greeting, Greeting::Begun(_));
-        let refused = if is_first && !self.greetings.take(now, peer.ip()) {
-            Some((
-                RefusalReason::RateLimited,
-                "too many TLS handshakes from this address \
-                (listen.max_calls_per_second_per_address)",
-            ))
-        } else {
-            let id = HandshakeId { key, number: handshake.number };
-            let job = TlsJob { id, address: peer.ip(), deadline, greeting };
-            let sent = self.parts.tls.as_ref().map(|tls| tls.try_send(job));
-            (!matches!(sent, Some(Ok(())))).then_some((
-                RefusalReason::TooManyHandshakes,
-                "more TLS handshakes are under way than can be kept",
-            ))
-        };
-        if let Some((reason, why)) = refused {
-            self.handshakes.remove(key);
-            self.refuse_counted(now, Some(peer), reason, why);
-        }
     }
 
     fn take(&mut self, now: Instant, key: usize, step: Step) {
