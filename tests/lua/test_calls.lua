@@ -45,6 +45,24 @@ local function test_channel_variables()
   holds(not channel.stream.url:find("a-long-random-text", 1, true), "the token stands in the URL")
 end
 
+local function test_no_token_stays_in_a_channel_variable()
+  for _, globals in ipairs({
+    { tandem_token = "a-long-random-text" },
+    { STREAM_EXTRA_HEADERS = '{"Authorization":"Bearer a-long-random-text","X-A":"b"}' },
+    { STREAM_EXTRA_HEADERS = '{"X-Tandem-Token":"a-long-random-text"}', tandem_token = "another" },
+  }) do
+    local _, channel = help.call({ globals = globals })
+    holds(globals.STREAM_EXTRA_HEADERS or channel.stream.variables.STREAM_EXTRA_HEADERS, "it is sent")
+    for name, value in pairs(channel.variables) do
+      holds(not tostring(value):find("a-long-random-text", 1, true), name .. " keeps the token")
+    end
+  end
+  -- What the operator put on the channel stays theirs.
+  local own = '{"X-Tandem-Token":"other"}'
+  local _, channel = help.call({ variables = { STREAM_EXTRA_HEADERS = own } })
+  equal(channel.variables.STREAM_EXTRA_HEADERS, own, "the operator's own")
+end
+
 local function test_the_channel_wins()
   local headers = '{"X-Tandem-Token":"other"}'
   local _, channel = help.call({
@@ -300,6 +318,7 @@ return {
   { "what the dialplan has set wins over vars_tandem.xml", test_the_channel_wins },
   { "the channel runs no application, and gets no jitter buffer", test_nothing_is_executed },
   { "of packets longer than 20 ms the relay hears all", test_long_packets },
+  { "the token is on the channel only while the stream starts", test_no_token_stays_in_a_channel_variable },
   { "a token that would break out of its header is not sent", test_a_token_that_breaks_out },
   { "wrong arguments are said in words, and the call does not stay in silence", test_wrong_arguments },
   { "the call stays open with RTP flowing", test_the_call_is_kept_open },

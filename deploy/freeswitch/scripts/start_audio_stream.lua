@@ -36,7 +36,7 @@ local RATES = {
 local PLAYBACKS = { file = true, binary = true, json = true }
 -- Variables of the module that vars_tandem.xml may set for all calls.
 local STREAM_VARIABLES = {
-  "STREAM_MESSAGE_DEFLATE", "STREAM_HEART_BEAT", "STREAM_SUPPRESS_LOG", "STREAM_BUFFER_SIZE", "STREAM_EXTRA_HEADERS",
+  "STREAM_MESSAGE_DEFLATE", "STREAM_HEART_BEAT", "STREAM_SUPPRESS_LOG", "STREAM_BUFFER_SIZE",
   "STREAM_TLS_CA_FILE", "STREAM_TLS_CERT_FILE", "STREAM_TLS_KEY_FILE", "STREAM_TLS_DISABLE_HOSTNAME_VALIDATION",
 }
 -- What this script sets on the channel and takes back when it ends.
@@ -101,6 +101,18 @@ local function metadata()
   return "{" .. table.concat(fields, ",") .. "}"
 end
 
+-- The header with the token, which is not in the URL because that stands in logs; nil where there is none, or where
+-- channel or vars_tandem.xml have headers of their own, which the module finds by itself.
+local function token_header()
+  local token = tandem.setting("tandem_token")
+  if not token or variable("STREAM_EXTRA_HEADERS") then return nil end
+  if token:find('[^!-~]') or token:find('["\\]') then
+    log("ERR", "tandem_token in vars_tandem.xml may have no spaces, quotes or backslashes: the stream starts without it")
+    return nil
+  end
+  return '{"Authorization":"Bearer ' .. token .. '"}'
+end
+
 local function set_module_variables(playback)
   for _, name in ipairs(STREAM_VARIABLES) do
     local value = variable(name) or tandem.setting(name)
@@ -110,15 +122,6 @@ local function set_module_variables(playback)
   local packet_ms = tonumber(variable("rtp_use_codec_ptime")) or 20
   if packet_ms > 20 and not variable("STREAM_BUFFER_SIZE") then
     session:setVariable("STREAM_BUFFER_SIZE", string.format("%.0f", packet_ms % 20 == 0 and packet_ms or 2 * packet_ms))
-  end
-  local token = tandem.setting("tandem_token")
-  if token and not variable("STREAM_EXTRA_HEADERS") then
-    -- In a header, because the URL stands in logs.
-    if not token:find('[^!-~]') and not token:find('["\\]') then
-      session:setVariable("STREAM_EXTRA_HEADERS", '{"Authorization":"Bearer ' .. token .. '"}')
-    else
-      log("ERR", "tandem_token in vars_tandem.xml may have no spaces, quotes or backslashes: the stream starts without it")
-    end
   end
   -- Module versions up to 1.0.2 would connect again by themselves, beside this script.
   session:setVariable("STREAM_NO_RECONNECT", "true")
@@ -154,7 +157,11 @@ local function start(whole_url)
   set_state("starting")
   stream.started_ms = tandem.now_ms(api)
   stream.connected_ms = nil
+  -- The module reads it while it starts. Afterwards the token would stand in each event, CDR and dump of the channel.
+  local header = token_header()
+  if header then session:setVariable("STREAM_EXTRA_HEADERS", header) end
   local fine, answer = tandem.command(api, "uuid_audio_stream", uuid, "start", whole_url, mix, rate, metadata())
+  if header then session:setVariable("STREAM_EXTRA_HEADERS", "") end
   if fine then return true end
   set_state("error_0")
   local is_missing = answer:find("not found", 1, true) ~= nil or answer == ""
