@@ -169,7 +169,8 @@ impl RefusalReason {
             Self::NoCapacity => "every credential for Gemini has all the sessions it may have (max_sessions)",
             Self::Credentials => "no credential for Gemini works at the moment: the relay's log says why",
             Self::WebPage => {
-                "a web page needs a ticket, which is for one call within a minute (POST /api/telephone)"
+                "a web page needs a ticket, which is for one call within a minute (POST /api/telephone); of a switch behind a \
+                 proxy, Origin and Host have to be the same, or its token in the header Authorization"
             }
             Self::TlsRequired => {
                 "this port takes encrypted connections only (listen.tls_required): connect with wss:// (AudioSocket has no \

@@ -12,6 +12,7 @@ use crate::harness::model::speaking;
 use crate::harness::{Leg, Model, Relay, in_company};
 
 const BROWSER: (&str, &str) = ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36");
+const PAGE: (&str, &str) = ("Origin", "http://any.example");
 
 /// The ticket's subprotocols, and the whole answer.
 fn ticket(relay: &Relay, body: &str) -> (String, Value) {
@@ -70,4 +71,30 @@ fn a_browser_is_let_in_once_by_a_ticket_and_never_without() {
     relay.signal(Signal::TERM);
     assert!(relay.ended().success());
     assert!(relay.log().contains(r#""tandem_refusals_total{reason=\"web_page\"}":8"#), "{}", relay.log());
+}
+
+#[test]
+fn a_page_is_known_by_its_origin_and_a_switch_by_none_or_the_relays_own() {
+    let _turn = in_company();
+    let model = Model::start(speaking(Voice::Echo));
+    let relay = Relay::start(&model, &["listen.token=for-switches-only"]);
+    let token = "/?token=for-switches-only";
+    // The harness asks as mod_audio_stream does, with an Origin that is the relay's own address.
+    for headers in [&[][..], &[("User-Agent", "ixwebsocket/11.4.3")], &[("User-Agent", "curl/8.5.0")]] {
+        let leg = Leg::try_call(relay.address(), token, headers).expect("a switch is let in");
+        assert_eq!(leg.hang_up().0, 1000);
+    }
+    for headers in [
+        &[PAGE][..],
+        &[PAGE, ("User-Agent", "curl/8.5.0")],
+        &[("Origin", "null")],
+        &[BROWSER],
+        &[("Sec-Fetch-Mode", "websocket")],
+    ] {
+        let refused = Leg::try_call(relay.address(), token, headers).err().expect("a page is not");
+        assert!(refused.contains("403") && refused.contains("web_page"), "{headers:?}: {refused}");
+    }
+    // No page can set this header.
+    let headers = [PAGE, ("Authorization", "Bearer for-switches-only")];
+    assert_eq!(Leg::try_call(relay.address(), "/", &headers).expect("a program").hang_up().0, 1000);
 }

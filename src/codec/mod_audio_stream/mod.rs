@@ -10,6 +10,7 @@ pub mod flavour;
 pub mod leg_text;
 pub mod metadata;
 pub mod orders;
+mod page;
 pub mod playback;
 pub mod request;
 pub mod token;

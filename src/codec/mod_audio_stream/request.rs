@@ -6,6 +6,7 @@
 
 use super::fields::{CallFields, FieldNote, Problem, Source, note};
 use super::flavour::Flavour;
+use super::page::PageSigns;
 use super::token::{PresentedToken, TOKEN_BYTES_MAX};
 use crate::base::call_name;
 use base64::Engine as _;
@@ -35,7 +36,7 @@ pub struct RequestFacts {
     pub subprotocol: Option<&'static str>,
     /// The ticket of the telephone in the browser, from `Sec-WebSocket-Protocol: …, ticket.TICKET`; at most 64 characters.
     pub ticket: Option<String>,
-    /// A browser asks: every one of them says `Mozilla/` first in its `User-Agent`, and no page can change that.
+    /// A web page in a browser asks, as its `Origin` says.
     pub is_browser: bool,
     /// What was left out and why; to be logged once.
     pub notes: Vec<FieldNote>,
@@ -111,6 +112,7 @@ impl RequestFacts {
         let mut pairs: Vec<(&str, Option<Cow<'_, str>>)> = Vec::new();
         let mut bearer = None;
         let mut own_header = None;
+        let mut signs = PageSigns::default();
         for (name, value) in headers.into_iter().take(HEADERS_MAX) {
             let value = value.trim_ascii();
             self.flavour = self.flavour.refined_by_header(name, value);
@@ -122,7 +124,7 @@ impl RequestFacts {
                     (self.flavour, self.subprotocol) = (flavour, Some(subprotocol));
                 }
             }
-            self.is_browser |= name.eq_ignore_ascii_case("user-agent") && value.starts_with(b"Mozilla/");
+            signs.see(name, value);
             if name.eq_ignore_ascii_case("authorization") {
                 let presented =
                     bearer_token(value).map(Cow::Borrowed).or_else(|| basic_password(value).map(Cow::Owned));
@@ -135,7 +137,9 @@ impl RequestFacts {
             }
         }
         self.headers = CallFields::from_pairs(&pairs, Source::Header, &mut self.notes);
-        bearer.or(own_header)
+        let token = bearer.or(own_header);
+        self.is_browser = signs.is_page(token.is_some());
+        token
     }
 
     fn token(&mut self, source: Source, value: &[u8]) -> Option<PresentedToken> {
@@ -226,7 +230,7 @@ mod tests {
     #[test]
     fn a_browser_is_known_and_its_ticket_is_read_from_the_subprotocols() {
         let offered = ("Sec-WebSocket-Protocol", "tandem.telephone, ticket.ab-12");
-        let browser = facts("/", &[offered, ("User-Agent", "Mozilla/5.0 (X11)")]);
+        let browser = facts("/", &[offered, ("Host", "a"), ("Origin", "http://b")]);
         assert_eq!((browser.flavour, browser.is_browser), (Flavour::Telephone, true));
         assert_eq!(browser.ticket.as_deref(), Some("ab-12"));
         for wrong in ["ticket.", "ticket.a b", &format!("ticket.{}", "a".repeat(65)), "tickets.a"] {
