@@ -13,6 +13,8 @@ use std::{fs, iter};
 
 use similar::TextDiff;
 
+use crate::threads::private_file;
+
 /// Files of ours that FreeSWITCH finds by itself, below its configuration folder.
 const CONFIGURATION: [(&str, &str); 3] = [
     ("dialplan/public/00_tandem.xml", include_str!("../../deploy/freeswitch/dialplan/public/00_tandem.xml")),
@@ -271,12 +273,22 @@ fn write(change: &Change) -> Result<Option<PathBuf>, String> {
         None => None,
         Some(_) => {
             let backup = free_backup_name(path)?;
-            fs::copy(path, &backup).map_err(|problem| stopped(&backup, &problem))?;
+            keep(path, &backup).map_err(|problem| stopped(&backup, &problem))?;
             Some(backup)
         }
     };
-    fs::write(path, &change.after).map_err(|problem| stopped(path, &problem))?;
+    // The folder may be another user's, who could have put links into it.
+    private_file::overwrite(path, change.after.as_bytes()).map_err(|problem| stopped(path, &problem))?;
     Ok(backup)
+}
+
+/// Copies a file with its rights to one that is not there yet.
+fn keep(path: &Path, backup: &Path) -> io::Result<()> {
+    let mut from = fs::File::open(path)?;
+    let rights = from.metadata()?.permissions();
+    let mut to = private_file::create(backup, 0o600)?;
+    io::copy(&mut from, &mut to)?;
+    to.set_permissions(rights)
 }
 
 fn stopped(path: &Path, problem: &io::Error) -> String {

@@ -12,6 +12,7 @@ pub mod esl;
 pub mod gemini;
 pub mod keeper;
 pub mod messages;
+pub mod private_file;
 pub mod recorder;
 pub mod store;
 pub mod telephony;

@@ -24,6 +24,7 @@ use super::response::Response;
 use super::routes::Routes;
 use crate::base::RecordId;
 use crate::threads::messages::ControlInput;
+use crate::threads::private_file;
 use crate::threads::recorder::ListenRefused;
 use crate::threads::recorder::shelf::{recording_of, waveform_of};
 
@@ -72,7 +73,7 @@ async fn recording(
 /// The waveform beside a recording that has ended.
 async fn waveform(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> HttpResponse {
     let directory = admin.shared.parts.recordings.clone();
-    let read = move || RecordId::parse(&id).map(|id| std::fs::read_to_string(waveform_of(&directory, id)));
+    let read = move || RecordId::parse(&id).map(|id| private_file::read(&waveform_of(&directory, id)));
     match tokio::task::spawn_blocking(read).await {
         Ok(Some(Ok(json))) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Ok(Some(Err(problem))) if problem.kind() != ErrorKind::NotFound => unreadable().into_response(),

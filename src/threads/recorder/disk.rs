@@ -5,9 +5,8 @@
 //! Invariant: each recording that was begun is reported to control once, when its file is closed or given up.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +25,7 @@ use crate::config::RecordingFormat;
 use crate::sync::{Clock, Outbox};
 use crate::telemetry::Counters;
 use crate::threads::messages::ControlInput;
+use crate::threads::private_file;
 
 /// How often is looked for what is too old.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
@@ -231,8 +231,7 @@ fn close(recording: &mut Recording) -> io::Result<()> {
     let Some(file) = recording.file.take() else { return Ok(()) };
     file.end()?;
     let path = recording.path.with_extension("json");
-    let mut sidecar = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)?;
-    sidecar.write_all(recording.waveform.to_json().as_bytes())
+    private_file::replace(&path, recording.waveform.to_json().as_bytes(), 0o640)
 }
 
 /// Writes `pairs` as the samples from number `from` on, and silence before them where something is missing.

@@ -1,7 +1,7 @@
 //! Files of recordings: what other readers find in them, what becomes of them when the disk is full, and which are removed.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,6 +127,33 @@ fn a_wav_file_holds_what_was_written_and_silence_for_what_was_lost() {
     assert!(peaks("caller")[0].as_f64() > Some(0.2) && peaks("caller")[10].as_f64() == Some(0.0));
     assert_eq!(recording_of(&directory.0, id()), Some((path, RecordingFormat::Wav)));
     assert_eq!((counters.recordings_begun.get(), counters.recordings_failed.get()), (1, 0));
+}
+
+#[test]
+fn no_file_of_a_recording_is_written_or_read_through_a_link() {
+    let directory = Directory::new("links");
+    let day = directory.0.join("2024-10-04");
+    fs::create_dir_all(&day).expect("a directory");
+    let victim = directory.0.join("victim");
+    fs::write(&victim, "precious").expect("a file");
+    // Whoever may write into the directory puts a link where the waveform will be, or is made.
+    for name in [format!("{}.json", id()), format!("{}.json.new", id())] {
+        symlink(&victim, day.join(name)).expect("a link");
+    }
+    let (kept, _) = write(&directory.0, RecordingFormat::Wav, Duration::from_secs(60), with_a_hole());
+    assert!(kept.is_some());
+    assert_eq!(fs::read(&victim).expect("untouched"), b"precious");
+    let waveform = waveform_of(&directory.0, id());
+    assert!(fs::symlink_metadata(&waveform).expect("a waveform").is_file());
+    assert!(fs::read_to_string(&waveform).expect("JSON").contains("interval_ms"));
+    // Neither is a link taken for a recording.
+    let other = RecordId::new(20_000 * DAY_MS + 6, 78);
+    symlink(&victim, day.join(format!("{other}.wav"))).expect("a link");
+    assert_eq!(recording_of(&directory.0, other), None);
+    let orders = vec![DiskOrder::Begin(ID, other), DiskOrder::End(ID, 0)];
+    let (_, counters) = write(&directory.0, RecordingFormat::Wav, Duration::from_secs(60), orders);
+    assert_eq!(counters.recordings_failed.get(), 1);
+    assert_eq!(fs::read(&victim).expect("untouched"), b"precious");
 }
 
 #[test]

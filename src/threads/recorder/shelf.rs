@@ -5,9 +5,9 @@
 //! that is named otherwise is ever removed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 
 use crate::base::RecordId;
 use crate::config::{RecordingConfig, RecordingFormat};
+use crate::threads::private_file;
 use crate::threads::store::state_directory;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -67,7 +68,7 @@ impl Shelf {
         if let Some(parent) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o750).create(parent)?;
         }
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path)?;
+        let file = private_file::create(&path, 0o640)?;
         Ok((file, path))
     }
 
@@ -110,7 +111,9 @@ pub fn recordings_directory(config: &RecordingConfig) -> PathBuf {
 /// The file of that call's recording, of whichever format.
 pub fn recording_of(directory: &Path, id: RecordId) -> Option<(PathBuf, RecordingFormat)> {
     let path = |format| (directory.join(Shelf::name(id, format)), format);
-    RecordingFormat::ALL.into_iter().map(path).find(|(path, _)| path.is_file())
+    // A link is nothing that was recorded, and might lead anywhere.
+    let is_own = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    RecordingFormat::ALL.into_iter().map(path).find(|(path, _)| is_own(path))
 }
 
 /// The file of that call's waveform; it may not be there.

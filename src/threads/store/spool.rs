@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use log::error;
 
 use crate::call::CallDetail;
+use crate::threads::private_file;
 
 /// A file is closed when it has this many bytes: what a crash makes be delivered again is less than that.
 const FILE_BYTES: u64 = 1 << 20;
@@ -226,7 +227,7 @@ impl Spool {
     fn keep_aside(&self, line: &[u8]) {
         let path = self.directory.join(REJECTED);
         let written = make_directory(&self.directory).and_then(|()| {
-            let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+            let mut file = private_file::append(&path, 0o600)?;
             if file.metadata()?.len() + line.len() as u64 > SPOOL_BYTES_MAX {
                 return Err(io::Error::other("it has become too long"));
             }
@@ -262,7 +263,13 @@ pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
 /// # Errors
 /// Why it can neither be made nor written to.
 pub(super) fn make_private(path: &Path) -> io::Result<()> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
+    match private_file::create(path, 0o600) {
+        // It may be a link that the operator has made; one to nothing is not followed.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().append(true).open(path).map(drop)
+        }
+        made => made.map(drop),
+    }
 }
 
 #[cfg(test)]
