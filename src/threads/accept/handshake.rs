@@ -14,6 +14,7 @@ use crate::codec::audiosocket::{
     Frame, FrameReader, HANGUP, HEAD_BYTES, KIND_UUID, Meaning, UUID_BYTES, uuid_text,
 };
 use crate::codec::mod_audio_stream::{CallFields, Flavour, LegClose, LegCloseCode, RequestFacts};
+use crate::config::Secret;
 use crate::net::greeting::{Greeted, Greeting};
 use crate::net::stream::Stream;
 use crate::telemetry::RefusalReason;
@@ -76,6 +77,18 @@ pub struct Upgrade {
     pub stream: Stream,
     /// What came behind the request.
     pub behind: Vec<u8>,
+}
+
+impl Upgrade {
+    /// What is known of the call when it is admitted.
+    pub fn known(&self, expected: CallFields) -> CallFields {
+        self.facts.url.clone().or(self.facts.headers.clone()).or(expected)
+    }
+
+    /// Whether the request presents this token.
+    pub fn has_token(&self, expected: &Secret) -> bool {
+        self.facts.token.as_ref().is_some_and(|token| token.matches(expected.expose().as_bytes()))
+    }
 }
 
 /// What a step of a handshake led to.

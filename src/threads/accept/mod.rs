@@ -322,7 +322,7 @@ impl Acceptor {
                     return self.refuse(now, key, upgrade, RefusalReason::NotExpected, why);
                 }
                 let told = expected.is_some();
-                let fields = known_of(&upgrade, expected.unwrap_or_default());
+                let fields = upgrade.known(expected.unwrap_or_default());
                 let agents = self.parts.agents.get();
                 if agents.is_settled(&fields)
                     && let Choice::Refuse(reason) = agents.choose(&fields)
@@ -415,11 +415,6 @@ impl Acceptor {
             shard.workers.iter_mut().for_each(|worker| _ = worker.flush());
         }
     }
-}
-
-/// What is known of a call when it is admitted.
-fn known_of(upgrade: &Upgrade, expected: CallFields) -> CallFields {
-    upgrade.facts.url.clone().or(upgrade.facts.headers.clone()).or(expected)
 }
 
 /// Sends an answer of 200 bytes, which an empty socket takes or is broken.

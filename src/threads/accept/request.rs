@@ -1,7 +1,7 @@
-//! The head of an upgrade request, read, and the two answers to it.
+//! The upgrade request of a connection, and what it is answered.
 //!
-//! Runs in: the accept thread; pure. Owns nothing.
-//! Never sizes anything by what the peer says.
+//! Runs in: the accept thread; pure. Owns nothing. Never sizes anything by what the peer says.
+//! Invariant: whatever the bytes, they make a request or a reason to refuse it, whose answer is constant text.
 
 use std::borrow::Cow;
 

@@ -34,7 +34,7 @@ impl Control {
             }
             OnChannel::NotAnswered(_) => self.outbound.unconfirmed(channel),
             OnChannel::HungUp(cause) => self.outbound.hung_up(channel, &cause),
-            OnChannel::Key(_) | OnChannel::AnsweringMachine => None,
+            OnChannel::Key(_) | OnChannel::AnsweringMachine | OnChannel::Said(_) => None,
         };
         if let Some(over) = over {
             self.record_unheld(now, over);
