@@ -8,8 +8,8 @@ use super::*;
 use crate::base::LegFormat;
 use crate::base::SampleRate;
 use crate::call::agents::Agents;
+use crate::call::allowances::Rate;
 use crate::call::credentials::CredentialTerms;
-use crate::call::registry::Rate;
 use crate::call::transcript::Speaker;
 use crate::call::{LegKind, Pool};
 use crate::codec::gemini::server::FunctionCall;
@@ -106,6 +106,7 @@ impl World {
             id,
             shared,
             fields: fields.clone(),
+            told: false,
             peer: ([127, 0, 0, 1], 1).into(),
             credentials: LegCredentials { token: None, address: [127, 0, 0, 1].into() },
             opening: Opening { kind: LegKind::AudioSocket, fields },
