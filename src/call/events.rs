@@ -125,6 +125,12 @@ impl LegEnd {
     pub fn may_come_back(&self) -> bool {
         matches!(self, Self::Closed(_) | Self::Dropped(_) | Self::Silent)
     }
+
+    /// Whether the switch said goodbye: 1000, a close without a code (1005), or a switch that is going away (1001), as RFC
+    /// 6455 section 7.4.1 has them. Nearly always the caller has hung up; a call is held for a moment all the same.
+    pub fn is_goodbye(&self) -> bool {
+        matches!(self, Self::Closed(1000 | 1001 | 1005))
+    }
 }
 
 /// A thread's share of a call.

@@ -165,4 +165,7 @@ fn a_leg_that_says_its_uuid_late_finds_its_call() {
     assert!(relay.end_of("(moved)").contains("its leg is that of a call that was waiting for it"));
     assert_eq!(second.hang_up().0, 1000);
     relay.line(&["ended by caller (hangup)", "uuid=says-it-late", "leg came back 1"]);
+    // One was lost; one said goodbye, and was held.
+    relay.signal(rustix::process::Signal::USR1);
+    relay.line(&["counters: ", r#""tandem_legs_held_total":1"#, r#""tandem_legs_lost_total":1"#]);
 }

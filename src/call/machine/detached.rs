@@ -49,7 +49,12 @@ impl Machine {
         !self.leg_gone && self.outcome.is_none()
     }
 
-    /// A connection of the leg was lost.
+    /// Whether the leg is gone after a goodbye, and its call is held for a moment in case that it comes back.
+    pub fn is_held(&self) -> bool {
+        self.attachment.lost.as_ref().is_some_and(|lost| lost.end.is_goodbye())
+    }
+
+    /// A connection of the leg was lost, or closed with a goodbye after which it may come back.
     pub(super) fn leg_lost(&mut self, now: Instant, connection: ConnectionNumber, end: LegEnd) {
         let stale = connection != self.attachment.connection || self.attachment.lost.is_some();
         if stale || !self.takes_leg_back() {
@@ -60,7 +65,7 @@ impl Machine {
             _ if self.outcome.is_some() => {}
             None => self.close(Cause::Leg(end)),
             Some(wait) => {
-                self.history.note("leg_lost");
+                self.history.note(if end.is_goodbye() { "leg_held" } else { "leg_lost" });
                 let until = now.plus(wait);
                 self.attachment.lost = Some(Lost { end, since: now, until });
             }
@@ -77,8 +82,7 @@ impl Machine {
             return None;
         }
         match end {
-            // A goodbye (1000), one without a word (1005), or a switch that is going away (1001).
-            LegEnd::Closed(1000 | 1001 | 1005) => Some(wait.min(AFTER_GOODBYE)),
+            end if end.is_goodbye() => Some(wait.min(AFTER_GOODBYE)),
             // What a switch says that is in trouble.
             LegEnd::Closed(_) | LegEnd::Dropped(_) | LegEnd::Silent => Some(wait),
             LegEnd::HungUp | LegEnd::Protocol(_) | LegEnd::ByUs => None,

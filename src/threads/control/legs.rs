@@ -50,7 +50,8 @@ impl Control {
             (_, Presence::Over) => known.forget(uuid, id),
             (_, Presence::Lost) => {
                 known.set_lost(uuid, id, true);
-                self.parts.counters.legs_lost.increment();
+                let counters = &self.parts.counters;
+                if call.machine.is_held() { &counters.legs_held } else { &counters.legs_lost }.increment();
             }
             (_, _) => known.set_lost(uuid, id, false),
         }

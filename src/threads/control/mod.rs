@@ -337,6 +337,7 @@ impl Control {
             Fact::Reported(LegReport::Unplayed(why)) => {
                 warn!("call {id}: {} hears nothing: {}", call.machine.fields(), why.explanation());
             }
+            Fact::LegLost(_, end) if end.is_goodbye() => debug!("call {id}: the leg was closed: {end:?}"),
             Fact::LegLost(_, end) => {
                 info!("call {id}: the leg was lost: {}", Outcome::of(Cause::Leg(end.clone())));
             }
