@@ -10,7 +10,7 @@ use std::time::Duration;
 use log::info;
 
 use super::Acceptor;
-use super::handshake::Upgrade;
+use super::request::Upgrade;
 use crate::base::{CallId, Instant};
 use crate::call::known::{LOOK_MS, ask_first, lives};
 use crate::call::{Arrival, Fact, LegCredentials, LegKind, Opening};

@@ -7,14 +7,13 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-use super::request::{head_length, parse, refusal};
+use super::request::{Upgrade, head_length, parse, refusal};
 use crate::base::Instant;
 use crate::base::limits::UPGRADE_REQUEST_BYTES;
 use crate::codec::audiosocket::{
     Frame, FrameReader, HANGUP, HEAD_BYTES, KIND_UUID, Meaning, UUID_BYTES, uuid_text,
 };
 use crate::codec::mod_audio_stream::{CallFields, Flavour, LegClose, LegCloseCode, RequestFacts};
-use crate::config::Secret;
 use crate::net::greeting::{Greeted, Greeting};
 use crate::net::stream::Stream;
 use crate::telemetry::RefusalReason;
@@ -61,34 +60,6 @@ pub struct Handshake {
     upgraded: bool,
     /// Its first byte has come.
     spoken: bool,
-}
-
-/// A complete request, to be admitted or refused.
-pub struct Upgrade {
-    /// Who asks.
-    pub peer: SocketAddr,
-    /// What the request says of the call.
-    pub facts: RequestFacts,
-    /// What is on the line.
-    pub protocol: Protocol,
-    /// The answer that upgrades the connection, complete; empty where none is expected.
-    pub answer: Vec<u8>,
-    /// The socket, to be written the answer to.
-    pub stream: Stream,
-    /// What came behind the request.
-    pub behind: Vec<u8>,
-}
-
-impl Upgrade {
-    /// What is known of the call when it is admitted.
-    pub fn known(&self, expected: CallFields) -> CallFields {
-        self.facts.url.clone().or(self.facts.headers.clone()).or(expected)
-    }
-
-    /// Whether the request presents this token.
-    pub fn has_token(&self, expected: &Secret) -> bool {
-        self.facts.token.as_ref().is_some_and(|token| token.matches(expected.expose().as_bytes()))
-    }
 }
 
 /// What a step of a handshake led to.

@@ -44,8 +44,8 @@ use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::wire::Protocol;
 use crate::threads::tls::TlsJob;
 use hand_over::NewCall;
-use handshake::{Handshake, Step, Upgrade};
-use request::refusal;
+use handshake::{Handshake, Step};
+use request::{Upgrade, refusal};
 
 const BELL: Token = Token(usize::MAX);
 /// The token of the first listening socket; the others' are below it.

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use log::{debug, warn};
 
 use super::Acceptor;
-use super::handshake::{Step, Upgrade};
-use super::request::refusal;
+use super::handshake::Step;
+use super::request::{Upgrade, refusal};
 use crate::base::Instant;
 use crate::call::refused::is_call;
 use crate::codec::mod_audio_stream::CallFields;

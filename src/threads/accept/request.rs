@@ -1,13 +1,39 @@
 //! The upgrade request of a connection, and what it is answered.
 //!
-//! Runs in: the accept thread; pure. Owns nothing. Never sizes anything by what the peer says.
+//! Runs in: the accept thread. A request owns its socket. Never sizes anything by what the peer says.
 //! Invariant: whatever the bytes, they make a request or a reason to refuse it, whose answer is constant text.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
 use crate::base::limits::UPGRADE_REQUEST_HEADERS;
-use crate::codec::mod_audio_stream::RequestFacts;
+use crate::codec::mod_audio_stream::{CallFields, RequestFacts};
+use crate::net::stream::Stream;
 use crate::telemetry::RefusalReason;
+use crate::threads::telephony::wire::Protocol;
+
+/// A complete request, to be admitted or refused.
+pub struct Upgrade {
+    /// Who asks.
+    pub peer: SocketAddr,
+    /// What the request says of the call.
+    pub facts: RequestFacts,
+    /// What is on the line.
+    pub protocol: Protocol,
+    /// The answer that upgrades the connection, complete; empty where none is expected.
+    pub answer: Vec<u8>,
+    /// The socket, to be written the answer to.
+    pub stream: Stream,
+    /// What came behind the request.
+    pub behind: Vec<u8>,
+}
+
+impl Upgrade {
+    /// What is known of the call when it is admitted.
+    pub fn known(&self, expected: CallFields) -> CallFields {
+        self.facts.url.clone().or(self.facts.headers.clone()).or(expected)
+    }
+}
 
 /// Length of the request's head with the empty line that ends it, if it is complete.
 pub(super) fn head_length(bytes: &[u8]) -> Option<usize> {

@@ -6,7 +6,7 @@
 use log::warn;
 
 use super::Acceptor;
-use super::handshake::Upgrade;
+use super::request::Upgrade;
 use crate::base::Instant;
 use crate::telemetry::RefusalReason;
 use crate::threads::telephony::wire::Protocol;
