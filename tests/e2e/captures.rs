@@ -14,7 +14,7 @@ use crate::harness::{Leg, Model, Relay, Told, in_company, resampled, without_sil
 
 /// Recordings at 16 kHz with one channel, and words that the log must hold at the call's end.
 const MONO_16K: [(&str, &str); 8] = [
-    ("basic-001-c2s.bin", "uuid=2a162ce6-b85c-45d4-a03d-ffd4286da520 did=1000 caller=lab1"),
+    ("basic-001-c2s.bin", r#"uuid="2a162ce6-b85c-45d4-a03d-ffd4286da520" did="1000" caller="lab1""#),
     ("slow-300-001-c2s.bin", "caller unknown"),
     ("buf-100-16k-001-c2s.bin", "caller unknown"),
     ("hdrs-001-c2s.bin", "caller unknown"),

@@ -77,7 +77,7 @@ fn of_eight_calls_on_two_credentials_with_three_sessions_each_two_are_refused_be
     let again = Leg::call(&relay, "/?uuid=again");
     model.ready(7);
     again.hang_up();
-    let ends: Vec<_> = (0..8).map(|n| format!("uuid=call-{n}")).collect();
+    let ends: Vec<_> = (0..8).map(|n| format!("uuid=\"call-{n}\"")).collect();
     relay.end_of("uuid=again");
     let log = relay.log();
     let lines = |name: &str| {

@@ -217,8 +217,8 @@ fn files_are_heard_a_chunk_and_a_start_later_and_the_script_reports() {
     });
     let report = report(options(url, Leg::ModAudioStream(Playback::File)));
     is_good(&report);
-    // 80 ms until the chunk is whole, 2 to 20 to the event, 20 to the start.
-    assert!(report.ear_latency_ms.p50 >= 102.0, "{:?}", report.ear_latency_ms);
+    // 80 ms until the chunk is whole, 2 to 20 to the event, and FreeSWITCH reads at its next tick of 20 ms.
+    assert!(report.ear_latency_ms.p50 >= 98.0, "{:?}", report.ear_latency_ms);
     let texts: Vec<String> = receiver.try_iter().collect();
     let count = |part: &str| texts.iter().filter(|text| text.contains(part)).count();
     assert_eq!(count(r#"{"type":"tandem","event":"hello","version":2}"#), 2);
