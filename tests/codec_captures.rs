@@ -209,13 +209,20 @@ fn the_reference_call_tells_who_calls_and_is_heard() {
     }
 }
 
+/// What the relay itself understands of them.
+fn without_variables(fields: &CallFields) -> CallFields {
+    CallFields { variables: Default::default(), ..fields.clone() }
+}
+
 #[test]
 fn audio_before_the_metadata_is_not_lost() {
     let call = replay("slow-300", 1448);
     let before = call.messages.iter().position(Message::is_text).expect("metadata");
     assert_eq!((before, call.binary_lengths().len()), (15, 125));
     assert_eq!(call.texts(), [r#"{"meta":"first?"}"#]);
-    assert_eq!(LegText::parse(call.texts()[0]), LegText::Other);
+    let LegText::Metadata(metadata) = LegText::parse(call.texts()[0]) else { panic!("metadata") };
+    assert_eq!(without_variables(&metadata.fields), CallFields::default());
+    assert_eq!(metadata.fields.variables.get("meta"), Some("first?"));
     assert_tone("slow-300", &call.caller(Mix::Mono), SampleRate::Hz16000);
 }
 
@@ -252,7 +259,12 @@ fn extra_headers_carry_the_token() {
     let call = replay("hdrs", 1448);
     let token = call.facts.token.as_ref().expect("the token of the Authorization header");
     assert!(token.matches(b"t0k"));
-    assert_eq!(call.facts.headers, CallFields::default());
+    assert_eq!(without_variables(&call.facts.headers), CallFields::default());
+    assert_eq!(
+        call.facts.headers.variables.get("alpha"),
+        Some("one"),
+        "a header of the call's own may be a variable"
+    );
     assert!(call.facts.notes.is_empty());
     assert_eq!((call.texts().len(), call.binary_lengths().len()), (0, 75));
 }
@@ -262,7 +274,9 @@ fn metadata_with_quotes_and_utf8_arrives_unchanged() {
     let call = replay("meta-json", 1);
     let expected = r#"{"a":"b c","n":1, "q":"it's","bs":"x\ny","u":"žluť"}"#;
     assert_eq!(call.texts(), [expected]);
-    assert_eq!(metadata::parse(expected), metadata::Metadata::default());
+    let metadata = metadata::parse(expected);
+    assert_eq!((without_variables(&metadata.fields), metadata.notes), Default::default());
+    assert_eq!(metadata.fields.variables.get("bs"), Some("xy"), "without what cannot be seen");
     assert_eq!(call.binary_lengths(), vec![640; 74]);
 }
 

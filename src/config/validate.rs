@@ -52,7 +52,7 @@ fn read_admin_token(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     let admin = &mut loaded.config.admin;
     let Some(path) = admin.token_file.clone().filter(|_| admin.token.is_none()) else { return };
     let wrong = match std::fs::read_to_string(&path) {
-        Ok(text) => match header_secret(Some(text.trim())) {
+        Ok(text) => match header_secret(Some(text.trim()).filter(|text| !text.is_empty())) {
             Ok(Some(token)) => {
                 admin.token = Some(token);
                 return;
