@@ -157,7 +157,6 @@ impl Loading {
                 }
             }
         }
-        self.warn_of_unknown_variables(environment);
     }
 
     /// What an environment variable holds for the key `name`, if it is set.
@@ -185,6 +184,7 @@ impl Loading {
         for (table, name, set) in &sets {
             tables::row_named(&mut self.rows, *table, name, &set.origin);
         }
+        self.warn_of_unknown_variables(environment);
         let mut rows = std::mem::take(&mut self.rows);
         for row in rows.iter_mut().filter(|row| row.table != Table::Routes) {
             for (field, _) in row.table.fields() {

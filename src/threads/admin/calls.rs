@@ -96,11 +96,11 @@ async fn show(
         let call = calls.iter().rev().find(is_it);
         call.map(|call| Response::json(200, &with_live(json!(call), true)))
     };
-    if let Some(found) = running(&*admin.live_calls().await.ok_or_else(no_answer)?) {
+    if let Some(found) = running(&admin.live_calls().await.ok_or_else(no_answer)?) {
         return Ok(found);
     }
     // It may have begun since that list was made.
-    if let Some(found) = running(&*admin.live_calls_now().await.ok_or_else(no_answer)?) {
+    if let Some(found) = running(&admin.live_calls_now().await.ok_or_else(no_answer)?) {
         return Ok(found);
     }
     record(&admin, peer, id).await
