@@ -478,6 +478,8 @@ fn what_was_probably_not_meant_is_warned_of() {
     assert!(warnings(&[], &environment).contains(
         "environment TANDEM_LISTEN_PROT is no setting and is ignored: did you mean TANDEM_LISTEN_PORT?"
     ));
+    let of_a_table = [("TANDEM_CREDENTIALS_FIRST_API_KEY", "k")];
+    assert_eq!(warnings(&["credentials.first.max_sessions=3"], &of_a_table), "", "--set has begun the table");
 }
 
 #[test]
