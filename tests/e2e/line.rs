@@ -172,8 +172,11 @@ fn a_call_is_one_however_its_uuid_is_written() {
     let relay = Relay::start(&model, &[]);
     let uuid = "4A4A4A4A-4A4A-4A4A-4A4A-4A4A4A4A4A4A";
     assert_eq!(ask(&relay, "POST /api/expect", &format!(r#"{{"uuid":"{uuid}","did":"5"}}"#)).0, 204);
+    // A list of calls that is kept for a moment, and has no call.
+    assert_eq!(ask(&relay, "GET /api/calls?state=live", "").0, 200);
     let line = AudioLine::call(relay.address(), [0x4a; 16]);
-    // The call has begun with this frame, or is about to: both find it.
+    // The call has begun at this moment, and is found at once.
+    relay.line(&["offered from"]);
     let plain = uuid.replace('-', "");
     for written in [uuid, &uuid.to_lowercase(), &plain] {
         let (status, body) = ask(&relay, &format!("GET /api/calls/{written}"), "");
