@@ -94,7 +94,7 @@ $(BROWSER_NODE)/installed: tests/browser/package.json tests/browser/package-lock
 check: prerequisites-build ## formatting, clippy and documentation without warnings
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 bench: prerequisites-build ## codecs, resamplers, rings, one call's frame: ratios against a baseline run beside them
 	$(CARGO) bench --locked
@@ -118,7 +118,7 @@ figures: prerequisites-build ## the resampler's audio figures: target/resampler.
 	$(CARGO) run --release --locked --example resampler_figures
 
 doc: ## the code's documentation
-	$(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 clean: ## remove everything that was built
 	$(CARGO) clean

@@ -15,11 +15,11 @@ use crate::call::agents;
 use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
 use crate::telemetry::{conceal, redact};
 
-mod call;
-mod calls;
+pub mod call;
+pub mod calls;
 mod doctor;
-mod install;
-mod route;
+pub mod install;
+pub mod route;
 
 pub use doctor::Options as DoctorOptions;
 

@@ -7,7 +7,7 @@ use loom::sync::{Arc, Notify};
 use loom::thread;
 
 mod atomics {
-    pub use loom::sync::atomic::{AtomicBool, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
 }
 #[path = "../src/sync/pending.rs"]
 mod pending;

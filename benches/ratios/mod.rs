@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 const ROUNDS: usize = 101;
 
 /// What a piece of work and its baseline cost.
-pub struct Cost {
+pub(crate) struct Cost {
     /// Nanoseconds of one call of the work.
     pub ours_ns: f64,
     /// Nanoseconds of one call of the baseline.
@@ -22,7 +22,7 @@ pub struct Cost {
 }
 
 /// Measures both in turns; each does its work a good many times and returns the nanoseconds of one.
-pub fn in_turns(mut ours: impl FnMut() -> f64, mut plain: impl FnMut() -> f64) -> Cost {
+pub(crate) fn in_turns(mut ours: impl FnMut() -> f64, mut plain: impl FnMut() -> f64) -> Cost {
     let (mut ours_ns, mut plain_ns, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (one, other) = (ours(), plain());
@@ -44,20 +44,20 @@ fn quantile(figures: &mut [f64], part: f64) -> f64 {
 }
 
 /// A table on standard output that also goes to `target/NAME.json`.
-pub struct Report {
+pub(crate) struct Report {
     name: &'static str,
     rows: Map<String, Value>,
 }
 
 impl Report {
     /// Prints the heading.
-    pub fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         println!("\n{name:<52} {:>9} {:>9} {:>7}  {:>15}", "ours ns", "plain ns", "ratio", "middle half");
         Self { name, rows: Map::new() }
     }
 
     /// Prints a row.
-    pub fn row(&mut self, name: &str, cost: &Cost) {
+    pub(crate) fn row(&mut self, name: &str, cost: &Cost) {
         let Cost { ours_ns, plain_ns, ratio, ratio_quartiles: [low, high] } = cost;
         println!("{name:<52} {ours_ns:>9.1} {plain_ns:>9.1} {ratio:>7.2}  {low:>6.2} to {high:<6.2}");
         let figures =
@@ -66,7 +66,7 @@ impl Report {
     }
 
     /// Writes the file.
-    pub fn write(self) {
+    pub(crate) fn write(self) {
         let path = format!("{}/target/{}.json", env!("CARGO_MANIFEST_DIR"), self.name);
         if let Err(error) = std::fs::write(&path, format!("{:#}\n", Value::Object(self.rows))) {
             eprintln!("cannot write {path}: {error}; the figures above are all there is");
@@ -75,6 +75,6 @@ impl Report {
 }
 
 /// Whether figures are wanted: `cargo test --benches` runs everything once only to see that it works.
-pub fn wanted() -> bool {
+pub(crate) fn wanted() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }

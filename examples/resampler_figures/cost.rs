@@ -17,7 +17,7 @@ const ROUNDS: usize = 101;
 const FRAMES: usize = 20;
 
 /// The cost of one converter.
-pub struct Cost {
+pub(crate) struct Cost {
     /// Microseconds for a frame of 20 ms, median of all turns.
     pub us_per_frame: f64,
     /// This over the cost of the first converter in the same round, median of all rounds.
@@ -25,7 +25,7 @@ pub struct Cost {
 }
 
 /// Lets each of `converters` convert the same noise in turns.
-pub fn in_turns(converters: &mut [Box<dyn Converter>], from: SampleRate) -> Vec<Cost> {
+pub(crate) fn in_turns(converters: &mut [Box<dyn Converter>], from: SampleRate) -> Vec<Cost> {
     let input = noise(from.samples_per_frame());
     let mut output = Vec::with_capacity(FRAMES * 2 * SampleRate::Hz48000.samples_per_frame());
     let mut rounds: Vec<Vec<f64>> = Vec::with_capacity(ROUNDS);
@@ -50,7 +50,7 @@ pub fn in_turns(converters: &mut [Box<dyn Converter>], from: SampleRate) -> Vec<
 }
 
 /// Noise of the full 16-bit scale, the same every time.
-pub fn noise(samples: usize) -> Vec<i16> {
+pub(crate) fn noise(samples: usize) -> Vec<i16> {
     let mut state = 1u32;
     (0..samples)
         .map(|_| {

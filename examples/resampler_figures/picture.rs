@@ -10,7 +10,7 @@ use tandem::base::SampleRate;
 use super::figures::{PASS_EDGE, STOP_EDGE};
 
 /// One conversion, with the response of each resampler: name, then frequency in Hz and gain in dB.
-pub struct Panel {
+pub(crate) struct Panel {
     pub from: SampleRate,
     pub to: SampleRate,
     pub curves: Vec<(&'static str, Vec<(u32, f64)>)>,
@@ -33,7 +33,7 @@ const STYLES: [&str; 4] = [
 ];
 
 /// Two panels a row, one legend.
-pub fn draw(panels: &[Panel]) -> String {
+pub(crate) fn draw(panels: &[Panel]) -> String {
     let width = MARGIN_LEFT + 2.0 * PANEL_WIDTH + GAP + 20.0;
     let height = MARGIN_TOP + panels.len().div_ceil(2) as f64 * (PANEL_HEIGHT + GAP);
     let mut svg = format!(

@@ -14,7 +14,7 @@ use super::converter::Converter;
 
 /// A way to set rubato up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variant {
+pub(crate) enum Variant {
     /// Its synchronous resampler as its documentation recommends it, a frame at a time.
     Fft,
     /// The same in blocks of 5 ms, the longest that divide a frame and stay within 3 ms of delay, with the window of the
@@ -27,10 +27,10 @@ pub enum Variant {
 
 impl Variant {
     /// All of them, in the order of the table.
-    pub const ALL: [Variant; 3] = [Self::Fft, Self::FftShort, Self::Sinc];
+    pub(crate) const ALL: [Self; 3] = [Self::Fft, Self::FftShort, Self::Sinc];
 
     /// What the table calls it.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Fft => "rubato Fft, default",
             Self::FftShort => "rubato Fft, 5 ms blocks",
@@ -40,7 +40,7 @@ impl Variant {
 }
 
 /// One of rubato's resamplers behind 16-bit samples.
-pub struct Rubato {
+pub(crate) struct Rubato {
     inner: Box<dyn rubato::Resampler<f32>>,
     input: Vec<f32>,
     output: Vec<f32>,
@@ -48,7 +48,7 @@ pub struct Rubato {
 
 impl Rubato {
     /// Sets up `variant` for one pair of rates.
-    pub fn new(variant: Variant, from: SampleRate, to: SampleRate) -> Self {
+    pub(crate) fn new(variant: Variant, from: SampleRate, to: SampleRate) -> Self {
         let (from_hz, to_hz) = (from.hz() as usize, to.hz() as usize);
         let slower_hz = from_hz.min(to_hz);
         let frame = from.samples_per_frame();

@@ -8,11 +8,11 @@ use tandem::dsp::Resampler;
 use tandem_loadtest::speech;
 
 /// Samples in 10 ms at 16 kHz: what speech is marked in.
-pub const BLOCK: usize = 160;
+pub(crate) const BLOCK: usize = 160;
 
 /// What is heard beside the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noise {
+pub(crate) enum Noise {
     /// Nothing but G.711's own.
     None,
     /// Equal power at all frequencies.
@@ -29,10 +29,11 @@ pub enum Noise {
 
 impl Noise {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::None, Self::White, Self::Pink, Self::Babble, Self::Hum, Self::Clicks];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::None, Self::White, Self::Pink, Self::Babble, Self::Hum, Self::Clicks];
 
     /// For a table.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::White => "white",
@@ -45,7 +46,7 @@ impl Noise {
 }
 
 /// What a detector hears at 16 kHz, and the truth about it.
-pub struct Line {
+pub(crate) struct Line {
     /// The samples.
     pub samples: Vec<i16>,
     /// For each 10 ms: whether the caller speaks.
@@ -57,7 +58,7 @@ pub struct Line {
 }
 
 /// A line of about a minute: noise alone for 20 s, then two sentences and a short word, three times, with pauses.
-pub fn line(noise: Noise, snr_db: f64, level_dbfs: f64) -> Line {
+pub(crate) fn line(noise: Noise, snr_db: f64, level_dbfs: f64) -> Line {
     let rate_8k = |samples: &[i16]| resample(samples, SampleRate::Hz16000, SampleRate::Hz8000);
     let question = rate_8k(&speech::question());
     let answer = rate_8k(&speech::answer());

@@ -20,7 +20,7 @@ use crate::processes::{StartError, start_tandem};
 use crate::sim::{AudioKept, SimConfig, SimEvent, Simulator, Voice, What};
 
 mod cases;
-mod judge;
+pub mod judge;
 mod rotation;
 mod tool_server;
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// The address to which a limit belongs: an IPv4 address as it is, also where it comes in the clothes of IPv6, and of any
 /// other IPv6 address its network of 64 bits, out of which each host has as many as it likes (RFC 7421).
-pub fn party(address: IpAddr) -> IpAddr {
+pub(crate) fn party(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {
             IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))

@@ -11,14 +11,14 @@ const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
 const DIGITS: usize = 32;
 
 /// Whether this is a UUID as everyone writes it: 8-4-4-4-12 hexadecimal digits, in either case.
-pub fn is_uuid(name: &str) -> bool {
+pub(crate) fn is_uuid(name: &str) -> bool {
     name.split('-').map(str::len).eq(GROUPS)
         && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 /// A UUID in small letters and with its hyphens, as everyone writes it (RFC 9562 section 4); any other name, which may be a
 /// SIP Call-ID, as it is. This is what records, logs and answers of the API show.
-pub fn canonical(name: &str) -> Cow<'_, str> {
+pub(crate) fn canonical(name: &str) -> Cow<'_, str> {
     if is_uuid(name) {
         return match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             true => Cow::Owned(name.to_ascii_lowercase()),
@@ -39,12 +39,12 @@ pub fn canonical(name: &str) -> Cow<'_, str> {
 }
 
 /// What is equal for two names of the same call: case never counts, nor do the hyphens of a UUID.
-pub fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     canonical(name).to_ascii_lowercase()
 }
 
 /// Whether both name the same call.
-pub fn is_same(one: &str, other: &str) -> bool {
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other) || canonical(one).eq_ignore_ascii_case(&canonical(other))
 }
 

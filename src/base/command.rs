@@ -209,7 +209,7 @@ checked!(
 
 impl VariableName {
     /// Whether it is one of ours (`tandem_…`) or on the operator's list, and none that steers our scripts.
-    pub fn is_allowed_by(&self, list: &[VariableName]) -> bool {
+    pub fn is_allowed_by(&self, list: &[Self]) -> bool {
         let steers = SCRIPT_VARIABLES.contains(&self.as_str());
         !steers && (self.0.starts_with(OWN_VARIABLE_PREFIX) || list.contains(self))
     }

@@ -40,7 +40,7 @@ pub struct Frame {
     pub kind: FrameKind,
     /// The rate of the samples.
     pub rate: SampleRate,
-    samples: [i16; Frame::CAPACITY],
+    samples: [i16; Self::CAPACITY],
 }
 
 const _: () = assert!(Frame::CAPACITY == SampleRate::Hz16000.samples_per_frame());

@@ -17,7 +17,7 @@ pub enum Mix {
 
 impl Mix {
     /// Every mix, in the order of its key's choices.
-    pub const ALL: [Mix; 3] = [Self::Mono, Self::Mixed, Self::Stereo];
+    pub const ALL: [Self; 3] = [Self::Mono, Self::Mixed, Self::Stereo];
 
     /// The spelling in configuration, URLs and metadata.
     pub const fn label(self) -> &'static str {
@@ -56,7 +56,7 @@ pub enum PlaybackFormat {
 
 impl PlaybackFormat {
     /// Every format, in the order of its key's choices.
-    pub const ALL: [PlaybackFormat; 3] = [Self::Binary, Self::Json, Self::File];
+    pub const ALL: [Self; 3] = [Self::Binary, Self::Json, Self::File];
 
     /// The spelling in configuration, URLs and metadata.
     pub const fn label(self) -> &'static str {

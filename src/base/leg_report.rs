@@ -7,7 +7,7 @@
 use crate::base::Turn;
 
 /// Longest reason of [`LegReport::Failed`], in bytes.
-pub const WHY_BYTES_MAX: usize = 64;
+pub(crate) const WHY_BYTES_MAX: usize = 64;
 
 /// Something that the switch, or our script in it, says.
 #[derive(Debug, Clone, PartialEq, Eq)]

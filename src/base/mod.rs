@@ -2,22 +2,22 @@
 //!
 //! Runs in: anywhere: pure. Imports nothing of this crate.
 
-pub mod address;
+pub(crate) mod address;
 mod built_in;
-pub mod call_name;
+pub(crate) mod call_name;
 pub mod command;
-pub mod frame;
-pub mod id;
-pub mod instant;
-pub mod leg_format;
-pub mod leg_options;
-pub mod leg_report;
+pub(crate) mod frame;
+pub(crate) mod id;
+pub(crate) mod instant;
+pub(crate) mod leg_format;
+pub(crate) mod leg_options;
+pub(crate) mod leg_report;
 pub mod limits;
-pub mod model_options;
+pub(crate) mod model_options;
 pub mod parameters;
-pub mod sound;
+pub(crate) mod sound;
 pub mod tap;
-pub mod turns;
+pub(crate) mod turns;
 pub mod units;
 pub mod visible;
 

@@ -5,7 +5,7 @@
 
 /// How much a model thinks, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ThinkingLevel {
+pub(crate) enum ThinkingLevel {
     /// Hardly.
     Minimal,
     /// A little.
@@ -20,10 +20,10 @@ pub enum ThinkingLevel {
 
 impl ThinkingLevel {
     /// Every level, in the order of its key's choices.
-    pub const ALL: [Self; 5] = [Self::Minimal, Self::Low, Self::Medium, Self::High, Self::XHigh];
+    pub(crate) const ALL: [Self; 5] = [Self::Minimal, Self::Low, Self::Medium, Self::High, Self::XHigh];
 
     /// Its word in the configuration, which the API has in capitals.
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Minimal => "minimal",
             Self::Low => "low",
@@ -36,7 +36,7 @@ impl ThinkingLevel {
 
 /// How readily the server's detection of speech changes its mind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sensitivity {
+pub(crate) enum Sensitivity {
     /// Readily.
     High,
     /// Less so.
@@ -45,12 +45,12 @@ pub enum Sensitivity {
 
 impl Sensitivity {
     /// Both, in the order of its key's choices.
-    pub const ALL: [Self; 2] = [Self::High, Self::Low];
+    pub(crate) const ALL: [Self; 2] = [Self::High, Self::Low];
 }
 
 /// What belongs to the caller's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TurnCoverage {
+pub(crate) enum TurnCoverage {
     /// Only what was found to be speech.
     OnlyActivity,
     /// Everything since the last turn, silence included.
@@ -61,5 +61,5 @@ pub enum TurnCoverage {
 
 impl TurnCoverage {
     /// Every coverage, in the order of its key's choices.
-    pub const ALL: [Self; 3] = [Self::OnlyActivity, Self::AllInput, Self::AudioActivityAndAllVideo];
+    pub(crate) const ALL: [Self; 3] = [Self::OnlyActivity, Self::AllInput, Self::AudioActivityAndAllVideo];
 }

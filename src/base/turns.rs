@@ -10,7 +10,7 @@ use super::address::party;
 
 /// See the head of this file.
 #[derive(Debug)]
-pub struct Turns<T> {
+pub(crate) struct Turns<T> {
     /// Who has something, in the order of their turns, and what: never nothing.
     rounds: VecDeque<(IpAddr, VecDeque<T>)>,
 }
@@ -23,7 +23,7 @@ impl<T> Default for Turns<T> {
 
 impl<T> Turns<T> {
     /// Something of this address waits.
-    pub fn push(&mut self, address: IpAddr, thing: T) {
+    pub(crate) fn push(&mut self, address: IpAddr, thing: T) {
         let address = party(address);
         match self.rounds.iter_mut().find(|(known, _)| *known == address) {
             Some((_, things)) => things.push_back(thing),
@@ -32,7 +32,7 @@ impl<T> Turns<T> {
     }
 
     /// What is next.
-    pub fn pop(&mut self) -> Option<T> {
+    pub(crate) fn pop(&mut self) -> Option<T> {
         let (address, mut things) = self.rounds.pop_front()?;
         let thing = things.pop_front();
         if !things.is_empty() {
@@ -42,7 +42,7 @@ impl<T> Turns<T> {
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rounds.is_empty()
     }
 }

@@ -28,8 +28,7 @@ pub enum SampleRate {
 
 impl SampleRate {
     /// Every rate, in ascending order; the position is the discriminant.
-    pub const ALL: [SampleRate; 5] =
-        [Self::Hz8000, Self::Hz16000, Self::Hz24000, Self::Hz32000, Self::Hz48000];
+    pub const ALL: [Self; 5] = [Self::Hz8000, Self::Hz16000, Self::Hz24000, Self::Hz32000, Self::Hz48000];
 
     /// The rate in hertz.
     pub const fn hz(self) -> u32 {

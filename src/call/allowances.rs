@@ -10,11 +10,11 @@ use crate::base::Instant;
 use crate::base::address::party;
 
 /// Addresses whose allowance is remembered. One whose allowance is full again is forgotten first.
-pub const ADDRESSES_MAX: usize = 4096;
+pub(crate) const ADDRESSES_MAX: usize = 4096;
 
 /// How often one address may.
 #[derive(Debug, Clone, Copy)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// Times a second on average.
     pub per_second: u32,
     /// Times at once.
@@ -23,7 +23,7 @@ pub struct Rate {
 
 impl Rate {
     /// So many times as often.
-    pub fn times(self, factor: u32) -> Self {
+    pub(crate) fn times(self, factor: u32) -> Self {
         Self { per_second: self.per_second.saturating_mul(factor), burst: self.burst.saturating_mul(factor) }
     }
 }
@@ -35,19 +35,19 @@ struct Bucket {
 }
 
 /// See the head of this file.
-pub struct Allowances {
+pub(crate) struct Allowances {
     rate: Rate,
     buckets: HashMap<IpAddr, Bucket>,
 }
 
 impl Allowances {
     /// Nobody has done anything yet.
-    pub fn new(rate: Rate) -> Self {
+    pub(crate) fn new(rate: Rate) -> Self {
         Self { rate, buckets: HashMap::new() }
     }
 
     /// Takes one time of what this address may, if there is one left.
-    pub fn take(&mut self, now: Instant, address: IpAddr) -> bool {
+    pub(crate) fn take(&mut self, now: Instant, address: IpAddr) -> bool {
         let address = party(address);
         let rate = self.rate;
         let full = u64::from(rate.burst.max(1)) * 1000;

@@ -63,7 +63,7 @@ impl LegKind {
 
 /// Which way a command takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// Over the leg's own socket.
     InBand,
     /// Over the event socket.

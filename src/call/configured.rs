@@ -27,7 +27,7 @@ const SOUND_SECONDS_MAX: u32 = 120;
 
 /// What is wrong with an agent, by the key that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unusable {
+pub(crate) struct Unusable {
     /// The key, `voice`, without the agent before it.
     pub key: &'static str,
     /// What is wrong and what to do, as a whole sentence without the key's name.

@@ -18,7 +18,7 @@ use crate::telemetry::RefusalReason;
 
 mod verdict;
 
-pub use verdict::is_worth_another_credential;
+pub(crate) use verdict::is_worth_another_credential;
 use verdict::{Guilt, guilt};
 
 /// Setups in a row that a credential may fail before it is left, where a single one may be chance.
@@ -28,7 +28,7 @@ const BACKOFF_MS_MAX: u64 = 300_000;
 
 /// A credential as the pool needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CredentialTerms {
+pub(crate) struct CredentialTerms {
     /// Its name in the configuration, which may be logged. Under the same name a credential keeps number and leases at a
     /// reload.
     pub name: Arc<str>,
@@ -44,7 +44,7 @@ pub struct CredentialTerms {
 
 /// The credential with which a link is to be connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chosen {
+pub(crate) struct Chosen {
     /// Its number, which never belongs to another credential.
     pub number: usize,
     /// What the configuration says.
@@ -55,7 +55,7 @@ pub struct Chosen {
 
 /// News of a credential, once for each change of its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// No new session uses it for a while.
     Left {
         /// Its name.
@@ -160,7 +160,7 @@ impl Pool {
 
     /// Puts these credentials, in order of preference, in the place of all others, and gives their numbers. Leases stay;
     /// whoever was left alone gets another chance, since a reload often follows a repair.
-    pub fn replace(&self, list: Vec<CredentialTerms>) -> Vec<usize> {
+    pub(crate) fn replace(&self, list: Vec<CredentialTerms>) -> Vec<usize> {
         let mut state = self.state.lock();
         let State { entries, order, .. } = &mut *state;
         order.clear();
@@ -231,7 +231,7 @@ impl Pool {
     /// The credential for the call's next link, but none of `avoid`: the one that it has, or else, where that is left
     /// alone, the first other one with room, to which the lease moves. A call that has spoken with its credential before
     /// may try it again although it is left alone: nothing is lost by it but a refusal. `None` if there is none.
-    pub fn choose(&self, now: Instant, id: CallId, avoid: &[usize]) -> Option<Chosen> {
+    pub(crate) fn choose(&self, now: Instant, id: CallId, avoid: &[usize]) -> Option<Chosen> {
         let mut state = self.state.lock();
         let lease = state.leases.get(&id).copied();
         let own = lease.filter(|lease| !avoid.contains(&lease.number));
@@ -254,7 +254,7 @@ impl Pool {
     }
 
     /// Notes that a link of the call was set up with this credential.
-    pub fn ready(&self, id: CallId, number: usize) -> Option<Change> {
+    pub(crate) fn ready(&self, id: CallId, number: usize) -> Option<Change> {
         let mut state = self.state.lock();
         if let Some(lease) = state.leases.get_mut(&id)
             && lease.number == number
@@ -278,7 +278,7 @@ impl Pool {
 
     /// Notes how a link of the call, or one made ahead of all calls, ended that was made with this credential, or why
     /// there was none.
-    pub fn link_ended(
+    pub(crate) fn link_ended(
         &self,
         now: Instant,
         id: Option<CallId>,
@@ -309,7 +309,7 @@ impl Pool {
     }
 
     /// Notes that there is a token for this credential.
-    pub fn token_ready(&self, number: usize) -> Option<Change> {
+    pub(crate) fn token_ready(&self, number: usize) -> Option<Change> {
         let mut state = self.state.lock();
         let entry = state.entries.get_mut(number).filter(|entry| !entry.has_token())?;
         entry.token = Token::There;
@@ -317,7 +317,7 @@ impl Pool {
     }
 
     /// Notes that there is no valid token for this credential and why.
-    pub fn token_lost(&self, number: usize, why: &str) -> Option<Change> {
+    pub(crate) fn token_lost(&self, number: usize, why: &str) -> Option<Change> {
         let mut state = self.state.lock();
         let entry = state.entries.get_mut(number).filter(|entry| entry.token != Token::Missing)?;
         entry.token = Token::Missing;

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 /// Ends that are remembered: four seconds of a thousand calls a second, in half a megabyte. A dialplan asks within
 /// milliseconds.
-pub const ENDINGS_MAX: usize = 4_096;
+pub(crate) const ENDINGS_MAX: usize = 4_096;
 
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

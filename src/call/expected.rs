@@ -15,11 +15,11 @@ use crate::codec::mod_audio_stream::CallFields;
 use crate::sync::random;
 
 /// Announcements at one time: ten seconds of a thousand calls a second, in some megabytes.
-pub const ANNOUNCEMENTS_MAX: usize = 10_000;
+pub(crate) const ANNOUNCEMENTS_MAX: usize = 10_000;
 /// Tickets at one time: far more than browsers that are about to call.
-pub const TICKETS_MAX: usize = 1_000;
+pub(crate) const TICKETS_MAX: usize = 1_000;
 /// How long the ticket of a telephone in the browser may be used, in milliseconds.
-pub const TICKET_MS: u64 = 60_000;
+pub(crate) const TICKET_MS: u64 = 60_000;
 
 /// See the head of this file.
 pub struct Expected {

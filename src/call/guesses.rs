@@ -15,13 +15,13 @@ const FREE: u32 = 3;
 /// The delay after the first that is not free; each further one doubles it.
 const DELAY_MS: u64 = 250;
 /// The longest delay.
-pub const DELAY_MS_MAX: u64 = 2_000;
+pub(crate) const DELAY_MS_MAX: u64 = 2_000;
 /// Doublings to the longest delay, beyond which nothing is added to what has to be forgotten.
 const STEPS: u32 = 3;
 /// One wrong token is forgotten after so long.
 const FORGOTTEN_AFTER_MS: u64 = 10_000;
 /// Wrong tokens of an address whose answers are held back; while there are so many, no token from there is looked at.
-pub const IN_PENANCE_MAX: usize = 16;
+pub(crate) const IN_PENANCE_MAX: usize = 16;
 /// Addresses that are remembered; the one that was heard of least recently makes room.
 const ADDRESSES_MAX: usize = 4_096;
 /// An address is named in the log at its first wrong token, and so long not again.
@@ -29,7 +29,7 @@ const TOLD_AGAIN_MS: u64 = 60_000;
 
 /// What a wrong token leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Penance {
+pub(crate) struct Penance {
     /// How long the answer is held back, in milliseconds.
     pub delay_ms: u64,
     /// How many wrong tokens came from there since it was told last, if it is to be told now.
@@ -49,7 +49,7 @@ struct Guesser {
 
 /// See the head of this file.
 #[derive(Default)]
-pub struct Guesses {
+pub(crate) struct Guesses {
     by_address: HashMap<IpAddr, Guesser>,
 }
 
@@ -58,7 +58,7 @@ impl Guesses {
     ///
     /// # Errors
     /// The wait.
-    pub fn may_try(&mut self, now: Instant, address: IpAddr) -> Result<(), u64> {
+    pub(crate) fn may_try(&mut self, now: Instant, address: IpAddr) -> Result<(), u64> {
         let Some(guesser) = self.by_address.get_mut(&network_of(address)) else { return Ok(()) };
         guesser.held_until.retain(|&until| until > now);
         if guesser.held_until.len() < IN_PENANCE_MAX {
@@ -69,7 +69,7 @@ impl Guesses {
     }
 
     /// Says that a token from there was wrong.
-    pub fn wrong(&mut self, now: Instant, address: IpAddr) -> Penance {
+    pub(crate) fn wrong(&mut self, now: Instant, address: IpAddr) -> Penance {
         let address = network_of(address);
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
             self.make_room();
@@ -113,7 +113,7 @@ impl Guesses {
 }
 
 /// What counts as one address: of IPv6 the network of 64 bits that one customer has.
-pub fn network_of(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address => address,

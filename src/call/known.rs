@@ -17,7 +17,7 @@ use crate::codec::mod_audio_stream::{CallFields, PresentedToken};
 use crate::sync::CallShared;
 
 /// How often a question that [`lives`] leaves open is asked again.
-pub const LOOK_MS: u64 = 20;
+pub(crate) const LOOK_MS: u64 = 20;
 /// A first leg that says nothing for so long, not even the answer to a ping, is dead: mod_audio_stream sends audio every
 /// 20 ms, and it gives its own request up after 1 s.
 const SILENT_MS: u64 = 700;
@@ -25,7 +25,7 @@ const SILENT_MS: u64 = 700;
 const ON_ITS_WAY_MS: u64 = 100;
 
 /// Whether a call's leg lives, by what it has sent since a second one arrived and it was pinged; not known yet if `None`.
-pub fn lives(first: &CallShared, second_since: Instant, now: Instant) -> Option<bool> {
+pub(crate) fn lives(first: &CallShared, second_since: Instant, now: Instant) -> Option<bool> {
     if first.leg_heard_at() > second_since.plus_ms(ON_ITS_WAY_MS) {
         return Some(true);
     }
@@ -33,7 +33,7 @@ pub fn lives(first: &CallShared, second_since: Instant, now: Instant) -> Option<
 }
 
 /// Whether it is time to ping the first leg: what it says by itself mostly answers the question before.
-pub fn ask_first(second_since: Instant, now: Instant) -> bool {
+pub(crate) fn ask_first(second_since: Instant, now: Instant) -> bool {
     now.since_ms(second_since) >= ON_ITS_WAY_MS
 }
 

@@ -5,23 +5,23 @@
 
 pub mod agent;
 pub mod agents;
-pub mod allowances;
-pub mod commands;
-pub mod configured;
-pub mod credentials;
-pub mod endings;
+pub(crate) mod allowances;
+pub(crate) mod commands;
+pub(crate) mod configured;
+pub(crate) mod credentials;
+pub(crate) mod endings;
 pub mod events;
-pub mod expected;
-pub mod guesses;
-pub mod known;
-pub mod leg_note;
+pub(crate) mod expected;
+pub(crate) mod guesses;
+pub(crate) mod known;
+pub(crate) mod leg_note;
 pub mod machine;
-pub mod outbound;
-pub mod outcome;
+pub(crate) mod outbound;
+pub(crate) mod outcome;
 pub mod record;
-pub mod refused;
-pub mod registry;
-pub mod session;
+pub(crate) mod refused;
+pub(crate) mod registry;
+pub(crate) mod session;
 pub mod tool;
 pub mod transcript;
 

@@ -34,7 +34,7 @@ pub struct OutboundCall {
 
 /// What became of an outbound call that has no leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutboundEnd {
+pub(crate) enum OutboundEnd {
     /// The line was taken.
     Busy,
     /// Nobody answered.
@@ -51,7 +51,7 @@ pub enum OutboundEnd {
 
 impl OutboundEnd {
     /// What a cause of the switch (`USER_BUSY`, or `-ERR`'s text) means.
-    pub fn of_cause(cause: &str) -> Self {
+    pub(crate) fn of_cause(cause: &str) -> Self {
         match cause {
             "USER_BUSY" => Self::Busy,
             "NO_ANSWER"
@@ -65,7 +65,7 @@ impl OutboundEnd {
     }
 
     /// The outcome's word in records, metrics and answers.
-    pub const fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Busy => "busy",
             Self::NoAnswer => "no_answer",
@@ -77,7 +77,7 @@ impl OutboundEnd {
     }
 
     /// Who ended it, as with calls that had a leg.
-    pub const fn by(self) -> &'static str {
+    pub(crate) const fn by(self) -> &'static str {
         match self {
             Self::Busy | Self::NoAnswer | Self::Rejected => "caller",
             Self::NotConnected | Self::Unknown => "network",
@@ -99,7 +99,7 @@ struct UnderWay {
 }
 
 /// An outbound call that is over without a leg, how, and the switch's word for it.
-pub type Unheld = (OutboundCall, OutboundEnd, Option<String>);
+pub(crate) type Unheld = (OutboundCall, OutboundEnd, Option<String>);
 
 /// See the head of this file.
 #[derive(Debug, Default)]
@@ -124,7 +124,7 @@ impl OutboundCalls {
     }
 
     /// The call was answered.
-    pub fn answered(&mut self, now: Instant, uuid: &str) -> Option<Unheld> {
+    pub(crate) fn answered(&mut self, now: Instant, uuid: &str) -> Option<Unheld> {
         let at = self.position(uuid)?;
         let call = &mut self.under_way[at];
         (call.answered, call.until) = (true, now.plus_ms(LEG_WITHIN_MS));
@@ -133,21 +133,21 @@ impl OutboundCalls {
     }
 
     /// The switch did not connect the call, for this cause.
-    pub fn not_answered(&mut self, uuid: &str, cause: &str) -> Option<Unheld> {
+    pub(crate) fn not_answered(&mut self, uuid: &str, cause: &str) -> Option<Unheld> {
         let at = self.position(uuid)?;
         self.under_way[at].hung_up = Some(cause.to_owned());
         Some(self.end(at))
     }
 
     /// Nobody knows what the switch made of the call.
-    pub fn unconfirmed(&mut self, uuid: &str) -> Option<Unheld> {
+    pub(crate) fn unconfirmed(&mut self, uuid: &str) -> Option<Unheld> {
         let at = self.position(uuid)?;
         self.under_way[at].unconfirmed = true;
         if self.under_way[at].hung_up.is_some() { Some(self.end(at)) } else { None }
     }
 
     /// The call's channel has ended. Before it was answered that may be one of several that were tried.
-    pub fn hung_up(&mut self, uuid: &str, cause: &str) -> Option<Unheld> {
+    pub(crate) fn hung_up(&mut self, uuid: &str, cause: &str) -> Option<Unheld> {
         let at = self.position(uuid)?;
         let call = &mut self.under_way[at];
         call.hung_up = Some(cause.to_owned());
@@ -155,7 +155,7 @@ impl OutboundCalls {
     }
 
     /// A call whose time is over, if there is one.
-    pub fn overdue(&mut self, now: Instant) -> Option<Unheld> {
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<Unheld> {
         let at = self.under_way.iter().position(|call| now >= call.until)?;
         Some(self.end(at))
     }

@@ -20,7 +20,7 @@ const REMEMBERED_MAX: usize = (BURST + SAME_CALL_MS / EVERY_MS) as usize;
 
 /// Whether a connection that is refused for this reason is a call that an operator would look for: a switch that may come in
 /// asked for it in words that were understood.
-pub const fn is_call(reason: RefusalReason) -> bool {
+pub(crate) const fn is_call(reason: RefusalReason) -> bool {
     matches!(
         reason,
         RefusalReason::Token
@@ -35,7 +35,7 @@ pub const fn is_call(reason: RefusalReason) -> bool {
 
 /// See the head of this file.
 #[derive(Debug, Default)]
-pub struct RefusedCalls {
+pub(crate) struct RefusedCalls {
     /// UUIDs with a record, the oldest first.
     recorded: VecDeque<(String, Instant)>,
     /// Milliseconds of the allowance that are used up, at that time.
@@ -45,7 +45,7 @@ pub struct RefusedCalls {
 
 /// What becomes of a refused call's record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recorded {
+pub(crate) enum Recorded {
     /// It is made.
     Yes,
     /// The call has one already.
@@ -56,7 +56,7 @@ pub enum Recorded {
 
 impl RefusedCalls {
     /// A call with this UUID was refused: is it to have a record?
-    pub fn refused(&mut self, now: Instant, uuid: Option<&str>) -> Recorded {
+    pub(crate) fn refused(&mut self, now: Instant, uuid: Option<&str>) -> Recorded {
         while self.recorded.front().is_some_and(|(_, at)| now.since_ms(*at) >= SAME_CALL_MS) {
             self.recorded.pop_front();
         }

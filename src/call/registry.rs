@@ -36,7 +36,7 @@ pub struct Registry {
 
 impl Registry {
     /// A registry with room for `max_calls` calls, which need no credential.
-    pub fn new(max_calls: usize, rate: Rate) -> Self {
+    pub(crate) fn new(max_calls: usize, rate: Rate) -> Self {
         let free = (0..max_calls as u32).rev().map(|slot| CallId { slot, generation: 1 }).collect();
         let slots = Mutex::new(Slots { free, allowances: Allowances::new(rate), draining: false });
         Self { slots, max_calls, known: Known::default(), endings: Endings::default(), credentials: None }

@@ -9,7 +9,7 @@ use crate::base::LinkNumber;
 
 /// Where a session stands with its present link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkState {
+pub(crate) enum LinkState {
     /// No link, and none asked for.
     None,
     /// A link is being connected.
@@ -38,7 +38,7 @@ const TURNS_BEHIND_MAX: u64 = 1;
 
 /// See the head of this file.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     number: LinkNumber,
     state: LinkState,
     /// The last one given at all. One from the middle of an answer or of a tool call may lose what was under way.
@@ -49,45 +49,45 @@ pub struct Session {
 
 impl Session {
     /// A session without a link.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { number: 0, state: LinkState::None, newest: None, boundary: None }
     }
 
     /// Begins the next link and returns its number.
-    pub fn dial(&mut self) -> LinkNumber {
+    pub(crate) fn dial(&mut self) -> LinkNumber {
         self.number += 1;
         self.state = LinkState::Dialing;
         self.number
     }
 
     /// The present link, if there is one that is being made or in use.
-    pub fn link(&self) -> Option<LinkNumber> {
+    pub(crate) fn link(&self) -> Option<LinkNumber> {
         matches!(self.state, LinkState::Dialing | LinkState::SettingUp | LinkState::Live)
             .then_some(self.number)
     }
 
     /// The link that was begun last, whatever has become of it; 0 before the first.
-    pub fn last(&self) -> LinkNumber {
+    pub(crate) fn last(&self) -> LinkNumber {
         self.number
     }
 
     /// The link that is being closed, if one is.
-    pub fn closing(&self) -> Option<LinkNumber> {
+    pub(crate) fn closing(&self) -> Option<LinkNumber> {
         (self.state == LinkState::Closing).then_some(self.number)
     }
 
     /// The present link, if its setup was accepted.
-    pub fn live(&self) -> Option<LinkNumber> {
+    pub(crate) fn live(&self) -> Option<LinkNumber> {
         (self.state == LinkState::Live).then_some(self.number)
     }
 
     /// Where the session stands.
-    pub fn state(&self) -> LinkState {
+    pub(crate) fn state(&self) -> LinkState {
         self.state
     }
 
     /// Notes what happened to a link. Returns whether it was the present one; if not, the news is stale.
-    pub fn advance(&mut self, link: LinkNumber, state: LinkState) -> bool {
+    pub(crate) fn advance(&mut self, link: LinkNumber, state: LinkState) -> bool {
         if self.link() != Some(link) {
             return false;
         }
@@ -96,13 +96,13 @@ impl Session {
     }
 
     /// Notes that there is no link now, and whether one will be dialled.
-    pub fn without_link(&mut self, state: LinkState) {
+    pub(crate) fn without_link(&mut self, state: LinkState) {
         self.state = state;
     }
 
     /// Notes the newest handle: the credential of its link, how many turns were complete, and whether nothing was under
     /// way when it came.
-    pub fn resumable(
+    pub(crate) fn resumable(
         &mut self,
         link: LinkNumber,
         text: String,
@@ -122,7 +122,7 @@ impl Session {
 
     /// The handle to resume with under this credential, when `turns` turns are complete: the last from between two turns,
     /// or if that one is too old the last of all. `None`: the conversation cannot be resumed.
-    pub fn handle(&self, credential: usize, turns: u64) -> Option<&str> {
+    pub(crate) fn handle(&self, credential: usize, turns: u64) -> Option<&str> {
         let fits = |handle: &&Handle| {
             handle.credential == credential && turns.saturating_sub(handle.turns) <= TURNS_BEHIND_MAX
         };
@@ -131,13 +131,13 @@ impl Session {
     }
 
     /// How many turns were complete when this handle was given.
-    pub fn turns_at(&self, handle: &str) -> u64 {
+    pub(crate) fn turns_at(&self, handle: &str) -> u64 {
         let given = self.boundary.iter().chain(&self.newest).find(|given| given.text == handle);
         given.map_or(0, |given| given.turns)
     }
 
     /// The conversation begins anew: what could be resumed is another one.
-    pub fn forget_handles(&mut self) {
+    pub(crate) fn forget_handles(&mut self) {
         (self.newest, self.boundary) = (None, None);
     }
 }

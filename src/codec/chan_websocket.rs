@@ -12,10 +12,10 @@ use crate::codec::excerpt::excerpt;
 use crate::codec::mod_audio_stream::fields::{CallFields, Source};
 
 /// The subprotocol that Asterisk asks for, as `protocols` in websocket_client.conf says.
-pub const SUBPROTOCOL: &str = "media";
+pub(crate) const SUBPROTOCOL: &str = "media";
 
 /// Longest event that is looked at, in bytes; channel variables make the first one the longest.
-pub const EVENT_BYTES_MAX: usize = 65_536;
+pub(crate) const EVENT_BYTES_MAX: usize = 65_536;
 /// The most of an error's text that is kept, in bytes.
 const ERROR_BYTES_MAX: usize = 160;
 /// Channel variables that name a field of the call begin with this: `TANDEM_DID` and so on.
@@ -23,7 +23,7 @@ const VARIABLE_PREFIX: &str = "TANDEM_";
 
 /// How control messages are written on a channel: `f(plain-text)` or `f(json)` in the dial string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
+pub(crate) enum Control {
     /// Words.
     Plain,
     /// Objects.
@@ -32,7 +32,7 @@ pub enum Control {
 
 /// What the first event says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MediaStart {
+pub(crate) struct MediaStart {
     /// How control messages are written.
     pub control: Control,
     /// Rate of the audio both ways; `None` where the format is not linear, or of a rate that no filter exists for.
@@ -43,7 +43,7 @@ pub struct MediaStart {
 
 /// The end of a stretch of audio that was marked: which stretch, and its place there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// Flushes before it.
     pub flushes: u32,
     /// Frames handed over since the last flush.
@@ -52,7 +52,7 @@ pub struct Mark {
 
 /// Something that Asterisk says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The channel is there: the first event.
     MediaStart(Box<MediaStart>),
     /// The queue is nearly full: send nothing.
@@ -76,7 +76,7 @@ pub enum Event {
 
 impl Event {
     /// Reads one text message.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         if text.len() > EVENT_BYTES_MAX {
             return Self::Other;
         }
@@ -176,7 +176,7 @@ fn mark(id: &str) -> Option<Event> {
 
 /// Something for Asterisk to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     /// Put messages together into frames, so that no remainder of one is thrown away.
     StartBuffering,
     /// Forget what is queued; ends buffering too.
@@ -189,7 +189,7 @@ pub enum Command {
 
 impl Command {
     /// The message.
-    pub fn text(self, control: Control) -> String {
+    pub(crate) fn text(self, control: Control) -> String {
         let name = match self {
             Self::StartBuffering => "START_MEDIA_BUFFERING",
             Self::Flush => "FLUSH_MEDIA",

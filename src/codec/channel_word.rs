@@ -5,19 +5,19 @@
 //! type is `json`. Our scripts leave it alone. Invariant: what is read is what was written, and nothing else is.
 
 /// A word that nobody can guess.
-pub type ChannelWord = u128;
+pub(crate) type ChannelWord = u128;
 
 const NAME: &str = "tandem_channel";
 /// The longest event that can hold it, in bytes.
 const EVENT_BYTES_MAX: usize = 256;
 
 /// The text with the word.
-pub fn text(word: ChannelWord) -> String {
+pub(crate) fn text(word: ChannelWord) -> String {
     format!(r#"{{"type":"json","data":{{"{NAME}":"{word:032x}"}}}}"#)
 }
 
 /// The word in the body of an event.
-pub fn read(body: &str) -> Option<ChannelWord> {
+pub(crate) fn read(body: &str) -> Option<ChannelWord> {
     if body.len() > EVENT_BYTES_MAX || !body.contains(NAME) {
         return None;
     }

@@ -7,19 +7,19 @@ use crate::base::visible::{is_invisible, visible};
 
 /// The most of a WebSocket close reason that can exist on the wire: RFC 6455 section 5.5 limits a control frame to
 /// 125 bytes, two of which are the close code.
-pub const CLOSE_REASON_BYTES_MAX: usize = 123;
+pub(crate) const CLOSE_REASON_BYTES_MAX: usize = 123;
 
 /// The first `bytes_max` bytes of `text` as printable UTF-8, for a log.
 ///
 /// What is invisible becomes an escape ([`visible`]), so that one message stays one line of the log, invalid or cut UTF-8
 /// becomes U+FFFD, and a shortened text ends in "…".
-pub fn excerpt(text: &[u8], bytes_max: usize) -> String {
+pub(crate) fn excerpt(text: &[u8], bytes_max: usize) -> String {
     let mut bytes = [0; 4];
     shortened(text, bytes_max, |character, shown| shown.push_str(&visible(character.encode_utf8(&mut bytes))))
 }
 
 /// The same with characters as they are, for what is quoted where it is shown.
-pub fn cut(text: &[u8], bytes_max: usize) -> String {
+pub(crate) fn cut(text: &[u8], bytes_max: usize) -> String {
     shortened(text, bytes_max, |character, shown| shown.push(character))
 }
 
@@ -44,14 +44,14 @@ fn shortened(text: &[u8], bytes_max: usize, mut add: impl FnMut(char, &mut Strin
 }
 
 /// Cuts `text` to at most `bytes_max` bytes without splitting a character.
-pub fn truncated(text: &str, bytes_max: usize) -> &str {
+pub(crate) fn truncated(text: &str, bytes_max: usize) -> &str {
     let end = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     text.get(..end).unwrap_or_default()
 }
 
 /// Whether a character may stand in what names a call or is sent on: nothing invisible but the selectors that choose the
 /// looks of a picture.
-pub fn is_loggable(character: char) -> bool {
+pub(crate) fn is_loggable(character: char) -> bool {
     !is_invisible(character) || matches!(character, '\u{FE00}'..='\u{FE0F}')
 }
 

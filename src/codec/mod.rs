@@ -5,9 +5,9 @@
 
 pub mod audiosocket;
 pub mod base64;
-pub mod chan_websocket;
-pub mod channel_word;
-pub mod esl;
-pub mod excerpt;
+pub(crate) mod chan_websocket;
+pub(crate) mod channel_word;
+pub(crate) mod esl;
+pub(crate) mod excerpt;
 pub mod gemini;
 pub mod mod_audio_stream;

@@ -46,7 +46,7 @@ pub struct AgentConfig {
     /// The most tokens of one answer.
     pub max_output_tokens: Option<u32>,
     /// How much the model thinks, in words.
-    pub thinking_level: Option<ThinkingLevel>,
+    pub(crate) thinking_level: Option<ThinkingLevel>,
     /// How much the model thinks, in tokens.
     pub thinking_budget: Option<u32>,
     /// Answer in the mood of the caller.
@@ -54,9 +54,9 @@ pub struct AgentConfig {
     /// Speak of its own accord.
     pub proactive_audio: bool,
     /// How readily the server takes a sound for the beginning of speech.
-    pub start_sensitivity: Option<Sensitivity>,
+    pub(crate) start_sensitivity: Option<Sensitivity>,
     /// How readily it takes silence for its end.
-    pub end_sensitivity: Option<Sensitivity>,
+    pub(crate) end_sensitivity: Option<Sensitivity>,
     /// Milliseconds of speech before it counts as begun.
     pub prefix_padding_ms: Option<u32>,
     /// Milliseconds of silence before speech counts as ended.
@@ -64,7 +64,7 @@ pub struct AgentConfig {
     /// Whether the caller interrupts the model.
     pub interruptions: Option<bool>,
     /// What belongs to the caller's turn.
-    pub turn_coverage: Option<TurnCoverage>,
+    pub(crate) turn_coverage: Option<TurnCoverage>,
     /// Leave out older parts of the conversation where the context is full.
     pub compression: bool,
     /// Tokens at which that happens.
@@ -197,8 +197,8 @@ impl AgentConfig {
     }
 }
 
-impl AsMut<AgentConfig> for AgentConfig {
-    fn as_mut(&mut self) -> &mut AgentConfig {
+impl AsMut<Self> for AgentConfig {
+    fn as_mut(&mut self) -> &mut Self {
         self
     }
 }

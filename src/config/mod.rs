@@ -26,7 +26,7 @@ mod secret;
 mod setters;
 mod store_keys;
 mod tables;
-pub mod template;
+pub(crate) mod template;
 mod tool_keys;
 mod validate;
 mod value;

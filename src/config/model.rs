@@ -59,7 +59,7 @@ pub struct Config {
     /// FreeSWITCH's event socket.
     pub esl: EslConfig,
     /// Asterisk, where the relay connects to it.
-    pub asterisk: AsteriskConfig,
+    pub(crate) asterisk: AsteriskConfig,
     /// The admin server.
     pub admin: AdminConfig,
     /// Where records are kept.
@@ -273,7 +273,7 @@ pub struct EslConfig {
 
 /// Section `[asterisk]`.
 #[derive(Debug, Clone)]
-pub struct AsteriskConfig {
+pub(crate) struct AsteriskConfig {
     /// Where its chan_websocket waits for connections, without the connection's id; `None` switches that off.
     pub media_url: Option<BaseUrl>,
 }

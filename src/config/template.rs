@@ -6,7 +6,7 @@
 
 /// A variable of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variable {
+pub(crate) enum Variable {
     /// The caller's number or name.
     Caller,
     /// The number that was called.
@@ -25,7 +25,7 @@ pub enum Variable {
 
 impl Variable {
     /// Every variable with its name.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub(crate) const ALL: [(&'static str, Self); 7] = [
         ("caller", Self::Caller),
         ("did", Self::Did),
         ("uuid", Self::Uuid),
@@ -49,7 +49,7 @@ enum Part<'a> {
 }
 
 /// The words in braces that are no variables, nor among an agent's own, in the order of the text.
-pub fn unknown_variables<'a>(text: &'a str, own: &[&str]) -> Vec<&'a str> {
+pub(crate) fn unknown_variables<'a>(text: &'a str, own: &[&str]) -> Vec<&'a str> {
     let words = parts(text).into_iter().filter_map(|part| match part {
         Part::Word(word) => Some(word),
         Part::Text(_) => None,
@@ -58,13 +58,13 @@ pub fn unknown_variables<'a>(text: &'a str, own: &[&str]) -> Vec<&'a str> {
 }
 
 /// Whether the text has this variable.
-pub fn uses(text: &str, name: &str) -> bool {
+pub(crate) fn uses(text: &str, name: &str) -> bool {
     parts(text).contains(&Part::Word(name))
 }
 
 /// The text with the values in their places, those of an agent's own variables by `own`. A word that is no variable stays
 /// as it is.
-pub fn filled(
+pub(crate) fn filled(
     text: &str,
     value: impl Fn(Variable) -> String,
     own: impl Fn(&str) -> Option<String>,

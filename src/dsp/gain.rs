@@ -4,7 +4,7 @@
 //! Invariant: no sample becomes louder.
 
 /// The block with the gain of its first `len` samples going evenly from one to nothing (`out`), or the other way.
-pub fn fade<const N: usize>(block: &[i16; N], len: usize, out: bool) -> [i16; N] {
+pub(crate) fn fade<const N: usize>(block: &[i16; N], len: usize, out: bool) -> [i16; N] {
     let mut faded = *block;
     let len = len.min(N);
     for (n, sample) in faded[..len].iter_mut().enumerate() {

@@ -14,7 +14,7 @@ static WIDEST: LazyLock<Arch> = LazyLock::new(Arch::new);
 
 /// A loop over lanes. What [`Work::run`] calls has to be inlined into it (`#[inline(always)]`), for only that is compiled
 /// once for each width.
-pub trait Work {
+pub(crate) trait Work {
     /// What it gives.
     type Output;
     /// Does it.
@@ -23,7 +23,7 @@ pub trait Work {
 
 /// Does the work with the widest vectors that there are.
 #[inline]
-pub fn widest<W: Work>(work: W) -> W::Output {
+pub(crate) fn widest<W: Work>(work: W) -> W::Output {
     WIDEST.dispatch(AtAnyWidth(work))
 }
 

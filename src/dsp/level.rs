@@ -5,7 +5,7 @@
 
 /// What silence, and anything quieter than this, measures: -120 dBFS. A single step of the 16-bit scale in a 20 ms block
 /// at 48 kHz, the least that is not silence, has that level.
-pub const FLOOR_DBFS: f32 = -120.0;
+pub(crate) const FLOOR_DBFS: f32 = -120.0;
 
 /// The level of a block of samples, in decibels relative to full scale.
 ///
@@ -22,7 +22,7 @@ pub struct Level {
 
 impl Level {
     /// The level of silence.
-    pub const SILENCE: Level = Level { rms_dbfs: FLOOR_DBFS, peak_dbfs: FLOOR_DBFS };
+    pub const SILENCE: Self = Self { rms_dbfs: FLOOR_DBFS, peak_dbfs: FLOOR_DBFS };
 
     /// Measures a block of one channel, of any length; an empty block is silence.
     pub fn of(block: &[i16]) -> Self {
@@ -41,12 +41,12 @@ impl Level {
 }
 
 /// The largest magnitude of a block, 0 to 32768.
-pub fn peak(block: &[i16]) -> u16 {
+pub(crate) fn peak(block: &[i16]) -> u16 {
     block.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or_default()
 }
 
 /// A peak in decibels relative to full scale; [`FLOOR_DBFS`] for none.
-pub fn peak_dbfs(peak: u16) -> f32 {
+pub(crate) fn peak_dbfs(peak: u16) -> f32 {
     if peak == 0 { FLOOR_DBFS } else { (20.0 * (f64::from(peak) / 32768.0).log10()) as f32 }
 }
 

@@ -13,7 +13,7 @@ const COUGH_MS: u32 = 250;
 /// How long after a talkspurt the model may take to say that it was interrupted.
 const PATIENCE_MS: u64 = 600;
 /// The longest pause: a model that has not stopped by then takes what it hears for noise.
-pub const PAUSE_MS_MAX: u64 = 5_000;
+pub(crate) const PAUSE_MS_MAX: u64 = 5_000;
 
 /// See the head of this file.
 #[derive(Debug, Default)]

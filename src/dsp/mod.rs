@@ -4,18 +4,18 @@
 //! logs, never reads a clock. Invariant: what a stage gives depends on the samples it was given and on nothing else,
 //! so the same audio yields the same bits alone and beside any number of other calls.
 
-pub mod answers;
+pub(crate) mod answers;
 pub mod fir;
-pub mod gain;
-pub mod lanes;
-pub mod level;
-pub mod local_barge_in;
-pub mod playout;
+pub(crate) mod gain;
+pub(crate) mod lanes;
+pub(crate) mod level;
+pub(crate) mod local_barge_in;
+pub(crate) mod playout;
 pub mod resample;
-pub mod spurts;
+pub(crate) mod spurts;
 pub mod talkspurt;
 pub mod tap;
-pub mod uplink;
+pub(crate) mod uplink;
 pub mod voice;
 
 pub use answers::Answers;

@@ -16,7 +16,7 @@ use crate::dsp::resample::Resampler;
 use crate::dsp::tap::Listener;
 
 /// What the model speaks: Gemini Live's output rate.
-pub const MODEL_OUTPUT_RATE: SampleRate = SampleRate::Hz24000;
+pub(crate) const MODEL_OUTPUT_RATE: SampleRate = SampleRate::Hz24000;
 
 const FRAME_US: u64 = PTIME_MS as u64 * 1000;
 /// How long the start of a frame waits for its rest once the switch has run dry, before it is padded with silence.
@@ -25,14 +25,14 @@ const BRIDGE_US: u64 = 100_000;
 static SILENCE: [i16; 256] = [0; 256];
 
 /// When something is heard whose playout pauses.
-pub const NEVER_HEARD: Instant = Instant::from_micros(u64::MAX);
+pub(crate) const NEVER_HEARD: Instant = Instant::from_micros(u64::MAX);
 
 /// 20 ms at any rate.
 type StagedFrame = [i16; SampleRate::Hz48000.samples_per_frame()];
 
 /// What one [`Playout::pass`] did, for the call's counters.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct PlayoutReport {
+pub(crate) struct PlayoutReport {
     /// Frames of 20 ms released.
     pub frames: u64,
     /// Times that the ear ran dry within a turn because the model's audio was late.
@@ -165,7 +165,8 @@ impl Playout {
     }
 
     /// Releases what is due, as far as there is audio and the sink has room. `turn` is the present turn of the call.
-    pub fn pass(
+    #[cfg(test)]
+    pub(crate) fn pass(
         &mut self,
         now: Instant,
         turn: Turn,
@@ -177,7 +178,7 @@ impl Playout {
     }
 
     /// As [`Playout::pass`], and tells `tap` what is heard and when.
-    pub fn pass_heard(
+    pub(crate) fn pass_heard(
         &mut self,
         now: Instant,
         turn: Turn,

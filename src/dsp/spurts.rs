@@ -13,7 +13,7 @@ use crate::dsp::level::peak;
 use crate::dsp::talkspurt::{Heard, Talkspurts};
 
 /// The most that is held back before a talkspurt: two syllables.
-pub const PRE_ROLL_MS_MAX: u32 = 300;
+pub(crate) const PRE_ROLL_MS_MAX: u32 = 300;
 const PRE_ROLL_FRAMES_MAX: usize = (PRE_ROLL_MS_MAX / PTIME_MS) as usize;
 /// Frames and marks at most: the pre-roll, and as many again while the model's ring is full.
 const HELD_MAX: usize = 2 * PRE_ROLL_FRAMES_MAX;
@@ -95,7 +95,7 @@ impl Spurts {
     }
 
     /// A sink in front of `sink`, for one pass. What waits goes first.
-    pub fn before<'a, S: FrameSink>(&'a mut self, sink: &'a mut S) -> Marked<'a, S> {
+    pub(crate) fn before<'a, S: FrameSink>(&'a mut self, sink: &'a mut S) -> Marked<'a, S> {
         self.released = false;
         self.release(sink);
         Marked { spurts: self, sink }
@@ -166,7 +166,7 @@ impl Spurts {
 }
 
 /// See [`Spurts::before`].
-pub struct Marked<'a, S> {
+pub(crate) struct Marked<'a, S> {
     spurts: &'a mut Spurts,
     sink: &'a mut S,
 }

@@ -12,7 +12,7 @@ use crate::dsp::resample::Resampler;
 use crate::dsp::tap::Listener;
 
 /// What the model hears: Gemini Live's native input rate.
-pub const MODEL_INPUT_RATE: SampleRate = SampleRate::Hz16000;
+pub(crate) const MODEL_INPUT_RATE: SampleRate = SampleRate::Hz16000;
 
 /// How late a caller's frame may be before silence takes its place: with frames of 20 ms, 60 ms without one.
 const LATE_US: u64 = 40_000;
@@ -26,7 +26,7 @@ static SILENCE: [i16; SampleRate::Hz48000.samples_per_frame()] = [0; SampleRate:
 
 /// What one [`Uplink::pass`] did, for the call's counters.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct UplinkReport {
+pub(crate) struct UplinkReport {
     /// Frames of 20 ms put into the sink.
     pub frames: u64,
     /// Frames of 20 ms that were filled in as silence.
@@ -67,7 +67,8 @@ impl Uplink {
     }
 
     /// Takes what the caller sent as far as the sink has room, and fills silence that is due.
-    pub fn pass(
+    #[cfg(test)]
+    pub(crate) fn pass(
         &mut self,
         now: Instant,
         source: &mut impl FrameSource,
@@ -77,7 +78,7 @@ impl Uplink {
     }
 
     /// As [`Uplink::pass`], and tells `tap` of the caller's audio.
-    pub fn pass_heard(
+    pub(crate) fn pass_heard(
         &mut self,
         now: Instant,
         source: &mut impl FrameSource,

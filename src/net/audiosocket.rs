@@ -17,7 +17,7 @@ use crate::net::websocket::End;
 
 /// What a read brought.
 #[derive(Debug)]
-pub enum Incoming {
+pub(crate) enum Incoming {
     /// A frame.
     Frame(Frame),
     /// Nothing more until the poll reports the socket again.
@@ -29,7 +29,7 @@ pub enum Incoming {
 }
 
 /// See the head of this file.
-pub struct AudioSocketConnection {
+pub(crate) struct AudioSocketConnection {
     stream: Stream,
     reader: FrameReader,
     /// What the kernel has not taken yet.
@@ -39,17 +39,17 @@ pub struct AudioSocketConnection {
 
 impl AudioSocketConnection {
     /// A connection whose UUID was read, with the bytes that came behind it.
-    pub fn new(stream: Stream, behind_uuid: &[u8]) -> Self {
+    pub(crate) fn new(stream: Stream, behind_uuid: &[u8]) -> Self {
         Self { stream, reader: FrameReader::new(behind_uuid), unsent: Bytes::new(), hung_up: false }
     }
 
     /// The stream below.
-    pub fn stream(&mut self) -> &mut Stream {
+    pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
     /// The next frame.
-    pub fn read(&mut self) -> Incoming {
+    pub(crate) fn read(&mut self) -> Incoming {
         loop {
             if let Some(frame) = self.reader.next_frame() {
                 return Incoming::Frame(frame);
@@ -70,7 +70,7 @@ impl AudioSocketConnection {
     ///
     /// # Errors
     /// How the connection ended, a backlog beyond the limit included.
-    pub fn send(&mut self, frame: Bytes) -> Result<(), End> {
+    pub(crate) fn send(&mut self, frame: Bytes) -> Result<(), End> {
         if self.hung_up {
             return Ok(());
         }
@@ -88,7 +88,7 @@ impl AudioSocketConnection {
     ///
     /// # Errors
     /// How the connection ended.
-    pub fn flush(&mut self) -> Result<(), End> {
+    pub(crate) fn flush(&mut self) -> Result<(), End> {
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {
                 Ok(0) => return Err(End::Dropped("the peer takes nothing more".into())),
@@ -107,12 +107,12 @@ impl AudioSocketConnection {
     }
 
     /// Whether everything sent has left for the kernel.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.unsent.is_empty()
     }
 
     /// Says that the call is over; reading goes on until [`Incoming::Over`].
-    pub fn hang_up(&mut self) {
+    pub(crate) fn hang_up(&mut self) {
         if !self.hung_up {
             // A connection that is already broken says so at the next read.
             _ = self.send(Bytes::from_static(&HANGUP));

@@ -25,7 +25,7 @@ use crate::sync::Clock;
 
 /// Where to connect and what to ask for.
 #[derive(Clone)]
-pub struct Target {
+pub(crate) struct Target {
     /// Host name or address, without brackets.
     pub host: String,
     /// TCP port.
@@ -42,7 +42,7 @@ pub struct Target {
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub enum DialError {
+pub(crate) enum DialError {
     /// The name has no addresses.
     Resolve(String),
     /// The deadline passed; the step that was under way.
@@ -71,7 +71,7 @@ impl fmt::Display for DialError {
 }
 
 /// Connects; shared by all dial threads.
-pub struct Dialer {
+pub(crate) struct Dialer {
     clock: Clock,
     connector: TlsConnector,
     resolver: Resolver,
@@ -79,17 +79,17 @@ pub struct Dialer {
 
 impl Dialer {
     /// A dialer that knows no addresses yet.
-    pub fn new(clock: Clock, connector: TlsConnector) -> Self {
+    pub(crate) fn new(clock: Clock, connector: TlsConnector) -> Self {
         Self { clock, connector, resolver: Resolver::new(clock) }
     }
 
     /// From now on names are looked up on threads of their own, so that the deadline holds for them too.
-    pub fn resolve_with(&mut self, start: StartThread) {
+    pub(crate) fn resolve_with(&mut self, start: StartThread) {
         self.resolver.start_threads_with(start);
     }
 
     /// The clock by which deadlines are meant.
-    pub fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         self.clock
     }
 
@@ -97,7 +97,7 @@ impl Dialer {
     ///
     /// # Errors
     /// The step that failed and why.
-    pub fn connect(&self, target: &Target, deadline: Instant) -> Result<Connection, DialError> {
+    pub(crate) fn connect(&self, target: &Target, deadline: Instant) -> Result<Connection, DialError> {
         let socket = self.connect_tcp(target, deadline)?;
         let prepare = |socket: &TcpStream| {
             options::apply(socket)?;

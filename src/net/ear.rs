@@ -26,7 +26,7 @@ const LOUD: u64 = 200;
 const LOUD_FRAMES: usize = 10;
 
 /// See the head of this file.
-pub struct Ear {
+pub(crate) struct Ear {
     listener: TcpListener,
     name: String,
     clock: Clock,
@@ -34,7 +34,7 @@ pub struct Ear {
 
 /// What an ear heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EarHeard {
+pub(crate) enum EarHeard {
     /// Somebody spoke, so long after it was connected.
     Speech(Duration),
     /// Nobody did, as long as it listened.
@@ -50,7 +50,7 @@ impl Ear {
     ///
     /// # Errors
     /// Those of binding.
-    pub fn open(name: &str, clock: Clock) -> io::Result<Self> {
+    pub(crate) fn open(name: &str, clock: Clock) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         listener.set_nonblocking(true)?;
         Ok(Self { listener, name: name.to_owned(), clock })
@@ -60,12 +60,12 @@ impl Ear {
     ///
     /// # Errors
     /// That the system does not say.
-    pub fn port(&self) -> io::Result<u16> {
+    pub(crate) fn port(&self) -> io::Result<u16> {
         Ok(self.listener.local_addr()?.port())
     }
 
     /// Waits for the module, which sends mono audio at 8 kHz, and listens.
-    pub fn listen(&self, connects_within: Duration, lasting: Duration) -> EarHeard {
+    pub(crate) fn listen(&self, connects_within: Duration, lasting: Duration) -> EarHeard {
         let Some(mut leg) = self.connected(connects_within) else { return EarHeard::NotReached };
         let begun = self.clock.now();
         let passed = || self.clock.now().since(begun);

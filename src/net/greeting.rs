@@ -11,7 +11,7 @@ use openssl::ssl::{HandshakeError, MidHandshakeSslStream, SslAcceptor};
 use super::stream::Stream;
 
 /// See the head of this file.
-pub enum Greeting {
+pub(crate) enum Greeting {
     /// The peer's first byte is that of TLS.
     Begun(TcpStream),
     /// The peer has to say more.
@@ -19,7 +19,7 @@ pub enum Greeting {
 }
 
 /// What a step led to.
-pub enum Greeted {
+pub(crate) enum Greeted {
     /// Wait for the socket.
     Wait(Greeting),
     /// The handshake is complete.
@@ -30,7 +30,7 @@ pub enum Greeted {
 
 impl Greeting {
     /// Goes on as far as the socket allows.
-    pub fn step(self, acceptor: &SslAcceptor) -> Greeted {
+    pub(crate) fn step(self, acceptor: &SslAcceptor) -> Greeted {
         let result = match self {
             Self::Begun(socket) => acceptor.accept(socket),
             Self::Middle(middle) => middle.handshake(),

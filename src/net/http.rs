@@ -23,7 +23,7 @@ const HEADERS_MAX: usize = 64;
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     /// It did not arrive in time.
     Late,
     /// The connection ended, or broke.
@@ -103,7 +103,7 @@ fn after_error(error: io::Error) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// Why there is none, within `within`.
-pub fn post(
+pub(crate) fn post(
     address: SocketAddr,
     certificate: Option<&Path>,
     path: &str,
@@ -125,7 +125,7 @@ pub fn post(
 ///
 /// # Errors
 /// Why there is none, within `within`.
-pub fn get(
+pub(crate) fn get(
     address: SocketAddr,
     host: &str,
     path: &str,

@@ -18,19 +18,19 @@ use ureq::{Agent, Error};
 use super::http_tls::Tls;
 
 /// Longest answer that is taken, in bytes: some ten thousand words, more than a model should be told at once.
-pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Longest head of an answer, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long an idle connection is kept. Servers close theirs after 5 s or more.
 const IDLE_MAX: Duration = Duration::from_secs(4);
 
 /// See the head of this file.
-pub struct HttpClient {
+pub(crate) struct HttpClient {
     agent: Agent,
 }
 
 /// A request.
-pub struct HttpRequest {
+pub(crate) struct HttpRequest {
     /// `GET` or `POST`.
     pub method: Method,
     /// Where, the query included.
@@ -45,7 +45,7 @@ pub struct HttpRequest {
 
 /// An answer of any status.
 #[derive(Debug, PartialEq, Eq)]
-pub struct HttpAnswer {
+pub(crate) struct HttpAnswer {
     /// The status, 100 to 999.
     pub status: u16,
     /// Its `Content-Type` says JSON.
@@ -56,7 +56,7 @@ pub struct HttpAnswer {
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum HttpError {
+pub(crate) enum HttpError {
     /// There was no connection: the server has seen nothing of the request.
     NotConnected(String),
     /// The time was over.
@@ -80,7 +80,7 @@ impl fmt::Display for HttpError {
 
 impl HttpClient {
     /// A client that speaks TLS by `tls`. A proxy is used for `https://` where `HTTPS_PROXY` names one.
-    pub fn new(tls: TlsConnector) -> Self {
+    pub(crate) fn new(tls: TlsConnector) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -98,7 +98,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn ask(&self, request: HttpRequest) -> Result<HttpAnswer, HttpError> {
+    pub(crate) fn ask(&self, request: HttpRequest) -> Result<HttpAnswer, HttpError> {
         let HttpRequest { method, url, headers, body, timeout } = request;
         // Unencrypted requests go to addresses near by, where no proxy leads.
         let is_near = url.starts_with("http://");
@@ -122,7 +122,7 @@ impl HttpClient {
     }
 
     /// Breaks off what is under way, in whatever thread, and refuses what is asked later.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.agent.clone().shutdown();
     }
 

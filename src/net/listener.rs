@@ -18,7 +18,7 @@ const BACKLOG: i32 = 1024;
 
 /// What [`Listener::accept`] brought.
 #[derive(Debug)]
-pub enum Accepted {
+pub(crate) enum Accepted {
     /// A connection, non-blocking, and the peer's address.
     Connection(TcpStream, SocketAddr),
     /// A connection was closed because no descriptor is left.
@@ -32,7 +32,7 @@ pub enum Accepted {
 }
 
 /// See the head of this file.
-pub struct Listener {
+pub(crate) struct Listener {
     socket: mio::net::TcpListener,
     spare: Option<File>,
 }
@@ -42,7 +42,7 @@ impl Listener {
     ///
     /// # Errors
     /// Those of `bind` and `listen`: the port is taken, or needs privileges, or the address is not of this machine.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -57,7 +57,7 @@ impl Listener {
     ///
     /// # Errors
     /// Those of `getsockname`.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
@@ -65,12 +65,12 @@ impl Listener {
     ///
     /// # Errors
     /// Those of `epoll_ctl`.
-    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.socket, token, Interest::READABLE)
     }
 
     /// The next connection. One that has to be shed is sent `goodbye`.
-    pub fn accept(&mut self, goodbye: &[u8]) -> Accepted {
+    pub(crate) fn accept(&mut self, goodbye: &[u8]) -> Accepted {
         if self.spare.is_none() {
             self.spare = spare();
         }

@@ -2,20 +2,20 @@
 //!
 //! Runs in: the accept, telephony, gemini and dial threads. Knows nothing of calls.
 
-pub mod audiosocket;
-pub mod dial;
-pub mod ear;
-pub mod greeting;
-pub mod http;
-pub mod http_client;
+pub(crate) mod audiosocket;
+pub(crate) mod dial;
+pub(crate) mod ear;
+pub(crate) mod greeting;
+pub(crate) mod http;
+pub(crate) mod http_client;
 mod http_tls;
-pub mod listener;
-pub mod options;
-pub mod own_server;
-pub mod probe;
-pub mod race;
-pub mod resolve;
+pub(crate) mod listener;
+pub(crate) mod options;
+pub(crate) mod own_server;
+pub(crate) mod probe;
+pub(crate) mod race;
+pub(crate) mod resolve;
 pub mod stream;
 mod texts;
-pub mod tls;
+pub(crate) mod tls;
 pub mod websocket;

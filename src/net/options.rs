@@ -16,7 +16,7 @@ use crate::base::limits::{TCP_KEEPALIVE_SECONDS, TCP_USER_TIMEOUT_MS};
 ///
 /// # Errors
 /// Those of `setsockopt`: the connection is already gone.
-pub fn apply(socket: &impl AsFd) -> io::Result<()> {
+pub(crate) fn apply(socket: &impl AsFd) -> io::Result<()> {
     let reference = SockRef::from(socket);
     reference.set_tcp_nodelay(true)?;
     let interval = Duration::from_secs(TCP_KEEPALIVE_SECONDS);
@@ -30,7 +30,7 @@ pub fn apply(socket: &impl AsFd) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of `setrlimit`, which a process may always do up to its hard limit.
-pub fn raise_file_limit() -> io::Result<u64> {
+pub(crate) fn raise_file_limit() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     Ok(limit.maximum.unwrap_or(u64::MAX))

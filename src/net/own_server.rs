@@ -14,7 +14,7 @@ use openssl::ssl::{HandshakeError, SslConnector, SslMethod, SslStream, SslVerify
 use openssl::x509::X509;
 
 /// See the head of this file.
-pub enum OwnServer {
+pub(crate) enum OwnServer {
     /// In clear.
     Plain(TcpStream),
     /// Encrypted.
@@ -26,7 +26,11 @@ impl OwnServer {
     ///
     /// # Errors
     /// Those of connecting and of TLS, that it has another certificate included.
-    pub fn connect(address: SocketAddr, certificate: Option<&Path>, within: Duration) -> io::Result<Self> {
+    pub(crate) fn connect(
+        address: SocketAddr,
+        certificate: Option<&Path>,
+        within: Duration,
+    ) -> io::Result<Self> {
         let socket = TcpStream::connect_timeout(&address, within)?;
         socket.set_nodelay(true)?;
         let Some(path) = certificate else { return Ok(Self::Plain(socket)) };
@@ -39,7 +43,7 @@ impl OwnServer {
     }
 
     /// The socket below, for its time-outs.
-    pub fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
             Self::Encrypted(stream) => stream.get_ref(),

@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What came back for a request.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The first line, without its end; lossy where it is no text.
     pub first_line: String,
     /// The whole answer, head and body as far as it came.
@@ -37,7 +37,7 @@ pub struct Answer {
 
 impl Answer {
     /// The HTTP status, if it is HTTP.
-    pub fn status(&self) -> Option<u16> {
+    pub(crate) fn status(&self) -> Option<u16> {
         self.first_line.strip_prefix("HTTP/1.1 ")?.split(' ').next()?.parse().ok()
     }
 }
@@ -47,7 +47,7 @@ impl Answer {
 ///
 /// # Errors
 /// Those of connecting and writing; an answer that does not come is `TimedOut`.
-pub fn ask(
+pub(crate) fn ask(
     address: SocketAddr,
     certificate: Option<&Path>,
     request: &[u8],
@@ -88,7 +88,7 @@ fn left(clock: Clock, begun: Instant, within: Duration) -> io::Result<Duration> 
 
 /// Why Gemini does not take a call.
 #[derive(Debug)]
-pub enum LinkProblem {
+pub(crate) enum LinkProblem {
     /// No connection.
     Dial(DialError),
     /// The connection ended, with this cause, before `setupComplete`.
@@ -101,7 +101,7 @@ pub enum LinkProblem {
 ///
 /// # Errors
 /// What came in its place.
-pub fn link(
+pub(crate) fn link(
     dialer: &Dialer,
     target: &Target,
     setup: &str,
@@ -143,7 +143,7 @@ pub fn link(
 }
 
 /// A blocking client of FreeSWITCH's event socket, for questions.
-pub struct EventSocket {
+pub(crate) struct EventSocket {
     socket: TcpStream,
     decoder: esl::Decoder,
     clock: Clock,
@@ -152,7 +152,7 @@ pub struct EventSocket {
 
 /// Why the event socket cannot be used.
 #[derive(Debug)]
-pub enum EventSocketProblem {
+pub(crate) enum EventSocketProblem {
     /// TCP did not connect, or the connection broke.
     Io(io::Error),
     /// The address of this machine is not on the switch's list (`apply-inbound-acl`).
@@ -174,7 +174,7 @@ impl EventSocket {
     ///
     /// # Errors
     /// Which step failed.
-    pub fn connect(
+    pub(crate) fn connect(
         address: SocketAddr,
         password: &str,
         within: Duration,
@@ -200,7 +200,7 @@ impl EventSocket {
     ///
     /// # Errors
     /// The connection broke, or nothing came in time.
-    pub fn api(&mut self, line: &str) -> Result<String, EventSocketProblem> {
+    pub(crate) fn api(&mut self, line: &str) -> Result<String, EventSocketProblem> {
         self.socket.write_all(format!("api {line}\n\n").as_bytes())?;
         loop {
             match self.next()? {
@@ -237,7 +237,7 @@ impl EventSocket {
 
 /// What became of a call made for a test.
 #[derive(Debug, Clone, Default)]
-pub struct TestCall {
+pub(crate) struct TestCall {
     /// From connecting to the 101.
     pub upgraded: Duration,
     /// From the 101 to the first audio.
@@ -253,7 +253,7 @@ pub struct TestCall {
 ///
 /// # Errors
 /// A text: no connection, or the relay refused the call.
-pub fn call(
+pub(crate) fn call(
     address: SocketAddr,
     certificate: Option<&Path>,
     path: &str,

@@ -27,13 +27,13 @@ const FAILURE_VALID_MS: u64 = 1_000;
 const HOSTS_MAX: usize = 64;
 
 /// Starts a thread with this work.
-pub type StartThread = Box<dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
+pub(crate) type StartThread = Box<dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync>;
 
 type LookUp = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 /// Why there are no addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ResolveError {
+pub(crate) enum ResolveError {
     /// The look-up failed; what the system said.
     Failed(String),
     /// It was not answered before the deadline.
@@ -74,14 +74,14 @@ struct Shared {
 }
 
 /// See the head of this file.
-pub struct Resolver {
+pub(crate) struct Resolver {
     shared: Arc<Shared>,
     start: Option<StartThread>,
 }
 
 impl Resolver {
     /// A resolver with an empty cache, whose look-ups block their caller.
-    pub fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         Self::with(
             clock,
             VALID_MS,
@@ -95,7 +95,7 @@ impl Resolver {
     }
 
     /// From now on look-ups run on threads of their own.
-    pub fn start_threads_with(&mut self, start: StartThread) {
+    pub(crate) fn start_threads_with(&mut self, start: StartThread) {
         self.start = Some(start);
     }
 
@@ -103,7 +103,12 @@ impl Resolver {
     ///
     /// # Errors
     /// Why there are none before `deadline`.
-    pub fn resolve(&self, host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, ResolveError> {
+    pub(crate) fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, ResolveError> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
@@ -150,7 +155,7 @@ impl Resolver {
     }
 
     /// Notes that this address connected: it comes first from now on.
-    pub fn prefer(&self, host: &str, port: u16, address: SocketAddr) {
+    pub(crate) fn prefer(&self, host: &str, port: u16, address: SocketAddr) {
         if let Some(known) = self.shared.hosts.lock().get_mut(&(host.to_owned(), port))
             && let Some(position) = known.addresses.iter().position(|one| *one == address)
         {
@@ -159,7 +164,7 @@ impl Resolver {
     }
 
     /// Notes that no address connected: perhaps they have changed.
-    pub fn forget(&self, host: &str, port: u16) {
+    pub(crate) fn forget(&self, host: &str, port: u16) {
         if let Some(known) = self.shared.hosts.lock().get_mut(&(host.to_owned(), port)) {
             known.found_at = None;
         }

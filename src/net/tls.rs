@@ -20,7 +20,7 @@ use openssl::x509::X509;
 ///
 /// # Errors
 /// A text that names the file and what is wrong with it.
-pub fn acceptor(section: &str, certificate: &Path, key: &Path) -> Result<SslAcceptor, String> {
+pub(crate) fn acceptor(section: &str, certificate: &Path, key: &Path) -> Result<SslAcceptor, String> {
     let (chain, private) = (read(certificate)?, read(key)?);
     made_of(&chain, &private).map_err(|problem| {
         format!(
@@ -54,7 +54,7 @@ fn made_of(chain: &[u8], private: &[u8]) -> Result<SslAcceptor, String> {
 ///
 /// # Errors
 /// A text that names the file and what is wrong with it.
-pub fn connector(more_roots: Option<&Path>) -> Result<TlsConnector, String> {
+pub(crate) fn connector(more_roots: Option<&Path>) -> Result<TlsConnector, String> {
     let mut builder = TlsConnector::builder();
     builder.min_protocol_version(Some(Protocol::Tlsv12));
     if let Some(path) = more_roots {

@@ -80,7 +80,7 @@ impl Doorbell {
 ///
 /// # Errors
 /// Those of making an eventfd: usually that no file descriptor is left.
-pub fn poll_doorbell(poll: &mio::Poll, token: mio::Token) -> io::Result<Doorbell> {
+pub(crate) fn poll_doorbell(poll: &mio::Poll, token: mio::Token) -> io::Result<Doorbell> {
     Ok(Doorbell::for_poll(mio::Waker::new(poll.registry(), token)?))
 }
 

@@ -4,17 +4,17 @@
 //! Runs in: anywhere. Owns the only ring buffers and the only reading of the clock in the crate.
 //! Invariant: nothing here blocks a media thread.
 
-pub mod clock;
-pub mod doorbell;
+pub(crate) mod clock;
+pub(crate) mod doorbell;
 pub mod mailbox;
-pub mod pending;
-pub mod random;
+pub(crate) mod pending;
+pub(crate) mod random;
 pub mod rings;
 pub mod shared;
 
 /// The atomics of [`pending`], under the name that its loom test replaces.
 mod atomics {
-    pub use std::sync::atomic::{AtomicBool, Ordering};
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering};
 }
 
 pub use clock::Clock;

@@ -8,7 +8,7 @@
 use super::atomics::{AtomicBool, Ordering};
 
 /// See the head of this file. Not raised by default.
-pub struct Pending {
+pub(crate) struct Pending {
     raised: AtomicBool,
 }
 
@@ -20,17 +20,17 @@ impl Default for Pending {
 
 impl Pending {
     /// Raises the flag. Returns whether the caller is the one who has to wake the consumer.
-    pub fn raise(&self) -> bool {
+    pub(crate) fn raise(&self) -> bool {
         !self.raised.swap(true, Ordering::AcqRel)
     }
 
     /// Lowers the flag; to be called before looking for work. Returns whether it was raised.
-    pub fn lower(&self) -> bool {
+    pub(crate) fn lower(&self) -> bool {
         self.raised.swap(false, Ordering::AcqRel)
     }
 
     /// Whether the flag is raised.
-    pub fn is_raised(&self) -> bool {
+    pub(crate) fn is_raised(&self) -> bool {
         self.raised.load(Ordering::Acquire)
     }
 }

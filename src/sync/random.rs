@@ -8,7 +8,7 @@
 ///
 /// # Panics
 /// Where the kernel gives none, as it never does once the machine is up: to go on with guessable ids would be worse.
-pub fn bytes<const N: usize>() -> [u8; N] {
+pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if let Err(error) = getrandom::fill(&mut bytes) {
         panic!("the operating system gives no random numbers: {error}");
@@ -17,17 +17,17 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 }
 
 /// 32 random bits.
-pub fn bits32() -> u32 {
+pub(crate) fn bits32() -> u32 {
     u32::from_ne_bytes(bytes())
 }
 
 /// 64 random bits.
-pub fn bits64() -> u64 {
+pub(crate) fn bits64() -> u64 {
     u64::from_ne_bytes(bytes())
 }
 
 /// 128 random bits.
-pub fn bits128() -> u128 {
+pub(crate) fn bits128() -> u128 {
     u128::from_ne_bytes(bytes())
 }
 

@@ -9,11 +9,11 @@ use super::counters::{Counters, SampleKind};
 use super::histogram::HistogramSnapshot;
 
 /// The content type of the format.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What a name measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
+pub(crate) enum MetricKind {
     /// A number that only grows; its name ends in `_total`, save where Prometheus' own names do not.
     Counter,
     /// A number that goes up and down.
@@ -24,7 +24,7 @@ pub enum MetricKind {
 
 impl MetricKind {
     /// The word of the format.
-    pub fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
@@ -35,7 +35,7 @@ impl MetricKind {
 
 /// All samples of one name.
 #[derive(Debug, Clone)]
-pub struct Family {
+pub(crate) struct Family {
     /// The name.
     pub name: &'static str,
     /// What it measures, one sentence.
@@ -49,7 +49,7 @@ pub struct Family {
 
 impl Family {
     /// A name without samples yet.
-    pub fn new(
+    pub(crate) fn new(
         name: &'static str,
         help: &'static str,
         kind: MetricKind,
@@ -59,19 +59,19 @@ impl Family {
     }
 
     /// The same with one sample more, whose label has this value.
-    pub fn with(mut self, label_value: &str, value: f64) -> Self {
+    pub(crate) fn with(mut self, label_value: &str, value: f64) -> Self {
         let label = self.label.map(|label| (label, label_value));
         self.line("", label, value);
         self
     }
 
     /// A gauge with one sample.
-    pub fn gauge(name: &'static str, help: &'static str, value: f64) -> Self {
+    pub(crate) fn gauge(name: &'static str, help: &'static str, value: f64) -> Self {
         Self::new(name, help, MetricKind::Gauge, None).with("", value)
     }
 
     /// A counter with one sample.
-    pub fn counter(name: &'static str, help: &'static str, value: f64) -> Self {
+    pub(crate) fn counter(name: &'static str, help: &'static str, value: f64) -> Self {
         Self::new(name, help, MetricKind::Counter, None).with("", value)
     }
 
@@ -127,7 +127,7 @@ const HISTOGRAMS: &[(&str, &str)] = &[
 ];
 
 /// Every counter and histogram.
-pub fn families(counters: &Counters) -> Vec<Family> {
+pub(crate) fn families(counters: &Counters) -> Vec<Family> {
     let mut families: Vec<Family> = Vec::new();
     for sample in counters.snapshot() {
         let (label, text) = sample.label.unzip();
@@ -149,7 +149,7 @@ pub fn families(counters: &Counters) -> Vec<Family> {
 }
 
 /// The text of them all.
-pub fn text(families: &[Family]) -> String {
+pub(crate) fn text(families: &[Family]) -> String {
     let mut text = String::new();
     for Family { name, help, kind, lines, .. } in families {
         _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {}\n{lines}", kind.label());

@@ -11,24 +11,24 @@ use std::time::Duration;
 const BOUNDS_MAX: usize = 20;
 
 /// For audio handed over ahead of time: steps of half a frame around the lead.
-pub const RESIDUAL_BOUNDS_US: &[u64] = &[
+pub(crate) const RESIDUAL_BOUNDS_US: &[u64] = &[
     0, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 80_000, 100_000, 150_000, 200_000, 500_000, 1_000_000,
 ];
 
 /// For answers: steps of 100 ms where callers notice them.
-pub const ANSWER_BOUNDS_US: &[u64] = &[
+pub(crate) const ANSWER_BOUNDS_US: &[u64] = &[
     200_000, 300_000, 400_000, 500_000, 600_000, 700_000, 800_000, 900_000, 1_000_000, 1_200_000, 1_400_000,
     1_600_000, 1_800_000, 2_000_000, 2_500_000, 3_000_000, 4_000_000, 6_000_000, 10_000_000, 20_000_000,
 ];
 
 /// For the lateness of what has a deadline every 20 ms.
-pub const LATENESS_BOUNDS_US: &[u64] = &[
+pub(crate) const LATENESS_BOUNDS_US: &[u64] = &[
     250, 500, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000, 40_000, 60_000,
     100_000, 200_000, 500_000, 1_000_000,
 ];
 
 /// For latencies from a millisecond to ten seconds.
-pub const LATENCY_BOUNDS_US: &[u64] = &[
+pub(crate) const LATENCY_BOUNDS_US: &[u64] = &[
     1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 25_000, 35_000, 50_000, 75_000, 100_000, 150_000, 200_000,
     300_000, 500_000, 1_000_000, 2_000_000, 3_000_000, 5_000_000, 10_000_000,
 ];

@@ -44,7 +44,7 @@ struct Window {
 
 /// How many lines of the same kind were left out before this one; shows itself as the end of a line, if there were any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeftOut(pub u64);
+pub(crate) struct LeftOut(pub u64);
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,7 +58,7 @@ impl fmt::Display for LeftOut {
 impl Limiter {
     /// Whether a line about `what` and `address` may be written, and how many were left out before it. An IPv6 address
     /// stands for its /64, which is what one subscriber has.
-    pub fn allow(&self, now: Instant, what: &'static str, address: IpAddr) -> Option<LeftOut> {
+    pub(crate) fn allow(&self, now: Instant, what: &'static str, address: IpAddr) -> Option<LeftOut> {
         let said = &mut self.table.lock().said;
         let mut pair = (what, network(address));
         if said.len() >= PAIRS_MAX && !said.contains_key(&pair) {

@@ -4,13 +4,13 @@
 //! to log; the hot path touches [`Counter`] and [`Histogram`] only. Invariant: nothing here that a media thread calls
 //! allocates, locks or formats.
 
-pub mod counters;
-pub mod exposition;
-pub mod histogram;
-pub mod limiter;
+pub(crate) mod counters;
+pub(crate) mod exposition;
+pub(crate) mod histogram;
+pub(crate) mod limiter;
 pub mod log;
-pub mod redact;
-pub mod refusal;
+pub(crate) mod redact;
+pub(crate) mod refusal;
 
 pub use counters::{Counter, Counters, Sample, SampleKind};
 pub use histogram::{Histogram, HistogramSnapshot};

@@ -49,7 +49,7 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// Every reason; the position is the discriminant.
-    pub const ALL: [RefusalReason; 19] = [
+    pub const ALL: [Self; 19] = [
         Self::AddressNotAllowed,
         Self::Token,
         Self::TooManyHandshakes,

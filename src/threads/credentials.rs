@@ -23,7 +23,7 @@ use crate::telemetry::Counters;
 use crate::threads::tokens::{self, TokenSource};
 
 /// How links are made with one credential.
-pub struct Access {
+pub(crate) struct Access {
     /// Without the token.
     target: Arc<Target>,
     source: Option<TokenSource>,
@@ -45,22 +45,22 @@ pub(super) struct TokenState {
 
 impl Access {
     /// Links to `target`, whose headers are complete.
-    pub fn with_key(target: Target) -> Self {
+    pub(crate) fn with_key(target: Target) -> Self {
         Self { target: Arc::new(target), source: None, token: Mutex::default() }
     }
 
     /// Links to `target`, to whose headers a token of this source is added.
-    pub fn with_tokens(target: Target, source: TokenSource) -> Self {
+    pub(crate) fn with_tokens(target: Target, source: TokenSource) -> Self {
         Self { target: Arc::new(target), source: Some(source), token: Mutex::default() }
     }
 
     /// Where its tokens come from, if it needs any.
-    pub fn source(&self) -> Option<&TokenSource> {
+    pub(crate) fn source(&self) -> Option<&TokenSource> {
         self.source.as_ref()
     }
 
     /// Where links go and with which headers; `None` without a token.
-    pub fn target(&self) -> Option<Arc<Target>> {
+    pub(crate) fn target(&self) -> Option<Arc<Target>> {
         match self.source {
             None => Some(Arc::clone(&self.target)),
             Some(_) => self.token.lock().target.clone(),
@@ -71,7 +71,7 @@ impl Access {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn fetch_token(&self, clock: Clock) -> Result<(), String> {
+    pub(crate) fn fetch_token(&self, clock: Clock) -> Result<(), String> {
         let Some(source) = &self.source else { return Ok(()) };
         let fetched = tokens::fetch(source, clock, &AtomicBool::new(false))?;
         self.set_token(&fetched.token, clock.now().plus_ms(fetched.life_ms))
@@ -107,7 +107,7 @@ impl Access {
 }
 
 /// See the head of this file.
-pub struct Credentials {
+pub(crate) struct Credentials {
     pool: Arc<Pool>,
     /// By the numbers of the pool.
     accesses: RwLock<Vec<Option<Arc<Access>>>>,
@@ -118,20 +118,20 @@ pub struct Credentials {
 
 impl Credentials {
     /// No credentials yet, beside what wakes the keeper.
-    pub fn new(pool: Arc<Pool>, counters: Arc<Counters>) -> (Self, Receiver<()>) {
+    pub(crate) fn new(pool: Arc<Pool>, counters: Arc<Counters>) -> (Self, Receiver<()>) {
         let (wake, woken) = crossbeam_channel::bounded(1);
         let (accesses, stopped) = (RwLock::default(), AtomicBool::new(false));
         (Self { pool, accesses, counters, wake, stopped }, woken)
     }
 
     /// The leases.
-    pub fn pool(&self) -> &Arc<Pool> {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
     /// Puts these credentials, in order of preference, in the place of all others. Running calls keep what they have;
     /// a token stays good where it still comes from the same source.
-    pub fn replace(&self, list: Vec<(CredentialTerms, Access)>) {
+    pub(crate) fn replace(&self, list: Vec<(CredentialTerms, Access)>) {
         let (terms, list): (Vec<_>, Vec<_>) = list.into_iter().unzip();
         let mut accesses = self.accesses.write();
         let numbers = self.pool.replace(terms);
@@ -163,7 +163,7 @@ impl Credentials {
     }
 
     /// The credential for the call's next link, see [`Pool::choose`], and where that goes.
-    pub fn choose(&self, now: Instant, id: CallId, avoid: &[usize]) -> Option<(Chosen, Arc<Target>)> {
+    pub(crate) fn choose(&self, now: Instant, id: CallId, avoid: &[usize]) -> Option<(Chosen, Arc<Target>)> {
         let chosen = self.pool.choose(now, id, avoid);
         let found = chosen.and_then(|chosen| {
             let target = self.access(chosen.number)?.target()?;
@@ -178,7 +178,7 @@ impl Credentials {
     }
 
     /// Logs and counts a change of a credential's state.
-    pub fn note(&self, change: Option<Change>) {
+    pub(crate) fn note(&self, change: Option<Change>) {
         let Some(change) = change else { return };
         let counters = &self.counters;
         match &change {
@@ -223,7 +223,7 @@ impl Credentials {
     }
 
     /// Ends the keeper.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.wake_keeper();
     }

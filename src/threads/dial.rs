@@ -33,7 +33,7 @@ const THREADS_MAX: usize = 64;
 const IDLE: Duration = Duration::from_secs(30);
 
 /// What the pool is built from.
-pub struct DialParts {
+pub(crate) struct DialParts {
     /// Connects.
     pub dialer: Dialer,
     /// The gemini thread of each shard.
@@ -70,14 +70,14 @@ struct Shared {
 
 /// See the head of this file.
 #[derive(Clone)]
-pub struct DialPool {
+pub(crate) struct DialPool {
     shared: Shared,
     queue: Sender<DialRequest>,
 }
 
 impl DialPool {
     /// A pool without threads.
-    pub fn new(parts: DialParts) -> Self {
+    pub(crate) fn new(parts: DialParts) -> Self {
         let (queue, requests) = crossbeam_channel::bounded(CHANNEL_MESSAGES);
         let mut dialer = parts.dialer;
         // The system's resolver knows no deadline, so whoever waits for it must not be who asks it.
@@ -104,7 +104,7 @@ impl DialPool {
     ///
     /// # Errors
     /// Why it will not be, when too many wait or no thread can be started.
-    pub fn request(&self, request: DialRequest) -> Result<(), String> {
+    pub(crate) fn request(&self, request: DialRequest) -> Result<(), String> {
         // Before it is queued: what was refused must not be carried out later by a thread of the next request.
         self.have_thread()?;
         self.queue.try_send(request).map_err(|_| "too many connections wait to be made".to_owned())

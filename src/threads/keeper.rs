@@ -29,7 +29,7 @@ const REST_MS_MAX: u64 = 60_000;
 const RETRY_MS: (u64, u64) = (1_000, 60_000);
 
 /// What the thread is built from.
-pub struct Keeper {
+pub(crate) struct Keeper {
     /// Whose tokens and links it keeps.
     pub credentials: Arc<Credentials>,
     /// Where links wait.
@@ -51,7 +51,7 @@ impl Keeper {
     ///
     /// # Errors
     /// None so far.
-    pub fn run(self) -> io::Result<()> {
+    pub(crate) fn run(self) -> io::Result<()> {
         while !self.credentials.stopped().load(Ordering::Acquire) {
             let mut next = self.clock.now().plus_ms(REST_MS_MAX);
             for (number, access) in self.credentials.in_use() {

@@ -39,7 +39,7 @@ pub struct NewLeg {
     /// Its rings.
     pub rings: TelephonyRings,
     /// Its connection, not yet registered with a poll.
-    pub connection: LegConnection,
+    pub(crate) connection: LegConnection,
     /// What URL and headers said, or was announced.
     pub fields: CallFields,
     /// What is on the line.
@@ -55,7 +55,7 @@ pub struct ReturnedLeg {
     /// Where the switch is.
     pub peer: SocketAddr,
     /// The connection, not yet registered with a poll.
-    pub connection: LegConnection,
+    pub(crate) connection: LegConnection,
     /// What URL and headers said this time.
     pub fields: CallFields,
     /// What is on the line.
@@ -146,7 +146,7 @@ pub struct LegRequest {
     /// What was asked for said of it.
     pub fields: CallFields,
     /// Where.
-    pub target: Target,
+    pub(crate) target: Target,
     /// Until when.
     pub deadline: Instant,
 }
@@ -164,7 +164,7 @@ pub struct DialledLeg {
 }
 
 /// What the accept thread is told.
-pub enum AcceptOrder {
+pub(crate) enum AcceptOrder {
     /// Hand this call over as one that came to the door.
     Dialled(Box<DialledLeg>),
     /// A step of this TLS handshake was done.
@@ -178,7 +178,7 @@ pub struct WarmRequest {
     /// With which credential.
     pub credential: usize,
     /// Where.
-    pub target: Arc<Target>,
+    pub(crate) target: Arc<Target>,
     /// Until when.
     pub deadline: Instant,
 }
@@ -192,7 +192,7 @@ pub struct LinkRequest {
     /// With which credential.
     pub credential: usize,
     /// Where.
-    pub target: Arc<Target>,
+    pub(crate) target: Arc<Target>,
     /// The setup message to be sent on it.
     pub setup: Arc<str>,
     /// Until when.
@@ -227,7 +227,7 @@ pub struct Offer {
 }
 
 /// What the esl thread is told.
-pub enum EslOrder {
+pub(crate) enum EslOrder {
     /// Carry out a command.
     Command {
         /// For which call.

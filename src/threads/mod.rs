@@ -2,24 +2,24 @@
 //!
 //! Runs in: one folder or file a thread, named after it. Only `server.rs` (and the dial pool) starts them.
 
-pub mod accept;
-pub mod admin;
+pub(crate) mod accept;
+pub(crate) mod admin;
 pub mod control;
-pub mod credentials;
-pub mod dial;
+pub(crate) mod credentials;
+pub(crate) mod dial;
 pub mod dsp;
-pub mod esl;
+pub(crate) mod esl;
 pub mod gemini;
-pub mod keeper;
+pub(crate) mod keeper;
 pub mod messages;
-pub mod private_file;
+pub(crate) mod private_file;
 pub mod recorder;
 pub mod store;
 pub mod telephony;
-pub mod tls;
-pub mod tokens;
-pub mod tools;
-pub mod warm;
+pub(crate) mod tls;
+pub(crate) mod tokens;
+pub(crate) mod tools;
+pub(crate) mod warm;
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 ///
 /// # Errors
 /// Those of opening it; that it is a link, or no regular file.
-pub fn append(path: &Path, mode: u32) -> io::Result<File> {
+pub(crate) fn append(path: &Path, mode: u32) -> io::Result<File> {
     // Without waiting, because a pipe has no other end.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = OpenOptions::new().create(true).append(true).mode(mode).custom_flags(flags).open(path)?;
@@ -29,7 +29,7 @@ pub fn append(path: &Path, mode: u32) -> io::Result<File> {
 ///
 /// # Errors
 /// Those of opening and writing it; that it is a link, or no regular file.
-pub fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut file =
         OpenOptions::new().create(true).truncate(false).write(true).custom_flags(flags).open(path)?;
@@ -44,7 +44,7 @@ pub fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of opening and reading it; that it is a link, or no regular file.
-pub fn read(path: &Path) -> io::Result<String> {
+pub(crate) fn read(path: &Path) -> io::Result<String> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
@@ -57,7 +57,7 @@ pub fn read(path: &Path) -> io::Result<String> {
 ///
 /// # Errors
 /// Those of making it; that something is there, be it a link to nothing.
-pub fn create(path: &Path, mode: u32) -> io::Result<File> {
+pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
 }
 
@@ -66,7 +66,7 @@ pub fn create(path: &Path, mode: u32) -> io::Result<File> {
 ///
 /// # Errors
 /// Those of writing, and of putting it there.
-pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);

@@ -19,7 +19,7 @@ use crate::sync::{Clock, Outbox};
 use crate::threads::messages::AcceptOrder;
 
 /// Jobs on their way here: more than there are handshakes, usually.
-pub const JOBS_MAX: usize = 1024;
+pub(crate) const JOBS_MAX: usize = 1024;
 /// How soon answers are offered again that the accept thread had no room for.
 const AGAIN: Duration = Duration::from_millis(5);
 /// How long the thread sleeps where nothing comes.
@@ -27,7 +27,7 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// Which handshake of the accept thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HandshakeId {
+pub(crate) struct HandshakeId {
     /// Its place in the table.
     pub key: usize,
     /// Which of all that had this place.
@@ -35,7 +35,7 @@ pub struct HandshakeId {
 }
 
 /// A handshake of which a step is due.
-pub struct TlsJob {
+pub(crate) struct TlsJob {
     /// Whose it is.
     pub id: HandshakeId,
     /// Where the peer is.
@@ -47,7 +47,7 @@ pub struct TlsJob {
 }
 
 /// The thread's state.
-pub struct Tls {
+pub(crate) struct Tls {
     /// Its jobs; it ends when nobody can bring more.
     pub jobs: Receiver<TlsJob>,
     /// To the accept thread.
@@ -63,7 +63,7 @@ impl Tls {
     ///
     /// # Errors
     /// None: what goes wrong with a handshake is its answer.
-    pub fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<()> {
         let mut turns = Turns::default();
         loop {
             if turns.is_empty() {

@@ -47,7 +47,7 @@ const AGAIN_MS_MIN: u64 = 5_000;
 
 /// Where a credential's tokens come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenSource {
+pub(crate) enum TokenSource {
     /// What this prints, run by `sh -c`.
     Command(String),
     /// What this holds.
@@ -58,7 +58,7 @@ pub enum TokenSource {
 
 impl TokenSource {
     /// What an operator calls it.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Command(_) => "token_command",
             Self::File(_) => "token_file",

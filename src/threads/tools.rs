@@ -49,14 +49,14 @@ struct Job {
 }
 
 /// The queue's near end, owned by the control thread.
-pub struct ToolPool {
+pub(crate) struct ToolPool {
     queue: Sender<Job>,
     client: Arc<HttpClient>,
     under_way: HashMap<(CallId, ToolNumber), Arc<AtomicBool>>,
 }
 
 /// A tool thread before it runs.
-pub struct ToolThread {
+pub(crate) struct ToolThread {
     jobs: Receiver<Job>,
     client: Arc<HttpClient>,
     control: Outbox<ControlInput>,
@@ -64,7 +64,11 @@ pub struct ToolThread {
 }
 
 /// A pool, and the first of its threads, to be cloned for the others.
-pub fn tool_pool(client: HttpClient, control: Outbox<ControlInput>, clock: Clock) -> (ToolPool, ToolThread) {
+pub(crate) fn tool_pool(
+    client: HttpClient,
+    control: Outbox<ControlInput>,
+    clock: Clock,
+) -> (ToolPool, ToolThread) {
     let (queue, jobs) = crossbeam_channel::bounded(QUEUE_MAX);
     let client = Arc::new(client);
     let pool = ToolPool { queue, client: Arc::clone(&client), under_way: HashMap::new() };
@@ -76,7 +80,7 @@ impl ToolPool {
     ///
     /// # Errors
     /// Why it will not be, for the model: too many wait.
-    pub fn run(
+    pub(crate) fn run(
         &mut self,
         now: Instant,
         (id, number): (CallId, ToolNumber),
@@ -100,19 +104,19 @@ impl ToolPool {
     }
 
     /// The result of a tool is no longer wanted: it is not asked, if it was not yet.
-    pub fn take_back(&mut self, id: CallId, number: ToolNumber) {
+    pub(crate) fn take_back(&mut self, id: CallId, number: ToolNumber) {
         if let Some(taken_back) = self.under_way.remove(&(id, number)) {
             taken_back.store(true, Relaxed);
         }
     }
 
     /// The result of a tool has come.
-    pub fn done(&mut self, id: CallId, number: ToolNumber) {
+    pub(crate) fn done(&mut self, id: CallId, number: ToolNumber) {
         self.under_way.remove(&(id, number));
     }
 
     /// Breaks off what is under way; the threads end once the pool is dropped.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.client.stop();
     }
 }
@@ -126,7 +130,7 @@ impl Clone for ToolThread {
 
 impl ToolThread {
     /// Carries tools out until the pool is dropped.
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         while let Ok(job) = self.jobs.recv() {
             let result = self.carry_out(&job);
             self.control.send(ControlInput::Fact(job.id, Fact::ToolDone(job.number, result)));

@@ -30,7 +30,7 @@ struct OfCredential {
 }
 
 /// See the head of this file.
-pub struct WarmLinks {
+pub(crate) struct WarmLinks {
     per_credential: usize,
     credentials: Mutex<HashMap<usize, OfCredential>>,
     counters: Arc<Counters>,
@@ -38,17 +38,17 @@ pub struct WarmLinks {
 
 impl WarmLinks {
     /// A store for so many links of each credential; 0 for none.
-    pub fn new(per_credential: usize, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(per_credential: usize, counters: Arc<Counters>) -> Self {
         Self { per_credential, credentials: Mutex::default(), counters }
     }
 
     /// Whether any are wanted at all.
-    pub fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.per_credential > 0
     }
 
     /// The newest link of a credential that is still good.
-    pub fn take(&self, now: Instant, credential: usize) -> Option<Connection> {
+    pub(crate) fn take(&self, now: Instant, credential: usize) -> Option<Connection> {
         let mut credentials = self.credentials.lock();
         let waiting = &mut credentials.get_mut(&credential)?.waiting;
         while let Some(mut warm) = waiting.pop() {
@@ -61,7 +61,7 @@ impl WarmLinks {
     }
 
     /// Reserves the making of a link of this credential, if one is wanted; [`WarmLinks::put`] must follow.
-    pub fn begin(&self, credential: usize) -> bool {
+    pub(crate) fn begin(&self, credential: usize) -> bool {
         if self.per_credential == 0 {
             return false;
         }
@@ -73,7 +73,7 @@ impl WarmLinks {
     }
 
     /// Keeps a link that was made, or notes that it was not.
-    pub fn put(&self, now: Instant, credential: usize, made: Option<Connection>) {
+    pub(crate) fn put(&self, now: Instant, credential: usize, made: Option<Connection>) {
         let mut credentials = self.credentials.lock();
         let Some(of) = credentials.get_mut(&credential) else { return };
         of.being_made = of.being_made.saturating_sub(1);
@@ -83,7 +83,7 @@ impl WarmLinks {
     }
 
     /// Drops what is too old or was closed by the server, and everything of credentials for which `is_wanted` is false.
-    pub fn expire(&self, now: Instant, is_wanted: impl Fn(usize) -> bool) {
+    pub(crate) fn expire(&self, now: Instant, is_wanted: impl Fn(usize) -> bool) {
         let mut credentials = self.credentials.lock();
         for (credential, of) in &mut *credentials {
             if is_wanted(*credential) {

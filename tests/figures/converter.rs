@@ -6,7 +6,7 @@
 use tandem::dsp::Resampler;
 
 /// Something that converts a stream in frames.
-pub trait Converter {
+pub(crate) trait Converter {
     /// Takes 20 ms of input and appends to `output` whatever it gives for them.
     fn frame(&mut self, input: &[i16], output: &mut Vec<i16>);
 }

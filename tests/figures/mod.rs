@@ -10,16 +10,16 @@ use tandem::base::SampleRate;
 
 use converter::Converter;
 
-pub mod converter;
+pub(crate) mod converter;
 
 /// Makes a fresh converter for one pair of rates.
-pub type Factory<'a> = dyn Fn(SampleRate, SampleRate) -> Box<dyn Converter> + 'a;
+pub(crate) type Factory<'a> = dyn Fn(SampleRate, SampleRate) -> Box<dyn Converter> + 'a;
 
 /// The pass band ends here, as a part of the slower rate: 3.4 kHz at 8 kHz, 6.8 kHz at 16 kHz.
-pub const PASS_EDGE: f64 = 0.425;
+pub(crate) const PASS_EDGE: f64 = 0.425;
 
 /// What would fold into the pass band begins here: 4.6 kHz at 8 kHz, 9.2 kHz at 16 kHz.
-pub const STOP_EDGE: f64 = 0.575;
+pub(crate) const STOP_EDGE: f64 = 0.575;
 
 /// About -0.8 dBFS: near full scale, and no filter ripple can make it saturate.
 const AMPLITUDE: f64 = 30_000.0;
@@ -34,7 +34,7 @@ const MEASURED_MS: u32 = 100;
 const GRID_HZ: u32 = 1000 / MEASURED_MS;
 
 /// What became of tones swept over the whole input band.
-pub struct Sweep {
+pub(crate) struct Sweep {
     /// Loss at the edge of the pass band, in dB; positive means quieter.
     pub edge_loss_db: f64,
     /// The largest deviation from 0 dB anywhere in the pass band.
@@ -48,7 +48,7 @@ pub struct Sweep {
 }
 
 /// Sends a tone a time through fresh converters, from near 0 Hz to near half the input rate, both band edges included.
-pub fn sweep(factory: &Factory<'_>, from: SampleRate, to: SampleRate) -> Sweep {
+pub(crate) fn sweep(factory: &Factory<'_>, from: SampleRate, to: SampleRate) -> Sweep {
     let slower_hz = from.hz().min(to.hz());
     let edge_hz = |edge: f64| (f64::from(slower_hz) * edge).round() as u32;
     let (pass_edge_hz, stop_edge_hz) = (edge_hz(PASS_EDGE), edge_hz(STOP_EDGE));
@@ -89,7 +89,7 @@ pub fn sweep(factory: &Factory<'_>, from: SampleRate, to: SampleRate) -> Sweep {
 }
 
 /// The group delay in milliseconds at `hz`: how the phase of what comes out turns with frequency.
-pub fn delay_ms(factory: &Factory<'_>, from: SampleRate, to: SampleRate, hz: u32) -> f64 {
+pub(crate) fn delay_ms(factory: &Factory<'_>, from: SampleRate, to: SampleRate, hz: u32) -> f64 {
     let below = fit(&steady_tone(factory, from, to, hz), to, hz).phase;
     let above = fit(&steady_tone(factory, from, to, hz + GRID_HZ), to, hz + GRID_HZ).phase;
     // A whole turn stands for the measured stretch, far more than any delay here.
@@ -97,7 +97,7 @@ pub fn delay_ms(factory: &Factory<'_>, from: SampleRate, to: SampleRate, hz: u32
 }
 
 /// The most output, in milliseconds, that was still missing after a whole number of frames went in.
-pub fn held_back_ms(factory: &Factory<'_>, from: SampleRate, to: SampleRate) -> f64 {
+pub(crate) fn held_back_ms(factory: &Factory<'_>, from: SampleRate, to: SampleRate) -> f64 {
     let mut converter = factory(from, to);
     let mut output = Vec::new();
     let missing_samples = (1..=100usize).map(|frames| {
@@ -108,7 +108,7 @@ pub fn held_back_ms(factory: &Factory<'_>, from: SampleRate, to: SampleRate) -> 
 }
 
 /// Converts `input`, a whole number of frames long, in frames.
-pub fn convert(converter: &mut dyn Converter, from: SampleRate, input: &[i16]) -> Vec<i16> {
+pub(crate) fn convert(converter: &mut dyn Converter, from: SampleRate, input: &[i16]) -> Vec<i16> {
     let mut output = Vec::new();
     for frame in input.chunks_exact(from.samples_per_frame()) {
         converter.frame(frame, &mut output);
@@ -117,7 +117,7 @@ pub fn convert(converter: &mut dyn Converter, from: SampleRate, input: &[i16]) -
 }
 
 /// A sine of `amplitude` at `hz`, `ms` milliseconds long, that starts at phase 0.
-pub fn tone(rate: SampleRate, hz: u32, amplitude: f64, ms: u32) -> Vec<i16> {
+pub(crate) fn tone(rate: SampleRate, hz: u32, amplitude: f64, ms: u32) -> Vec<i16> {
     let turn = TAU * f64::from(hz) / f64::from(rate.hz());
     (0..rate.samples_in_ms(ms)).map(|n| (amplitude * (turn * n as f64).sin()).round() as i16).collect()
 }

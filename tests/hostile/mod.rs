@@ -3,21 +3,21 @@
 //! Runs in: the test's threads, on 127.0.0.0/8 only. Owns nothing.
 //! Invariant: nothing here waits longer than [`PATIENCE`], and processes are ended by their own id.
 
-pub mod model;
-pub mod relay;
-pub mod switch;
+pub(crate) mod model;
+pub(crate) mod relay;
+pub(crate) mod switch;
 
 use std::time::{Duration, Instant};
 
 /// No test waits longer for anything.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Lets this thread, and those that it will start, run only where honest work leaves room: the attackers of a real relay
 /// have processors of their own.
 ///
 /// # Panics
 /// When the system refuses it, which it does not do for less priority.
-pub fn stand_back() {
+pub(crate) fn stand_back() {
     rustix::process::nice(15).expect("less priority is never refused");
 }
 
@@ -25,7 +25,7 @@ pub fn stand_back() {
 ///
 /// # Panics
 /// When it has not come in time; `what` says what was waited for.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let by = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {

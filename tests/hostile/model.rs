@@ -17,10 +17,10 @@ use super::switch::{BINARY, Frame, TEXT};
 use super::{PATIENCE, stand_back, until};
 
 /// What a hostile server does with a link.
-pub type Script = Box<dyn FnOnce(TcpStream) + Send>;
+pub(crate) type Script = Box<dyn FnOnce(TcpStream) + Send>;
 
 /// See the head of this file.
-pub struct Models {
+pub(crate) struct Models {
     addr: SocketAddr,
     scripts: Arc<Mutex<VecDeque<Script>>>,
     // Serves until it is dropped. Its events are for one thread at a time, and nobody here asks for them.
@@ -29,7 +29,7 @@ pub struct Models {
 
 impl Models {
     /// Listens on a free port.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let config = SimConfig { voice: Voice::Echo, events: false, ..SimConfig::default() };
         let simulator = Simulator::start(config).expect("a free port");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -55,12 +55,12 @@ impl Models {
     }
 
     /// Where links connect.
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Lets the next link have this script; returns when `dial` has led to it.
-    pub fn next(&self, script: Script, dial: impl FnOnce()) {
+    pub(crate) fn next(&self, script: Script, dial: impl FnOnce()) {
         self.scripts.lock().unwrap_or_else(PoisonError::into_inner).push_back(script);
         dial();
         let waiting = || self.scripts.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
@@ -87,7 +87,7 @@ fn forward(link: TcpStream, honest: SocketAddr) {
 }
 
 /// The answer to the upgrade request, which is read from the link.
-pub fn upgrade_answer(link: &mut TcpStream) -> String {
+pub(crate) fn upgrade_answer(link: &mut TcpStream) -> String {
     link.set_read_timeout(Some(PATIENCE)).expect("a socket");
     link.set_write_timeout(Some(PATIENCE)).expect("a socket");
     let mut request = Vec::new();
@@ -108,14 +108,14 @@ pub fn upgrade_answer(link: &mut TcpStream) -> String {
 }
 
 /// Upgrades the link.
-pub fn upgrade(link: &mut TcpStream) {
+pub(crate) fn upgrade(link: &mut TcpStream) {
     let answer = upgrade_answer(link);
     // A relay that has given up is the next step's business.
     _ = link.write_all(answer.as_bytes());
 }
 
 /// Upgrades the link, takes the setup and accepts it.
-pub fn accept_setup(link: &mut TcpStream) {
+pub(crate) fn accept_setup(link: &mut TcpStream) {
     upgrade(link);
     let mut first = [0; 64];
     _ = link.read(&mut first);
@@ -123,14 +123,14 @@ pub fn accept_setup(link: &mut TcpStream) {
 }
 
 /// Reads and forgets what the relay sends, beside whoever writes, until it is dropped.
-pub struct Drain {
+pub(crate) struct Drain {
     over: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Drain {
     /// Begins.
-    pub fn of(socket: &TcpStream) -> Self {
+    pub(crate) fn of(socket: &TcpStream) -> Self {
         let mut socket = socket.try_clone().expect("a descriptor");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket");
         let over = Arc::new(AtomicBool::new(false));
@@ -158,19 +158,19 @@ impl Drop for Drain {
 }
 
 /// A server's frame.
-pub fn server_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn server_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = Frame::new(opcode, payload);
     frame.masked = false;
     frame.bytes()
 }
 
 /// A server's text message.
-pub fn json(text: &str) -> Vec<u8> {
+pub(crate) fn json(text: &str) -> Vec<u8> {
     server_frame(TEXT, text.as_bytes())
 }
 
 /// Writes the bytes again and again, as fast as the relay takes them but at most so many times a second.
-pub fn flood(link: &mut TcpStream, bytes: &[u8], a_second: u64, lasting: Duration) {
+pub(crate) fn flood(link: &mut TcpStream, bytes: &[u8], a_second: u64, lasting: Duration) {
     let begun = Instant::now();
     // A millisecond's worth at a time, so that the flood is the relay's work and not the system's; but no more than is
     // soon taken by a relay that reads no faster than the peer can speak.
@@ -187,7 +187,7 @@ pub fn flood(link: &mut TcpStream, bytes: &[u8], a_second: u64, lasting: Duratio
 }
 
 /// Waits until the relay ends the link, for a script that has nothing more to say.
-pub fn hold(link: &TcpStream) {
+pub(crate) fn hold(link: &TcpStream) {
     link.set_read_timeout(Some(PATIENCE)).expect("a socket");
     let mut link = link;
     let mut piece = [0; 16 * 1024];

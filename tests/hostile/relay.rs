@@ -21,10 +21,10 @@ use super::PATIENCE;
 const KEY: &str = "simulated-key-of-the-hostile-tests";
 
 /// Counters as the relay logs them: names with labels, and their values.
-pub type Counters = BTreeMap<String, u64>;
+pub(crate) type Counters = BTreeMap<String, u64>;
 
 /// A running relay.
-pub struct Relay {
+pub(crate) struct Relay {
     child: Child,
     addr: SocketAddr,
     lines: Receiver<String>,
@@ -33,7 +33,7 @@ pub struct Relay {
 
 impl Relay {
     /// Starts it on a free port with these settings; `descriptors` limits its open files as `ulimit -n` does.
-    pub fn start(gemini: SocketAddr, settings: &[&str], descriptors: Option<u32>) -> Self {
+    pub(crate) fn start(gemini: SocketAddr, settings: &[&str], descriptors: Option<u32>) -> Self {
         let binary = env!("CARGO_BIN_EXE_tandem");
         let mut command = match descriptors {
             None => Command::new(binary),
@@ -80,12 +80,12 @@ impl Relay {
     }
 
     /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Waits for a line of the log that holds `words` and was not looked at before.
-    pub fn line_with(&mut self, words: &str) -> String {
+    pub(crate) fn line_with(&mut self, words: &str) -> String {
         let by = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(by.saturating_duration_since(Instant::now())) {
@@ -111,14 +111,14 @@ impl Relay {
     }
 
     /// What it has counted so far.
-    pub fn counters(&mut self) -> Counters {
+    pub(crate) fn counters(&mut self) -> Counters {
         self.signal(Signal::USR1);
         let line = self.line_with("counters: {");
         counters_of(&line)
     }
 
     /// Waits until so many calls are running.
-    pub fn await_active_calls(&mut self, calls: u64) -> Counters {
+    pub(crate) fn await_active_calls(&mut self, calls: u64) -> Counters {
         let by = Instant::now() + PATIENCE;
         loop {
             let counters = self.counters();
@@ -132,19 +132,19 @@ impl Relay {
     }
 
     /// A line of /proc/PID/status such as `VmRSS`, in KiB.
-    pub fn memory_kib(&self, name: &str) -> u64 {
+    pub(crate) fn memory_kib(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).expect("the kernel tells")
     }
 
     /// Open file descriptors.
-    pub fn descriptors(&self) -> usize {
+    pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count()
     }
 
     /// CPU time used so far, user and system.
-    pub fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         // proc(5): utime and stime are the fields 14 and 15, in ticks of which Linux has 100 a second.
@@ -156,7 +156,7 @@ impl Relay {
     ///
     /// # Panics
     /// When it does not end in time, with another status than 0, or with a panic in its log.
-    pub fn stop(mut self) -> Counters {
+    pub(crate) fn stop(mut self) -> Counters {
         self.signal(Signal::TERM);
         let counters = self.line_with("counters: {");
         let by = Instant::now() + PATIENCE;
@@ -191,11 +191,11 @@ fn counters_of(line: &str) -> Counters {
 }
 
 /// A counter's value; one that has never counted is not logged.
-pub fn value(counters: &Counters, name: &str) -> u64 {
+pub(crate) fn value(counters: &Counters, name: &str) -> u64 {
     counters.get(name).copied().unwrap_or(0)
 }
 
 /// How far a counter has come between two looks.
-pub fn grown(before: &Counters, after: &Counters, name: &str) -> u64 {
+pub(crate) fn grown(before: &Counters, after: &Counters, name: &str) -> u64 {
     value(after, name) - value(before, name)
 }

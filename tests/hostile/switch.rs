@@ -11,22 +11,22 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::PATIENCE;
 
 /// The token that the tests' relays want.
-pub const TOKEN: &str = "a-token-of-the-hostile-tests";
+pub(crate) const TOKEN: &str = "a-token-of-the-hostile-tests";
 
 /// Opcodes of RFC 6455 section 5.2.
-pub const CONTINUATION: u8 = 0;
+pub(crate) const CONTINUATION: u8 = 0;
 /// A text frame.
-pub const TEXT: u8 = 1;
+pub(crate) const TEXT: u8 = 1;
 /// A binary frame.
-pub const BINARY: u8 = 2;
+pub(crate) const BINARY: u8 = 2;
 /// A close frame.
-pub const CLOSE: u8 = 8;
+pub(crate) const CLOSE: u8 = 8;
 /// A ping.
-pub const PING: u8 = 9;
+pub(crate) const PING: u8 = 9;
 
 /// A frame, right or wrong in any part.
 #[derive(Clone)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// The first byte: FIN, three reserved bits, opcode.
     pub first: u8,
     /// Whether it is masked, as a client's must be.
@@ -39,18 +39,18 @@ pub struct Frame {
 
 impl Frame {
     /// A frame as it should be.
-    pub fn new(opcode: u8, payload: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn new(opcode: u8, payload: impl Into<Vec<u8>>) -> Self {
         Self { first: 0x80 | opcode, masked: true, payload: payload.into(), length: None }
     }
 
     /// The same, with more to come.
-    pub fn unfinished(mut self) -> Self {
+    pub(crate) fn unfinished(mut self) -> Self {
         self.first &= 0x7f;
         self
     }
 
     /// Its bytes. The mask is zero, which leaves the payload readable and is as good as any.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let length = self.length.unwrap_or(self.payload.len() as u64);
         let mask_bit = if self.masked { 0x80 } else { 0 };
         let mut bytes = vec![self.first];
@@ -74,12 +74,12 @@ impl Frame {
 }
 
 /// A close frame's payload.
-pub fn close_payload(code: u16, reason: &[u8]) -> Vec<u8> {
+pub(crate) fn close_payload(code: u16, reason: &[u8]) -> Vec<u8> {
     [&code.to_be_bytes()[..], reason].concat()
 }
 
 /// Connects from an address of this machine.
-pub fn connect_from(source: Ipv4Addr, relay: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) fn connect_from(source: Ipv4Addr, relay: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((source, 0)).into())?;
     socket.connect_timeout(&relay.into(), PATIENCE)?;
@@ -91,7 +91,7 @@ pub fn connect_from(source: Ipv4Addr, relay: SocketAddr) -> io::Result<TcpStream
 }
 
 /// A request that the relay accepts, with more headers (each with its line's end).
-pub fn request(target: &str, headers: &str) -> String {
+pub(crate) fn request(target: &str, headers: &str) -> String {
     format!(
         "GET {target} HTTP/1.1\r\nHost: relay\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
@@ -99,18 +99,18 @@ pub fn request(target: &str, headers: &str) -> String {
 }
 
 /// A request with the token.
-pub fn good_request() -> String {
+pub(crate) fn good_request() -> String {
     request("/", &format!("Authorization: Bearer {TOKEN}\r\n"))
 }
 
 /// Closes with a reset instead of an end.
-pub fn reset(stream: TcpStream) {
+pub(crate) fn reset(stream: TcpStream) {
     // A connection that is gone already needs no reset.
     _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Everything up to the end of the connection, however it ends.
-pub fn read_all(mut stream: &TcpStream) -> Vec<u8> {
+pub(crate) fn read_all(mut stream: &TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
     let mut piece = [0; 4096];
     while let Ok(n) = stream.read(&mut piece) {
@@ -123,7 +123,7 @@ pub fn read_all(mut stream: &TcpStream) -> Vec<u8> {
 }
 
 /// The head of an HTTP answer.
-pub fn read_head(mut stream: &TcpStream) -> String {
+pub(crate) fn read_head(mut stream: &TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
@@ -133,7 +133,7 @@ pub fn read_head(mut stream: &TcpStream) -> String {
 }
 
 /// A leg whose upgrade was answered with 101.
-pub fn call(source: Ipv4Addr, relay: SocketAddr) -> TcpStream {
+pub(crate) fn call(source: Ipv4Addr, relay: SocketAddr) -> TcpStream {
     let mut stream = connect_from(source, relay).expect("the relay listens");
     stream.write_all(good_request().as_bytes()).expect("the relay reads");
     let head = read_head(&stream);
@@ -142,7 +142,7 @@ pub fn call(source: Ipv4Addr, relay: SocketAddr) -> TcpStream {
 }
 
 /// The code and the reason of the first close frame in what the relay sent; frames of a server are not masked.
-pub fn close_in(mut bytes: &[u8]) -> Option<(u16, String)> {
+pub(crate) fn close_in(mut bytes: &[u8]) -> Option<(u16, String)> {
     while let [first, second, rest @ ..] = bytes {
         let (length, rest) = match second & 0x7f {
             126 => (usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])), rest.get(2..)?),
@@ -160,7 +160,7 @@ pub fn close_in(mut bytes: &[u8]) -> Option<(u16, String)> {
 }
 
 /// A leg that sends silence in real time until the relay closes or the time is over; the close that it was sent.
-pub fn talk_until_closed(mut stream: TcpStream, for_at_most: Duration) -> Option<(u16, String)> {
+pub(crate) fn talk_until_closed(mut stream: TcpStream, for_at_most: Duration) -> Option<(u16, String)> {
     let silence = Frame::new(BINARY, vec![0; 640]).bytes();
     stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket");
     let by = std::time::Instant::now() + for_at_most;

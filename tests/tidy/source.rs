@@ -11,7 +11,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// A word or sign of the code.
 #[derive(Debug, Clone)]
-pub struct Token {
+pub(crate) struct Token {
     pub text: String,
     pub line: usize,
     /// It stands in a `#[cfg(test)]` item.
@@ -21,7 +21,7 @@ pub struct Token {
 }
 
 /// One file.
-pub struct Source {
+pub(crate) struct Source {
     /// From the project's root on, with `/`.
     pub path: String,
     pub text: String,
@@ -30,12 +30,12 @@ pub struct Source {
 }
 
 /// Where the project lies.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).expect("cargo says where the package is")
 }
 
 /// Every file of the project, build results and what others have installed left out, in the order of their paths.
-pub fn files() -> Vec<(String, PathBuf)> {
+pub(crate) fn files() -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     collect(&root(), "", &mut found);
     found.sort();
@@ -62,7 +62,7 @@ fn collect(folder: &Path, prefix: &str, found: &mut Vec<(String, PathBuf)>) {
 }
 
 /// Every Rust file of the project.
-pub fn rust_files() -> Vec<Source> {
+pub(crate) fn rust_files() -> Vec<Source> {
     files()
         .into_iter()
         .filter(|(name, _)| name.ends_with(".rs"))
@@ -71,7 +71,7 @@ pub fn rust_files() -> Vec<Source> {
 }
 
 impl Source {
-    pub fn new(path: &str, text: String) -> Self {
+    pub(crate) fn new(path: &str, text: String) -> Self {
         let stream = TokenStream::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
         let mut source = Self { path: path.to_owned(), text, tokens: Vec::new(), test_lines: 0 };
         // A file of its own for the tests of another.
@@ -93,12 +93,12 @@ impl Source {
     }
 
     /// The module right below the crate's root that the file belongs to: `dsp` for `src/dsp/fir.rs`; none outside src/.
-    pub fn module(&self) -> Option<&str> {
+    pub(crate) fn module(&self) -> Option<&str> {
         self.path.strip_prefix("src/")?.split('/').next()?.split('.').next()
     }
 
     /// Lines that are not those of tests.
-    pub fn lines_without_tests(&self) -> usize {
+    pub(crate) fn lines_without_tests(&self) -> usize {
         self.text.lines().count() - self.test_lines
     }
 
@@ -145,14 +145,14 @@ impl Source {
     }
 
     /// The places where these words of Rust stand one after another; the delimiters in `words` must be complete.
-    pub fn find(&self, words: &str) -> Vec<&Token> {
+    pub(crate) fn find(&self, words: &str) -> Vec<&Token> {
         let wanted = Self::new("pattern.rs", words.to_owned()).tokens;
         let same = |window: &&[Token]| window.iter().zip(&wanted).all(|(is, wanted)| is.text == wanted.text);
         self.tokens.windows(wanted.len()).filter(same).map(|window| &window[0]).collect()
     }
 
     /// The modules right below the crate's root that the file names, by `crate::`, `super::` or the crate's own name.
-    pub fn modules_named(&self) -> Vec<&Token> {
+    pub(crate) fn modules_named(&self) -> Vec<&Token> {
         let mut named = Vec::new();
         let word = |at: usize| self.tokens.get(at).map_or("", |token: &Token| token.text.as_str());
         for at in 0..self.tokens.len() {

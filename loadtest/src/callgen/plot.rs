@@ -13,7 +13,7 @@ const TOP: f64 = 28.0;
 const BOTTOM: f64 = 34.0;
 
 /// One line of a plot.
-pub struct Series<'a> {
+pub(super) struct Series<'a> {
     /// Shown in the legend.
     pub name: &'a str,
     /// `a` or `b`: which of the two colours.
@@ -23,19 +23,19 @@ pub struct Series<'a> {
 }
 
 /// A plot over time.
-pub struct Plot {
+pub(super) struct Plot {
     bin_s: f64,
     unit: &'static str,
 }
 
 impl Plot {
     /// A plot whose values are `bin_ms` apart, measured in `unit`.
-    pub fn over_time(bin_ms: f64, unit: &'static str) -> Self {
+    pub(super) fn over_time(bin_ms: f64, unit: &'static str) -> Self {
         Self { bin_s: bin_ms / 1000.0, unit }
     }
 
     /// The lines, with axes and legend.
-    pub fn lines(&self, series: &[Series<'_>]) -> String {
+    pub(super) fn lines(&self, series: &[Series<'_>]) -> String {
         let count = series.iter().map(|s| s.values.len()).max().unwrap_or(0);
         let top = series.iter().flat_map(|s| s.values).fold(0.0, |a: f64, b| a.max(*b));
         let span_s = self.bin_s * count.max(1) as f64;
@@ -70,7 +70,7 @@ impl Plot {
 
     /// Bars between `edges` (one more than `counts`, all above 0) on a logarithmic axis in ms, and vertical marks with
     /// names; counts of frames upwards.
-    pub fn bars(edges: &[f64], counts: &[u64], marks: &[(&str, f64)]) -> String {
+    pub(super) fn bars(edges: &[f64], counts: &[u64], marks: &[(&str, f64)]) -> String {
         let top = counts.iter().copied().max().unwrap_or(0) as f64;
         let from = edges.first().copied().unwrap_or(0.0).max(1e-3);
         let to = edges.last().copied().unwrap_or(0.0).max(from * 1.1);

@@ -47,7 +47,7 @@ enum Stage {
 
 /// A client's connection.
 #[derive(Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     /// Counted from 1 in the order of acceptance.
     pub id: u64,
     /// The time for which a timer is set, if one is.
@@ -66,7 +66,7 @@ pub struct Connection {
 
 impl Connection {
     /// A connection just accepted.
-    pub fn new(id: u64, socket: Socket, now: Instant, shared: &Shared) -> Self {
+    pub(super) fn new(id: u64, socket: Socket, now: Instant, shared: &Shared) -> Self {
         let floor = shared.config.floor;
         Self {
             id,
@@ -83,12 +83,12 @@ impl Connection {
     }
 
     /// Whether the connection can be forgotten.
-    pub const fn is_over(&self) -> bool {
+    pub(super) const fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Over)
     }
 
     /// When [`Connection::on_time`] has something to do.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let due = match &self.stage {
             Stage::UpgradeDelayed(_, at) => Some(*at),
             Stage::Live(session) => session.deadline(),
@@ -98,7 +98,7 @@ impl Connection {
     }
 
     /// The socket can be read or written. Gives back whether more is to be read although no further event will come.
-    pub fn on_ready(&mut self, now: Instant, shared: &mut Shared) -> bool {
+    pub(super) fn on_ready(&mut self, now: Instant, shared: &mut Shared) -> bool {
         let mut more = false;
         match self.read(now, shared) {
             Ok(unfinished) => more = unfinished,
@@ -109,7 +109,7 @@ impl Connection {
     }
 
     /// The deadline has come.
-    pub fn on_time(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn on_time(&mut self, now: Instant, shared: &mut Shared) {
         if self.patience.is_some_and(|until| until <= now) {
             log::debug!("session {}: upgrade or close took too long", self.id);
             self.finish(ClosedBy::Simulator, 1006, "", now, shared);
@@ -128,7 +128,7 @@ impl Connection {
     }
 
     /// A fault that stands alone happens now, if the session is open.
-    pub fn suffer(&mut self, fault: &Fault, now: Instant, shared: &mut Shared) {
+    pub(super) fn suffer(&mut self, fault: &Fault, now: Instant, shared: &mut Shared) {
         if let Stage::Live(session) = &mut self.stage
             && session.is_open()
         {
@@ -357,7 +357,14 @@ impl Connection {
     }
 
     /// The connection is over; what was noted in `closed` before is what is told.
-    pub fn finish(&mut self, by: ClosedBy, code: u16, reason: &str, now: Instant, shared: &mut Shared) {
+    pub(super) fn finish(
+        &mut self,
+        by: ClosedBy,
+        code: u16,
+        reason: &str,
+        now: Instant,
+        shared: &mut Shared,
+    ) {
         if self.is_over() {
             return;
         }

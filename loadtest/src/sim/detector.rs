@@ -17,7 +17,7 @@ const TALKSPURT_MAX: usize = 16_000 * 60;
 
 /// What was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub(super) enum Heard {
     /// The caller began to speak.
     Start,
     /// The caller stopped.
@@ -26,7 +26,7 @@ pub enum Heard {
 
 /// What the caller said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Talkspurt {
+pub(super) struct Talkspurt {
     /// Its length at 16 kHz, the hangover not counted.
     pub length: usize,
     /// The samples, with a margin before and after; empty unless the detector keeps them.
@@ -35,7 +35,7 @@ pub struct Talkspurt {
 
 /// Who decides where a talkspurt begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judge {
+pub(super) enum Judge {
     /// The detector, with this much silence before an end.
     Energy {
         /// The hangover, in frames of 10 ms.
@@ -47,7 +47,7 @@ pub enum Judge {
 
 /// The detector of one session.
 #[derive(Debug)]
-pub struct Detector {
+pub(super) struct Detector {
     judge: Judge,
     keeps: bool,
     /// Samples that do not fill a frame yet, and then the last 100 ms before a start, or the talkspurt.
@@ -63,7 +63,7 @@ pub struct Detector {
 
 impl Detector {
     /// A detector; `keeps` says whether anybody wants the samples of a talkspurt.
-    pub fn new(judge: Judge, keeps: bool) -> Self {
+    pub(super) fn new(judge: Judge, keeps: bool) -> Self {
         Self {
             judge,
             keeps,
@@ -77,7 +77,7 @@ impl Detector {
     }
 
     /// Hears samples at 16 kHz and tells what began and ended in them, in order.
-    pub fn hear(&mut self, samples: &[i16]) -> Vec<Heard> {
+    pub(super) fn hear(&mut self, samples: &[i16]) -> Vec<Heard> {
         let mut heard = Vec::new();
         self.kept.extend_from_slice(samples);
         while let Some(frame) = self.kept.get(self.judged..self.judged + FRAME) {
@@ -124,7 +124,7 @@ impl Detector {
     }
 
     /// The caller begins to speak now; nothing if that is known already.
-    pub fn start(&mut self) -> Option<Heard> {
+    pub(super) fn start(&mut self) -> Option<Heard> {
         if self.speaking {
             return None;
         }
@@ -138,7 +138,7 @@ impl Detector {
     }
 
     /// The caller stops now; nothing if nobody spoke.
-    pub fn stop(&mut self) -> Option<Heard> {
+    pub(super) fn stop(&mut self) -> Option<Heard> {
         if !self.speaking {
             return None;
         }

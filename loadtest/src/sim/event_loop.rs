@@ -44,11 +44,11 @@ pub(super) type Sudden = Arc<Mutex<Vec<Fault>>>;
 
 /// Where events go.
 #[derive(Debug)]
-pub struct EventSink(pub(super) Option<Sender<SimEvent>>);
+pub(super) struct EventSink(pub(super) Option<Sender<SimEvent>>);
 
 impl EventSink {
     /// Tells what happened.
-    pub fn tell(&mut self, at: Instant, session: u64, what: What) {
+    pub(super) fn tell(&mut self, at: Instant, session: u64, what: What) {
         if let Some(sender) = &self.0
             && sender.send(SimEvent { at, session, what }).is_err()
         {
@@ -60,19 +60,19 @@ impl EventSink {
 
 /// The file of client messages.
 #[derive(Debug)]
-pub struct Record(BufWriter<File>);
+pub(super) struct Record(BufWriter<File>);
 
 impl Record {
     /// Opens a file for appending.
     ///
     /// # Errors
     /// The system's.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         File::options().create(true).append(true).open(path).map(|file| Self(BufWriter::new(file)))
     }
 
     /// Writes one message as it was received; what is not JSON is written as a string.
-    pub fn write(&mut self, session: u64, payload: &[u8]) {
+    pub(super) fn write(&mut self, session: u64, payload: &[u8]) {
         let text = String::from_utf8_lossy(payload);
         let one_line = !text.contains(['\n', '\r']);
         let message = match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
@@ -94,7 +94,7 @@ impl Record {
 
 /// What every connection uses.
 #[derive(Debug)]
-pub struct Shared {
+pub(super) struct Shared {
     /// The configuration.
     pub config: SimConfig,
     /// What `Voice::Answer` says, 24 kHz, and its words.
@@ -113,7 +113,7 @@ pub struct Shared {
 
 impl Shared {
     /// Keeps samples of a session.
-    pub fn keep_audio(&mut self, session: u64, samples: impl Iterator<Item = i16>) {
+    pub(super) fn keep_audio(&mut self, session: u64, samples: impl Iterator<Item = i16>) {
         let mut kept = self.kept_audio.lock().unwrap_or_else(PoisonError::into_inner);
         kept.entry(session).or_default().extend(samples);
     }

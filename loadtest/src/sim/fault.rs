@@ -129,7 +129,7 @@ pub enum Moment {
 
 impl Moment {
     /// Whether `self`, from a script, means the moment `now`, whose turn is numbered.
-    pub(super) fn is(self, now: Moment) -> bool {
+    pub(super) fn is(self, now: Self) -> bool {
         let same = |scripted: Option<u64>, turn| scripted.is_none() || scripted == turn;
         match (self, now) {
             (Self::Turn(scripted), Self::Turn(turn))

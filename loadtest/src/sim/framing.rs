@@ -15,11 +15,11 @@ use tungstenite::protocol::frame::{
 };
 
 /// The longest client message that is accepted: far above what the API is sent, far below what hurts.
-pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+pub(super) const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// What a client sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Incoming {
+pub(super) enum Incoming {
     /// A whole text or binary message, unmasked.
     Message(Vec<u8>),
     /// A ping with its payload.
@@ -30,7 +30,7 @@ pub enum Incoming {
 
 /// A breach of the protocol: the close code and reason to end the connection with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
+pub(super) struct Violation {
     /// 1002, 1007 or 1009.
     pub code: u16,
     /// What was wrong.
@@ -43,7 +43,7 @@ const fn violation(code: u16, reason: &'static str) -> Violation {
 
 /// Cuts a byte stream into messages.
 #[derive(Debug, Default)]
-pub struct FrameReader {
+pub(super) struct FrameReader {
     pending: Vec<u8>,
     /// Bytes of `pending` that are done with.
     done: usize,
@@ -53,7 +53,7 @@ pub struct FrameReader {
 
 impl FrameReader {
     /// Takes bytes from the socket.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.done == self.pending.len() {
             self.pending.clear();
             self.done = 0;
@@ -68,7 +68,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`Violation`] where the client broke the protocol; the connection has to end.
-    pub fn next_message(&mut self) -> Result<Option<Incoming>, Violation> {
+    pub(super) fn next_message(&mut self) -> Result<Option<Incoming>, Violation> {
         loop {
             let rest = self.pending.get(self.done..).unwrap_or_default();
             let mut cursor = Cursor::new(rest);
@@ -176,7 +176,7 @@ fn unmask(masked: &[u8], mask: [u8; 4]) -> Vec<u8> {
 /// The opcodes that the simulator sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub(super) enum Kind {
     /// A fragment after the first.
     Continuation = 0x0,
     /// UTF-8.
@@ -194,7 +194,7 @@ pub enum Kind {
 }
 
 /// Appends the head of an unmasked frame of `length` payload bytes.
-pub fn put_head(out: &mut Vec<u8>, kind: Kind, is_final: bool, length: u64) {
+pub(super) fn put_head(out: &mut Vec<u8>, kind: Kind, is_final: bool, length: u64) {
     out.push(if is_final { 0x80 } else { 0 } | kind as u8);
     match length {
         0..=125 => out.push(length as u8),
@@ -210,13 +210,13 @@ pub fn put_head(out: &mut Vec<u8>, kind: Kind, is_final: bool, length: u64) {
 }
 
 /// Appends a whole unmasked frame.
-pub fn put_frame(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
+pub(super) fn put_frame(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     put_head(out, kind, true, payload.len() as u64);
     out.extend_from_slice(payload);
 }
 
 /// Appends a binary frame masked as if a client had sent it, which a client must refuse (RFC 6455 section 5.1).
-pub fn put_masked_frame(out: &mut Vec<u8>, payload: &[u8]) {
+pub(super) fn put_masked_frame(out: &mut Vec<u8>, payload: &[u8]) {
     let at = out.len() + 1;
     put_head(out, Kind::Binary, true, payload.len() as u64);
     if let Some(length_byte) = out.get_mut(at) {
@@ -229,7 +229,7 @@ pub fn put_masked_frame(out: &mut Vec<u8>, payload: &[u8]) {
 
 /// Appends a close frame; the reason is cut to the 123 bytes that fit, at a character's boundary. 1005 and 1006 mean
 /// "no code" and make an empty frame.
-pub fn put_close(out: &mut Vec<u8>, code: u16, reason: &str) {
+pub(super) fn put_close(out: &mut Vec<u8>, code: u16, reason: &str) {
     if matches!(code, 1005 | 1006) {
         return put_frame(out, Kind::Close, &[]);
     }
@@ -239,7 +239,7 @@ pub fn put_close(out: &mut Vec<u8>, code: u16, reason: &str) {
 }
 
 /// The part of a close reason that fits into a frame.
-pub fn cut_reason(reason: &str) -> &str {
+pub(super) fn cut_reason(reason: &str) -> &str {
     let mut end = reason.len().min(123);
     while !reason.is_char_boundary(end) {
         end -= 1;

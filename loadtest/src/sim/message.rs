@@ -16,7 +16,7 @@ use super::{model::Refusal, schema};
 
 /// One thing that a client says. A `realtimeInput` may say several at once.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ClientMessage {
+pub(super) enum ClientMessage {
     /// `setup`, its fields checked.
     Setup(Map<String, Value>),
     /// `realtimeInput.audio`.
@@ -46,7 +46,7 @@ pub enum ClientMessage {
 
 /// The answer to one tool call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToolResult {
+pub(super) struct ToolResult {
     /// Which call it answers.
     pub id: String,
     /// When the model is to speak of it; only for functions that do not block.
@@ -57,7 +57,7 @@ pub struct ToolResult {
 
 /// When the model speaks of the answer of a function that does not block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheduling {
+pub(super) enum Scheduling {
     /// Not at all.
     Silent,
     /// When it has nothing else to say: the default.
@@ -68,7 +68,7 @@ pub enum Scheduling {
 
 /// Decoded audio.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Audio {
+pub(super) struct Audio {
     /// Samples a second, from the mime type.
     pub rate_hz: u32,
     /// The bytes as decoded: 16 bit, little endian, mono; always whole samples.
@@ -77,7 +77,7 @@ pub struct Audio {
 
 impl Audio {
     /// The samples.
-    pub fn samples(&self) -> impl ExactSizeIterator<Item = i16> + '_ {
+    pub(super) fn samples(&self) -> impl ExactSizeIterator<Item = i16> + '_ {
         self.pcm.as_chunks::<2>().0.iter().map(|pair| i16::from_le_bytes(*pair))
     }
 }
@@ -116,7 +116,7 @@ struct Blob<'a> {
 ///
 /// # Errors
 /// Close 1007 for what the API does not understand.
-pub fn read(payload: &[u8]) -> Result<Vec<ClientMessage>, Refusal> {
+pub(super) fn read(payload: &[u8]) -> Result<Vec<ClientMessage>, Refusal> {
     if let Ok(only) = serde_json::from_slice::<OnlyAudio<'_>>(payload) {
         let Blob { mime_type, data } = only.realtime_input.audio;
         return Ok(vec![ClientMessage::Audio(audio(mime_type, data)?)]);

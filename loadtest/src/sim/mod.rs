@@ -95,7 +95,7 @@ impl Simulator {
         };
         let answer = match &config.answer {
             Some(samples) => (samples.as_slice().into(), "This is the answer.".to_owned()),
-            None => (resample::upsampled(&speech::answer()).into(), speech::ANSWER_TEXT.to_owned()),
+            None => (upsampled(&speech::answer()).into(), speech::ANSWER_TEXT.to_owned()),
         };
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;

@@ -12,7 +12,7 @@ use super::upgrade::Platform;
 
 /// A close code and reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// 1007, 1008 or 1011.
     pub code: u16,
     /// What the close frame says, cut to 123 bytes when it is sent.
@@ -21,7 +21,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// 1007, an invalid argument.
-    pub fn invalid(reason: impl Into<String>) -> Self {
+    pub(super) fn invalid(reason: impl Into<String>) -> Self {
         Self { code: 1007, reason: reason.into() }
     }
 }
@@ -36,7 +36,7 @@ impl Error for Refusal {}
 
 /// The families of Live models; a family accepts and refuses the same things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub(super) enum Family {
     /// `gemini-3.8-live`.
     Live38,
     /// `gemini-3.8-live-extended-thinking`.
@@ -96,7 +96,7 @@ const UNSUPPORTED: [&str; 7] = [
 
 /// What an accepted setup means for the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
+pub(super) struct Terms {
     /// Which rules hold for later messages.
     pub family: Family,
     /// The client says when the caller speaks (`automaticActivityDetection.disabled`).
@@ -125,7 +125,7 @@ pub struct Terms {
 
 /// A declared function.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Function {
+pub(super) struct Function {
     /// Its name.
     pub name: String,
     /// Whether the model waits for it, where the declaration says. Where it does not, the simulator's model waits, but takes
@@ -146,7 +146,7 @@ fn flag(setup: &Map<String, Value>, path: &[&str]) -> Option<bool> {
 ///
 /// # Errors
 /// 1008 for a model that does not exist, 1007 for what the model or the platform refuses.
-pub fn judge(setup: &Map<String, Value>, platform: Platform) -> Result<Terms, Refusal> {
+pub(super) fn judge(setup: &Map<String, Value>, platform: Platform) -> Result<Terms, Refusal> {
     let model = setup.get("model").and_then(Value::as_str).unwrap_or_default();
     let family = family(model, platform)?;
     judge_generation(setup, model, family, platform)?;

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// More than this unwritten means that the client does not read: its connection is dropped.
-pub const UNWRITTEN_BYTES_MAX: usize = 32 << 20;
+pub(super) const UNWRITTEN_BYTES_MAX: usize = 32 << 20;
 
 const AUDIO_BEFORE: &[u8] =
     br#"{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pcm;rate=24000","data":""#;
@@ -29,7 +29,7 @@ const AUDIO_AFTER: &[u8] = br#""}}],"role":"model"}}}"#;
 
 /// How a connection ends, once what is put in has been written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// With a close frame.
     Close {
         /// Its code.
@@ -45,7 +45,7 @@ pub enum End {
 
 /// The frames of one connection on their way out.
 #[derive(Debug)]
-pub struct Outbox {
+pub(super) struct Outbox {
     bytes: Vec<u8>,
     written: usize,
     /// Where in `bytes` a frame ends, and what happens then.
@@ -59,7 +59,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// Nothing yet.
-    pub fn new(framing: Framing) -> Self {
+    pub(super) fn new(framing: Framing) -> Self {
         Self {
             bytes: Vec::new(),
             written: 0,
@@ -72,12 +72,12 @@ impl Outbox {
     }
 
     /// Puts bytes in as they are: HTTP answers.
-    pub fn raw(&mut self, bytes: &[u8]) {
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// Puts a server message in.
-    pub fn message(&mut self, message: &Value) {
+    pub(super) fn message(&mut self, message: &Value) {
         if self.muted {
             return;
         }
@@ -103,7 +103,7 @@ impl Outbox {
 
     /// Puts a `modelTurn` with these samples at 24 kHz in. Nearly all messages are of this kind, so their JSON is
     /// written straight into the frame.
-    pub fn audio(&mut self, samples: &[i16]) {
+    pub(super) fn audio(&mut self, samples: &[i16]) {
         if self.muted {
             return;
         }
@@ -128,17 +128,17 @@ impl Outbox {
     }
 
     /// Puts a pong in.
-    pub fn pong(&mut self, payload: &[u8]) {
+    pub(super) fn pong(&mut self, payload: &[u8]) {
         put_frame(&mut self.bytes, Kind::Pong, payload);
     }
 
     /// Puts a close frame in.
-    pub fn close(&mut self, code: u16, reason: &str) {
+    pub(super) fn close(&mut self, code: u16, reason: &str) {
         put_close(&mut self.bytes, code, reason);
     }
 
     /// Puts one of the broken or unusual frames in; faults that are no frames do nothing here.
-    pub fn faulty(&mut self, fault: &Fault) {
+    pub(super) fn faulty(&mut self, fault: &Fault) {
         let out = &mut self.bytes;
         match fault {
             Fault::Garbage => put_frame(out, Kind::Binary, b"{\"serverContent\":{\"modelTurn\":"),
@@ -161,34 +161,34 @@ impl Outbox {
     }
 
     /// Marks the end of what is in so far: when it has been written, this has happened.
-    pub fn mark(&mut self, what: What) {
+    pub(super) fn mark(&mut self, what: What) {
         if !self.muted {
             self.marks.push_back((self.bytes.len(), what));
         }
     }
 
     /// From now on no JSON is sent.
-    pub fn mute(&mut self) {
+    pub(super) fn mute(&mut self) {
         self.muted = true;
     }
 
     /// Ends the connection after what is in. The first end counts.
-    pub fn end(&mut self, end: End) {
+    pub(super) fn end(&mut self, end: End) {
         self.end.get_or_insert(end);
     }
 
     /// Whether an end is due.
-    pub fn is_ending(&self) -> bool {
+    pub(super) fn is_ending(&self) -> bool {
         self.end.is_some()
     }
 
     /// Takes the end that is due.
-    pub fn take_end(&mut self) -> Option<End> {
+    pub(super) fn take_end(&mut self) -> Option<End> {
         self.end.take()
     }
 
     /// Bytes that wait.
-    pub fn unwritten(&self) -> usize {
+    pub(super) fn unwritten(&self) -> usize {
         self.bytes.len() - self.written
     }
 
@@ -196,7 +196,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The socket's, `WouldBlock` excepted.
-    pub fn flush(
+    pub(super) fn flush(
         &mut self,
         socket: &mut impl Write,
         mut happened: impl FnMut(Instant, What),
@@ -227,7 +227,7 @@ impl Outbox {
 }
 
 /// A part of a `modelTurn` with these samples at 24 kHz.
-pub fn inline_audio(samples: &[i16]) -> Value {
+pub(super) fn inline_audio(samples: &[i16]) -> Value {
     let pcm: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
     json!({"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": STANDARD.encode(pcm)}})
 }

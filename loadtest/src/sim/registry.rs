@@ -18,11 +18,11 @@ use super::{event::Fnv1a, fault::Fault, model::Refusal};
 const HANDLE_LIFE: Duration = Duration::from_secs(2 * 3600);
 
 /// Keys that fail, and how: `Fault::Http` at the upgrade, `Fault::Close` at the setup.
-pub type FailingKeys = Arc<Mutex<HashMap<String, Fault>>>;
+pub(super) type FailingKeys = Arc<Mutex<HashMap<String, Fault>>>;
 
 /// What the service remembers of a conversation between two connections.
 #[derive(Debug, Clone, Default)]
-pub struct Memory {
+pub(super) struct Memory {
     /// Setups that came with one of its handles and were not refused.
     pub resumes: u64,
     /// Tokens of text heard.
@@ -44,7 +44,7 @@ struct Conversation {
 
 /// Every conversation for which handles were given out, by the connection that began it.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub(super) struct Registry {
     conversations: HashMap<u64, Conversation>,
     sessions: HashMap<String, usize>,
     /// Keys that fail.
@@ -53,13 +53,13 @@ pub struct Registry {
 
 impl Registry {
     /// A new conversation, held by the connection of the same number.
-    pub fn begin(&mut self, conversation: u64) {
+    pub(super) fn begin(&mut self, conversation: u64) {
         let begun = Conversation { free_since: None, memory: Memory::default() };
         self.conversations.insert(conversation, begun);
     }
 
     /// The handle of this serial number.
-    pub fn handle(conversation: u64, serial: u64) -> String {
+    pub(super) fn handle(conversation: u64, serial: u64) -> String {
         format!("sim.{conversation}.{serial}.{:016x}", check(conversation, serial))
     }
 
@@ -67,7 +67,7 @@ impl Registry {
     ///
     /// # Errors
     /// 1011 while the old connection is open, 1007 for a handle that is none or has expired.
-    pub fn resume(&mut self, handle: &str, now: Instant) -> Result<(u64, Memory), Refusal> {
+    pub(super) fn resume(&mut self, handle: &str, now: Instant) -> Result<(u64, Memory), Refusal> {
         let unknown = || Refusal::invalid("Invalid session resumption handle.");
         let number = read_handle(handle).ok_or_else(unknown)?;
         let conversation = self.conversations.get_mut(&number).ok_or_else(unknown)?;
@@ -85,7 +85,7 @@ impl Registry {
     }
 
     /// The connection that held a conversation is over; `None` leaves what is remembered as it was.
-    pub fn let_go(&mut self, conversation: u64, memory: Option<Memory>, now: Instant) {
+    pub(super) fn let_go(&mut self, conversation: u64, memory: Option<Memory>, now: Instant) {
         if let Some(held) = self.conversations.get_mut(&conversation) {
             held.free_since = Some(now);
             if let Some(memory) = memory {
@@ -102,17 +102,17 @@ impl Registry {
     }
 
     /// Sessions that a key has open.
-    pub fn sessions(&self, key: &str) -> usize {
+    pub(super) fn sessions(&self, key: &str) -> usize {
         self.sessions.get(key).copied().unwrap_or(0)
     }
 
     /// One more session of a key.
-    pub fn enter(&mut self, key: &str) {
+    pub(super) fn enter(&mut self, key: &str) {
         *self.sessions.entry(key.to_owned()).or_default() += 1;
     }
 
     /// One less.
-    pub fn leave(&mut self, key: &str) {
+    pub(super) fn leave(&mut self, key: &str) {
         if let Some(count) = self.sessions.get_mut(key) {
             *count -= 1;
             if *count == 0 {
@@ -122,7 +122,7 @@ impl Registry {
     }
 
     /// How a key fails now, if it does.
-    pub fn failure(&self, key: &str) -> Option<Fault> {
+    pub(super) fn failure(&self, key: &str) -> Option<Fault> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 }

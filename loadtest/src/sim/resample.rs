@@ -8,7 +8,7 @@ use std::fmt;
 use tandem::{base::SampleRate, dsp::resample::Resampler};
 
 /// 16 kHz to 24 kHz, for one stream.
-pub struct Upsampler(Resampler);
+pub(super) struct Upsampler(Resampler);
 
 impl Default for Upsampler {
     fn default() -> Self {
@@ -24,7 +24,7 @@ impl fmt::Debug for Upsampler {
 
 impl Upsampler {
     /// Appends what `samples` become: three for every two.
-    pub fn push(&mut self, samples: &[i16], out: &mut Vec<i16>) {
+    pub(super) fn push(&mut self, samples: &[i16], out: &mut Vec<i16>) {
         let at = out.len();
         out.resize(at + (samples.len() * 3).div_ceil(2), 0);
         let progress = self.0.process(samples, out.get_mut(at..).unwrap_or_default());
@@ -41,7 +41,7 @@ pub fn upsampled(samples: &[i16]) -> Vec<i16> {
 
 /// Any rate to any other by straight lines between samples: crude, good enough for a detector of speech.
 #[derive(Debug, Default)]
-pub struct Linear {
+pub(super) struct Linear {
     /// Time of the next output sample after `previous`, in units of 1 / (from x to) seconds.
     position: u64,
     previous: i16,
@@ -49,7 +49,7 @@ pub struct Linear {
 
 impl Linear {
     /// Appends what `samples` become; both rates in hertz, above 0.
-    pub fn push(&mut self, from_hz: u32, to_hz: u32, samples: &[i16], out: &mut Vec<i16>) {
+    pub(super) fn push(&mut self, from_hz: u32, to_hz: u32, samples: &[i16], out: &mut Vec<i16>) {
         // Between two input samples lie `to` units, between two output samples `from`.
         let (from, to) = (u64::from(from_hz), u64::from(to_hz));
         for &sample in samples {

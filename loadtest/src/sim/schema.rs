@@ -22,7 +22,7 @@ enum Kind {
     /// Base64 of either alphabet; decoded where it is used.
     Bytes,
     Object(&'static Fields),
-    List(&'static Kind),
+    List(&'static Self),
     /// Any object: field names are the client's own, or the structure is not the simulator's concern.
     Struct,
     Any,
@@ -241,7 +241,7 @@ static CONTEXT_UPDATE: &Fields = &[
 ///
 /// # Errors
 /// Close 1007 with Google's words for an unknown name, a wrong kind of value, or JSON that is none.
-pub fn normalise(payload: &[u8]) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn normalise(payload: &[u8]) -> Result<Map<String, Value>, Refusal> {
     let value: Value = serde_json::from_slice(payload)
         .map_err(|_| Refusal::invalid("Invalid JSON payload received. Unexpected token."))?;
     match check(&Kind::Object(MESSAGE), value, "")? {

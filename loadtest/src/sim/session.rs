@@ -31,13 +31,13 @@ mod opening;
 mod speaking;
 mod tools;
 
-pub use opening::QUOTA;
+pub(super) use opening::QUOTA;
 
 use opening::Opening;
 use tools::{Pending, ToolTerms};
 
 /// What a session is told about the simulator it lives in, and where it tells what happened.
-pub struct World<'a> {
+pub(super) struct World<'a> {
     /// The simulator's configuration.
     pub config: &'a SimConfig,
     /// What `Voice::Answer` says: samples at 24 kHz and the words.
@@ -75,7 +75,7 @@ type Speech = (Arc<[i16]>, String);
 
 /// One connection's protocol state.
 #[derive(Debug)]
-pub struct Session {
+pub(super) struct Session {
     id: u64,
     request: Request,
     /// What the setup agreed; `None` before it.
@@ -122,7 +122,7 @@ pub struct Session {
 
 impl Session {
     /// A session after its upgrade.
-    pub fn new(id: u64, request: Request) -> Self {
+    pub(super) fn new(id: u64, request: Request) -> Self {
         Self {
             id,
             request,
@@ -158,12 +158,12 @@ impl Session {
     }
 
     /// `setupComplete` was sent.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.live.is_some()
     }
 
     /// The connection is over: another one may resume the conversation.
-    pub fn let_go(&mut self, now: Instant, registry: &mut Registry) {
+    pub(super) fn let_go(&mut self, now: Instant, registry: &mut Registry) {
         if self.terms.is_some() {
             let mut memory = std::mem::take(&mut self.memory);
             memory.unfinished = self.turn.as_ref().and_then(Turn::rest);
@@ -173,14 +173,14 @@ impl Session {
     }
 
     /// When [`Session::on_time`] has something to do.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let task = self.tasks.iter().map(|(at, _)| *at).min();
         let turn = self.turn.as_ref().map(Turn::due);
         task.into_iter().chain(turn).min()
     }
 
     /// Takes a client message. Gives the audio in it back, for whoever keeps it.
-    pub fn on_message(
+    pub(super) fn on_message(
         &mut self,
         now: Instant,
         payload: &[u8],
@@ -209,7 +209,7 @@ impl Session {
     }
 
     /// Answers a ping, late if the script says so.
-    pub fn on_ping(&mut self, now: Instant, payload: Vec<u8>, out: &mut Outbox) {
+    pub(super) fn on_ping(&mut self, now: Instant, payload: Vec<u8>, out: &mut Outbox) {
         if self.pong_delay.is_zero() {
             out.pong(&payload);
         } else {
@@ -218,7 +218,7 @@ impl Session {
     }
 
     /// Does what is due.
-    pub fn on_time(&mut self, now: Instant, world: &mut World, out: &mut Outbox) {
+    pub(super) fn on_time(&mut self, now: Instant, world: &mut World, out: &mut Outbox) {
         while let Some(next) =
             (0..self.tasks.len()).filter(|&n| self.tasks[n].0 <= now).min_by_key(|&n| self.tasks[n].0)
         {

@@ -13,7 +13,7 @@ use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsAcceptor, TlsStream};
 
 /// One accepted connection.
 #[derive(Debug)]
-pub enum Socket {
+pub(super) enum Socket {
     /// No TLS.
     Plain(TcpStream),
     /// TLS that is being agreed on; `None` only while a call is in progress.
@@ -27,7 +27,7 @@ impl Socket {
     ///
     /// # Errors
     /// The system's, and those of a TLS handshake that fails with the first bytes.
-    pub fn accept(
+    pub(super) fn accept(
         mut stream: TcpStream,
         registry: &Registry,
         token: Token,
@@ -63,12 +63,12 @@ impl Socket {
 
     /// Whether a read that fills less than its space has emptied the socket. Inside TLS it has not: a record may be
     /// left.
-    pub const fn short_read_means_empty(&self) -> bool {
+    pub(super) const fn short_read_means_empty(&self) -> bool {
         matches!(self, Self::Plain(_))
     }
 
     /// Makes the coming drop a reset (RST) instead of an orderly end (FIN).
-    pub fn reset_on_drop(&self) {
+    pub(super) fn reset_on_drop(&self) {
         let stream = match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref(),

@@ -12,7 +12,7 @@ use std::{
 
 /// The pace of a turn.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub(super) struct Pace {
     /// Samples at 24 kHz in a chunk.
     pub chunk: usize,
     /// Times real time; 0: at once.
@@ -35,7 +35,7 @@ fn duration_of(samples: usize) -> Duration {
 
 /// What is due next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// A chunk of audio, and the words spoken up to its end that were not given before.
     Chunk {
         /// Which samples.
@@ -57,7 +57,7 @@ pub enum Step {
 
 /// What is unusual about a turn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Manner {
+pub(super) struct Manner {
     /// Audio, transcription and the turn's end come in one message at the end.
     pub bundled: bool,
     /// Speech does not cut it off.
@@ -68,7 +68,7 @@ pub struct Manner {
 
 /// A turn under way.
 #[derive(Debug)]
-pub struct Turn {
+pub(super) struct Turn {
     /// From 1, in this connection.
     pub number: u64,
     /// What is unusual about it.
@@ -87,7 +87,7 @@ pub struct Turn {
 
 impl Turn {
     /// A turn that begins at `start`.
-    pub fn new(
+    pub(super) fn new(
         number: u64,
         audio: Arc<[i16]>,
         text: &str,
@@ -121,7 +121,7 @@ impl Turn {
     }
 
     /// When [`Turn::advance`] has something to do.
-    pub fn due(&self) -> Instant {
+    pub(super) fn due(&self) -> Instant {
         if self.is_middle() {
             self.start
         } else if self.chunks_sent < self.chunks() {
@@ -134,7 +134,7 @@ impl Turn {
     }
 
     /// Takes the next step; call it when it is due.
-    pub fn advance(&mut self) -> Step {
+    pub(super) fn advance(&mut self) -> Step {
         if self.is_middle() {
             self.middle_passed = true;
             return Step::Middle;
@@ -162,33 +162,33 @@ impl Turn {
     }
 
     /// Lets everything that is still to be sent come later.
-    pub fn pause(&mut self, pause: Duration) {
+    pub(super) fn pause(&mut self, pause: Duration) {
         self.start += pause;
     }
 
     /// These samples of the turn.
-    pub fn samples(&self, range: Range<usize>) -> &[i16] {
+    pub(super) fn samples(&self, range: Range<usize>) -> &[i16] {
         self.audio.get(range).unwrap_or_default()
     }
 
     /// These words of the turn, as one text.
-    pub fn text(&self, range: Range<usize>) -> String {
+    pub(super) fn text(&self, range: Range<usize>) -> String {
         self.words.get(range).unwrap_or_default().concat()
     }
 
     /// All of it, as it was given.
-    pub fn speech(&self) -> (Arc<[i16]>, String) {
+    pub(super) fn speech(&self) -> (Arc<[i16]>, String) {
         (Arc::clone(&self.audio), self.words.concat())
     }
 
     /// What was not sent yet, if anything: samples and words.
-    pub fn rest(&self) -> Option<(Arc<[i16]>, String)> {
+    pub(super) fn rest(&self) -> Option<(Arc<[i16]>, String)> {
         let rest = self.audio.get(self.samples_sent()..).filter(|rest| !rest.is_empty())?;
         Some((rest.into(), self.text(self.words_sent..self.words.len())))
     }
 
     /// Samples sent so far.
-    pub fn samples_sent(&self) -> usize {
+    pub(super) fn samples_sent(&self) -> usize {
         self.audio.len().min(self.chunks_sent * self.pace.chunk)
     }
 }

@@ -9,14 +9,14 @@ use tungstenite::handshake::derive_accept_key;
 use super::event::AuthKind;
 
 /// The longest request head that is read.
-pub const HEAD_BYTES_MAX: usize = 16 << 10;
+pub(super) const HEAD_BYTES_MAX: usize = 16 << 10;
 
 const DEVELOPER: &str = "google.ai.generativelanguage.";
 const VERTEX: &str = "google.cloud.aiplatform.";
 
 /// Which of Google's two services a client believes to talk to: they differ in what they accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Platform {
+pub(super) enum Platform {
     /// The Gemini Developer API, with the version of its path: `v1`, `v1alpha` or `v1beta`.
     Developer(&'static str),
     /// Vertex AI.
@@ -25,7 +25,7 @@ pub enum Platform {
 
 /// What a client asked for.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub(super) struct Request {
     /// From the path.
     pub platform: Platform,
     /// How the client proved who it is.
@@ -40,7 +40,7 @@ pub struct Request {
 
 /// An HTTP answer other than 101.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// HTTP status.
     pub status: u16,
     /// What Google's error body calls it.
@@ -49,12 +49,12 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal with this status.
-    pub fn new(status: u16, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
     }
 
     /// The bytes of the answer.
-    pub fn response(&self) -> Vec<u8> {
+    pub(super) fn response(&self) -> Vec<u8> {
         let status =
             http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::json!({"error": {"code": self.status, "message": self.message}}).to_string();
@@ -71,7 +71,7 @@ impl Refusal {
 impl Request {
     /// Reads the request at the start of `bytes`. `None` until its head is complete; then the request, or why it is
     /// refused, and how many bytes the head had.
-    pub fn read(bytes: &[u8]) -> Option<(Result<Self, Refusal>, usize)> {
+    pub(super) fn read(bytes: &[u8]) -> Option<(Result<Self, Refusal>, usize)> {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut request = httparse::Request::new(&mut headers);
         match request.parse(bytes) {
@@ -87,7 +87,7 @@ impl Request {
     }
 
     /// The bytes of the answer 101.
-    pub fn response(&self) -> Vec<u8> {
+    pub(super) fn response(&self) -> Vec<u8> {
         format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n\r\n",

@@ -10,10 +10,10 @@ use std::thread;
 use tungstenite::{Message, WebSocket};
 
 /// The server's end of a call.
-pub type Leg = WebSocket<TcpStream>;
+pub(crate) type Leg = WebSocket<TcpStream>;
 
 /// Serves every call with `serve` in its own thread until the test ends; gives the URL.
-pub fn serve_calls(serve: impl Fn(Leg) + Send + Sync + Clone + 'static) -> String {
+pub(crate) fn serve_calls(serve: impl Fn(Leg) + Send + Sync + Clone + 'static) -> String {
     let addr = serve_tcp(move |stream| {
         stream.set_nodelay(true).expect("a socket");
         if let Ok(leg) = tungstenite::accept(stream) {
@@ -24,7 +24,7 @@ pub fn serve_calls(serve: impl Fn(Leg) + Send + Sync + Clone + 'static) -> Strin
 }
 
 /// Serves every TCP connection with `serve` in its own thread until the test ends.
-pub fn serve_tcp(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
+pub(crate) fn serve_tcp(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("a bound socket");
     thread::spawn(move || {
@@ -37,7 +37,7 @@ pub fn serve_tcp(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> S
 }
 
 /// Reads the call's audio to its end, `frame` says what is sent for each frame; a close is answered.
-pub fn each_frame(mut leg: Leg, mut frame: impl FnMut(Vec<u8>, &mut Vec<Message>)) {
+pub(crate) fn each_frame(mut leg: Leg, mut frame: impl FnMut(Vec<u8>, &mut Vec<Message>)) {
     let mut out = Vec::new();
     loop {
         match leg.read() {
@@ -55,7 +55,7 @@ pub fn each_frame(mut leg: Leg, mut frame: impl FnMut(Vec<u8>, &mut Vec<Message>
 }
 
 /// Answers each message of `bytes_in` with one of `bytes_out` that has the same first 32 bytes.
-pub fn floor_echo(mut stream: TcpStream, bytes_in: usize, bytes_out: usize) {
+pub(crate) fn floor_echo(mut stream: TcpStream, bytes_in: usize, bytes_out: usize) {
     stream.set_nodelay(true).expect("a socket");
     let (mut read, mut write) = (vec![0; bytes_in], vec![0; bytes_out]);
     while stream.read_exact(&mut read).is_ok() {

@@ -43,7 +43,7 @@ pub(super) fn guilt(kind: LinkEndKind, during_setup: bool) -> Guilt {
 }
 
 /// Whether another credential may do better where a setup ended so: then the same link is tried with the next one.
-pub fn is_worth_another_credential(kind: LinkEndKind) -> bool {
+pub(crate) fn is_worth_another_credential(kind: LinkEndKind) -> bool {
     matches!(
         kind,
         LinkEndKind::Quota

@@ -7,12 +7,12 @@
 use crate::base::command::{AgentName, ChannelName, Command, Destination};
 
 /// The command that presents the password, if it can be one: a line end in it would end the command.
-pub fn authenticate(password: &str) -> Option<String> {
+pub(crate) fn authenticate(password: &str) -> Option<String> {
     (!password.chars().any(char::is_control)).then(|| format!("auth {password}\n\n"))
 }
 
 /// The command that asks for these events; those of `custom` are subclasses of `CUSTOM`, which has to come last.
-pub fn subscribe(events: &[&str], custom: &[&str]) -> String {
+pub(crate) fn subscribe(events: &[&str], custom: &[&str]) -> String {
     let mut line = String::from("event plain");
     let subclasses = if custom.is_empty() { &[][..] } else { &["CUSTOM"] };
     for word in [events, subclasses, custom].concat() {
@@ -24,12 +24,12 @@ pub fn subscribe(events: &[&str], custom: &[&str]) -> String {
 }
 
 /// The command that runs `line` as a job of this name. Its output comes as an event `BACKGROUND_JOB` with the name.
-pub fn bgapi(job: &str, line: &str) -> String {
+pub(crate) fn bgapi(job: &str, line: &str) -> String {
     format!("bgapi {line}\nJob-UUID: {job}\n\n")
 }
 
 /// The API command that carries `command` out on a channel (mod_commands).
-pub fn control_line(channel: &ChannelName, command: &Command) -> String {
+pub(crate) fn control_line(channel: &ChannelName, command: &Command) -> String {
     match command {
         Command::HangUp(cause) => format!("uuid_kill {channel} {cause}"),
         Command::Transfer(transfer) => {
@@ -52,7 +52,7 @@ pub fn control_line(channel: &ChannelName, command: &Command) -> String {
 
 /// A call to be placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outbound {
+pub(crate) struct Outbound {
     /// The name that its channel gets.
     pub channel: ChannelName,
     /// The number to call.
@@ -65,7 +65,7 @@ pub struct Outbound {
 
 /// The API command that places a call: `dial_string` has `{to}` where the number goes, `application` is run once it is
 /// answered; both are the operator's own words.
-pub fn originate_line(
+pub(crate) fn originate_line(
     outbound: &Outbound,
     dial_string: &str,
     application: &str,

@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Longest head of a message, in bytes; real ones have under 200.
-pub const HEAD_BYTES_MAX: usize = 4 * 1024;
+pub(crate) const HEAD_BYTES_MAX: usize = 4 * 1024;
 /// Longest body, in bytes: an event with every variable of a channel has some 10 KiB, 100 at worst.
-pub const BODY_BYTES_MAX: usize = 512 * 1024;
+pub(crate) const BODY_BYTES_MAX: usize = 512 * 1024;
 
 /// A message of the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message {
+pub(crate) enum Message {
     /// The switch wants the password.
     AuthRequest,
     /// The answer to a command, in the order of the commands: `+OK …` or `-ERR …`.
@@ -33,19 +33,19 @@ pub enum Message {
 
 /// What happened, as `event plain` reports it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Event {
+pub(crate) struct Event {
     text: String,
     body_at: usize,
 }
 
 impl Event {
     /// The value of a header, percent-decoded. Names are compared without regard to case.
-    pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+    pub(crate) fn header(&self, name: &str) -> Option<Cow<'_, str>> {
         header_of(self.text.get(..self.body_at)?, name).map(percent_decoded)
     }
 
     /// What follows the headers, for a `BACKGROUND_JOB` the command's output.
-    pub fn body(&self) -> &str {
+    pub(crate) fn body(&self) -> &str {
         self.text.get(self.body_at..).unwrap_or_default()
     }
 
@@ -64,7 +64,7 @@ impl fmt::Debug for Event {
 
 /// Why the bytes cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FramingError {
+pub(crate) enum FramingError {
     /// A head without an end.
     HeadTooLong,
     /// `Content-Length` is no number, or more than [`BODY_BYTES_MAX`].
@@ -84,7 +84,7 @@ impl fmt::Display for FramingError {
 
 /// See the head of this file.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     bytes: Vec<u8>,
     /// Bytes of the head that were searched for its end already.
     searched: usize,
@@ -93,7 +93,7 @@ pub struct Decoder {
 impl Decoder {
     /// Takes what was read. To be followed by [`Decoder::next_message`] until there is none, so that what is kept stays
     /// below one message.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -101,7 +101,7 @@ impl Decoder {
     ///
     /// # Errors
     /// The stream cannot be understood any more and is to be closed.
-    pub fn next_message(&mut self) -> Result<Option<Message>, FramingError> {
+    pub(crate) fn next_message(&mut self) -> Result<Option<Message>, FramingError> {
         // Empty lines between messages mean nothing.
         let blank = self.bytes.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
         if blank > 0 {

@@ -6,5 +6,5 @@
 mod commands;
 mod message;
 
-pub use commands::{Outbound, authenticate, bgapi, control_line, originate_line, subscribe};
-pub use message::{BODY_BYTES_MAX, Decoder, Event, FramingError, HEAD_BYTES_MAX, Message};
+pub(crate) use commands::{Outbound, authenticate, bgapi, control_line, originate_line, subscribe};
+pub(crate) use message::{Decoder, Event, Message};

@@ -6,10 +6,10 @@
 
 pub mod client;
 pub mod close;
-pub mod models;
+pub(crate) mod models;
 mod parse;
 pub mod server;
-pub mod setup;
+pub(crate) mod setup;
 pub mod tools;
 pub mod usage;
 mod wire;

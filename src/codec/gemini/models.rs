@@ -15,7 +15,7 @@ use crate::base::model_options::ThinkingLevel;
 
 /// Whether a model thinks before it speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Thinks {
+pub(crate) enum Thinks {
     /// `thinkingConfig` is refused.
     Never,
     /// It may be given.
@@ -26,7 +26,7 @@ pub enum Thinks {
 
 /// Whether a model can be told to speak of its own accord.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proactive {
+pub(crate) enum Proactive {
     /// `proactivity` is refused.
     Never,
     /// It may be asked for.
@@ -37,7 +37,7 @@ pub enum Proactive {
 
 /// What a model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Model {
+pub(crate) struct Model {
     /// Its name, without what stands before and without the number of a version behind.
     pub name: &'static str,
     /// `thinkingConfig`.
@@ -67,7 +67,7 @@ pub struct Model {
 }
 
 /// A model of which nothing is known: what every model takes.
-pub static UNKNOWN: Model = Model {
+pub(crate) static UNKNOWN: Model = Model {
     name: "",
     thinks: Thinks::Never,
     thinking_levels: &[],
@@ -84,7 +84,7 @@ pub static UNKNOWN: Model = Model {
 };
 
 /// The models that are known.
-pub static MODELS: &[Model] = &[
+pub(crate) static MODELS: &[Model] = &[
     Model {
         name: "gemini-3.8-live",
         proactive: Proactive::Always,
@@ -142,7 +142,7 @@ impl Model {
 }
 
 /// The model with this name, with or without a path before it and a version's number behind it (`-001`, `-12-2025`).
-pub fn known(name: &str) -> Option<&'static Model> {
+pub(crate) fn known(name: &str) -> Option<&'static Model> {
     let name = name.rsplit('/').next().unwrap_or(name);
     MODELS.iter().find(|model| {
         let version = name.strip_prefix(model.name);
@@ -156,7 +156,7 @@ pub fn known(name: &str) -> Option<&'static Model> {
 
 /// What a setup asks for that its model is not known to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfit {
+pub(crate) struct Unfit {
     /// The field's name among the keys of an agent.
     pub key: &'static str,
     /// What the model does with it, as the end of the sentence "MODEL …".
@@ -167,7 +167,7 @@ pub struct Unfit {
 
 impl SetupRequest {
     /// What it asks for that its model does not take, and what it lacks.
-    pub fn unfit(&self) -> Vec<Unfit> {
+    pub(crate) fn unfit(&self) -> Vec<Unfit> {
         let model = known(&self.model).unwrap_or(&UNKNOWN);
         let mut unfit = Vec::new();
         let mut check = |is_asked: bool, key, why: &str, refused| {

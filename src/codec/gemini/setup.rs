@@ -27,15 +27,15 @@ pub struct SetupRequest {
     /// The most tokens of one answer.
     pub max_output_tokens: Option<u32>,
     /// How much the model thinks before it speaks.
-    pub thinking: Option<Thinking>,
+    pub(crate) thinking: Option<Thinking>,
     /// Ask the model to answer in the mood of the caller.
     pub affective_dialog: bool,
     /// Ask the model to speak of its own accord, and to be silent where nothing was said to it.
     pub proactive_audio: bool,
     /// How the server finds out when the caller speaks, and what follows from it.
-    pub turns: TurnTaking,
+    pub(crate) turns: TurnTaking,
     /// `None`: the session ends when its context is full. `Some`: older parts are left out then.
-    pub compression: Option<Compression>,
+    pub(crate) compression: Option<Compression>,
     /// Ask for the text of what the caller said.
     pub input_transcription: bool,
     /// Languages that the caller may speak (BCP 47), as hints for that text.
@@ -47,12 +47,12 @@ pub struct SetupRequest {
     /// `functionDeclarations` of the tools that the model may call ([`super::tools`]).
     pub functions: Vec<Value>,
     /// `None`: the session cannot be resumed. `Some`: ask for handles, and resume where one is given.
-    pub resumption: Option<SessionResumption>,
+    pub(crate) resumption: Option<SessionResumption>,
 }
 
 /// How much a model thinks; the API takes one of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Thinking {
+pub(crate) enum Thinking {
     /// In words.
     Level(ThinkingLevel),
     /// In tokens; 0 is none.
@@ -61,7 +61,7 @@ pub enum Thinking {
 
 /// Turn taking as the setup asks for it; what is `None` is the server's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TurnTaking {
+pub(crate) struct TurnTaking {
     /// The server does not listen for speech: we say when the caller begins and ends
     /// ([`super::client::ACTIVITY_START`], [`super::client::ACTIVITY_END`]). The four below mean nothing then, and are
     /// not sent.
@@ -82,7 +82,7 @@ pub struct TurnTaking {
 
 /// Context window compression; what is `None` is the server's own (80 % of the window, and half of that).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Compression {
+pub(crate) struct Compression {
     /// Tokens in the context at which it is cut.
     pub trigger_tokens: Option<u32>,
     /// Tokens that are left then.
@@ -91,7 +91,7 @@ pub struct Compression {
 
 /// The session resumption part of a setup.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct SessionResumption {
+pub(crate) struct SessionResumption {
     /// The newest handle of the session to resume; `None` starts a new resumable session (`{}` on the wire).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handle: Option<String>,
@@ -193,7 +193,7 @@ impl TurnTaking {
 
 /// The model as the API wants it: `models/NAME`. A name that already holds a path (`models/…`, `projects/…` of
 /// Vertex, `tunedModels/…`) is kept.
-pub fn model_path(model: &str) -> String {
+pub(crate) fn model_path(model: &str) -> String {
     if model.contains('/') { model.to_owned() } else { format!("models/{model}") }
 }
 

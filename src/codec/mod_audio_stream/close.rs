@@ -40,7 +40,7 @@ pub struct ApplicationCode(u16);
 
 impl ApplicationCode {
     /// The code, or `None` outside 3000 to 4999.
-    pub const fn new(code: u16) -> Option<Self> {
+    pub(crate) const fn new(code: u16) -> Option<Self> {
         if matches!(code, 3000..=4999) { Some(Self(code)) } else { None }
     }
 }

@@ -11,15 +11,15 @@ use crate::codec::excerpt::{cut, is_loggable};
 use std::fmt;
 
 /// Longest UUID of a call, in bytes. A UUID has 36; a switch may use a SIP Call-ID in its place.
-pub const UUID_BYTES_MAX: usize = 64;
+pub(crate) const UUID_BYTES_MAX: usize = 64;
 /// Longest number dialled, in bytes: E.164 has 16, SIP users are longer.
-pub const DID_BYTES_MAX: usize = 64;
+pub(crate) const DID_BYTES_MAX: usize = 64;
 /// Longest caller, in bytes: may be a name.
-pub const CALLER_BYTES_MAX: usize = 128;
+pub(crate) const CALLER_BYTES_MAX: usize = 128;
 /// Longest name of an agent, in bytes.
-pub const AGENT_BYTES_MAX: usize = 64;
+pub(crate) const AGENT_BYTES_MAX: usize = 64;
 /// Most notes kept for one source, so that a hostile request cannot fill the log.
-pub const NOTES_MAX: usize = 16;
+pub(crate) const NOTES_MAX: usize = 16;
 
 const NOTED_VALUE_BYTES_MAX: usize = 32;
 
@@ -64,7 +64,7 @@ impl fmt::Display for CallFields {
 
 /// Where a field came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// The path or the query of the URL.
     Url,
     /// A header of the upgrade request.
@@ -75,7 +75,7 @@ pub enum Source {
 
 /// What was wrong with a value that was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// Longer than the given number of bytes.
     TooLong(usize),
     /// Holds a character that this field cannot have.
@@ -104,11 +104,11 @@ pub enum Problem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldNote {
     /// Where it stood.
-    pub source: Source,
+    pub(crate) source: Source,
     /// Which field it was for, or `text`, `query`, `token`.
     pub field: &'static str,
     /// What was wrong.
-    pub problem: Problem,
+    pub(crate) problem: Problem,
     /// The value, shortened and printable; empty for a token.
     pub value: String,
 }
@@ -311,7 +311,7 @@ impl CallFields {
 }
 
 /// Whether something of this name is a field that the relay knows, and so no variable of a call.
-pub fn is_field(name: &str) -> bool {
+pub(crate) fn is_field(name: &str) -> bool {
     NAMES.iter().any(|(_, _, spellings)| spellings.iter().any(|spelling| same_name(name, spelling)))
 }
 

@@ -7,7 +7,7 @@ use crate::codec::chan_websocket;
 
 /// The subprotocols of mod_audio_fork: the module's own, and what jambonz sets it to
 /// (`MOD_AUDIO_FORK_SUBPROTOCOL_NAME`). A server that wants to talk to it must answer with the one that it offers.
-pub const AUDIO_FORK_SUBPROTOCOLS: [&str; 2] = ["audio.drachtio.org", "audio.jambonz.org"];
+pub(crate) const AUDIO_FORK_SUBPROTOCOLS: [&str; 2] = ["audio.drachtio.org", "audio.jambonz.org"];
 
 /// The subprotocol of the telephone in the browser, which offers its ticket beside it (`ticket.…`): a page can set no header of
 /// a WebSocket but this.

@@ -5,17 +5,17 @@
 //! Invariant: nothing a switch says about a call can end it: what cannot be used is left out, with a note for the log.
 
 pub mod close;
-pub mod fields;
-pub mod flavour;
+pub(crate) mod fields;
+pub(crate) mod flavour;
 pub mod leg_text;
 pub mod metadata;
-pub mod orders;
+pub(crate) mod orders;
 mod page;
 pub mod playback;
-pub mod request;
-pub mod token;
+pub(crate) mod request;
+pub(crate) mod token;
 pub mod uplink;
-pub mod variables;
+pub(crate) mod variables;
 
 pub use close::{LegClose, LegCloseCode};
 pub use fields::{CallFields, FieldNote};

@@ -11,7 +11,7 @@ use crate::base::command::{Command, Transfer};
 pub type OrderNumber = u32;
 
 /// The text message that orders `command`.
-pub fn order_message(number: OrderNumber, command: &Command) -> String {
+pub(crate) fn order_message(number: OrderNumber, command: &Command) -> String {
     let mut json = String::with_capacity(96);
     json.push_str(r#"{"type":"tandem","order":""#);
     json.push_str(match command {

@@ -17,9 +17,9 @@ use std::borrow::Cow;
 /// Longest ticket of the telephone in the browser: a UUID has 36.
 const TICKET_BYTES_MAX: usize = 64;
 /// Most parameters of a query that are looked at.
-pub const QUERY_PARAMETERS_MAX: usize = 64;
+pub(crate) const QUERY_PARAMETERS_MAX: usize = 64;
 /// Most headers that are looked at.
-pub const HEADERS_MAX: usize = 100;
+pub(crate) const HEADERS_MAX: usize = 100;
 
 /// What the upgrade request told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

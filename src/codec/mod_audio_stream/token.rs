@@ -8,7 +8,7 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 
 /// Longest token that is looked at, in bytes.
-pub const TOKEN_BYTES_MAX: usize = 512;
+pub(crate) const TOKEN_BYTES_MAX: usize = 512;
 
 /// A token as presented by a switch; it can be compared, and nothing else.
 #[derive(Clone)]

@@ -47,7 +47,7 @@ enum Stage {
 }
 
 /// See the head of this file.
-pub struct Handshake {
+pub(crate) struct Handshake {
     stage: Option<Stage>,
     /// Where the peer is.
     pub peer: SocketAddr,
@@ -63,7 +63,7 @@ pub struct Handshake {
 }
 
 /// What a step of a handshake led to.
-pub enum Step {
+pub(crate) enum Step {
     /// Wait for the socket.
     Wait,
     /// A step of a TLS handshake is due.
@@ -78,28 +78,28 @@ pub enum Step {
 
 impl Handshake {
     /// A connection just accepted, whose socket is non-blocking.
-    pub fn new(socket: TcpStream, peer: SocketAddr, deadline: Instant, number: u64) -> Self {
+    pub(crate) fn new(socket: TcpStream, peer: SocketAddr, deadline: Instant, number: u64) -> Self {
         let stage = Some(Stage::FirstByte(socket));
         Self { stage, peer, deadline, number, refused: false, upgraded: false, spoken: false }
     }
 
     /// Whether the peer was refused already, so that its end is no news.
-    pub fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.refused
     }
 
     /// Whether the peer has said anything.
-    pub fn has_spoken(&self) -> bool {
+    pub(crate) fn has_spoken(&self) -> bool {
         self.spoken
     }
 
     /// Whether the socket is gone.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.stage.is_none()
     }
 
     /// Says that it is given up, and why to a peer that has begun to speak HTTP.
-    pub fn time_out(self, why: &str) {
+    pub(crate) fn time_out(self, why: &str) {
         let (mut stream, last_word) = match self.stage {
             Some(Stage::Request(stream, _)) => (stream, refusal(RefusalReason::HandshakeTimeout, why)),
             Some(Stage::Uuid(stream, _)) => (stream, HANGUP.to_vec()),
@@ -111,7 +111,7 @@ impl Handshake {
     }
 
     /// Goes on as far as the socket allows.
-    pub fn step(&mut self, now: Instant, has_tls: bool, tls_required: bool) -> Step {
+    pub(crate) fn step(&mut self, now: Instant, has_tls: bool, tls_required: bool) -> Step {
         loop {
             let Some(stage) = self.stage.take() else { return Step::Over };
             let next = match stage {
@@ -137,18 +137,18 @@ impl Handshake {
     }
 
     /// Keeps a complete request for later, which has waited since then.
-    pub fn hold(&mut self, upgrade: Upgrade, since: Instant, until: Instant) {
+    pub(crate) fn hold(&mut self, upgrade: Upgrade, since: Instant, until: Instant) {
         self.stage = Some(Stage::Held(Box::new(upgrade), since));
         self.deadline = until;
     }
 
     /// Whether a complete request is kept.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         matches!(self.stage, Some(Stage::Held(..)))
     }
 
     /// Gives the kept request back, and since when it has waited.
-    pub fn take_held(&mut self) -> Option<(Upgrade, Instant)> {
+    pub(crate) fn take_held(&mut self) -> Option<(Upgrade, Instant)> {
         match self.stage.take() {
             Some(Stage::Held(upgrade, since)) => Some((*upgrade, since)),
             stage => {
@@ -159,7 +159,7 @@ impl Handshake {
     }
 
     /// Answers a complete request with a refusal; to be stepped on until it is over.
-    pub fn refuse_request(
+    pub(crate) fn refuse_request(
         &mut self,
         now: Instant,
         upgrade: Upgrade,
@@ -197,7 +197,7 @@ impl Handshake {
     }
 
     /// The same to a peer that guesses: the answer waits so long.
-    pub fn refuse_later(
+    pub(crate) fn refuse_later(
         &mut self,
         now: Instant,
         ms: u64,
@@ -211,7 +211,7 @@ impl Handshake {
     }
 
     /// Gives the answer that was held back, when its time has come. Returns whether there was one, and the peer is still there.
-    pub fn end_penance(&mut self, now: Instant) -> bool {
+    pub(crate) fn end_penance(&mut self, now: Instant) -> bool {
         match self.stage.take() {
             Some(Stage::Penance(upgrade, reason, why)) => {
                 !matches!(self.refuse_request(now, *upgrade, reason, why), Step::Over)
@@ -270,7 +270,7 @@ impl Handshake {
     }
 
     /// Takes back what the tls thread was given; to be stepped on.
-    pub fn greeted(&mut self, greeted: Greeted) -> Step {
+    pub(crate) fn greeted(&mut self, greeted: Greeted) -> Step {
         let reported = matches!(self.stage, Some(Stage::AtTls { reported: true }));
         match greeted {
             Greeted::Wait(greeting) if reported => {

@@ -8,7 +8,7 @@
 
 mod come_back;
 mod hand_over;
-pub mod handshake;
+pub(crate) mod handshake;
 mod many;
 mod refusals;
 mod request;
@@ -59,7 +59,7 @@ const ACCEPTS_PER_PASS: usize = 64;
 const STARVED: Duration = Duration::from_millis(50);
 
 /// One shard's threads, as the acceptor sees them.
-pub struct ShardDoor {
+pub(crate) struct ShardDoor {
     /// The gemini thread.
     pub gemini: Outbox<GeminiOrder>,
     /// The dsp workers.
@@ -69,7 +69,7 @@ pub struct ShardDoor {
 }
 
 /// What the thread is built from.
-pub struct AcceptParts {
+pub(crate) struct AcceptParts {
     /// Its poll, whose waker is the mailbox's bell.
     pub poll: Poll,
     /// Its mailbox.
@@ -108,12 +108,12 @@ pub struct AcceptParts {
 ///
 /// # Errors
 /// Those of making an eventfd.
-pub fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
+pub(crate) fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
     crate::sync::doorbell::poll_doorbell(poll, BELL)
 }
 
 /// The thread's state.
-pub struct Acceptor {
+pub(crate) struct Acceptor {
     parts: AcceptParts,
     handshakes: Slab<Handshake>,
     /// Handshakes so far.
@@ -139,7 +139,7 @@ enum More {
 
 impl Acceptor {
     /// The thread's state before its first pass.
-    pub fn new(parts: AcceptParts) -> Self {
+    pub(crate) fn new(parts: AcceptParts) -> Self {
         let reason = RefusalReason::Descriptors;
         let no_descriptor = refusal(reason, reason.explanation());
         let greetings = many::greetings(&parts.listen);
@@ -159,7 +159,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// Those of the poll itself, which leave nothing to go on with.
-    pub fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(512);
         for (n, listener) in self.parts.listeners.iter_mut().enumerate() {
             listener.register(self.parts.poll.registry(), Token(LISTENER - n))?;

@@ -13,7 +13,7 @@ use crate::telemetry::RefusalReason;
 use crate::threads::telephony::wire::Protocol;
 
 /// A complete request, to be admitted or refused.
-pub struct Upgrade {
+pub(crate) struct Upgrade {
     /// Who asks.
     pub peer: SocketAddr,
     /// What the request says of the call.
@@ -30,7 +30,7 @@ pub struct Upgrade {
 
 impl Upgrade {
     /// What is known of the call when it is admitted.
-    pub fn known(&self, expected: CallFields) -> CallFields {
+    pub(crate) fn known(&self, expected: CallFields) -> CallFields {
         self.facts.url.clone().or(self.facts.headers.clone()).or(expected)
     }
 }

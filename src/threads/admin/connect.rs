@@ -30,7 +30,7 @@ use crate::threads::messages::{ControlInput, DialRequest, LegRequest, RefusedCal
 use crate::threads::telephony::connection::leg_limits;
 
 /// Where Asterisk's chan_websocket waits to be connected to.
-pub struct MediaServer {
+pub(crate) struct MediaServer {
     /// The URL, to which the connection's id is added.
     pub url: BaseUrl,
     /// How long connecting may take.

@@ -7,7 +7,7 @@
 mod access;
 mod api;
 mod calls;
-pub mod connect;
+pub(crate) mod connect;
 mod connections;
 mod health;
 mod history;
@@ -67,7 +67,7 @@ const METRICS_MAX: usize = 4;
 
 /// The port of the legs, as a browser finds it.
 #[derive(Debug, Clone, Copy)]
-pub struct MediaPort {
+pub(crate) struct MediaPort {
     /// Its number.
     pub port: u16,
     /// Whether it speaks TLS.
@@ -75,7 +75,7 @@ pub struct MediaPort {
 }
 
 /// What the server is built from.
-pub struct AdminParts {
+pub(crate) struct AdminParts {
     /// What a request must present, if anything.
     pub token: Option<Secret>,
     /// What accepts TLS; plain HTTP if `None`.
@@ -111,7 +111,7 @@ pub struct AdminParts {
 }
 
 /// A server that listens.
-pub struct AdminShared {
+pub(crate) struct AdminShared {
     parts: AdminParts,
     listener: TcpListener,
     address: SocketAddr,
@@ -125,7 +125,7 @@ impl AdminShared {
     ///
     /// # Errors
     /// Those of binding it.
-    pub fn listen(address: SocketAddr, parts: AdminParts) -> io::Result<Self> {
+    pub(crate) fn listen(address: SocketAddr, parts: AdminParts) -> io::Result<Self> {
         let listener = serve::bind(address)?;
         let address = listener.local_addr()?;
         let began_s = parts.clock.unix_ms() as f64 / 1000.0;
@@ -133,23 +133,23 @@ impl AdminShared {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Whether it speaks TLS.
-    pub fn has_tls(&self) -> bool {
+    pub(crate) fn has_tls(&self) -> bool {
         self.parts.tls.is_some()
     }
 
     /// Ends the server; what it is answering it may still answer, for a second.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopped.send_replace(true);
     }
 }
 
 /// What every request may use.
-pub struct Admin {
+pub(crate) struct Admin {
     shared: Arc<AdminShared>,
     /// Only this thread uses these, so no lock is ever waited for: `axum` asks for them.
     control: Mutex<Outbox<ControlInput>>,
@@ -174,7 +174,7 @@ pub struct Admin {
 
 impl Admin {
     /// A server that has not begun.
-    pub fn new(
+    pub(crate) fn new(
         shared: Arc<AdminShared>,
         control: Outbox<ControlInput>,
         esl: Option<Outbox<EslOrder>>,
@@ -203,7 +203,7 @@ impl Admin {
     ///
     /// # Errors
     /// Those of starting; what goes wrong with one connection is that connection's end.
-    pub fn run(self) -> io::Result<()> {
+    pub(crate) fn run(self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         serve::run(&shared, move || {
             let admin = Arc::new(self);

@@ -58,10 +58,10 @@ const REST: Duration = Duration::from_secs(1);
 const SEND_AGAIN_MS: u64 = 1;
 
 /// Has a connection made, or says why it will not be ([`crate::threads::dial::DialPool::request`]).
-pub type Dial = Box<dyn FnMut(DialRequest) -> Result<(), String> + Send>;
+pub(crate) type Dial = Box<dyn FnMut(DialRequest) -> Result<(), String> + Send>;
 
 /// What the thread is built from.
-pub struct ControlParts {
+pub(crate) struct ControlParts {
     /// Its mailbox.
     pub inbox: Mailbox<ControlInput>,
     /// Its own bell.
@@ -131,7 +131,7 @@ impl Call {
 }
 
 /// The thread's state.
-pub struct Control {
+pub(crate) struct Control {
     parts: ControlParts,
     calls: Calls,
     drain_by: Option<Instant>,
@@ -152,7 +152,7 @@ pub struct Control {
 
 impl Control {
     /// The thread's state before its first pass.
-    pub fn new(parts: ControlParts) -> Self {
+    pub(crate) fn new(parts: ControlParts) -> Self {
         let calls = Calls::new(parts.max_calls);
         let requests = Requests::default();
         Self {
@@ -171,7 +171,7 @@ impl Control {
     }
 
     /// Serves until drained, then stops the media threads.
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         loop {
             self.parts.own.answer();
             let deadline = self.step(self.parts.clock.now());
@@ -192,7 +192,7 @@ impl Control {
     }
 
     /// Does everything that there is to do. Returns when there will be more to do by itself.
-    pub fn step(&mut self, now: Instant) -> Option<Instant> {
+    pub(crate) fn step(&mut self, now: Instant) -> Option<Instant> {
         while let Some(input) = self.parts.inbox.take() {
             self.take(now, input);
         }

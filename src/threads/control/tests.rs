@@ -45,7 +45,7 @@ struct World {
 }
 
 fn bell() -> Doorbell {
-    Doorbell::for_parked(std::thread::current())
+    Doorbell::for_parked(thread::current())
 }
 
 impl World {

@@ -5,7 +5,7 @@
 //! Never in the way of audio: it may block for as long as connecting takes.
 //! Invariant: whatever happens to the connection, each command that came in is answered to control once.
 
-pub mod session;
+pub(crate) mod session;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -49,7 +49,7 @@ const READ_BYTES: usize = 16 * 1024;
 const READS_PER_PASS: usize = 16;
 
 /// What the thread is built from.
-pub struct EslParts {
+pub(crate) struct EslParts {
     /// Its poll, whose waker is `own`.
     pub poll: Poll,
     /// Its mailbox.
@@ -65,7 +65,7 @@ pub struct EslParts {
 }
 
 /// The thread's state.
-pub struct Esl {
+pub(crate) struct Esl {
     parts: EslParts,
     session: Session,
     socket: Option<TcpStream>,
@@ -83,18 +83,18 @@ pub struct Esl {
 ///
 /// # Errors
 /// Those of making an eventfd.
-pub fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
+pub(crate) fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
     crate::sync::doorbell::poll_doorbell(poll, BELL)
 }
 
 /// A new name for a channel: a random UUID (RFC 9562 section 5.4).
-pub fn new_channel() -> ChannelName {
+pub(crate) fn new_channel() -> ChannelName {
     ChannelName::random(random::bits64(), random::bits64())
 }
 
 impl Esl {
     /// The thread's state before its first pass.
-    pub fn new(parts: EslParts) -> Self {
+    pub(crate) fn new(parts: EslParts) -> Self {
         let password = parts.config.password.as_ref().map_or(DEFAULT_PASSWORD, |password| password.expose());
         let prefix = format!("tandem-{:016x}", random::bits64());
         let answer_ms = parts.config.answer_timeout.as_millis() as u64;
@@ -115,7 +115,7 @@ impl Esl {
     ///
     /// # Errors
     /// Those of the poll itself, which leave nothing to go on with.
-    pub fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(16);
         loop {
             let now = self.parts.clock.now();
@@ -231,10 +231,10 @@ impl Esl {
             }
         }
         loop {
-            let waiting = self.session.to_send();
+            let waiting = self.session.unsent();
             if waiting.is_empty() {
                 self.session.tick(now);
-                if self.session.to_send().is_empty() {
+                if self.session.unsent().is_empty() {
                     break;
                 }
                 continue;
@@ -354,7 +354,7 @@ impl Esl {
 }
 
 /// Why an address beyond private networks is not connected to.
-pub const CLEAR: &str = "the event socket knows no TLS, so that its password and what is said of calls would go in clear \
+pub(crate) const CLEAR: &str = "the event socket knows no TLS, so that its password and what is said of calls would go in clear \
                          beyond this machine and private addresses: lead it through a tunnel (WireGuard, ssh -L)";
 
 fn connected(host: &str, port: u16) -> io::Result<TcpStream> {

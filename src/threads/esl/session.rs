@@ -27,15 +27,15 @@ const EVENTS: &[&str] = &["BACKGROUND_JOB", "CHANNEL_HANGUP", "DTMF"];
 /// The same of CUSTOM: answering machines (mod_avmd, mod_vmd), and trouble of the module.
 const CUSTOM_EVENTS: &[&str] = &["avmd::beep", "vmd::beep", "mod_audio_stream::error", TEXT, TEXT_OF_FORK];
 /// A text came over a leg, as mod_audio_stream says it.
-pub const TEXT: &str = "mod_audio_stream::json";
+pub(crate) const TEXT: &str = "mod_audio_stream::json";
 /// The same as mod_audio_fork says it.
-pub const TEXT_OF_FORK: &str = "mod_audio_fork::json";
+pub(crate) const TEXT_OF_FORK: &str = "mod_audio_fork::json";
 /// Words that are remembered, because the job that awaits one may come behind it.
 const WORDS_MAX: usize = 256;
 
 /// Who waits for a job.
 #[derive(Debug)]
-pub enum Ticket {
+pub(crate) enum Ticket {
     /// A command of a call.
     Command(CallId, OrderNumber),
     /// Whoever wants an outbound call: told once the switch has begun with it.
@@ -44,7 +44,7 @@ pub enum Ticket {
 
 /// A job for the switch.
 #[derive(Debug)]
-pub struct Job {
+pub(crate) struct Job {
     /// Who waits for it.
     pub ticket: Ticket,
     /// The API command.
@@ -57,7 +57,7 @@ pub struct Job {
 
 /// A word that the switch has to say on a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Awaited {
+pub(crate) struct Awaited {
     /// The channel's UUID.
     pub channel: String,
     /// The word.
@@ -72,7 +72,7 @@ impl Awaited {
 
 /// What the session has to tell.
 #[derive(Debug)]
-pub enum News {
+pub(crate) enum News {
     /// A job's answer.
     Answered(Ticket, CommandResult),
     /// Logged in, and events are coming.
@@ -110,14 +110,14 @@ struct Unanswered {
 }
 
 /// See the head of this file.
-pub struct Session {
+pub(crate) struct Session {
     password: String,
     job_prefix: String,
     answer_ms: u64,
     state: State,
     login_by: Instant,
     decoder: Decoder,
-    to_send: Vec<u8>,
+    unsent: Vec<u8>,
     expected: VecDeque<Expected>,
     queue: VecDeque<Job>,
     unanswered: HashMap<String, Unanswered>,
@@ -130,7 +130,7 @@ pub struct Session {
 impl Session {
     /// A session that is not connected. Names of jobs begin with `job_prefix`, which no other client may use;
     /// an outbound call may ring for `answer_ms`.
-    pub fn new(password: &str, job_prefix: String, answer_ms: u64) -> Self {
+    pub(crate) fn new(password: &str, job_prefix: String, answer_ms: u64) -> Self {
         Self {
             password: password.to_owned(),
             job_prefix,
@@ -138,7 +138,7 @@ impl Session {
             state: State::Disconnected,
             login_by: Instant::default(),
             decoder: Decoder::default(),
-            to_send: Vec::new(),
+            unsent: Vec::new(),
             expected: VecDeque::new(),
             queue: VecDeque::new(),
             unanswered: HashMap::new(),
@@ -149,17 +149,17 @@ impl Session {
     }
 
     /// A connection was made.
-    pub fn connected(&mut self, now: Instant) {
+    pub(crate) fn connected(&mut self, now: Instant) {
         self.state = State::Greeted;
         self.login_by = now.plus_ms(LOGIN_MS);
     }
 
     /// The connection was lost. What the switch may have got is not known to have been carried out; what it has not
     /// got waits for the next connection.
-    pub fn lost(&mut self) {
+    pub(crate) fn lost(&mut self) {
         self.state = State::Disconnected;
         self.decoder = Decoder::default();
-        self.to_send.clear();
+        self.unsent.clear();
         self.expected.clear();
         for (_, job) in self.unanswered.drain() {
             let error = || Err(CommandError::Unconfirmed("the connection to the event socket was lost"));
@@ -172,7 +172,7 @@ impl Session {
     }
 
     /// Takes a job.
-    pub fn request(&mut self, now: Instant, mut job: Job) {
+    pub(crate) fn request(&mut self, now: Instant, mut job: Job) {
         job.awaits.take_if(|awaited| self.said.iter().any(|said| awaited.is(said)));
         if self.queue.len() >= QUEUE_MAX {
             let error = CommandError::NotSent("too many commands wait for the event socket");
@@ -187,7 +187,7 @@ impl Session {
     ///
     /// # Errors
     /// Why the connection is to be closed, in an operator's words.
-    pub fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<(), String> {
+    pub(crate) fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<(), String> {
         self.decoder.push(bytes);
         loop {
             match self.decoder.next_message() {
@@ -201,7 +201,7 @@ impl Session {
     }
 
     /// Gives up what has waited too long, and sends what may be sent.
-    pub fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant) {
         for _ in 0..self.queue.len() {
             let Some(job) = self.queue.pop_front() else { break };
             if now < job.send_by {
@@ -230,7 +230,7 @@ impl Session {
         }
         // Only into an empty output, so that a stalled switch leaves the rest where it can still be given up.
         while self.state == State::Ready
-            && self.to_send.is_empty()
+            && self.unsent.is_empty()
             && self.unanswered.values().filter(|job| job.ticket.is_some()).count() < UNANSWERED_MAX
             && self.unanswered.len() < QUEUE_MAX
             && let Some(next) = self.queue.iter().position(|job| job.awaits.is_none())
@@ -238,7 +238,7 @@ impl Session {
         {
             self.jobs += 1;
             let name = format!("{}-{}", self.job_prefix, self.jobs);
-            self.to_send.extend_from_slice(esl::bgapi(&name, &job.line).as_bytes());
+            self.unsent.extend_from_slice(esl::bgapi(&name, &job.line).as_bytes());
             self.expected.push_back(Expected::Job(name.clone()));
             let forgotten_at = now.plus_ms(FORGOTTEN_MS);
             self.unanswered
@@ -247,7 +247,7 @@ impl Session {
     }
 
     /// When [`Session::tick`] wants to be called at the latest.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let logging_in = !matches!(self.state, State::Disconnected | State::Ready);
         let login = logging_in.then_some(self.login_by);
         let queued = self.queue.iter().map(|job| job.send_by);
@@ -256,17 +256,17 @@ impl Session {
     }
 
     /// Whether login takes too long.
-    pub fn is_login_overdue(&self, now: Instant) -> bool {
+    pub(crate) fn is_login_overdue(&self, now: Instant) -> bool {
         !matches!(self.state, State::Disconnected | State::Ready) && now >= self.login_by
     }
 
     /// The bytes for the socket; what was written is to be taken out of them.
-    pub fn to_send(&mut self) -> &mut Vec<u8> {
-        &mut self.to_send
+    pub(crate) fn unsent(&mut self) -> &mut Vec<u8> {
+        &mut self.unsent
     }
 
     /// What there is to tell, the oldest first.
-    pub fn next_news(&mut self) -> Option<News> {
+    pub(crate) fn next_news(&mut self) -> Option<News> {
         self.news.pop_front()
     }
 
@@ -275,7 +275,7 @@ impl Session {
             Message::AuthRequest if self.state == State::Greeted => {
                 let login =
                     esl::authenticate(&self.password).ok_or("esl.password holds a control character")?;
-                self.to_send.extend_from_slice(login.as_bytes());
+                self.unsent.extend_from_slice(login.as_bytes());
                 self.expected.push_back(Expected::Login);
                 self.state = State::LoggingIn;
             }
@@ -296,7 +296,7 @@ impl Session {
         let is_ok = text.starts_with("+OK");
         match self.expected.pop_front() {
             Some(Expected::Login) if is_ok => {
-                self.to_send.extend_from_slice(esl::subscribe(EVENTS, CUSTOM_EVENTS).as_bytes());
+                self.unsent.extend_from_slice(esl::subscribe(EVENTS, CUSTOM_EVENTS).as_bytes());
                 self.expected.push_back(Expected::Subscription);
                 self.state = State::Subscribing;
             }

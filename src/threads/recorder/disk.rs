@@ -33,7 +33,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(600);
 static SILENCE: [Pair; RATE.hz() as usize] = [[0, 0]; RATE.hz() as usize];
 
 /// What the thread is told.
-pub enum DiskOrder {
+pub(crate) enum DiskOrder {
     /// Begin a recording.
     Begin(CallId, RecordId),
     /// Write this; its first sample has this number. What is missing before it was lost, and is silence.
@@ -43,7 +43,7 @@ pub enum DiskOrder {
 }
 
 /// What the thread is built from.
-pub struct DiskParts {
+pub(crate) struct DiskParts {
     /// What it is told; it ends when nobody can tell it more.
     pub orders: Receiver<DiskOrder>,
     /// Where recordings are reported.
@@ -63,7 +63,7 @@ pub struct DiskParts {
 }
 
 /// See the head of this file.
-pub struct Disk {
+pub(crate) struct Disk {
     parts: DiskParts,
     shelf: Shelf,
     open: HashMap<CallId, Recording>,
@@ -102,7 +102,7 @@ impl Written {
 
 impl Disk {
     /// A thread that has not begun.
-    pub fn new(parts: DiskParts) -> Self {
+    pub(crate) fn new(parts: DiskParts) -> Self {
         let shelf = Shelf::found(PathBuf::new(), parts.limits);
         Self { parts, shelf, open: HashMap::new() }
     }
@@ -111,7 +111,7 @@ impl Disk {
     ///
     /// # Errors
     /// None: what goes wrong with a file is that recording's end.
-    pub fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<()> {
         self.shelf = Shelf::found(self.parts.directory.clone(), self.parts.limits);
         self.tidy();
         loop {

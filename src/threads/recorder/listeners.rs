@@ -11,32 +11,32 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::timeline::Pair;
 
 /// Listeners of one call.
-pub const PER_CALL_MAX: usize = 8;
+pub(crate) const PER_CALL_MAX: usize = 8;
 /// Listeners of all calls together.
-pub const LISTENERS_MAX: usize = 32;
+pub(crate) const LISTENERS_MAX: usize = 32;
 /// Pieces of 100 ms that wait for one of them.
 const WAITING_MAX: usize = 20;
 
 /// What a listener reads: pieces of 16-bit stereo, little-endian, the caller left, the agent right, 16,000 a second.
-pub type Heard = Receiver<Bytes>;
+pub(crate) type Heard = Receiver<Bytes>;
 
 /// See the head of this file.
 #[derive(Default)]
-pub struct Listeners(Vec<Sender<Bytes>>);
+pub(crate) struct Listeners(Vec<Sender<Bytes>>);
 
 impl Listeners {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether nobody listens.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// One more; `None` where there are too many.
-    pub fn add(&mut self) -> Option<Heard> {
+    pub(crate) fn add(&mut self) -> Option<Heard> {
         if self.0.len() >= PER_CALL_MAX {
             return None;
         }
@@ -46,7 +46,7 @@ impl Listeners {
     }
 
     /// Tells all of them, and forgets those who have gone.
-    pub fn tell(&mut self, pairs: &[Pair]) {
+    pub(crate) fn tell(&mut self, pairs: &[Pair]) {
         if self.0.is_empty() || pairs.is_empty() {
             return;
         }
@@ -55,7 +55,7 @@ impl Listeners {
     }
 
     /// Forgets those who have gone.
-    pub fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         self.0.retain(|listener| !listener.is_closed());
     }
 }

@@ -26,7 +26,7 @@ const UNITS: u64 = 48_000 / RATE.hz() as u64;
 const PACKET_BYTES_MAX: usize = 1_500;
 
 /// See the head of this file.
-pub struct OpusFile {
+pub(crate) struct OpusFile {
     pages: PacketWriter<'static, BufWriter<File>>,
     encoder: Encoder,
     /// Interleaved samples that do not fill a packet yet.
@@ -42,7 +42,7 @@ impl OpusFile {
     ///
     /// # Errors
     /// Those of writing, and of a libopus that has not what is wanted.
-    pub fn new(file: File, serial: u32) -> io::Result<Self> {
+    pub(crate) fn new(file: File, serial: u32) -> io::Result<Self> {
         let mut encoder =
             Encoder::new(Channels::Stereo, SampleRate::Hz16000, Application::Voip).map_err(wrong)?;
         encoder.set_bitrate(Bitrate::Value(BITS_PER_SECOND)).map_err(wrong)?;
@@ -58,7 +58,7 @@ impl OpusFile {
     ///
     /// # Errors
     /// Those of writing and of the encoder.
-    pub fn write(&mut self, pairs: &[Pair]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, pairs: &[Pair]) -> io::Result<()> {
         self.pairs += pairs.len() as u64;
         self.staged.extend(pairs.iter().flatten().map(|sample| sample.cast_unsigned()));
         while self.staged.len() >= 2 * PACKET {
@@ -71,7 +71,7 @@ impl OpusFile {
     ///
     /// # Errors
     /// As [`OpusFile::write`].
-    pub fn end(mut self) -> io::Result<u64> {
+    pub(crate) fn end(mut self) -> io::Result<u64> {
         // What the encoder holds back has to come out, too.
         let until = self.pairs * UNITS + u64::from(self.pre_skip);
         while (self.packets + 1) * PACKET as u64 * UNITS < until {

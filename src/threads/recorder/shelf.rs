@@ -22,7 +22,7 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ShelfLimits {
+pub(crate) struct ShelfLimits {
     /// Milliseconds after a call began until its recording goes; for ever if `None`.
     pub age_ms: Option<u64>,
     /// Bytes of all recordings; any number if `None`.
@@ -30,7 +30,7 @@ pub struct ShelfLimits {
 }
 
 /// See the head of this file.
-pub struct Shelf {
+pub(crate) struct Shelf {
     directory: PathBuf,
     limits: ShelfLimits,
     /// Complete recordings, the oldest call first, with their sizes.
@@ -40,7 +40,7 @@ pub struct Shelf {
 
 impl Shelf {
     /// The shelf in `directory`, with what is there already. A directory that cannot be read holds nothing.
-    pub fn found(directory: PathBuf, limits: ShelfLimits) -> Self {
+    pub(crate) fn found(directory: PathBuf, limits: ShelfLimits) -> Self {
         let mut shelf = Self { directory, limits, files: BTreeMap::new(), bytes: 0 };
         let days = fs::read_dir(&shelf.directory).into_iter().flatten().flatten();
         for day in days.filter(|day| is_day(&day.file_name().to_string_lossy())) {
@@ -55,7 +55,7 @@ impl Shelf {
     }
 
     /// The path of a recording within the shelf's directory.
-    pub fn name(id: RecordId, format: RecordingFormat) -> String {
+    pub(crate) fn name(id: RecordId, format: RecordingFormat) -> String {
         format!("{}/{id}.{}", day(id.unix_ms()), format.label())
     }
 
@@ -63,7 +63,7 @@ impl Shelf {
     ///
     /// # Errors
     /// Those of making the directory or the file; also where there is such a file.
-    pub fn create(&self, id: RecordId, format: RecordingFormat) -> io::Result<(File, PathBuf)> {
+    pub(crate) fn create(&self, id: RecordId, format: RecordingFormat) -> io::Result<(File, PathBuf)> {
         let path = self.directory.join(Self::name(id, format));
         if let Some(parent) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o750).create(parent)?;
@@ -73,7 +73,7 @@ impl Shelf {
     }
 
     /// Counts a recording that is complete.
-    pub fn put(&mut self, id: RecordId, path: PathBuf, bytes: u64) {
+    pub(crate) fn put(&mut self, id: RecordId, path: PathBuf, bytes: u64) {
         if let Some((_, before)) = self.files.insert(id, (path, bytes)) {
             self.bytes -= before;
         }
@@ -81,7 +81,7 @@ impl Shelf {
     }
 
     /// Removes what is too old, and the oldest of what is too much. Returns how many recordings are gone.
-    pub fn tidy(&mut self, now_unix_ms: u64) -> u64 {
+    pub(crate) fn tidy(&mut self, now_unix_ms: u64) -> u64 {
         let mut removed = 0;
         while let Some((id, (path, bytes))) = self.files.first_key_value() {
             let old = self.limits.age_ms.is_some_and(|age| now_unix_ms.saturating_sub(id.unix_ms()) > age);
@@ -104,12 +104,12 @@ impl Shelf {
 }
 
 /// The directory of recordings by this configuration and the environment of the process.
-pub fn recordings_directory(config: &RecordingConfig) -> PathBuf {
+pub(crate) fn recordings_directory(config: &RecordingConfig) -> PathBuf {
     config.directory.clone().unwrap_or_else(|| state_directory().join("recordings"))
 }
 
 /// The file of that call's recording, of whichever format.
-pub fn recording_of(directory: &Path, id: RecordId) -> Option<(PathBuf, RecordingFormat)> {
+pub(crate) fn recording_of(directory: &Path, id: RecordId) -> Option<(PathBuf, RecordingFormat)> {
     let path = |format| (directory.join(Shelf::name(id, format)), format);
     // A link is nothing that was recorded, and might lead anywhere.
     let is_own = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
@@ -117,7 +117,7 @@ pub fn recording_of(directory: &Path, id: RecordId) -> Option<(PathBuf, Recordin
 }
 
 /// The file of that call's waveform; it may not be there.
-pub fn waveform_of(directory: &Path, id: RecordId) -> PathBuf {
+pub(crate) fn waveform_of(directory: &Path, id: RecordId) -> PathBuf {
     directory.join(Shelf::name(id, RecordingFormat::Wav)).with_extension("json")
 }
 

@@ -12,7 +12,7 @@ use crate::base::{Frame, SampleRate};
 use crate::dsp::Resampler;
 
 /// Samples a second of each side.
-pub const RATE: SampleRate = SampleRate::Hz16000;
+pub(crate) const RATE: SampleRate = SampleRate::Hz16000;
 /// Ticks of a sample.
 const TICKS: u64 = TICKS_PER_SECOND / RATE.hz() as u64;
 /// Samples that are kept for later at most: what may be handed to a switch or come from it ahead of real time.
@@ -20,15 +20,15 @@ const AHEAD_MAX: usize = 20 * RATE.hz() as usize;
 static SILENCE: [i16; 96] = [0; 96];
 
 /// A stereo sample: the caller, the agent.
-pub type Pair = [i16; 2];
+pub(crate) type Pair = [i16; 2];
 
 /// The sample at a tick, or the nearest.
-pub const fn sample_at(tick: u64) -> u64 {
+pub(crate) const fn sample_at(tick: u64) -> u64 {
     (tick + TICKS / 2) / TICKS
 }
 
 /// See the head of this file.
-pub struct Timeline {
+pub(crate) struct Timeline {
     /// The number of the oldest sample that may still change.
     from: u64,
     pairs: VecDeque<Pair>,
@@ -47,22 +47,22 @@ struct Run {
 
 impl Timeline {
     /// A timeline whose first sample is number `from`.
-    pub fn new(from: u64) -> Self {
+    pub(crate) fn new(from: u64) -> Self {
         Self { from, pairs: VecDeque::new(), agent: None, late: 0 }
     }
 
     /// The number of the next sample to be taken out.
-    pub fn from(&self) -> u64 {
+    pub(crate) fn from(&self) -> u64 {
         self.from
     }
 
     /// Frames that came too late since this was last asked: where they stand was taken out before.
-    pub fn take_late(&mut self) -> u64 {
+    pub(crate) fn take_late(&mut self) -> u64 {
         std::mem::take(&mut self.late)
     }
 
     /// Puts a frame at its place.
-    pub fn put(&mut self, tapped: &TapFrame) {
+    pub(crate) fn put(&mut self, tapped: &TapFrame) {
         match tapped.kind {
             TapKind::Caller => {
                 let at = sample_at(tapped.at);
@@ -86,7 +86,7 @@ impl Timeline {
     }
 
     /// Takes out everything up to sample number `until`.
-    pub fn take_until(&mut self, until: u64, taken: &mut Vec<Pair>) {
+    pub(crate) fn take_until(&mut self, until: u64, taken: &mut Vec<Pair>) {
         let count = until.saturating_sub(self.from) as usize;
         let known = count.min(self.pairs.len());
         taken.extend(self.pairs.drain(..known));

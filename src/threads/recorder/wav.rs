@@ -16,7 +16,7 @@ const PAIR_BYTES: u32 = 4;
 const SIZES_EVERY: u32 = 5 * RATE.hz() * PAIR_BYTES;
 
 /// See the head of this file.
-pub struct WavFile {
+pub(crate) struct WavFile {
     file: BufWriter<File>,
     bytes: u32,
     sized: u32,
@@ -27,7 +27,7 @@ impl WavFile {
     ///
     /// # Errors
     /// Those of writing.
-    pub fn new(file: File) -> io::Result<Self> {
+    pub(crate) fn new(file: File) -> io::Result<Self> {
         let mut wav = Self { file: BufWriter::new(file), bytes: 0, sized: 0 };
         wav.file.write_all(&header(0))?;
         Ok(wav)
@@ -37,7 +37,7 @@ impl WavFile {
     ///
     /// # Errors
     /// Those of writing; a file of 4 GiB, which is as long as a WAV file can be.
-    pub fn write(&mut self, pairs: &[Pair]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, pairs: &[Pair]) -> io::Result<()> {
         let more = pairs.len() as u64 * u64::from(PAIR_BYTES);
         let bytes = u32::try_from(u64::from(self.bytes) + more + HEADER_BYTES);
         let bytes = bytes.map_err(|_| io::Error::other("a WAV file cannot be longer than 4 GiB"))?;
@@ -55,7 +55,7 @@ impl WavFile {
     ///
     /// # Errors
     /// Those of writing.
-    pub fn end(mut self) -> io::Result<u64> {
+    pub(crate) fn end(mut self) -> io::Result<u64> {
         self.write_sizes()?;
         Ok(HEADER_BYTES + u64::from(self.bytes))
     }

@@ -8,12 +8,12 @@ use serde_json::json;
 use super::timeline::{Pair, RATE};
 
 /// Milliseconds of each peak.
-pub const INTERVAL_MS: u32 = 100;
+pub(crate) const INTERVAL_MS: u32 = 100;
 const PAIRS: usize = RATE.samples_in_ms(INTERVAL_MS);
 
 /// See the head of this file.
 #[derive(Default)]
-pub struct Waveform {
+pub(crate) struct Waveform {
     peaks: Vec<[u16; 2]>,
     current: [u16; 2],
     counted: usize,
@@ -21,7 +21,7 @@ pub struct Waveform {
 
 impl Waveform {
     /// Takes what follows.
-    pub fn take(&mut self, pairs: &[Pair]) {
+    pub(crate) fn take(&mut self, pairs: &[Pair]) {
         for pair in pairs {
             for (peak, sample) in self.current.iter_mut().zip(pair) {
                 *peak = (*peak).max(sample.unsigned_abs());
@@ -35,7 +35,7 @@ impl Waveform {
     }
 
     /// The sidecar: `{"interval_ms": 100, "caller": [0…1], "agent": [0…1]}`.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         let last = (self.counted > 0).then_some(&self.current);
         let share = |peak: u16| (f64::from(peak) / 32_768.0 * 1000.0).round() / 1000.0;
         let side = |side: usize| -> Vec<f64> {

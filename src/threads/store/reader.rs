@@ -18,7 +18,7 @@ use crate::call::{CallDetail, CallRecord};
 /// Calls on a page.
 pub const PAGE_CALLS_MAX: usize = 500;
 /// Calls on a page where nobody says how many.
-pub const PAGE_CALLS: usize = 50;
+pub(super) const PAGE_CALLS: usize = 50;
 
 /// What Postgres may take for a statement: whoever asked has gone by then.
 const STATEMENT_WITHIN: Duration = Duration::from_secs(5);

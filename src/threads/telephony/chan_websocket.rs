@@ -35,7 +35,7 @@ pub struct ChanWebSocket {
 
 /// What an event means to the leg.
 #[derive(Debug, PartialEq)]
-pub enum Reported {
+pub(crate) enum Reported {
     /// Nothing more than what was remembered.
     Nothing,
     /// The channel is there.
@@ -50,7 +50,7 @@ pub enum Reported {
 
 /// What looking at the time led to.
 #[derive(Debug, Default, PartialEq)]
-pub struct Looked {
+pub(crate) struct Looked {
     /// To be said to Asterisk.
     pub say: Option<String>,
     /// The first event has not come, and is waited for no longer.
@@ -61,7 +61,7 @@ pub struct Looked {
 
 impl ChanWebSocket {
     /// Reads a text message of Asterisk.
-    pub fn read(&mut self, text: &str) -> Reported {
+    pub(crate) fn read(&mut self, text: &str) -> Reported {
         let event = Event::parse(text);
         if !self.certain && event != Event::Other {
             // Whatever was said to it before in the other way of writing was lost on it.
@@ -94,12 +94,12 @@ impl ChanWebSocket {
 
     /// What asks for a sign of life: a ping of WebSocket hangs the channel up in versions before 20.18, 22.8 and 23.2, and
     /// in every 21.
-    pub fn probe(&self) -> String {
+    pub(crate) fn probe(&self) -> String {
         Command::Status.text(self.control.unwrap_or(Control::Plain))
     }
 
     /// Looks at the time of a leg that came at `since`.
-    pub fn look(&mut self, since: Instant, now: Instant) -> Looked {
+    pub(crate) fn look(&mut self, since: Instant, now: Instant) -> Looked {
         let mut looked = Looked::default();
         if self.control.is_none() && now.since_ms(since) >= START_WITHIN_MS {
             // Whole frames are played without any command too. The answer, or the error, tells how it writes.
@@ -131,7 +131,7 @@ impl ChanWebSocket {
     }
 
     /// The command that has to leave before any more audio.
-    pub fn next_command(&mut self) -> Option<String> {
+    pub(crate) fn next_command(&mut self) -> Option<String> {
         let control = self.control?;
         if !self.buffers {
             self.buffers = true;
@@ -146,17 +146,17 @@ impl ChanWebSocket {
     }
 
     /// Whether audio has to wait.
-    pub fn holds_audio(&self) -> bool {
+    pub(crate) fn holds_audio(&self) -> bool {
         self.paused || self.control.is_none()
     }
 
     /// A frame was handed over.
-    pub fn sent(&mut self) {
+    pub(crate) fn sent(&mut self) {
         self.frames = self.frames.saturating_add(1);
     }
 
     /// The command that empties Asterisk's queue; what it buffered and marked is gone with it.
-    pub fn flush(&mut self) -> Option<String> {
+    pub(crate) fn flush(&mut self) -> Option<String> {
         let control = self.control?;
         let flushes = self.flushes.wrapping_add(1);
         *self = Self { control: Some(control), certain: self.certain, flushes, ..Self::default() };

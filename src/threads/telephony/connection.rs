@@ -29,7 +29,7 @@ pub(super) enum Incoming {
 }
 
 /// See the head of this file.
-pub enum LegConnection {
+pub(crate) enum LegConnection {
     /// A WebSocket, of which the switch is the client or, where the relay has connected to it, the server.
     WebSocket(Connection),
     /// An AudioSocket.
@@ -37,13 +37,13 @@ pub enum LegConnection {
 }
 
 /// The limits of a leg's WebSocket.
-pub fn leg_limits() -> WebSocketConfig {
+pub(crate) fn leg_limits() -> WebSocketConfig {
     websocket::limits(LEG_READ_BYTES, LEG_MESSAGE_BYTES)
 }
 
 impl LegConnection {
     /// A connection of a switch whose handshake is complete, with the bytes that came behind it.
-    pub fn accepted(protocol: Protocol, stream: Stream, behind: Vec<u8>) -> Self {
+    pub(crate) fn accepted(protocol: Protocol, stream: Stream, behind: Vec<u8>) -> Self {
         match protocol {
             Protocol::WebSocket(_) => Self::WebSocket(Connection::server(stream, behind, leg_limits())),
             Protocol::AudioSocket => Self::AudioSocket(AudioSocketConnection::new(stream, &behind)),

@@ -7,7 +7,7 @@
 mod allowance;
 mod attach;
 pub mod chan_websocket;
-pub mod connection;
+pub(crate) mod connection;
 pub mod defaults;
 pub mod leg;
 mod meter;

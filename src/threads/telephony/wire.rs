@@ -287,7 +287,7 @@ impl Wire {
     }
 
     /// Looks at the time of a leg that came at `since`.
-    pub fn look(&mut self, since: Instant, now: Instant) -> Looked {
+    pub(crate) fn look(&mut self, since: Instant, now: Instant) -> Looked {
         match self {
             Self::ModAudioStream { .. } | Self::AudioSocket => Looked::default(),
             Self::ChanWebSocket(channel) => channel.look(since, now),

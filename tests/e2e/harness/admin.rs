@@ -8,14 +8,14 @@ use std::net::{SocketAddr, TcpStream};
 use super::{PATIENCE, Relay};
 
 /// Where the relay's admin server listens.
-pub fn address(relay: &Relay) -> SocketAddr {
+pub(crate) fn address(relay: &Relay) -> SocketAddr {
     let line = relay.line(&["admin server: http://"]);
     let address = line.rsplit("http://").next().and_then(|address| address.trim().parse().ok());
     address.unwrap_or_else(|| panic!("no address in {line:?}"))
 }
 
 /// Sends a request with more header lines, and gives status and body of the answer.
-pub fn ask_with(relay: &Relay, line: &str, headers: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask_with(relay: &Relay, line: &str, headers: &str, body: &str) -> (u16, String) {
     let address = address(relay);
     let mut socket = TcpStream::connect_timeout(&address, PATIENCE).expect("it listens");
     socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
@@ -32,12 +32,17 @@ pub fn ask_with(relay: &Relay, line: &str, headers: &str, body: &str) -> (u16, S
 }
 
 /// Sends a request.
-pub fn ask(relay: &Relay, line: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(relay: &Relay, line: &str, body: &str) -> (u16, String) {
     ask_with(relay, line, "", body)
 }
 
 /// Sends a request, does something until the answer is there, and gives the answer.
-pub fn ask_while<T>(relay: &Relay, line: &str, body: &str, act: impl FnOnce() -> T) -> ((u16, String), T) {
+pub(crate) fn ask_while<T>(
+    relay: &Relay,
+    line: &str,
+    body: &str,
+    act: impl FnOnce() -> T,
+) -> ((u16, String), T) {
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| ask(relay, line, body));
         let done = act();

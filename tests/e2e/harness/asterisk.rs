@@ -16,7 +16,7 @@ use tandem_loadtest::callgen::frame::Opcode;
 use super::{Leg, PATIENCE};
 
 /// See the head of this file.
-pub struct Asterisk {
+pub(crate) struct Asterisk {
     address: SocketAddr,
     connections: Receiver<TcpStream>,
     stopped: Arc<AtomicBool>,
@@ -25,7 +25,7 @@ pub struct Asterisk {
 
 impl Asterisk {
     /// Listens on a free port.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (accepted, connections) = channel();
@@ -44,12 +44,12 @@ impl Asterisk {
     }
 
     /// The setting with which a relay uses it.
-    pub fn setting(&self) -> String {
+    pub(crate) fn setting(&self) -> String {
         format!("asterisk.media_url=ws://{}/media/", self.address)
     }
 
     /// Waits for a connection, and leaves its request unread.
-    pub fn silent(&self) -> TcpStream {
+    pub(crate) fn silent(&self) -> TcpStream {
         self.connections.recv_timeout(PATIENCE).expect("the relay connects")
     }
 
@@ -69,7 +69,7 @@ impl Asterisk {
     }
 
     /// Waits for a connection, refuses it with this status line, and gives the first line of its request.
-    pub fn refuse(&self, status: &str) -> String {
+    pub(crate) fn refuse(&self, status: &str) -> String {
         let (mut socket, head) = self.asked();
         let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         socket.write_all(answer.as_bytes()).expect("it is read");
@@ -77,7 +77,7 @@ impl Asterisk {
     }
 
     /// Waits for the connection of this id and takes it; `start` comes right behind the answer, in the same segment.
-    pub fn take(&self, id: &str, start: &str) -> Leg {
+    pub(crate) fn take(&self, id: &str, start: &str) -> Leg {
         let (mut socket, head) = self.asked();
         assert_eq!(head.lines().next(), Some(format!("GET /media/{id} HTTP/1.1").as_str()));
         let header = |name: &str| {
@@ -110,7 +110,7 @@ impl Drop for Asterisk {
 }
 
 /// Appends one final frame as a server sends it.
-pub fn append_unmasked(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+pub(crate) fn append_unmasked(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     wire.push(0x80 | opcode as u8);
     match payload.len() {
         n @ 0..=125 => wire.push(n as u8),
@@ -124,13 +124,13 @@ pub fn append_unmasked(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 
 /// Takes the masks off a client's frames, which are shorter than 64 KiB.
 #[derive(Default)]
-pub struct MaskedFrames {
+pub(crate) struct MaskedFrames {
     partial: Vec<u8>,
 }
 
 impl MaskedFrames {
     /// The whole frames in what came so far, as a server would have sent them.
-    pub fn unmask(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn unmask(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.partial.extend_from_slice(bytes);
         let mut unmasked = Vec::new();
         while let [first, second, rest @ ..] = self.partial.as_slice() {

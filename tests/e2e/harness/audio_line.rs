@@ -16,7 +16,7 @@ const FRAME: Duration = Duration::from_millis(20);
 
 /// A frame of the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// When its last byte was read.
     pub at: Instant,
     /// Its kind.
@@ -46,7 +46,7 @@ impl Shared {
 }
 
 /// One line.
-pub struct AudioLine {
+pub(crate) struct AudioLine {
     stream: TcpStream,
     shared: Arc<Shared>,
     reader: Option<JoinHandle<()>>,
@@ -54,7 +54,7 @@ pub struct AudioLine {
 
 impl AudioLine {
     /// Connects and sends `first`, which usually begins with a UUID.
-    pub fn open(address: SocketAddr, first: &[u8]) -> Self {
+    pub(crate) fn open(address: SocketAddr, first: &[u8]) -> Self {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the relay listens");
         stream.set_nodelay(true).expect("a TCP socket");
         (&stream).write_all(first).expect("the relay takes what Asterisk sends");
@@ -67,17 +67,23 @@ impl AudioLine {
     }
 
     /// Calls with this UUID.
-    pub fn call(address: SocketAddr, uuid: [u8; 16]) -> Self {
+    pub(crate) fn call(address: SocketAddr, uuid: [u8; 16]) -> Self {
         Self::open(address, &frame(0x01, &uuid))
     }
 
     /// Sends bytes as they are.
-    pub fn wire(&self, bytes: &[u8]) {
+    pub(crate) fn wire(&self, bytes: &[u8]) {
         _ = (&self.stream).write_all(bytes);
     }
 
     /// Sends frames of `kind` in real time, one of so many samples every 20 ms from `from` on; returns when the next is due.
-    pub fn speak(&self, kind: u8, samples: &[i16], samples_per_frame: usize, from: Instant) -> Instant {
+    pub(crate) fn speak(
+        &self,
+        kind: u8,
+        samples: &[i16],
+        samples_per_frame: usize,
+        from: Instant,
+    ) -> Instant {
         let mut due = from;
         for piece in samples.chunks(samples_per_frame) {
             // The pace is what is being played, not a wait for something to happen.
@@ -90,22 +96,22 @@ impl AudioLine {
     }
 
     /// Everything that the relay has sent.
-    pub fn heard(&self) -> Vec<Heard> {
+    pub(crate) fn heard(&self) -> Vec<Heard> {
         self.shared.lock().frames.clone()
     }
 
     /// Reads that ended within a frame, so that its payload came apart from its head.
-    pub fn torn_reads(&self) -> usize {
+    pub(crate) fn torn_reads(&self) -> usize {
         self.shared.lock().torn_reads
     }
 
     /// Whether the relay has ended the connection.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.shared.lock().over
     }
 
     /// Waits until `find` finds what it looks for in all that was heard so far.
-    pub fn until<T>(&self, what: &str, find: impl Fn(&[Heard]) -> Option<T>) -> T {
+    pub(crate) fn until<T>(&self, what: &str, find: impl Fn(&[Heard]) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         let mut ear = self.shared.lock();
         loop {
@@ -120,7 +126,7 @@ impl AudioLine {
     }
 
     /// Waits for the end of the connection, and gives all frames.
-    pub fn ended(&self) -> Vec<Heard> {
+    pub(crate) fn ended(&self) -> Vec<Heard> {
         let deadline = Instant::now() + PATIENCE;
         let mut ear = self.shared.lock();
         while !ear.over {
@@ -132,7 +138,7 @@ impl AudioLine {
     }
 
     /// Waits until the relay hangs up, or the connection is over.
-    pub fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         let deadline = Instant::now() + PATIENCE;
         let mut ear = self.shared.lock();
         while !ear.over && !ear.frames.iter().any(|frame| frame.kind == 0x00) {
@@ -143,7 +149,7 @@ impl AudioLine {
     }
 
     /// Hangs up as Asterisk does: nothing more is sent.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         _ = self.stream.shutdown(Shutdown::Write);
     }
 }
@@ -158,7 +164,7 @@ impl Drop for AudioLine {
 }
 
 /// A complete frame.
-pub fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![kind];
     bytes.extend_from_slice(&(payload.len() as u16).to_be_bytes());
     bytes.extend_from_slice(payload);

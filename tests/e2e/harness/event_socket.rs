@@ -14,11 +14,11 @@ use std::time::Instant;
 use super::PATIENCE;
 
 /// The password that it wants.
-pub const PASSWORD: &str = "not-the-default";
+pub(crate) const PASSWORD: &str = "not-the-default";
 
 /// What it does with a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// Accepted, and carried out.
     Done,
     /// Accepted, and failed.
@@ -54,7 +54,7 @@ impl Shared {
 }
 
 /// See the head of this file.
-pub struct EventSocket {
+pub(crate) struct EventSocket {
     port: u16,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
@@ -62,12 +62,12 @@ pub struct EventSocket {
 
 impl EventSocket {
     /// Listens on a free port.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").expect("a free port"))
     }
 
     /// Listens on this socket.
-    pub fn on(listener: TcpListener) -> Self {
+    pub(crate) fn on(listener: TcpListener) -> Self {
         let port = listener.local_addr().expect("bound").port();
         let state = State { fate: Fate::Done, subscriptions: Vec::new(), jobs: Vec::new(), connection: None };
         let stopped = AtomicBool::new(false);
@@ -89,7 +89,7 @@ impl EventSocket {
     }
 
     /// The settings with which a relay uses it.
-    pub fn settings(&self) -> Vec<String> {
+    pub(crate) fn settings(&self) -> Vec<String> {
         vec![
             "esl.host=127.0.0.1".into(),
             format!("esl.port={}", self.port),
@@ -98,22 +98,22 @@ impl EventSocket {
     }
 
     /// What becomes of jobs from now on.
-    pub fn fate(&self, fate: Fate) {
+    pub(crate) fn fate(&self, fate: Fate) {
         self.shared.lock().fate = fate;
     }
 
     /// Waits until it was logged in to so many times, subscription included.
-    pub fn logged_in(&self, times: usize) {
+    pub(crate) fn logged_in(&self, times: usize) {
         self.until("a login", |state| (state.subscriptions.len() >= times).then_some(()));
     }
 
     /// Every job that it was given so far.
-    pub fn jobs(&self) -> Vec<String> {
+    pub(crate) fn jobs(&self) -> Vec<String> {
         self.shared.lock().jobs.clone()
     }
 
     /// Tells of an event: its headers, a line each.
-    pub fn event(&self, headers: &str) {
+    pub(crate) fn event(&self, headers: &str) {
         let state = self.shared.lock();
         let connection = state.connection.as_ref().expect("somebody is connected");
         send_event(connection, &format!("{headers}\n"));

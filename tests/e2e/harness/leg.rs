@@ -26,7 +26,7 @@ const FRAME: Duration = Duration::from_millis(20);
 
 /// What the relay said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub(crate) enum Told {
     /// Audio in a binary message.
     Binary(Vec<i16>),
     /// Audio in a `streamAudio` text at this rate.
@@ -47,7 +47,7 @@ pub enum Told {
 
 impl Told {
     /// The samples in it.
-    pub fn samples(&self) -> &[i16] {
+    pub(crate) fn samples(&self) -> &[i16] {
         match self {
             Self::Binary(samples) | Self::Json(_, samples) | Self::File(_, _, samples) => samples,
             _ => &[],
@@ -55,7 +55,7 @@ impl Told {
     }
 
     /// Whether the switch is told to forget what it was handed.
-    pub fn is_clear(&self) -> bool {
+    pub(crate) fn is_clear(&self) -> bool {
         matches!(self, Self::Text(text) if ["clearAudio", "killAudio", "FLUSH_MEDIA"].iter().any(|word| text.contains(word)))
     }
 }
@@ -73,7 +73,7 @@ impl Ear {
 }
 
 /// One leg.
-pub struct Leg {
+pub(crate) struct Leg {
     mouth: Arc<Mouth>,
     ear: Arc<Ear>,
     reader: Option<JoinHandle<()>>,
@@ -111,17 +111,21 @@ impl Mouth {
 
 impl Leg {
     /// Calls the relay; `target` is path and query.
-    pub fn call(relay: &Relay, target: &str) -> Self {
+    pub(crate) fn call(relay: &Relay, target: &str) -> Self {
         Self::call_with(relay, target, &[])
     }
 
     /// Calls the relay with more headers.
-    pub fn call_with(relay: &Relay, target: &str, headers: &[(&str, &str)]) -> Self {
+    pub(crate) fn call_with(relay: &Relay, target: &str, headers: &[(&str, &str)]) -> Self {
         Self::try_call(relay.address(), target, headers).unwrap_or_else(|answer| panic!("refused: {answer}"))
     }
 
     /// Calls, and gives what was answered in place of a 101, head and body.
-    pub fn try_call(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Result<Self, String> {
+    pub(crate) fn try_call(
+        address: SocketAddr,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let stream = connect(address)?;
         let to = Target { authority: address.to_string(), path: target.to_owned(), addr: address };
         let headers: Vec<_> =
@@ -131,7 +135,7 @@ impl Leg {
     }
 
     /// Sends `wire`, which begins with a recorded upgrade request whose key is `key`, and gives the head of the answer.
-    pub fn replay(relay: &Relay, wire: &[u8], key: &str) -> (String, Self) {
+    pub(crate) fn replay(relay: &Relay, wire: &[u8], key: &str) -> (String, Self) {
         let stream = connect(relay.address()).expect("the relay listens");
         (&stream).write_all(wire).expect("the relay takes what a switch sends");
         match upgrade(&stream, key) {
@@ -141,12 +145,12 @@ impl Leg {
     }
 
     /// Sends recorded bytes as they are.
-    pub fn wire(&self, bytes: &[u8]) {
+    pub(crate) fn wire(&self, bytes: &[u8]) {
         _ = (&self.mouth.stream).write_all(bytes);
     }
 
     /// Sends a recorded close frame as it is, and gives code and reason of the answer.
-    pub fn close_with(&self, wire: &[u8]) -> (u16, String) {
+    pub(crate) fn close_with(&self, wire: &[u8]) -> (u16, String) {
         self.mouth.closed.store(true, Ordering::Release);
         self.wire(wire);
         self.closed()
@@ -172,39 +176,39 @@ impl Leg {
     }
 
     /// From now on pings and closes are not answered.
-    pub fn mute(&self) {
+    pub(crate) fn mute(&self) {
         self.mouth.mute.store(true, Ordering::Release);
     }
 
     /// From now on the connection is not ended behind a close, where that is the switch's to do.
-    pub fn linger(&self) {
+    pub(crate) fn linger(&self) {
         self.mouth.lingers.store(true, Ordering::Release);
     }
 
     /// Sends a text message.
-    pub fn text(&self, text: &str) {
+    pub(crate) fn text(&self, text: &str) {
         self.mouth.send(Opcode::Text, text.as_bytes());
     }
 
     /// Sends a text message whose bytes need be no UTF-8.
-    pub fn text_of(&self, bytes: &[u8]) {
+    pub(crate) fn text_of(&self, bytes: &[u8]) {
         self.mouth.send(Opcode::Text, bytes);
     }
 
     /// Sends a ping.
-    pub fn ping(&self, payload: &[u8]) {
+    pub(crate) fn ping(&self, payload: &[u8]) {
         self.mouth.send(Opcode::Ping, payload);
     }
 
     /// Sends audio at once, in messages of `samples_per_message`.
-    pub fn audio(&self, samples: &[i16], samples_per_message: usize) {
+    pub(crate) fn audio(&self, samples: &[i16], samples_per_message: usize) {
         let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         self.mouth.send_all(Opcode::Binary, bytes.chunks(samples_per_message * 2));
     }
 
     /// Sends audio in real time, a message of `samples_per_frame` every 20 ms from `from` on, and returns when the last
     /// one was due.
-    pub fn speak(&self, samples: &[i16], samples_per_frame: usize, from: Instant) -> Instant {
+    pub(crate) fn speak(&self, samples: &[i16], samples_per_frame: usize, from: Instant) -> Instant {
         let mut due = from;
         for frame in samples.chunks(samples_per_frame) {
             // The pace is what is being played, not a wait for something to happen.
@@ -216,17 +220,17 @@ impl Leg {
     }
 
     /// Everything that the relay has told, with the time of arrival.
-    pub fn told(&self) -> Vec<(Instant, Told)> {
+    pub(crate) fn told(&self) -> Vec<(Instant, Told)> {
         self.ear.lock().clone()
     }
 
     /// Every sample heard so far.
-    pub fn samples(&self) -> Vec<i16> {
+    pub(crate) fn samples(&self) -> Vec<i16> {
         self.ear.lock().iter().flat_map(|(_, told)| told.samples().iter().copied()).collect()
     }
 
     /// Waits until `find` finds what it looks for in all that was told so far.
-    pub fn until<T>(&self, what: &str, find: impl Fn(&[(Instant, Told)]) -> Option<T>) -> T {
+    pub(crate) fn until<T>(&self, what: &str, find: impl Fn(&[(Instant, Told)]) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         let mut told = self.ear.lock();
         loop {
@@ -241,7 +245,7 @@ impl Leg {
     }
 
     /// Waits until at least so many samples have been heard, and gives all of them.
-    pub fn hear(&self, samples: usize) -> Vec<i16> {
+    pub(crate) fn hear(&self, samples: usize) -> Vec<i16> {
         self.until(&format!("{samples} samples"), |told| {
             let count: usize = told.iter().map(|(_, told)| told.samples().len()).sum();
             (count >= samples).then_some(())
@@ -251,7 +255,7 @@ impl Leg {
 
     /// Hangs up as the module does, and gives code and reason of the relay's answer, which must be followed by the end
     /// of the connection.
-    pub fn hang_up(&self) -> (u16, String) {
+    pub(crate) fn hang_up(&self) -> (u16, String) {
         self.mouth.closed.store(true, Ordering::Release);
         let mut payload = 1000u16.to_be_bytes().to_vec();
         payload.extend_from_slice(b"Normal closure");
@@ -260,7 +264,7 @@ impl Leg {
     }
 
     /// Waits for the relay's close frame and the end of the connection; gives code and reason.
-    pub fn closed(&self) -> (u16, String) {
+    pub(crate) fn closed(&self) -> (u16, String) {
         self.until("a close frame and the end of the connection", |told| match told {
             [.., (_, Told::Close(code, reason)), (_, Told::End)] => Some((*code, reason.clone())),
             _ => None,
@@ -268,7 +272,7 @@ impl Leg {
     }
 
     /// Ends the connection without a word.
-    pub fn drop_connection(&self) {
+    pub(crate) fn drop_connection(&self) {
         _ = self.mouth.stream.shutdown(Shutdown::Both);
     }
 }

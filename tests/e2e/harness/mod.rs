@@ -3,16 +3,16 @@
 //! Runs in: the tests' threads. Owns the turn-taking of tests ([`alone`]). Never judges: the tests do.
 //! Invariant: whatever is started here is ended when its value is dropped, also after a failed assertion.
 
-pub mod admin;
-pub mod asterisk;
-pub mod audio_line;
-pub mod event_socket;
-pub mod leg;
-pub mod model;
-pub mod postgres;
-pub mod process;
-pub mod recording;
-pub mod relay;
+pub(crate) mod admin;
+pub(crate) mod asterisk;
+pub(crate) mod audio_line;
+pub(crate) mod event_socket;
+pub(crate) mod leg;
+pub(crate) mod model;
+pub(crate) mod postgres;
+pub(crate) mod process;
+pub(crate) mod recording;
+pub(crate) mod relay;
 
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -31,31 +31,31 @@ use tandem::dsp::resample::Resampler;
 use tandem_loadtest::callgen::{Options, Report};
 use tandem_loadtest::sim::TlsPem;
 
-pub use asterisk::Asterisk;
-pub use audio_line::AudioLine;
-pub use leg::{Leg, Told};
-pub use model::Model;
-pub use relay::Relay;
+pub(crate) use asterisk::Asterisk;
+pub(crate) use audio_line::AudioLine;
+pub(crate) use leg::{Leg, Told};
+pub(crate) use model::Model;
+pub(crate) use relay::Relay;
 
 /// No test waits longer for anything. Far more than a loaded machine needs: it only bounds a failure.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The key with which relays of tests go to the simulator. Looks like Google's, so that it is redacted like one.
-pub const KEY: &str = "AIzaSyE2e-simulated_0123456789abcdefghij";
+pub(crate) const KEY: &str = "AIzaSyE2e-simulated_0123456789abcdefghij";
 
 static TURNS: RwLock<()> = RwLock::new(());
 
 /// For tests that measure or need the whole machine: no other test runs while the guard lives.
-pub fn alone() -> RwLockWriteGuard<'static, ()> {
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
     TURNS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// For tests that do not mind company.
-pub fn in_company() -> RwLockReadGuard<'static, ()> {
+pub(crate) fn in_company() -> RwLockReadGuard<'static, ()> {
     TURNS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs the call generator with each of `runs` at the same time, against `relay`.
-pub fn generate(relay: &Relay, runs: Vec<Options>) -> Vec<(Options, Report)> {
+pub(crate) fn generate(relay: &Relay, runs: Vec<Options>) -> Vec<(Options, Report)> {
     let threads: Vec<_> = runs
         .into_iter()
         .map(|mut options| {
@@ -76,7 +76,7 @@ pub fn generate(relay: &Relay, runs: Vec<Options>) -> Vec<(Options, Report)> {
 }
 
 /// Noise that no resampler, gap or repetition leaves as it was: never 0, different for each seed.
-pub fn noise(seed: u64, samples: usize) -> Vec<i16> {
+pub(crate) fn noise(seed: u64, samples: usize) -> Vec<i16> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..samples)
         .map(|_| {
@@ -90,7 +90,7 @@ pub fn noise(seed: u64, samples: usize) -> Vec<i16> {
 }
 
 /// What `resampler` makes of the whole of `samples`.
-pub fn resampled(mut resampler: Resampler, samples: &[i16]) -> Vec<i16> {
+pub(crate) fn resampled(mut resampler: Resampler, samples: &[i16]) -> Vec<i16> {
     let mut output =
         vec![0; (samples.len() * resampler.to().hz() as usize).div_ceil(resampler.from().hz() as usize)];
     let progress = resampler.process(samples, &mut output);
@@ -100,13 +100,13 @@ pub fn resampled(mut resampler: Resampler, samples: &[i16]) -> Vec<i16> {
 }
 
 /// Audio at 16 kHz without its whole frames of silence, some of which the relay fills in while a switch sends nothing.
-pub fn without_silence(samples: &[i16]) -> Vec<i16> {
+pub(crate) fn without_silence(samples: &[i16]) -> Vec<i16> {
     let frames = samples.chunks(320).filter(|frame| frame.iter().any(|sample| *sample != 0));
     frames.flatten().copied().collect()
 }
 
 /// A new certificate, its own authority, for localhost and 127.0.0.1, valid for a day.
-pub fn certificate() -> TlsPem {
+pub(crate) fn certificate() -> TlsPem {
     let make = || -> Result<TlsPem, ErrorStack> {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
         let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
@@ -134,7 +134,7 @@ pub fn certificate() -> TlsPem {
 }
 
 /// A certificate for localhost and 127.0.0.1 in files, as an operator has it.
-pub struct Files {
+pub(crate) struct Files {
     /// The certificate, which is its own authority.
     pub certificate: PathBuf,
     /// Its key.
@@ -145,7 +145,7 @@ pub struct Files {
 
 impl Files {
     /// Makes a certificate and writes it to files with this name in them.
-    pub fn write(name: &str) -> Self {
+    pub(crate) fn write(name: &str) -> Self {
         let pem = certificate();
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let certificate = directory.join(format!("e2e-{name}-certificate.pem"));

@@ -12,35 +12,35 @@ use tandem_loadtest::sim::{AudioKept, SimConfig, SimEvent, Simulator, Voice, Wha
 use super::{KEY, PATIENCE};
 
 /// A simulator and what it has told.
-pub struct Model {
+pub(crate) struct Model {
     simulator: Simulator,
     seen: RefCell<Vec<SimEvent>>,
 }
 
 /// The configuration of most tests: this voice, samples kept, no key but [`KEY`].
-pub fn speaking(voice: Voice) -> SimConfig {
+pub(crate) fn speaking(voice: Voice) -> SimConfig {
     SimConfig { voice, api_key: Some(KEY.to_owned()), audio_kept: AudioKept::Samples, ..SimConfig::default() }
 }
 
 impl Model {
     /// Starts one.
-    pub fn start(config: SimConfig) -> Self {
+    pub(crate) fn start(config: SimConfig) -> Self {
         let simulator = Simulator::start(config).expect("a free port on loopback");
         Self { simulator, seen: RefCell::default() }
     }
 
     /// The base URL for a relay.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.simulator.url()
     }
 
     /// The simulator itself, to be told something.
-    pub fn simulator(&self) -> &Simulator {
+    pub(crate) fn simulator(&self) -> &Simulator {
         &self.simulator
     }
 
     /// Waits until `find` finds what it looks for in all events so far.
-    pub fn until<T>(&self, what: &str, find: impl Fn(&[SimEvent]) -> Option<T>) -> T {
+    pub(crate) fn until<T>(&self, what: &str, find: impl Fn(&[SimEvent]) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = self.seen.borrow_mut();
         loop {
@@ -57,31 +57,31 @@ impl Model {
     }
 
     /// Waits for an event of a session, and gives the first.
-    pub fn event<T>(&self, session: u64, what: &str, find: impl Fn(&What) -> Option<T>) -> T {
+    pub(crate) fn event<T>(&self, session: u64, what: &str, find: impl Fn(&What) -> Option<T>) -> T {
         self.until(what, |events| {
             events.iter().filter(|event| event.session == session).find_map(|event| find(&event.what))
         })
     }
 
     /// Waits until a session's setup is complete.
-    pub fn ready(&self, session: u64) {
+    pub(crate) fn ready(&self, session: u64) {
         self.event(session, "setupComplete", |what| (*what == What::SetupComplete).then_some(()));
     }
 
     /// Waits until a session has heard at least so many samples.
-    pub fn heard(&self, session: u64, samples: usize) {
+    pub(crate) fn heard(&self, session: u64, samples: usize) {
         self.until(&format!("{samples} samples of session {session}"), |events| {
             (samples_heard(events, session) >= samples).then_some(())
         });
     }
 
     /// What a session has heard so far.
-    pub fn audio_so_far(&self, session: u64) -> Vec<i16> {
+    pub(crate) fn audio_so_far(&self, session: u64) -> Vec<i16> {
         self.simulator.audio(session)
     }
 
     /// Waits until a session's connection is over, and gives every sample that it heard.
-    pub fn audio(&self, session: u64) -> Vec<i16> {
+    pub(crate) fn audio(&self, session: u64) -> Vec<i16> {
         self.event(session, "the end of the connection", |what| match what {
             What::Closed { .. } => Some(()),
             _ => None,
@@ -91,7 +91,7 @@ impl Model {
 }
 
 /// Samples in the audio messages of a session.
-pub fn samples_heard(events: &[SimEvent], session: u64) -> usize {
+pub(crate) fn samples_heard(events: &[SimEvent], session: u64) -> usize {
     let of_audio = |event: &SimEvent| match event.what {
         What::Audio { samples, .. } if event.session == session => samples,
         _ => 0,

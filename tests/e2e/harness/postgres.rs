@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// See the head of this file.
-pub struct Postgres {
+pub(crate) struct Postgres {
     programs: PathBuf,
     directory: PathBuf,
 }
 
 impl Postgres {
     /// Makes and starts one. Its absence is a failure: tests/prerequisites.sh installs it.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let mut installed: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
             .map(|versions| versions.flatten().map(|version| version.path().join("bin")).collect())
@@ -37,22 +37,22 @@ impl Postgres {
     }
 
     /// The URL of a database; `postgres` is there from the start.
-    pub fn url(&self, database: &str) -> String {
+    pub(crate) fn url(&self, database: &str) -> String {
         format!("postgres://tandem@/{database}?host={}", self.directory.display())
     }
 
     /// Makes a database.
-    pub fn create(&self, database: &str) {
+    pub(crate) fn create(&self, database: &str) {
         self.program("createdb", &["-h", &self.path(""), "-U", "tandem", database]);
     }
 
     /// Ends the server without a word to anybody, as a crash would; what it had committed is there when it begins again.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.program("pg_ctl", &["-D", &self.path("data"), "-m", "immediate", "-w", "stop"]);
     }
 
     /// Starts the server, and waits until it can be asked.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         let options =
             format!("-c listen_addresses='' -c unix_socket_directories='{}'", self.directory.display());
         let (data, log) = (self.path("data"), self.path("log"));

@@ -34,7 +34,7 @@ impl Log {
 }
 
 /// A running `tandem`.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
@@ -42,7 +42,7 @@ pub struct Process {
 
 /// The command `tandem` with these arguments and this environment alone, in a directory without configuration. It keeps no
 /// records where nothing says where to.
-pub fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+pub(crate) fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
     command
         .args(arguments)
@@ -56,7 +56,7 @@ pub fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
 
 impl Process {
     /// Starts it.
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child =
             command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary was built");
         let log = Arc::new(Log::default());
@@ -77,18 +77,18 @@ impl Process {
     }
 
     /// Everything logged so far, for assertions and their messages.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().lines.join("\n")
     }
 
     /// Waits for the first line that contains every one of `parts`.
-    pub fn line(&self, parts: &[&str]) -> String {
+    pub(crate) fn line(&self, parts: &[&str]) -> String {
         self.nth_line(parts, 1)
     }
 
     /// Waits for the `nth` line, from 1, that contains every one of `parts`. Values of the log stand in quotation marks, which
     /// may be left out here: `did=5000` is found in `did="5000"`.
-    pub fn nth_line(&self, parts: &[&str], nth: usize) -> String {
+    pub(crate) fn nth_line(&self, parts: &[&str], nth: usize) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut written = self.log.lock();
         loop {
@@ -107,12 +107,12 @@ impl Process {
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it is running");
     }
 
     /// Waits until it has ended by itself.
-    pub fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         let mut written = self.log.lock();
         while !written.ended {
@@ -126,7 +126,7 @@ impl Process {
     }
 
     /// Whether it still runs.
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("it is a child of this process").is_none()
     }
 }

@@ -10,7 +10,7 @@ use tungstenite::Message;
 use tungstenite::protocol::{Role, WebSocket};
 
 /// One recorded frame.
-pub struct Frame {
+pub(crate) struct Frame {
     /// Where it lies in the file.
     pub wire: Range<usize>,
     /// What it says, as an independent implementation reads it.
@@ -18,7 +18,7 @@ pub struct Frame {
 }
 
 /// One connection.
-pub struct Recording {
+pub(crate) struct Recording {
     bytes: Vec<u8>,
     head: usize,
     /// The frames behind the upgrade request.
@@ -27,12 +27,12 @@ pub struct Recording {
 
 impl Recording {
     /// Reads `tests/data/freeswitch/FILE`.
-    pub fn read(file: &str) -> Self {
+    pub(crate) fn read(file: &str) -> Self {
         Self::of("freeswitch", file)
     }
 
     /// Reads `tests/data/SWITCH/FILE`.
-    pub fn of(switch: &str, file: &str) -> Self {
+    pub(crate) fn of(switch: &str, file: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(switch).join(file);
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("an upgrade request") + 4;
@@ -50,12 +50,12 @@ impl Recording {
     }
 
     /// The upgrade request.
-    pub fn head(&self) -> &[u8] {
+    pub(crate) fn head(&self) -> &[u8] {
         &self.bytes[..self.head]
     }
 
     /// Its `Sec-WebSocket-Key`.
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         let head = std::str::from_utf8(self.head()).expect("ASCII");
         let mut lines = head.lines().filter_map(|line| line.split_once(':'));
         let key = lines.find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"));
@@ -63,22 +63,22 @@ impl Recording {
     }
 
     /// Everything before the close frame, the request included.
-    pub fn before_close(&self) -> &[u8] {
+    pub(crate) fn before_close(&self) -> &[u8] {
         &self.bytes[..self.close().map_or(self.bytes.len(), |close| close.wire.start)]
     }
 
     /// The bytes of one frame.
-    pub fn wire(&self, frame: &Frame) -> &[u8] {
+    pub(crate) fn wire(&self, frame: &Frame) -> &[u8] {
         &self.bytes[frame.wire.clone()]
     }
 
     /// The close frame, if the switch said goodbye.
-    pub fn close(&self) -> Option<&Frame> {
+    pub(crate) fn close(&self) -> Option<&Frame> {
         self.frames.iter().find(|frame| frame.message.is_close())
     }
 
     /// The pings.
-    pub fn pings(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn pings(&self) -> Vec<Vec<u8>> {
         let pings = self.frames.iter().filter_map(|frame| match &frame.message {
             Message::Ping(payload) => Some(payload.to_vec()),
             _ => None,
@@ -87,7 +87,7 @@ impl Recording {
     }
 
     /// The audio, every channel as it was sent.
-    pub fn samples(&self) -> Vec<i16> {
+    pub(crate) fn samples(&self) -> Vec<i16> {
         let audio = self.frames.iter().filter(|frame| frame.message.is_binary());
         let bytes: Vec<u8> = audio.flat_map(|frame| frame.message.clone().into_data()).collect();
         bytes.as_chunks::<2>().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect()

@@ -13,19 +13,19 @@ use super::{KEY, Model};
 const LISTENING: &str = "FreeSWITCH mod_audio_stream WebSocket server: ";
 
 /// A relay that takes calls.
-pub struct Relay {
+pub(crate) struct Relay {
     process: Process,
     address: SocketAddr,
 }
 
 impl Relay {
     /// Starts one in front of `model`; `sets` are `--set` arguments.
-    pub fn start(model: &Model, sets: &[&str]) -> Self {
+    pub(crate) fn start(model: &Model, sets: &[&str]) -> Self {
         Self::start_at(&model.url(), sets, &[])
     }
 
     /// Starts one in front of a model at `model_url`, with more environment.
-    pub fn start_at(model_url: &str, sets: &[&str], more: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_at(model_url: &str, sets: &[&str], more: &[(&str, &str)]) -> Self {
         let mut arguments = vec![
             "--set",
             "listen.max_calls_burst_per_address=1000",
@@ -52,17 +52,17 @@ impl Relay {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// A URL for calls to it.
-    pub fn url(&self, target: &str) -> String {
+    pub(crate) fn url(&self, target: &str) -> String {
         format!("ws://{}{target}", self.address)
     }
 
     /// Waits for the line with which the call ended whose identity contains `call`, such as its UUID.
-    pub fn end_of(&self, call: &str) -> String {
+    pub(crate) fn end_of(&self, call: &str) -> String {
         self.line(&[": ended by ", call])
     }
 }

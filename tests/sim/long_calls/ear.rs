@@ -11,13 +11,13 @@ const STEP: i16 = 10;
 const ANSWERS_ALIKE: usize = 1_000;
 
 /// The samples of an answer.
-pub fn level(answer: usize) -> i16 {
+pub(super) fn level(answer: usize) -> i16 {
     LEVEL + STEP * (answer % ANSWERS_ALIKE) as i16
 }
 
 /// See the head of this file.
 #[derive(Default)]
-pub struct Ear {
+pub(super) struct Ear {
     /// Milliseconds heard of each answer.
     pub heard_ms: Vec<u64>,
     last: usize,
@@ -25,7 +25,7 @@ pub struct Ear {
 
 impl Ear {
     /// The switch is handed a message at 16 kHz.
-    pub fn hear(&mut self, message: &Message) {
+    pub(super) fn hear(&mut self, message: &Message) {
         let Message::Binary(bytes) = message else { return };
         let samples: Vec<i16> =
             bytes.as_chunks::<2>().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect();

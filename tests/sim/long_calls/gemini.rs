@@ -14,7 +14,7 @@ const CHUNK_MS: u64 = 200;
 
 /// What Gemini does, so many microseconds from now.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Say {
+pub(super) enum Say {
     SetupComplete,
     Handle,
     /// Milliseconds of an answer.
@@ -32,7 +32,7 @@ pub enum Say {
 
 /// See the head of this file.
 #[derive(Debug, Default)]
-pub struct Gemini {
+pub(super) struct Gemini {
     pub live: bool,
     /// After a goAway some links only listen.
     pub mute: bool,
@@ -51,14 +51,14 @@ pub struct Gemini {
 
 impl Gemini {
     /// Another link is set up.
-    pub fn linked(&mut self) {
+    pub(super) fn linked(&mut self) {
         (self.live, self.mute, self.in_speech, self.silence_ms) = (false, false, false, 0);
         self.wanted_from = self.answers;
         self.speaks_until_us = 0;
     }
 
     /// Takes 20 ms of the caller. Returns what it makes of them.
-    pub fn hear(&mut self, rng: &mut Rng, now_us: u64, speech: bool) -> Vec<(u64, Say)> {
+    pub(super) fn hear(&mut self, rng: &mut Rng, now_us: u64, speech: bool) -> Vec<(u64, Say)> {
         let mut says = Vec::new();
         if speech {
             (self.in_speech, self.silence_ms) = (true, 0);
@@ -78,7 +78,7 @@ impl Gemini {
     }
 
     /// The caller's talkspurt is over.
-    pub fn over(&mut self, rng: &mut Rng, now_us: u64) -> Vec<(u64, Say)> {
+    pub(super) fn over(&mut self, rng: &mut Rng, now_us: u64) -> Vec<(u64, Say)> {
         if !std::mem::take(&mut self.in_speech) || self.mute {
             return Vec::new();
         }
@@ -101,7 +101,7 @@ impl Gemini {
     }
 
     /// Speaks.
-    pub fn answer(&mut self, rng: &mut Rng, now_us: u64) -> Vec<(u64, Say)> {
+    pub(super) fn answer(&mut self, rng: &mut Rng, now_us: u64) -> Vec<(u64, Say)> {
         let answer = self.answers;
         self.answers += 1;
         self.said_ms.push(0);
@@ -129,7 +129,7 @@ impl Gemini {
     }
 
     /// The message for the relay, unless it was said for an answer that is cancelled.
-    pub fn message(&mut self, say: &Say) -> Option<Vec<u8>> {
+    pub(super) fn message(&mut self, say: &Say) -> Option<Vec<u8>> {
         let unwanted = |answer: &usize| *answer < self.wanted_from;
         Some(match say {
             Say::SetupComplete => br#"{"setupComplete":{}}"#.to_vec(),

@@ -21,14 +21,14 @@ use world::World;
 
 /// What became of a call.
 #[derive(Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     pub outcome: &'static str,
     /// Things that happened, by name.
     pub counts: BTreeMap<&'static str, u64>,
 }
 
 /// Runs one call for each of these seeds, or `TANDEM_SEEDS` from the first on, or the one of `TANDEM_SEED` with a trace.
-pub fn run_seeds(test: &str, seeds: Range<u64>, seconds: u64) {
+pub(crate) fn run_seeds(test: &str, seeds: Range<u64>, seconds: u64) {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect("a whole number"));
     let (seeds, trace) = match number("TANDEM_SEED") {
         Some(seed) => (seed..seed + 1, true),

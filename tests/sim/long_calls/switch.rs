@@ -11,7 +11,7 @@ const ONSET_FRAMES: usize = 5;
 
 /// What was said and heard of each talkspurt.
 #[derive(Debug, Default)]
-pub struct Spurt {
+pub(super) struct Spurt {
     /// Times that each frame reached the model.
     pub heard: Vec<u32>,
     /// When its last frame was said, in microseconds.
@@ -22,19 +22,19 @@ pub struct Spurt {
 
 impl Spurt {
     /// Times that all of it reached the model.
-    pub fn heard_whole(&self) -> u32 {
+    pub(super) fn heard_whole(&self) -> u32 {
         self.heard.iter().copied().min().unwrap_or_default()
     }
 
     /// Times that all of it but its onset did: where the model finds talkspurts itself, the mark from which one is sent
     /// again stands where the relay found it, some frames in.
-    pub fn heard_behind_onset(&self) -> u32 {
+    pub(super) fn heard_behind_onset(&self) -> u32 {
         self.heard.iter().skip(ONSET_FRAMES).copied().min().unwrap_or_default()
     }
 }
 
 /// The audio of a frame of 20 ms at 16 kHz.
-pub fn frame(spurt: usize, number: usize) -> Vec<u8> {
+pub(super) fn frame(spurt: usize, number: usize) -> Vec<u8> {
     let mut samples = [0_i16; FRAME];
     for (n, sample) in samples.iter_mut().enumerate() {
         // A voice of 200 Hz.
@@ -45,7 +45,7 @@ pub fn frame(spurt: usize, number: usize) -> Vec<u8> {
 }
 
 /// Which frame of which talkspurt these 20 ms are, if they are one.
-pub fn frame_of(samples: &[i16]) -> Option<(usize, usize)> {
+pub(super) fn frame_of(samples: &[i16]) -> Option<(usize, usize)> {
     match samples {
         [MAGIC, spurt, number, ..] => Some((*spurt as usize, *number as usize)),
         _ => None,

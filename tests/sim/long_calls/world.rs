@@ -87,7 +87,7 @@ struct Link {
 }
 
 /// See the head of this file.
-pub struct World {
+pub(super) struct World {
     now: Instant,
     start: Instant,
     rng: Rng,
@@ -120,7 +120,7 @@ pub struct World {
 
 impl World {
     /// A call whose every chance comes from the seed, of so many seconds if nothing ends it before.
-    pub fn new(seed: u64, trace: bool, seconds: u64) -> Self {
+    pub(super) fn new(seed: u64, trace: bool, seconds: u64) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let now = Instant::from_micros(1_000_000);
         let pacing = Pacing { lead_ms: 60, chunk_ms: 20 };
@@ -240,7 +240,7 @@ impl World {
     }
 
     /// Runs the call to its end, and checks what it leaves.
-    pub fn run(mut self) -> Report {
+    pub(super) fn run(mut self) -> Report {
         self.carry_out();
         loop {
             self.settle();

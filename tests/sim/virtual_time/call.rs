@@ -27,7 +27,7 @@ use super::report::Report;
 use super::world::{Event, Part, World};
 
 /// A leg and its socket, as the telephony thread holds them.
-pub struct LegSocket {
+pub(super) struct LegSocket {
     pub leg: Leg,
     pub incoming: VecDeque<FromSwitch>,
     /// Still to be read.
@@ -41,7 +41,7 @@ pub struct LegSocket {
 }
 
 /// A link, as the gemini thread holds it.
-pub struct LinkSocket {
+pub(super) struct LinkSocket {
     pub number: u32,
     pub incoming: VecDeque<FromGemini>,
     pub garbage: u32,
@@ -52,7 +52,7 @@ pub struct LinkSocket {
 }
 
 /// What both ends know of a call while it lives.
-pub struct Witness {
+pub(super) struct Witness {
     pub shared: Arc<CallShared>,
     pub ear: Ear,
     pub hearing: Hearing,
@@ -63,13 +63,13 @@ pub struct Witness {
 
 impl Witness {
     /// From here on the switch is given nothing.
-    pub fn goes_deaf(&mut self) {
+    pub(super) fn goes_deaf(&mut self) {
         self.underruns.get_or_insert(self.shared.tally.snapshot().underruns);
     }
 }
 
 /// See the head of this file.
-pub struct Call {
+pub(super) struct Call {
     pub id: CallId,
     pub plan: Plan,
     pub leg: Option<LegSocket>,
@@ -84,7 +84,7 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn new(number: usize, plan: Plan) -> Self {
+    pub(super) fn new(number: usize, plan: Plan) -> Self {
         Self {
             id: CallId { slot: number as u32, generation: 1 },
             plan,
@@ -99,16 +99,16 @@ impl Call {
         }
     }
 
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.outcome.is_some()
     }
 
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!("{}: {:?}, {:?}", self.id, self.plan.fault, self.machine.as_ref().map(Machine::phase))
     }
 
     /// Compares what the worker did with what it may do.
-    pub fn worker_passed(&mut self, now: Instant) {
+    pub(super) fn worker_passed(&mut self, now: Instant) {
         let (Some(witness), Some(_)) = (&mut self.witness, &self.machine) else { return };
         let tally = witness.shared.tally.snapshot();
         let (frames, silence) = (
@@ -120,7 +120,7 @@ impl Call {
     }
 
     /// What became of it, once it is over.
-    pub fn finish(self) -> Report {
+    pub(super) fn finish(self) -> Report {
         let (Some(outcome), Some(witness)) = (self.outcome, self.witness) else {
             panic!("the call never began")
         };

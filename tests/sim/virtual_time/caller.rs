@@ -11,7 +11,7 @@ use super::speech::caller_sample;
 
 /// How a module cuts the caller's audio into messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
+pub(super) enum Cut {
     /// So many milliseconds each.
     Whole(u64),
     /// Any number of bytes, also odd ones.
@@ -20,7 +20,7 @@ pub enum Cut {
 
 impl Cut {
     /// Draws one. `told`: the rate is known from the URL, so that the first message need not tell it.
-    pub fn draw(rng: &mut Rng, told: bool) -> Self {
+    pub(super) fn draw(rng: &mut Rng, told: bool) -> Self {
         match rng.u32(0..10) {
             0..=5 => Self::Whole(20),
             6 => Self::Whole(40),
@@ -33,7 +33,7 @@ impl Cut {
 }
 
 /// Everything that arrives from the switch until `end_us`, in order, with its time in microseconds since the call began.
-pub fn script(
+pub(super) fn script(
     rng: &mut Rng,
     fault: Fault,
     rate: SampleRate,

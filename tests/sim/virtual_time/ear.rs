@@ -64,7 +64,7 @@ thread_local! {
 }
 
 /// See the head of this file.
-pub struct Ear {
+pub(super) struct Ear {
     flavour: Flavour,
     playback: PlaybackFormat,
     format: LegFormat,
@@ -97,7 +97,7 @@ pub struct Ear {
 
 impl Ear {
     /// Of a call that begins now, whose leg the relay takes to have this format.
-    pub fn new(plan: &Plan, format: LegFormat, tolerance_us: u64) -> Self {
+    pub(super) fn new(plan: &Plan, format: LegFormat, tolerance_us: u64) -> Self {
         Self {
             flavour: plan.flavour,
             playback: plan.defaults.playback(Protocol::WebSocket(plan.flavour), &plan.fields),
@@ -125,7 +125,7 @@ impl Ear {
     }
 
     /// The relay took samples of an answer from Gemini.
-    pub fn answer_arrives(&mut self, now: Instant, answer: usize, samples: usize) {
+    pub(super) fn answer_arrives(&mut self, now: Instant, answer: usize, samples: usize) {
         if self.arrivals.len() <= answer {
             self.arrivals.resize_with(answer + 1, Arrivals::default);
         }
@@ -135,14 +135,14 @@ impl Ear {
     }
 
     /// The relay was told that an answer is complete.
-    pub fn answer_ends(&mut self, now: Instant, answer: usize) {
+    pub(super) fn answer_ends(&mut self, now: Instant, answer: usize) {
         if let Some(arrivals) = self.arrivals.get_mut(answer) {
             arrivals.ended_at.get_or_insert(now);
         }
     }
 
     /// The relay was told that everything up to this answer is cancelled.
-    pub fn interrupted(&mut self, now: Instant, answer: usize) {
+    pub(super) fn interrupted(&mut self, now: Instant, answer: usize) {
         self.interruptions += 1;
         // A late frame may just have been on its way.
         self.gaps.1 += u64::from(now.plus_us(self.tolerance_us) > self.dry_at);
@@ -156,7 +156,7 @@ impl Ear {
     }
 
     /// The leg's format as the relay now believes it to be.
-    pub fn format_changes(&mut self, format: LegFormat) {
+    pub(super) fn format_changes(&mut self, format: LegFormat) {
         if format != self.format {
             self.format = format;
             self.unsure |= self.handed_over || !self.arrivals.is_empty();
@@ -167,7 +167,7 @@ impl Ear {
     }
 
     /// The relay hands a message to the switch.
-    pub fn hear(&mut self, now: Instant, message: &Message) {
+    pub(super) fn hear(&mut self, now: Instant, message: &Message) {
         message.clone().into_data().hash(&mut self.hash);
         now.hash(&mut self.hash);
         let clear = playback::clear_message(self.flavour);
@@ -309,7 +309,7 @@ impl Ear {
     }
 
     /// Everything that was not interrupted has been heard to its end.
-    pub fn assert_everything_was_heard(&self) {
+    pub(super) fn assert_everything_was_heard(&self) {
         if self.unsure || self.arrivals.len() <= self.wanted_from {
             return;
         }
@@ -322,12 +322,12 @@ impl Ear {
     }
 
     /// Whether the place in the answer was always known.
-    pub fn was_sure(&self) -> bool {
+    pub(super) fn was_sure(&self) -> bool {
         !self.ever_unsure
     }
 
     /// A number made of everything handed over and its time.
-    pub fn hash(&self) -> u64 {
+    pub(super) fn hash(&self) -> u64 {
         self.hash.finish()
     }
 }

@@ -21,7 +21,7 @@ const MODEL_RATE: SampleRate = SampleRate::Hz16000;
 const HOLE_US_MAX: u64 = 40_000;
 
 /// See the head of this file.
-pub struct Hearing {
+pub(super) struct Hearing {
     /// Compare samples, or only look at amounts.
     compares: bool,
     tolerance_us: u64,
@@ -49,7 +49,7 @@ pub struct Hearing {
 
 impl Hearing {
     /// Of a call that begins now, whose leg the relay takes to be at `rate`.
-    pub fn new(now: Instant, rate: SampleRate, plan: &Plan, tolerance_us: u64) -> Self {
+    pub(super) fn new(now: Instant, rate: SampleRate, plan: &Plan, tolerance_us: u64) -> Self {
         let end_after_ms = plan.stream_end_after_ms;
         Self {
             compares: plan.hears_uplink,
@@ -71,7 +71,7 @@ impl Hearing {
     }
 
     /// Telephony has put all of the caller's samples up to `total` into the ring, and takes them to be at `rate`.
-    pub fn caller_speaks(&mut self, total: usize, rate: SampleRate) {
+    pub(super) fn caller_speaks(&mut self, total: usize, rate: SampleRate) {
         if total == self.taken {
             return;
         }
@@ -86,7 +86,7 @@ impl Hearing {
     }
 
     /// The worker made so many frames for the model, and filled in so many of silence before them.
-    pub fn worker_passed(&mut self, now: Instant, frames: u64, silence_frames: u64) {
+    pub(super) fn worker_passed(&mut self, now: Instant, frames: u64, silence_frames: u64) {
         if !self.ended {
             let hole_us = now.since_us(self.covered_until);
             let allowed_us = HOLE_US_MAX + self.tolerance_us;
@@ -113,12 +113,12 @@ impl Hearing {
     }
 
     /// The gemini thread gave up speech of the caller because it had to keep too much.
-    pub fn speech_is_given_up(&mut self) {
+    pub(super) fn speech_is_given_up(&mut self) {
         self.lossy = true;
     }
 
     /// The relay sends a message with the caller's audio, or the end of it.
-    pub fn hear(&mut self, json: &str) {
+    pub(super) fn hear(&mut self, json: &str) {
         if json == AUDIO_STREAM_END {
             let at = self.ends.pop_front();
             assert!(

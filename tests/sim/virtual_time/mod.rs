@@ -21,5 +21,5 @@ mod speech;
 mod telephony;
 mod world;
 
-pub use scenario::Scenario;
-pub use seeds::run_seeds;
+pub(crate) use scenario::Scenario;
+pub(crate) use seeds::run_seeds;

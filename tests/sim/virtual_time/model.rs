@@ -13,7 +13,7 @@ use super::speech::model_sample;
 const SAMPLES_A_MS: u64 = 24;
 
 /// What a link brings, and when everything of it must have been heard, in microseconds since it was connected.
-pub struct Script {
+pub(super) struct Script {
     pub messages: Vec<(u64, FromGemini)>,
     pub heard_us: u64,
 }
@@ -30,7 +30,7 @@ enum Ending {
 }
 
 /// Draws a script; `setup_us` is when the setup is accepted, if it ever is.
-pub fn script(rng: &mut Rng, scenario: &Scenario, fault: Fault, setup_us: Option<u64>) -> Script {
+pub(super) fn script(rng: &mut Rng, scenario: &Scenario, fault: Fault, setup_us: Option<u64>) -> Script {
     let mut writer = Writer {
         delay_us: rng.u64(0..60_000),
         jitter_us: [0, 2_000, 40_000][rng.usize(0..3)],

@@ -12,7 +12,7 @@ use super::plan::Plan;
 
 /// See the head of this file.
 #[derive(Debug, Default)]
-pub struct OrderLog {
+pub(super) struct OrderLog {
     dialled: bool,
     connected_at: Option<Instant>,
     live: bool,
@@ -29,7 +29,7 @@ pub struct OrderLog {
 
 impl OrderLog {
     /// The machine is told something.
-    pub fn fact(&mut self, now: Instant, fact: &Fact) {
+    pub(super) fn fact(&mut self, now: Instant, fact: &Fact) {
         let cause = match fact {
             Fact::LinkConnected(_) => {
                 self.connected_at = Some(now);
@@ -60,7 +60,7 @@ impl OrderLog {
     }
 
     /// The machine is told that its deadline is over.
-    pub fn time_is_up(&mut self, now: Instant, plan: &Plan) {
+    pub(super) fn time_is_up(&mut self, now: Instant, plan: &Plan) {
         let after = |from: Instant, limit: Duration| now.since(from) >= limit;
         let cause = match self.connected_at {
             _ if self.cause.is_some() => return,
@@ -72,7 +72,7 @@ impl OrderLog {
     }
 
     /// The machine orders something.
-    pub fn order(&mut self, order: &Order) {
+    pub(super) fn order(&mut self, order: &Order) {
         assert!(!self.finished, "{order:?} after the end");
         match order {
             Order::Dial(link) => {
@@ -122,7 +122,7 @@ impl OrderLog {
     }
 
     /// The call is over.
-    pub fn finished(&mut self, outcome: &Outcome) {
+    pub(super) fn finished(&mut self, outcome: &Outcome) {
         self.finished = true;
         let Some(cause) = self.cause.take() else { panic!("over without a cause") };
         assert_eq!(outcome, &Outcome::of(cause));

@@ -19,7 +19,7 @@ use super::scenario::Scenario;
 
 /// What arrives from the switch.
 #[derive(Debug, Clone)]
-pub enum FromSwitch {
+pub(super) enum FromSwitch {
     /// A binary message.
     Audio(Vec<u8>),
     /// A text message.
@@ -32,7 +32,7 @@ pub enum FromSwitch {
 
 /// What arrives from Gemini.
 #[derive(Debug, Clone)]
-pub enum FromGemini {
+pub(super) enum FromGemini {
     /// A message.
     Said(Said),
     /// A close with this code, and the end of the connection.
@@ -43,7 +43,7 @@ pub enum FromGemini {
 
 /// A message of Gemini and what it means.
 #[derive(Debug, Clone, Default)]
-pub struct Said {
+pub(super) struct Said {
     /// The JSON.
     pub json: Vec<u8>,
     /// The answer that its audio or its end belongs to.
@@ -60,7 +60,7 @@ pub struct Said {
 
 /// What becomes of the attempt to connect a link, after so many microseconds.
 #[derive(Debug, Clone)]
-pub enum Dialling {
+pub(super) enum Dialling {
     /// It is connected.
     Connects(u64),
     /// It fails.
@@ -71,7 +71,7 @@ pub enum Dialling {
 
 /// What goes wrong in a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(super) enum Fault {
     None,
     DialRefused,
     DialDropped,
@@ -113,7 +113,7 @@ impl Fault {
 }
 
 /// See the head of this file. Times are microseconds since the call began, those of Gemini since the link was connected.
-pub struct Plan {
+pub(super) struct Plan {
     pub begins: Instant,
     pub fault: Fault,
     pub fields: CallFields,
@@ -140,7 +140,7 @@ pub struct Plan {
 
 impl Plan {
     /// The call number `number` of a seed.
-    pub fn draw(seed: u64, number: usize, scenario: &Scenario) -> Self {
+    pub(super) fn draw(seed: u64, number: usize, scenario: &Scenario) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(1009).wrapping_add(number as u64));
         let rng = &mut rng;
         let fault = if percent(rng, scenario.fault_percent) {
@@ -255,6 +255,6 @@ impl Plan {
 }
 
 /// True in so many of 100 cases.
-pub fn percent(rng: &mut Rng, share: u32) -> bool {
+pub(super) fn percent(rng: &mut Rng, share: u32) -> bool {
     rng.u32(0..100) < share
 }

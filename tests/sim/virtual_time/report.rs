@@ -10,7 +10,7 @@ use tandem::sync::shared::TallySnapshot;
 
 /// What happened in one call.
 #[derive(Debug, PartialEq)]
-pub struct Report {
+pub(crate) struct Report {
     /// The label of the outcome.
     pub outcome: &'static str,
     /// The relay's own counters.
@@ -27,7 +27,7 @@ pub struct Report {
 
 /// The sum of many calls.
 #[derive(Debug, Default, PartialEq)]
-pub struct Totals {
+pub(super) struct Totals {
     calls: u64,
     outcomes: BTreeMap<&'static str, u64>,
     whole_answers: u64,
@@ -43,7 +43,7 @@ pub struct Totals {
 
 impl Totals {
     /// The sum of these calls.
-    pub fn of(reports: &[Report]) -> Self {
+    pub(super) fn of(reports: &[Report]) -> Self {
         let mut totals = Self::default();
         reports.iter().for_each(|report| totals.add(report));
         totals

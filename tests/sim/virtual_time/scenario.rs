@@ -9,7 +9,7 @@ use tandem::base::SampleRate;
 
 /// The kind of a call.
 #[derive(Debug, Clone)]
-pub struct Scenario {
+pub(crate) struct Scenario {
     /// Rates of the leg.
     pub rates: &'static [SampleRate],
     /// Lead and chunk of playback, in milliseconds.

@@ -13,7 +13,7 @@ use super::world::World;
 
 /// Runs the scenarios beside each other in one relay for each seed from 0 to `count`, and prints what happened in all.
 /// `calls` says what calls a seed has. Returns what became of each call.
-pub fn run_seeds(test: &str, count: u64, calls: impl Fn(u64) -> Vec<Scenario>) -> Vec<Report> {
+pub(crate) fn run_seeds(test: &str, count: u64, calls: impl Fn(u64) -> Vec<Scenario>) -> Vec<Report> {
     let (seeds, trace) = match number("TANDEM_SEED") {
         Some(seed) => (seed..seed + 1, true),
         None => (0..number("TANDEM_SEEDS").unwrap_or(count), false),

@@ -10,21 +10,21 @@ const LEVEL_MIN: i32 = 9_000;
 const SWING_MAX: i16 = 3_000;
 
 /// Answers that are so many apart sound alike.
-pub const ANSWERS_ALIKE: usize = 14;
+pub(super) const ANSWERS_ALIKE: usize = 14;
 
 /// The `n`th sample of an answer of the model, at 24 kHz: a level that names the answer, and noise that names the place.
-pub fn model_sample(answer: usize, n: usize) -> i16 {
+pub(super) fn model_sample(answer: usize, n: usize) -> i16 {
     let level = LEVEL_MIN + 1_000 * (answer % 7) as i32 + (scatter(n) % 400) as i32;
     (if answer.is_multiple_of(2) { level } else { -level }) as i16
 }
 
 /// Whether a sample, resampled or not, has the sign of the answer and is too large to be the swing of a filter.
-pub fn belongs_to(answer: usize, sample: i16) -> bool {
+pub(super) fn belongs_to(answer: usize, sample: i16) -> bool {
     if answer.is_multiple_of(2) { sample > SWING_MAX } else { sample < -SWING_MAX }
 }
 
 /// The `n`th sample of the caller, at the leg's rate.
-pub fn caller_sample(n: usize) -> i16 {
+pub(super) fn caller_sample(n: usize) -> i16 {
     let magnitude = 1 + (scatter(n) % 20_000) as i16;
     if scatter(n ^ 0x5555).is_multiple_of(2) { magnitude } else { -magnitude }
 }

@@ -31,7 +31,7 @@ const SPEECH_BYTES: usize = 64 << 20;
 
 /// A thread of the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub(super) enum Part {
     Telephony,
     Dsp,
     Gemini,
@@ -44,7 +44,7 @@ impl Part {
 
 /// Something that happens to a call from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Event {
+pub(super) enum Event {
     /// The switch connects.
     Begins,
     /// Item so-and-so of the switch's script arrives.
@@ -70,7 +70,7 @@ struct Place {
 }
 
 /// See the head of this file.
-pub struct World {
+pub(super) struct World {
     pub(super) now: Instant,
     pub(super) rng: Rng,
     pub(super) thread_delay_us_max: u64,
@@ -97,7 +97,7 @@ pub struct World {
 
 impl World {
     /// A relay with these calls, all of whose chances come from the seed.
-    pub fn new(seed: u64, trace: bool, scenarios: &[Scenario]) -> Self {
+    pub(super) fn new(seed: u64, trace: bool, scenarios: &[Scenario]) -> Self {
         let now = Instant::from_micros(1_000_000);
         let place = || Place {
             bell: Doorbell::for_parked(std::thread::current()),
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// Runs until every call has ended, and checks that nothing is left of them.
-    pub fn run(mut self) -> Vec<Report> {
+    pub(super) fn run(mut self) -> Vec<Report> {
         let end = self.now.plus_ms(WORLD_MS_MAX);
         while self.calls.iter().any(|call| !call.is_over()) {
             let next_event = self.events.peek().map(|Reverse((at, ..))| *at);

@@ -80,7 +80,7 @@ impl Session {
     }
 
     /// A fault that stands alone happens now.
-    pub fn suffer(&mut self, now: Instant, fault: Fault, world: &mut World, out: &mut Outbox) {
+    pub(crate) fn suffer(&mut self, now: Instant, fault: Fault, world: &mut World, out: &mut Outbox) {
         let mut demands = Demands::default();
         self.apply(now, fault, &mut demands, out);
         if demands.silence {

@@ -20,7 +20,7 @@ use crate::sim::{
 };
 
 /// What a key hears that has used up its quota.
-pub const QUOTA: &str = "You exceeded your current quota, please check your plan and billing details.";
+pub(crate) const QUOTA: &str = "You exceeded your current quota, please check your plan and billing details.";
 
 /// What follows `setupComplete` at once.
 #[derive(Debug, Default)]

@@ -39,7 +39,7 @@ fn session() -> Session {
 
 /// What the session sends, taken as the switch would.
 fn sent(session: &mut Session) -> String {
-    String::from_utf8(std::mem::take(session.to_send())).expect("text")
+    String::from_utf8(std::mem::take(session.unsent())).expect("text")
 }
 
 fn receive(session: &mut Session, now: Instant, text: &str) -> Result<(), String> {
@@ -114,7 +114,7 @@ fn what_was_sent_when_the_connection_was_lost_is_unconfirmed_and_never_sent_agai
     log_in(&mut session, at(0));
     session.request(at(0), job(1, at(4_000)));
     // The socket takes half of it; the other job cannot leave.
-    session.to_send().drain(..10);
+    session.unsent().drain(..10);
     session.request(at(0), job(2, at(4_000)));
     session.lost();
     let answered = answers(&mut session);
