@@ -3,6 +3,7 @@
 //! Runs in: anywhere: pure. Owns plain values; the control thread makes them, the store thread keeps them.
 //! Never logged: it holds what people said. Invariant: the JSON of these structures is that of the API, of the spool and
 //! of `tandem calls --json`; unknown things are null, never left out.
+//! A field is declared once, here: its column, its place in the description of the API and in docs/records.md are made from that.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,147 +17,235 @@ pub const RECORDING_FAILED: &str = "recording_failed";
 /// Characters of an event's detail.
 pub const EVENT_DETAIL_CHARACTERS_MAX: usize = 200;
 
-/// What is known of a call that has ended. Times are RFC 3339 in UTC with milliseconds, durations numbers whose unit ends
-/// the name; `_s` has a fraction.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct CallRecord {
-    /// Its name for ever, [`crate::base::RecordId`] as text.
-    pub id: String,
-    /// The switch's UUID of the channel.
-    pub uuid: Option<String>,
-    /// The number that was called.
-    pub did: Option<String>,
-    /// Who called.
-    pub caller: Option<String>,
-    /// The agent who answered.
-    pub agent: String,
-    /// The model, as the configuration names it.
-    pub model: Option<String>,
-    /// The name of the credential of its last link.
-    pub credential: Option<String>,
-    /// What the switch spoke: `mod_audio_stream`, `audiosocket`, `chan_websocket`.
-    pub leg: String,
-    /// The address of the switch.
-    pub peer: String,
-    /// When the relay admitted it.
-    pub offered_at: String,
-    /// When the model was ready.
-    pub answered_at: Option<String>,
-    /// When the model was first heard to speak.
-    pub first_audio_at: Option<String>,
-    /// When everything of it was let go.
-    pub ended_at: String,
-    /// From the offer to the end.
-    pub duration_s: f64,
-    /// `caller`, `model`, `us` or `network`.
-    pub ended_by: String,
-    /// The outcome's word, as in the metric ([`crate::call::Outcome::label`]).
-    pub outcome: String,
-    /// The outcome in words, as in the log.
-    pub reason: String,
-    /// The caller's talkspurts together.
-    pub caller_talk_s: f64,
-    /// The rest of the caller's audio.
-    pub caller_silence_s: f64,
-    /// Speech of the agent that was handed to the switch.
-    pub agent_talk_s: f64,
-    /// The rest of the time since the model was ready.
-    pub agent_silence_s: f64,
-    /// Turns in which the model spoke.
-    pub turns: u64,
-    /// Times that the caller interrupted.
-    pub barge_ins: u64,
-    /// The most audio that the switch already had at a barge-in; null without one.
-    pub barge_in_residual_ms_max: Option<u64>,
-    /// Links that went on with the conversation.
-    pub resumptions: u64,
-    /// Links with a new conversation, told of the old one.
-    pub fresh_sessions: u64,
-    /// The longest time without a link.
-    pub gap_ms_max: u64,
-    /// All times without a link together.
-    pub gap_ms_total: u64,
-    /// Times that the server was told to take what it had heard as a turn.
-    pub watchdog_commits: u64,
-    /// Times that the model was told in words that the caller waits.
-    pub watchdog_nudges: u64,
-    /// Links left because the model did not answer.
-    pub watchdog_resumptions: u64,
-    /// Conversations begun anew because the model did not answer.
-    pub watchdog_sessions: u64,
-    /// Times that the model answered after such a step.
-    pub watchdog_healed: u64,
-    /// Half of the answers came sooner after the caller stopped speaking, as heard by the caller; null without any.
-    pub answer_ms_p50: Option<u64>,
-    /// The latest answer.
-    pub answer_ms_max: Option<u64>,
-    /// Times that the caller's ear ran dry in the middle of a turn.
-    pub underruns: u64,
-    /// Those times together.
-    pub underrun_ms: u64,
-    /// Times that the switch reports silence where speech came too late for its player; those of the ear among them.
+/// What a field holds, and a column of the database that keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FieldKind {
+    Text,
+    Integer,
+    Real,
+    Switch,
+}
+
+/// A field of one of the structures here: all that its column and its place in the API's description are made from.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) kind: FieldKind,
+    /// It may be unknown.
+    pub(crate) optional: bool,
+    /// What it says, with a space before it: for the documents that tests keep true.
+    #[cfg(test)]
+    pub(crate) summary: &'static str,
+}
+
+/// A type that fields have.
+trait Kept {
+    const KIND: FieldKind;
+    const OPTIONAL: bool = false;
+}
+
+impl Kept for String {
+    const KIND: FieldKind = FieldKind::Text;
+}
+
+impl Kept for Speaker {
+    const KIND: FieldKind = FieldKind::Text;
+}
+
+impl Kept for u64 {
+    const KIND: FieldKind = FieldKind::Integer;
+}
+
+impl Kept for f64 {
+    const KIND: FieldKind = FieldKind::Real;
+}
+
+impl Kept for bool {
+    const KIND: FieldKind = FieldKind::Switch;
+}
+
+impl<T: Kept> Kept for Option<T> {
+    const KIND: FieldKind = T::KIND;
+    const OPTIONAL: bool = true;
+}
+
+/// A structure whose fields are listed as [`Field`]s; those behind `beside` are not.
+macro_rules! kept {
+    (
+        $(#[$of:meta])* $name:ident {
+            $($(#[doc = $summary:literal])+ $field:ident: $type:ty,)+
+        } $(beside { $(#[$of_beside:meta])* $beside:ident: $beside_type:ty })?
+    ) => {
+        $(#[$of])*
+        pub struct $name {
+            $($(#[doc = $summary])+ pub $field: $type,)+
+            $($(#[$of_beside])* pub $beside: $beside_type,)?
+        }
+
+        impl $name {
+            /// Its fields, in the order of the columns.
+            pub(crate) const FIELDS: &[Field] = &[$(Field {
+                name: stringify!($field),
+                kind: <$type as Kept>::KIND,
+                optional: <$type as Kept>::OPTIONAL,
+                #[cfg(test)]
+                summary: concat!($($summary),+),
+            }),+];
+        }
+    };
+}
+
+kept! {
+    /// What is known of a call that has ended. Times are RFC 3339 in UTC with milliseconds, durations numbers whose unit ends
+    /// the name; `_s` has a fraction.
+    #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+    // What waits in a spool may be of a version that had fewer.
     #[serde(default)]
-    pub switch_gaps: u64,
-    /// Those times together.
-    #[serde(default)]
-    pub switch_gap_ms: u64,
-    /// Frames of the caller, 20 ms each, that were given up.
-    pub lost_frames: u64,
-    /// Tokens of the prompt side, those of every turn added up: each is billed.
-    pub prompt_tokens: u64,
-    /// Tokens of the answer side, added up.
-    pub response_tokens: u64,
-    /// What the tokens cost by the price table, an estimate; null without a price for the model.
-    pub cost: Option<f64>,
-    /// The currency of the cost.
-    pub cost_currency: Option<String>,
-    /// Calls of tools by the model.
-    pub tools_called: u64,
-    /// Those of them that failed or had no result in time.
-    pub tools_failed: u64,
-    /// Where it was recorded to, if it was.
-    pub recording: Option<RecordingFile>,
+    CallRecord {
+        /// Its name for ever, in recordings, the API and the page too: a UUID version 7.
+        id: String,
+        /// The switch's UUID of the channel.
+        uuid: Option<String>,
+        /// The number that was called.
+        did: Option<String>,
+        /// Who called.
+        caller: Option<String>,
+        /// The agent who answered.
+        agent: String,
+        /// The model, as the configuration names it.
+        model: Option<String>,
+        /// The name of the credential of its last link.
+        credential: Option<String>,
+        /// What was on the line: `mod_audio_stream`, `mod_audio_fork`, `audiosocket`, `chan_websocket`, `telephone`, or `outbound`
+        /// for an outbound call that never had a leg.
+        leg: String,
+        /// The address of the switch.
+        peer: String,
+        /// When the relay admitted it.
+        offered_at: String,
+        /// When the model was ready.
+        answered_at: Option<String>,
+        /// When the model was first heard to speak.
+        first_audio_at: Option<String>,
+        /// When everything of it was let go.
+        ended_at: String,
+        /// From the offer to the end.
+        duration_s: f64,
+        /// Who ended it: `caller`, `model`, `us` or `network`.
+        ended_by: String,
+        /// The outcome's word, as in `tandem_calls_ended_total`.
+        outcome: String,
+        /// The outcome in words, as in the log.
+        reason: String,
+        /// The caller's talkspurts together.
+        caller_talk_s: f64,
+        /// The rest of the caller's audio.
+        caller_silence_s: f64,
+        /// Speech of the agent that was handed to the switch.
+        agent_talk_s: f64,
+        /// The rest of the time since the model was ready.
+        agent_silence_s: f64,
+        /// Turns in which the model spoke.
+        turns: u64,
+        /// Times that the caller interrupted.
+        barge_ins: u64,
+        /// The most audio that the switch already had at a barge-in; null without one.
+        barge_in_residual_ms_max: Option<u64>,
+        /// Links that went on with the conversation.
+        resumptions: u64,
+        /// Links with a new conversation, told of the old one.
+        fresh_sessions: u64,
+        /// The longest time without a link.
+        gap_ms_max: u64,
+        /// All times without a link together.
+        gap_ms_total: u64,
+        /// Times that the server was told to take what it had heard as a turn (docs/turn-taking.md).
+        watchdog_commits: u64,
+        /// Times that the model was told in words that the caller waits.
+        watchdog_nudges: u64,
+        /// Links left because the model did not answer.
+        watchdog_resumptions: u64,
+        /// Conversations begun anew because the model did not answer.
+        watchdog_sessions: u64,
+        /// Times that the model answered after such a step.
+        watchdog_healed: u64,
+        /// From the caller's last word to the first that they heard of the answer: the median; null without any.
+        answer_ms_p50: Option<u64>,
+        /// The longest.
+        answer_ms_max: Option<u64>,
+        /// Times that the caller's ear ran dry in the middle of a turn.
+        underruns: u64,
+        /// Those times together.
+        underrun_ms: u64,
+        /// Times that the switch reports silence where speech came too late for its player; those of the ear among them.
+        switch_gaps: u64,
+        /// Those times together.
+        switch_gap_ms: u64,
+        /// Frames of the caller, 20 ms each, that were given up.
+        lost_frames: u64,
+        /// Tokens of the prompt side, those of every turn added up: each is billed.
+        prompt_tokens: u64,
+        /// Tokens of the answer side, added up.
+        response_tokens: u64,
+        /// What the tokens cost by the price table, an estimate; null without a price for the model.
+        cost: Option<f64>,
+        /// The currency of the cost.
+        cost_currency: Option<String>,
+        /// Calls of tools by the model.
+        tools_called: u64,
+        /// Those of them that failed or had no result in time.
+        tools_failed: u64,
+    } beside {
+        /// Where it was recorded to, if it was.
+        recording: Option<RecordingFile>
+    }
 }
 
-/// A recording of a call.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RecordingFile {
-    /// Its path within the directory of recordings.
-    pub file: String,
-    /// `wav` or `opus`.
-    pub format: String,
-    /// Its length.
-    pub seconds: f64,
-    /// Its size.
-    pub bytes: u64,
+kept! {
+    /// A recording of a call.
+    #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+    RecordingFile {
+        /// Its path within the directory of recordings.
+        file: String,
+        /// `wav` or `opus`.
+        format: String,
+        /// Its length.
+        seconds: f64,
+        /// Its size.
+        bytes: u64,
+    }
 }
 
-/// A turn of the transcript. Times are milliseconds since the call was offered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TranscriptTurn {
-    /// Who spoke.
-    pub speaker: Speaker,
-    /// When it began.
-    pub start_ms: u64,
-    /// When it ended or was cut off.
-    pub end_ms: u64,
-    /// What was said, as the model transcribed it.
-    pub text: String,
-    /// The caller spoke over it.
-    pub interrupted: bool,
-    /// The part of the text that was heard.
-    pub heard_text: String,
+kept! {
+    /// A turn of the transcript. Times are milliseconds since the call was offered.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    TranscriptTurn {
+        /// Who spoke.
+        speaker: Speaker,
+        /// When it began.
+        start_ms: u64,
+        /// When it ended or was cut off.
+        end_ms: u64,
+        /// What was said, as the model transcribed it.
+        text: String,
+        /// The caller spoke over it.
+        interrupted: bool,
+        /// The part of the text that was heard.
+        heard_text: String,
+    }
 }
 
-/// Something that happened in a call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CallEvent {
-    /// When, in milliseconds since the call was offered.
-    pub at_ms: u64,
-    /// What: `answered`, `link_lost`, `resumed`, `barge_in`, `tool` and so on; docs/records.md lists them.
-    pub kind: String,
-    /// More of it, where there is more to say: never what somebody said, and never a key that was pressed.
-    pub detail: Option<String>,
+kept! {
+    /// Something that happened in a call.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    CallEvent {
+        /// When, in milliseconds since the call was offered.
+        at_ms: u64,
+        /// What: `answered`, `link_lost`, `resumed`, `barge_in`, `tool` and so on; docs/records.md lists them.
+        kind: String,
+        /// More of it, where there is more to say: never what somebody said, and never a key that was pressed.
+        detail: Option<String>,
+    }
 }
 
 /// A record with what was said and what happened.

@@ -21,9 +21,11 @@ pub(super) fn routes() -> Routes {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::call::CallRecord;
+    use crate::call::record::FieldKind;
 
     #[test]
     fn the_document_describes_what_is_served() {
@@ -44,5 +46,43 @@ mod tests {
             .map(|(method, path)| (method.to_owned(), path.to_owned()))
             .collect();
         assert_eq!(described, served, "docs/openapi.json and the routes of src/threads/admin/");
+    }
+
+    /// The schemas that hold a record say of each of its fields what the record's declaration says.
+    #[test]
+    fn the_document_describes_each_field_of_a_record() {
+        let mut document: Value = serde_json::from_str(DOCUMENT).expect("JSON");
+        for schema in ["CallRecord", "CallDetail"] {
+            let schema = &mut document["components"]["schemas"][schema];
+            for field in CallRecord::FIELDS {
+                let kind = match field.kind {
+                    FieldKind::Text => "string",
+                    FieldKind::Integer => "integer",
+                    FieldKind::Real => "number",
+                    FieldKind::Switch => "boolean",
+                };
+                let property = &mut schema["properties"][field.name];
+                property["type"] = if field.optional { json!([kind, "null"]) } else { json!(kind) };
+                property["description"] = field.summary.trim().trim_end_matches('.').into();
+                if field.kind == FieldKind::Integer {
+                    property["minimum"] = json!(0);
+                }
+                let required = schema["required"].as_array_mut().expect("what is required");
+                if required.iter().all(|name| name != field.name) {
+                    required.push(field.name.into());
+                }
+            }
+        }
+        let expected = document;
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            let text = serde_json::to_string_pretty(&expected).expect("JSON");
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json"), text + "\n").unwrap();
+        } else {
+            let found: Value = serde_json::from_str(DOCUMENT).expect("JSON");
+            assert!(
+                found == expected,
+                "docs/openapi.json is out of date: UPDATE_EXPECT=1 cargo test --lib openapi"
+            );
+        }
     }
 }

@@ -82,6 +82,9 @@ pub(super) trait Database: Send {
 
     /// The statement, within a transaction, that keeps another relay from migrating at the same time.
     fn lock_for_migration(&self) -> &'static str;
+
+    /// The query for the names of the columns of `calls`.
+    fn columns_of_calls(&self) -> &'static str;
 }
 
 /// Carries out `work` in a transaction: all of it, or nothing.

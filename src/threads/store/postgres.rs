@@ -138,6 +138,11 @@ impl Database for Postgres {
         // The number is the first eight letters of "tandem db".
         "SELECT pg_advisory_xact_lock(8386095496399381604)"
     }
+
+    fn columns_of_calls(&self) -> &'static str {
+        "SELECT column_name::text FROM information_schema.columns\
+             WHERE table_name = 'calls' AND table_schema = current_schema()"
+    }
 }
 
 impl ToSql for Value {

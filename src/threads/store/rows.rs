@@ -1,104 +1,50 @@
 //! Records as rows: which field is which column, how a batch of calls is written, how one is read.
 //!
-//! Runs in: the database thread and whoever reads. Owns the lists of columns.
+//! Runs in: the database thread and whoever reads. Owns the lists of columns, which are those of the fields.
 //! Invariant: writing a call again changes nothing, so that what may have been written is written again in doubt.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Number, Value as Json};
 
 use super::database::{Database, Row, StoreError, Value};
 use crate::base::call_name::canonical;
-use crate::call::record::{CallEvent, TranscriptTurn};
+use crate::call::record::FieldKind::{Integer, Real, Switch, Text};
+use crate::call::record::{CallEvent, Field, RecordingFile, TranscriptTurn};
 use crate::call::{CallDetail, CallRecord};
 
-/// What a column holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Integer,
-    Real,
-    Switch,
-}
-
-use Kind::{Integer, Real, Switch, Text};
-
-/// The columns of `calls` by the names of their fields in the record's JSON, but for `search`.
-const CALLS: &[(&str, Kind)] = &[
-    ("id", Text),
-    ("uuid", Text),
-    ("did", Text),
-    ("caller", Text),
-    ("agent", Text),
-    ("model", Text),
-    ("credential", Text),
-    ("leg", Text),
-    ("peer", Text),
-    ("offered_at", Text),
-    ("answered_at", Text),
-    ("first_audio_at", Text),
-    ("ended_at", Text),
-    ("duration_s", Real),
-    ("ended_by", Text),
-    ("outcome", Text),
-    ("reason", Text),
-    ("caller_talk_s", Real),
-    ("caller_silence_s", Real),
-    ("agent_talk_s", Real),
-    ("agent_silence_s", Real),
-    ("turns", Integer),
-    ("barge_ins", Integer),
-    ("barge_in_residual_ms_max", Integer),
-    ("resumptions", Integer),
-    ("fresh_sessions", Integer),
-    ("gap_ms_max", Integer),
-    ("gap_ms_total", Integer),
-    ("watchdog_commits", Integer),
-    ("watchdog_nudges", Integer),
-    ("watchdog_resumptions", Integer),
-    ("watchdog_sessions", Integer),
-    ("watchdog_healed", Integer),
-    ("answer_ms_p50", Integer),
-    ("answer_ms_max", Integer),
-    ("underruns", Integer),
-    ("underrun_ms", Integer),
-    ("switch_gaps", Integer),
-    ("switch_gap_ms", Integer),
-    ("lost_frames", Integer),
-    ("prompt_tokens", Integer),
-    ("response_tokens", Integer),
-    ("cost", Real),
-    ("cost_currency", Text),
-    ("tools_called", Integer),
-    ("tools_failed", Integer),
-    ("recording_file", Text),
-    ("recording_format", Text),
-    ("recording_seconds", Real),
-    ("recording_bytes", Integer),
-];
-
 /// What stands before the names of the columns that hold the record's `recording`.
-const RECORDING: &str = "recording_";
+pub(super) const RECORDING: &str = "recording_";
 
-const TURNS: &[(&str, Kind)] = &[
-    ("speaker", Text),
-    ("start_ms", Integer),
-    ("end_ms", Integer),
-    ("text", Text),
-    ("interrupted", Switch),
-    ("heard_text", Text),
-];
+/// A column: its name, and the field that it keeps.
+pub(super) type Column = (Cow<'static, str>, &'static Field);
 
-const EVENTS: &[(&str, Kind)] = &[("at_ms", Integer), ("kind", Text), ("detail", Text)];
+/// The columns of `calls`, but for `search`.
+pub(super) static CALLS: LazyLock<Vec<Column>> = LazyLock::new(|| {
+    let recording = RecordingFile::FIELDS.iter().map(|field| {
+        let name = Cow::Owned(format!("{RECORDING}{}", field.name));
+        (name, field)
+    });
+    of(CallRecord::FIELDS).into_iter().chain(recording).collect()
+});
+static TURNS: LazyLock<Vec<Column>> = LazyLock::new(|| of(TranscriptTurn::FIELDS));
+static EVENTS: LazyLock<Vec<Column>> = LazyLock::new(|| of(CallEvent::FIELDS));
+
+fn of(fields: &'static [Field]) -> Vec<Column> {
+    fields.iter().map(|field| (Cow::Borrowed(field.name), field)).collect()
+}
 
 /// Rows of one statement: Postgres takes 65,535 values, of which a call has some fifty.
 const ROWS_MAX: usize = 500;
 
 /// The columns of `calls` as a query names them.
 pub(super) fn columns() -> String {
-    names(CALLS).join(", ")
+    names(&CALLS).join(", ")
 }
 
-fn names(columns: &[(&'static str, Kind)]) -> Vec<&'static str> {
-    columns.iter().map(|(name, _)| *name).collect()
+fn names(columns: &[Column]) -> Vec<&str> {
+    columns.iter().map(|(name, _)| name.as_ref()).collect()
 }
 
 /// Writes calls with their turns and events. Those that are there already stay as they are. Returns how many were not there.
@@ -109,20 +55,20 @@ pub(super) fn write(database: &mut dyn Database, calls: &[CallDetail]) -> Result
     let (mut heads, mut turns, mut events) = (Vec::new(), Vec::new(), Vec::new());
     for call in calls {
         let id = &call.record.id;
-        let mut head = values(CALLS, &json(&call.record));
+        let mut head = values(&CALLS, &json(&call.record));
         head.push(Value::Text(searched(call)));
         heads.push(head);
         for (position, turn) in call.transcript.iter().enumerate() {
-            turns.push(part(id, position, TURNS, &json(turn)));
+            turns.push(part(id, position, &TURNS, &json(turn)));
         }
         for (position, event) in call.events.iter().enumerate() {
-            events.push(part(id, position, EVENTS, &json(event)));
+            events.push(part(id, position, &EVENTS, &json(event)));
         }
     }
-    let all_of = |before: &[&'static str], columns| [before, &names(columns)].concat();
-    let new = insert(database, "calls", &[names(CALLS), vec!["search"]].concat(), heads)?;
-    insert(database, "turns", &all_of(&["call_id", "position"], TURNS), turns)?;
-    insert(database, "events", &all_of(&["call_id", "position"], EVENTS), events)?;
+    let part_of = |columns| [vec!["call_id", "position"], names(columns)].concat();
+    let new = insert(database, "calls", &[names(&CALLS), vec!["search"]].concat(), heads)?;
+    insert(database, "turns", &part_of(&TURNS), turns)?;
+    insert(database, "events", &part_of(&EVENTS), events)?;
     Ok(new)
 }
 
@@ -168,14 +114,14 @@ pub(super) fn detail(database: &mut dyn Database, name: &str) -> Result<Option<C
     }
     let Some(head) = found.into_iter().next() else { return Ok(None) };
     let record = record(head)?;
-    let mut parts = |table: &str, columns: &[(&'static str, Kind)]| {
+    let mut parts = |table: &str, columns: &[Column]| {
         let columns = names(columns).join(", ");
         let sql = format!("SELECT {columns} FROM {table} WHERE call_id = $1 ORDER BY position");
         database.query(&sql, &[Value::Text(record.id.clone())])
     };
-    let (turns, events) = (parts("turns", TURNS)?, parts("events", EVENTS)?);
-    let transcript: Result<Vec<TranscriptTurn>, _> = turns.into_iter().map(|row| read(TURNS, row)).collect();
-    let events: Result<Vec<CallEvent>, _> = events.into_iter().map(|row| read(EVENTS, row)).collect();
+    let (turns, events) = (parts("turns", &TURNS)?, parts("events", &EVENTS)?);
+    let transcript: Result<Vec<TranscriptTurn>, _> = turns.into_iter().map(|row| read(&TURNS, row)).collect();
+    let events: Result<Vec<CallEvent>, _> = events.into_iter().map(|row| read(&EVENTS, row)).collect();
     Ok(Some(CallDetail { record, transcript: transcript?, events: events? }))
 }
 
@@ -184,7 +130,7 @@ pub(super) fn detail(database: &mut dyn Database, name: &str) -> Result<Option<C
 /// # Errors
 /// That the row is none of ours.
 pub(super) fn record(row: Row) -> Result<CallRecord, StoreError> {
-    read(CALLS, row)
+    read(&CALLS, row)
 }
 
 /// What is found where this is looked for: a pattern for `LIKE`, with `!` before what would have a meaning.
@@ -220,19 +166,19 @@ fn json(part: &impl serde::Serialize) -> Map<String, Json> {
     }
 }
 
-fn part(id: &str, position: usize, columns: &[(&str, Kind)], fields: &Map<String, Json>) -> Row {
+fn part(id: &str, position: usize, columns: &[Column], fields: &Map<String, Json>) -> Row {
     let mut row = vec![Value::Text(id.to_owned()), Value::Integer(position as i64)];
     row.extend(values(columns, fields));
     row
 }
 
 /// The values of a row, in the order of its columns.
-fn values(columns: &[(&str, Kind)], fields: &Map<String, Json>) -> Row {
+fn values(columns: &[Column], fields: &Map<String, Json>) -> Row {
     let field = |name: &str| match name.strip_prefix(RECORDING) {
         Some(name) => fields.get("recording").and_then(|recording| recording.get(name)),
         None => fields.get(name),
     };
-    let value = |&(name, kind): &(&str, Kind)| match (kind, field(name)) {
+    let value = |(name, kept): &Column| match (kept.kind, field(name)) {
         (Text, Some(Json::String(text))) => Value::Text(storable(text.clone())),
         // More than fits is as good as the most.
         (Integer, Some(Json::Number(number))) => Value::Integer(number.as_i64().unwrap_or(i64::MAX)),
@@ -244,11 +190,11 @@ fn values(columns: &[(&str, Kind)], fields: &Map<String, Json>) -> Row {
 }
 
 /// A row in those columns as what it was made of.
-fn read<T: serde::de::DeserializeOwned>(columns: &[(&str, Kind)], row: Row) -> Result<T, StoreError> {
+fn read<T: serde::de::DeserializeOwned>(columns: &[Column], row: Row) -> Result<T, StoreError> {
     let mut fields = Map::new();
     let mut recording = Map::new();
-    for (&(name, kind), value) in columns.iter().zip(row) {
-        let value = match (kind, value) {
+    for ((name, kept), value) in columns.iter().zip(row) {
+        let value = match (kept.kind, value) {
             (_, Value::Null) => Json::Null,
             (_, Value::Text(text)) => Json::String(text),
             (Switch, Value::Integer(number)) => Json::Bool(number != 0),
@@ -258,7 +204,7 @@ fn read<T: serde::de::DeserializeOwned>(columns: &[(&str, Kind)], row: Row) -> R
         };
         match name.strip_prefix(RECORDING) {
             Some(name) => recording.insert(name.to_owned(), value),
-            None => fields.insert(name.to_owned(), value),
+            None => fields.insert(name.clone().into_owned(), value),
         };
     }
     if recording.get("file").is_some_and(|file| !file.is_null()) {
@@ -274,16 +220,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_of_a_record_has_its_column() {
-        let fields = json(&CallRecord::default());
-        let of_record: Vec<&str> =
-            fields.keys().map(String::as_str).filter(|name| *name != "recording").collect();
-        let mut columns: Vec<&str> =
-            names(CALLS).into_iter().filter(|name| !name.starts_with(RECORDING)).collect();
-        columns.sort_unstable();
-        let mut expected = of_record;
-        expected.sort_unstable();
-        assert_eq!(columns, expected);
+    fn the_documentation_names_each_column() {
+        const BEGIN: &str = "<!-- Generated from the fields of a record; a test keeps it true. -->\n";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/records.md");
+        let found = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = found.split_once(BEGIN).expect("the mark where the table begins");
+        let after = &rest[rest.find("\n\n").expect("an end of the table")..];
+        let row =
+            |(name, kept): &Column| format!("| `{name}` | {} |", kept.summary.trim().trim_end_matches('.'));
+        let rows: Vec<_> = CALLS.iter().map(row).collect();
+        let expected = format!("{before}{BEGIN}| column | |\n| --- | --- |\n{}{after}", rows.join("\n"));
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(path, &expected).unwrap();
+        }
+        let found = std::fs::read_to_string(path).unwrap();
+        assert!(found == expected, "docs/records.md is out of date: UPDATE_EXPECT=1 cargo test --lib rows");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! Invariant: the SQL is the same for SQLite and Postgres; after the last step the tables are those of `rows`.
 
 use super::database::{Database, StoreError, Value, transaction};
+use super::rows::{CALLS, RECORDING};
+use crate::call::record::FieldKind;
 
 /// The steps. The version of a database is how many of them it has behind it. Times are RFC 3339 text of equal length,
 /// which sorts in both databases; a call's id begins with its time, so the primary key is also the order of time.
@@ -11,60 +13,8 @@ const STEPS: &[&str] = &[
     "
     CREATE TABLE calls (
         id TEXT PRIMARY KEY,
-        uuid TEXT,
-        did TEXT,
-        caller TEXT,
-        agent TEXT NOT NULL,
-        model TEXT,
-        credential TEXT,
-        leg TEXT NOT NULL,
-        peer TEXT NOT NULL,
-        offered_at TEXT NOT NULL,
-        answered_at TEXT,
-        first_audio_at TEXT,
-        ended_at TEXT NOT NULL,
-        duration_s DOUBLE PRECISION NOT NULL,
-        ended_by TEXT NOT NULL,
-        outcome TEXT NOT NULL,
-        reason TEXT NOT NULL,
-        caller_talk_s DOUBLE PRECISION NOT NULL,
-        caller_silence_s DOUBLE PRECISION NOT NULL,
-        agent_talk_s DOUBLE PRECISION NOT NULL,
-        agent_silence_s DOUBLE PRECISION NOT NULL,
-        turns BIGINT NOT NULL,
-        barge_ins BIGINT NOT NULL,
-        barge_in_residual_ms_max BIGINT,
-        resumptions BIGINT NOT NULL,
-        fresh_sessions BIGINT NOT NULL,
-        gap_ms_max BIGINT NOT NULL,
-        gap_ms_total BIGINT NOT NULL,
-        watchdog_commits BIGINT NOT NULL,
-        watchdog_nudges BIGINT NOT NULL,
-        watchdog_resumptions BIGINT NOT NULL,
-        watchdog_sessions BIGINT NOT NULL,
-        watchdog_healed BIGINT NOT NULL,
-        answer_ms_p50 BIGINT,
-        answer_ms_max BIGINT,
-        underruns BIGINT NOT NULL,
-        underrun_ms BIGINT NOT NULL,
-        lost_frames BIGINT NOT NULL,
-        prompt_tokens BIGINT NOT NULL,
-        response_tokens BIGINT NOT NULL,
-        cost DOUBLE PRECISION,
-        cost_currency TEXT,
-        tools_called BIGINT NOT NULL,
-        tools_failed BIGINT NOT NULL,
-        recording_file TEXT,
-        recording_format TEXT,
-        recording_seconds DOUBLE PRECISION,
-        recording_bytes BIGINT,
         search TEXT NOT NULL
     );
-    CREATE INDEX calls_by_uuid ON calls (uuid);
-    CREATE INDEX calls_by_did ON calls (did, id);
-    CREATE INDEX calls_by_caller ON calls (caller, id);
-    CREATE INDEX calls_by_agent ON calls (agent, id);
-    CREATE INDEX calls_by_outcome ON calls (outcome, id);
     CREATE TABLE turns (
         call_id TEXT NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
         position BIGINT NOT NULL,
@@ -85,11 +35,17 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (call_id, position)
     );
 ",
-    "
-    ALTER TABLE calls ADD COLUMN switch_gaps BIGINT NOT NULL DEFAULT 0;
-    ALTER TABLE calls ADD COLUMN switch_gap_ms BIGINT NOT NULL DEFAULT 0;
-",
+    // Since then a column is added where a field has none.
+    "",
 ];
+
+const INDEXES: &str = "
+    CREATE INDEX IF NOT EXISTS calls_by_uuid ON calls (uuid);
+    CREATE INDEX IF NOT EXISTS calls_by_did ON calls (did, id);
+    CREATE INDEX IF NOT EXISTS calls_by_caller ON calls (caller, id);
+    CREATE INDEX IF NOT EXISTS calls_by_agent ON calls (agent, id);
+    CREATE INDEX IF NOT EXISTS calls_by_outcome ON calls (outcome, id);
+";
 
 /// Carries out the steps that the database has not behind it.
 ///
@@ -116,6 +72,26 @@ pub(super) fn migrate(database: &mut dyn Database) -> Result<(), StoreError> {
             let number = Value::Integer(number as i64 + 1);
             database.execute("INSERT INTO tandem_schema (version) VALUES ($1)", &[number])?;
         }
-        Ok(())
+        add_columns(database)?;
+        database.batch(INDEXES)
     })
+}
+
+/// Adds a column for each field that has none: so a new field needs no step.
+fn add_columns(database: &mut dyn Database) -> Result<(), StoreError> {
+    let there = database.query(database.columns_of_calls(), &[])?;
+    let is_there = |column: &str| there.iter().any(|row| row == &[Value::Text(column.to_owned())]);
+    for (name, kept) in CALLS.iter().filter(|(name, _)| !is_there(name)) {
+        let (holds, default) = match kept.kind {
+            FieldKind::Text => ("TEXT", "''"),
+            FieldKind::Integer => ("BIGINT", "0"),
+            FieldKind::Real => ("DOUBLE PRECISION", "0"),
+            FieldKind::Switch => ("BOOLEAN", "FALSE"),
+        };
+        // There is not always a recording.
+        let must = !kept.optional && !name.starts_with(RECORDING);
+        let constraint = if must { format!(" NOT NULL DEFAULT {default}") } else { String::new() };
+        database.batch(&format!("ALTER TABLE calls ADD COLUMN {name} {holds}{constraint}"))?;
+    }
+    Ok(())
 }

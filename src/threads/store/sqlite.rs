@@ -123,6 +123,10 @@ impl Database for Sqlite {
         // Whoever writes is alone.
         ""
     }
+
+    fn columns_of_calls(&self) -> &'static str {
+        "SELECT name FROM pragma_table_info('calls')"
+    }
 }
 
 impl ToSql for Value {

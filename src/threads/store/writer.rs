@@ -201,6 +201,10 @@ mod tests {
         fn lock_for_migration(&self) -> &'static str {
             ""
         }
+
+        fn columns_of_calls(&self) -> &'static str {
+            ""
+        }
     }
 
     fn calls(ids: &[&str]) -> Vec<CallDetail> {
