@@ -106,6 +106,29 @@ pub enum CommandError {
     Ended,
 }
 
+/// What an outsider asks of a running call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Something that the switch has to do.
+    Command(Command),
+    /// The model is to say this text.
+    Say(String),
+    /// The recording pauses (true), or goes on.
+    PauseRecording(bool),
+}
+
+/// For the log, which does not quote what is said.
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(command) => command.fmt(f),
+            Self::Say(_) => f.write_str("have the model say something"),
+            Self::PauseRecording(true) => f.write_str("pause the recording"),
+            Self::PauseRecording(false) => f.write_str("go on with the recording"),
+        }
+    }
+}
+
 /// What became of a command.
 pub type CommandResult = Result<(), CommandError>;
 

@@ -27,7 +27,7 @@ pub mod transcript;
 
 pub use agent::{Agent, CallTerms, CredentialView};
 pub use agents::{Agents, Choice, CurrentAgents};
-pub use commands::{CommandError, CommandResult, LegKind, Requester};
+pub use commands::{Ask, CommandError, CommandResult, LegKind, Requester};
 pub use credentials::Pool;
 pub use endings::{Ending, Endings};
 pub use events::{Fact, Order, Part};

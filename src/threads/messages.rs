@@ -13,7 +13,7 @@ use crate::base::{CallId, Instant, LinkNumber, Sound};
 use crate::call::events::ConnectionNumber;
 use crate::call::record::RecordingFile;
 use crate::call::{
-    CommandError, CommandResult, Fact, LegCredentials, LegKind, LegNote, Opening, OutboundCall, Part,
+    Ask, CommandError, CommandResult, Fact, LegCredentials, LegKind, LegNote, Opening, OutboundCall, Part,
 };
 use crate::codec::channel_word::ChannelWord;
 use crate::codec::esl::Outbound;
@@ -301,12 +301,8 @@ pub enum ControlInput {
     Noted(CallId, Box<LegNote>),
     /// The event socket says something of a channel, by its UUID.
     OnChannel(String, OnChannel),
-    /// Somebody asks for something to be done to the call with this record id or UUID, and waits for the reply.
-    Commanded(String, Command, Sender<CommandReply>),
-    /// Somebody wants the model of the call with this record id or UUID to say this text, and waits for the reply.
-    Say(String, String, Sender<CommandReply>),
-    /// Somebody pauses (true) the recording of the call with this record id or UUID, or goes on with it, and waits for the reply.
-    PauseRecording(String, bool, Sender<CommandReply>),
+    /// Somebody asks something of the call with this record id or UUID, and waits for the reply.
+    Asked(String, Ask, Sender<CommandReply>),
     /// Somebody wants to listen in on the call with this record id or UUID.
     Listen(String, ListenReply),
     /// Nobody listens in on this call any more, of as many as have asked to.

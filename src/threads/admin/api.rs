@@ -20,11 +20,11 @@ use super::response::{Body, Response, Wrong};
 use super::routes::Routes;
 use super::{Admin, connect};
 use crate::base::command::{
-    AgentName, Command, CommandKind, Context, Destination, Dialplan, Digits, HangUpCause, Transfer,
-    VariableName, VariableValue,
+    AgentName, Command, Context, Destination, Dialplan, Digits, HangUpCause, Transfer, VariableName,
+    VariableValue,
 };
-use crate::call::CommandError;
 use crate::call::outbound::OutboundEnd;
+use crate::call::{Ask, CommandError};
 use crate::codec::esl::Outbound;
 use crate::codec::mod_audio_stream::{CallFields, metadata};
 use crate::threads::esl::new_channel;
@@ -35,53 +35,45 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(7);
 /// How much longer than it may ring an outbound call is expected.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(30);
 
+/// What a body asks for.
+type AskOf = fn(&Body) -> Result<Ask, Wrong>;
+
+/// What can be asked of a running call: the path, and how the body says it.
+const ASKS: &[(&str, AskOf)] = &[
+    ("/api/calls/{id}/hangup", |body| {
+        let cause = body.optional("cause", HangUpCause::new)?;
+        Ok(Ask::Command(Command::HangUp(cause.unwrap_or_else(HangUpCause::normal_clearing))))
+    }),
+    ("/api/calls/{id}/transfer", |body| {
+        Ok(Ask::Command(Command::Transfer(Transfer {
+            to: body.required("to", Destination::new)?,
+            dialplan: body.optional("dialplan", Dialplan::new)?,
+            context: body.optional("context", Context::new)?,
+        })))
+    }),
+    ("/api/calls/{id}/dtmf", |body| Ok(Ask::Command(Command::Dtmf(body.required("digits", Digits::new)?)))),
+    ("/api/calls/{id}/break", |_| Ok(Ask::Command(Command::Break))),
+    ("/api/calls/{id}/variable", |body| {
+        let name = body.required("name", VariableName::new)?;
+        Ok(Ask::Command(Command::SetVariable(name, body.required("value", VariableValue::new)?)))
+    }),
+    ("/api/calls/{id}/say", |body| Ok(Ask::Say(body.words("text")?))),
+    ("/api/calls/{id}/recording/pause", |_| Ok(Ask::PauseRecording(true))),
+    ("/api/calls/{id}/recording/resume", |_| Ok(Ask::PauseRecording(false))),
+];
+
 /// The paths of this file.
 pub(super) fn routes() -> Routes {
-    let commands = CommandKind::ALL.into_iter().fold(Routes::new(), |routes, kind| {
-        let answer =
-            move |State(admin): State<Arc<Admin>>,
-                  Extension(Peer(peer)): Extension<Peer>,
-                  Path(id): Path<String>,
-                  body: Bytes| async move { command(&admin, peer, &id, kind, &body).await };
-        routes.post(command_path(kind), answer)
+    let asks = ASKS.iter().fold(Routes::new(), |routes, &(path, ask_of)| {
+        let answer = move |State(admin): State<Arc<Admin>>,
+                           Extension(Peer(peer)): Extension<Peer>,
+                           Path(id): Path<String>,
+                           body: Bytes| async move {
+            ask(&admin, peer, id, ask_of(&Body::parse(&body)?)?).await
+        };
+        routes.post(path, answer)
     });
-    commands
-        .post("/api/expect", expect)
-        .post("/api/connect", connect::connect)
-        .post("/api/originate", originate)
-}
-
-const fn command_path(kind: CommandKind) -> &'static str {
-    match kind {
-        CommandKind::HangUp => "/api/calls/{id}/hangup",
-        CommandKind::Transfer => "/api/calls/{id}/transfer",
-        CommandKind::Dtmf => "/api/calls/{id}/dtmf",
-        CommandKind::Break => "/api/calls/{id}/break",
-        CommandKind::SetVariable => "/api/calls/{id}/variable",
-    }
-}
-
-impl Body {
-    /// The command of this kind.
-    fn command(&self, kind: CommandKind) -> Result<Command, Wrong> {
-        Ok(match kind {
-            CommandKind::HangUp => {
-                let cause = self.optional("cause", HangUpCause::new)?;
-                Command::HangUp(cause.unwrap_or_else(HangUpCause::normal_clearing))
-            }
-            CommandKind::Transfer => Command::Transfer(Transfer {
-                to: self.required("to", Destination::new)?,
-                dialplan: self.optional("dialplan", Dialplan::new)?,
-                context: self.optional("context", Context::new)?,
-            }),
-            CommandKind::Dtmf => Command::Dtmf(self.required("digits", Digits::new)?),
-            CommandKind::Break => Command::Break,
-            CommandKind::SetVariable => Command::SetVariable(
-                self.required("name", VariableName::new)?,
-                self.required("value", VariableValue::new)?,
-            ),
-        })
-    }
+    asks.post("/api/expect", expect).post("/api/connect", connect::connect).post("/api/originate", originate)
 }
 
 /// Announces a call of which the leg will tell nothing but its UUID.
@@ -96,17 +88,10 @@ async fn expect(
     Ok(Response::empty())
 }
 
-async fn command(
-    admin: &Admin,
-    peer: IpAddr,
-    id: &str,
-    kind: CommandKind,
-    body: &[u8],
-) -> Result<Response, Wrong> {
-    let command = Body::parse(body)?.command(kind)?;
+async fn ask(admin: &Admin, peer: IpAddr, id: String, ask: Ask) -> Result<Response, Wrong> {
     let (reply, answer) = channel(1);
     let Some(_place) = admin.waiting.take(peer) else { return Ok(too_busy()) };
-    if !admin.ask_control(ControlInput::Commanded(id.to_owned(), command, reply)) {
+    if !admin.ask_control(ControlInput::Asked(id, ask, reply)) {
         return Ok(too_busy());
     }
     Ok(answered(within(answer).await))

@@ -8,26 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use serde_json::{Value, json};
-use tokio::sync::mpsc::channel;
 use tokio::time::timeout;
 
 use super::Admin;
 use super::access::Peer;
-use super::api::{answered, within};
-use super::response::{Body, Response, Wrong};
+use super::response::Response;
 use super::routes::Routes;
 use crate::base::RecordId;
 use crate::base::call_name::is_same;
 use crate::call::Ending;
 use crate::threads::control::live::LiveCall;
-use crate::threads::messages::ControlInput;
 use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Reader, Stopper, StoreError};
-
-/// Longest text that the model is asked to say, in bytes.
-const TEXT_BYTES_MAX: usize = 4096;
 
 /// Longest text that is looked for or compared, in bytes.
 const ASKED_BYTES_MAX: usize = 128;
@@ -40,7 +33,6 @@ pub(super) fn routes() -> Routes {
         .get("/api/calls", list)
         .get("/api/calls/{id}", show)
         .get("/api/calls/{id}/end", end)
-        .post("/api/calls/{id}/say", say)
         .get("/api/agents", agents)
 }
 
@@ -248,26 +240,6 @@ impl Drop for EndsWith {
     fn drop(&mut self) {
         self.0.stop();
     }
-}
-
-/// Has the model say something.
-async fn say(
-    State(admin): State<Arc<Admin>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Response, Wrong> {
-    let body = Body::parse(&body)?;
-    let text = body.field("text").ok_or_else(|| Wrong("text is missing".into()))?;
-    let text =
-        text.as_str().ok_or_else(|| Wrong("text is no text: write it in quotation marks".into()))?.trim();
-    if text.is_empty() || text.len() > TEXT_BYTES_MAX {
-        return Err(Wrong(format!("text has {} bytes: 1 to {TEXT_BYTES_MAX} can be said", text.len())));
-    }
-    let (reply, answer) = channel(1);
-    if !admin.ask_control(ControlInput::Say(id, text.to_owned(), reply)) {
-        return Ok(Response::not_done(503, "the relay is busy: try again"));
-    }
-    Ok(answered(within(answer).await))
 }
 
 /// Who can answer.

@@ -13,13 +13,11 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use tokio::sync::mpsc::channel;
 use tokio::sync::oneshot;
 use tower_http::services::ServeFile;
 
 use super::Admin;
 use super::access::Peer;
-use super::api::{answered, within};
 use super::response::Response;
 use super::routes::Routes;
 use crate::base::RecordId;
@@ -33,25 +31,10 @@ const PCM: &str = "audio/pcm;rate=16000;channels=2";
 
 /// The paths of this file.
 pub(super) fn routes() -> Routes {
-    let pauses = |paused| {
-        move |State(admin): State<Arc<Admin>>, Path(id): Path<String>| async move {
-            pause(&admin, id, paused).await
-        }
-    };
     Routes::new()
         .get("/api/calls/{id}/recording", recording)
         .get("/api/calls/{id}/waveform", waveform)
         .get("/api/calls/{id}/listen", listen)
-        .post("/api/calls/{id}/recording/pause", pauses(true))
-        .post("/api/calls/{id}/recording/resume", pauses(false))
-}
-
-async fn pause(admin: &Admin, id: String, paused: bool) -> Response {
-    let (reply, answer) = channel(1);
-    if !admin.ask_control(ControlInput::PauseRecording(id, paused, reply)) {
-        return Response::not_done(503, "the relay is busy: try again");
-    }
-    answered(within(answer).await)
 }
 
 /// The file, or the part of it that is asked for (`Range`). That of a running call is what was written so far.

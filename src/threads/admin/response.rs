@@ -57,6 +57,9 @@ impl IntoResponse for Response {
     }
 }
 
+/// Longest text that the model is told or asked to say, in bytes.
+const WORDS_BYTES_MAX: usize = 4096;
+
 /// A request that is not as it should be, and what is wrong with it.
 pub(super) struct Wrong(pub(super) String);
 
@@ -93,6 +96,22 @@ impl Body {
     /// The field `name` as it is, unless it is missing or null.
     pub(super) fn field(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// The field `name`, words for the model.
+    ///
+    /// # Errors
+    /// That it is missing, no text, empty or too long.
+    pub(super) fn words(&self, name: &str) -> Result<String, Wrong> {
+        let field = self.field(name).ok_or_else(|| Wrong(format!("{name} is missing")))?;
+        let text =
+            field.as_str().ok_or_else(|| Wrong(format!("{name} is no text: write it in quotation marks")))?;
+        match text.trim() {
+            text if (1..=WORDS_BYTES_MAX).contains(&text.len()) => Ok(text.to_owned()),
+            text => {
+                Err(Wrong(format!("{name} has {} bytes: 1 to {WORDS_BYTES_MAX} can be said", text.len())))
+            }
+        }
     }
 
     /// A value made of the field `name`, if it is there.

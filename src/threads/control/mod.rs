@@ -234,11 +234,7 @@ impl Control {
             ControlInput::Outbound(call, until) => self.outbound_begun(*call, until),
             ControlInput::Noted(id, note) => self.noted(now, id, &note),
             ControlInput::OnChannel(channel, what) => self.on_channel(now, &channel, what),
-            ControlInput::Commanded(channel, command, reply) => self.commanded(now, &channel, command, reply),
-            ControlInput::Say(name, text, reply) => self.say(now, &name, &text, reply),
-            ControlInput::PauseRecording(name, paused, reply) => {
-                self.pause_by_api(now, &name, paused, &reply)
-            }
+            ControlInput::Asked(name, ask, reply) => self.asked(now, &name, ask, reply),
             ControlInput::Listen(name, reply) => self.listen(now, &name, reply),
             ControlInput::Unheard(id, asked) => self.unheard(id, asked),
             ControlInput::RecordingFailed(id, why) => self.recording_failed(now, id, &why),

@@ -13,9 +13,7 @@ use crate::call::record::{CallEvent, RECORDING_FAILED, RecordingFile};
 use crate::dsp::Tap;
 use crate::sync::rings::tap_ring;
 use crate::threads::dsp::DspOrder;
-use crate::threads::messages::CommandReply;
 use crate::threads::recorder::{ListenRefused, ListenReply, NewTap, RecorderOrder};
-use tokio::sync::mpsc::Sender;
 
 /// How long a record waits for its recording: a disk that takes longer is one that does not work.
 const RECORDED_WITHIN_MS: u64 = 5_000;
@@ -74,25 +72,6 @@ impl Control {
             call.tap.recorded = true;
             self.parts.recorder.send(RecorderOrder::Record(id));
         }
-    }
-
-    /// Somebody of the API pauses a recording, or goes on with it.
-    pub(super) fn pause_by_api(
-        &mut self,
-        now: Instant,
-        name: &str,
-        paused: bool,
-        reply: &Sender<CommandReply>,
-    ) {
-        let Some(id) = self.call_on(name) else {
-            _ = reply.try_send(None);
-            return;
-        };
-        let Some(call) = self.call(id) else { return };
-        let result = call.machine.pause_recording(paused);
-        info!("call {id}: the API {} the recording", if paused { "pauses" } else { "goes on with" });
-        _ = reply.try_send(Some(result));
-        self.carry_out(now, id);
     }
 
     /// Somebody wants to listen in on the call with this record id or UUID.

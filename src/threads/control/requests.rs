@@ -10,10 +10,9 @@ use tokio::sync::mpsc::Sender;
 
 use super::Control;
 use crate::base::call_name::is_same;
-use crate::base::command::Command;
 use crate::base::{CallId, Instant, RecordId};
 use crate::call::machine::Phase;
-use crate::call::{CommandResult, Fact, Requester};
+use crate::call::{Ask, CommandResult, Fact, Requester};
 use crate::threads::messages::{CommandReply, ControlInput, OnChannel};
 
 /// See the head of this file.
@@ -57,11 +56,7 @@ impl Control {
     /// Keeps a request of the API back that names a call which is not known, while calls are let in of which nothing was
     /// heard here: a switch has its answer a moment before. Gives back what need not wait.
     pub(super) fn put_off(&mut self, now: Instant, input: ControlInput) -> Option<ControlInput> {
-        let (ControlInput::Commanded(name, ..)
-        | ControlInput::Say(name, ..)
-        | ControlInput::PauseRecording(name, ..)
-        | ControlInput::Listen(name, _)) = &input
-        else {
+        let (ControlInput::Asked(name, ..) | ControlInput::Listen(name, _)) = &input else {
             return Some(input);
         };
         if self.call_on(name).is_some() || self.parts.registry.live_calls() <= self.calls.len() {
@@ -95,23 +90,26 @@ impl Control {
         (!self.early.is_empty()).then(|| now.plus_ms(LOOK_MS))
     }
 
-    /// A command of the API for the call with this UUID.
-    pub(super) fn commanded(
-        &mut self,
-        now: Instant,
-        channel: &str,
-        command: Command,
-        reply: Sender<CommandReply>,
-    ) {
-        let Some(id) = self.call_on(channel) else {
+    /// What the API asks of the call with this record id or UUID.
+    pub(super) fn asked(&mut self, now: Instant, name: &str, ask: Ask, reply: Sender<CommandReply>) {
+        let Some(id) = self.call_on(name) else {
             _ = reply.try_send(None);
             return;
         };
         self.requests.last += 1;
         let number = self.requests.last;
-        info!("call {id}: request {number} of the API: {command}");
+        info!("call {id}: request {number} of the API: {ask}");
         self.requests.waiting.insert(number, reply);
-        self.tell(now, id, Fact::Commanded(Requester::Api(number), command));
+        let Some(call) = self.call(id) else { return };
+        let result = match ask {
+            Ask::Command(command) => {
+                return self.tell(now, id, Fact::Commanded(Requester::Api(number), command));
+            }
+            Ask::Say(text) => call.machine.say(now, &text),
+            Ask::PauseRecording(paused) => call.machine.pause_recording(paused),
+        };
+        self.requests.answer(id, &Requester::Api(number), result);
+        self.carry_out(now, id);
     }
 
     /// News of a channel, which may or may not be one of our calls.
@@ -133,22 +131,6 @@ impl Control {
             OnChannel::Answered | OnChannel::NotAnswered(_) => return,
         };
         self.tell(now, id, fact);
-    }
-
-    /// A text of the API for the model of the call with this record id or UUID.
-    pub(super) fn say(&mut self, now: Instant, name: &str, text: &str, reply: Sender<CommandReply>) {
-        let Some(id) = self.call_on(name) else {
-            _ = reply.try_send(None);
-            return;
-        };
-        let Some(call) = self.call(id) else { return };
-        let result = call.machine.say(now, text);
-        info!(
-            "call {id}: the API has the model say something: {}",
-            if result.is_ok() { "asked" } else { "not asked" }
-        );
-        _ = reply.try_send(Some(result));
-        self.carry_out(now, id);
     }
 
     /// The call with this record id, or the newest call with this UUID that has not ended: a script that starts the stream anew may be ahead of the end of
