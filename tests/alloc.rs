@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use tandem::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, SampleRate};
+use tandem::call::WorkerOrder;
 use tandem::dsp::{ListenTerms, Tap, fir};
 use tandem::sync::rings::{GeminiRings, TelephonyRings, call_rings, ring, tap_ring};
 use tandem::sync::{CallShared, Clock, Doorbell, Outbox, mailbox};
@@ -223,7 +224,7 @@ fn talkspurts_with_their_pre_roll_and_pauses_of_playout_ask_nothing_of_the_alloc
     let mut rig = Rig::new(1);
     let mut call = rig.add(0, binary(SampleRate::Hz16000), 0);
     let terms = ListenTerms { hangover_ms: 200, pre_roll_ms: 240, local_barge_in: true };
-    rig.orders.send(DspOrder::Listen(call.id, terms));
+    rig.orders.send(DspOrder::Call(call.id, WorkerOrder::Listen(terms)));
     let step = std::f32::consts::TAU * 700.0 / 16_000.0;
     let voice: Vec<i16> = (0..320).map(|n| ((n as f32 * step).sin() * 3_000.0) as i16).collect();
     for frame in 0..4_000 {
@@ -357,8 +358,8 @@ fn a_hang_up_hands_the_memory_back_instead_of_freeing_it() {
         for call in calls {
             let id = call.id;
             drop(call);
-            rig.orders.send(DspOrder::Remove(id));
-            rig.orders.send(DspOrder::Remove(id));
+            rig.orders.send(DspOrder::Call(id, WorkerOrder::Retire));
+            rig.orders.send(DspOrder::Call(id, WorkerOrder::Retire));
         }
         assert!(rig.pass().to_control, "control is told");
         assert_eq!(rig.worker.calls(), 0);
@@ -412,7 +413,7 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
         std::thread::yield_now();
     }
     for call in &calls {
-        orders.send(DspOrder::Remove(call.id));
+        orders.send(DspOrder::Call(call.id, WorkerOrder::Retire));
     }
     let mut returned = 0;
     while returned < calls.len() {

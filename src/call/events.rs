@@ -142,7 +142,7 @@ pub enum Part {
     Gemini,
 }
 
-/// Something to be done for a call.
+/// Something to be done for a call: by control itself, or by whoever is named.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
     /// Say who answers ([`super::Machine::answer_with`], [`super::Machine::refuse`]), if what is known of the call decides
@@ -153,51 +153,92 @@ pub enum Order {
     },
     /// Connect a link and send it the agent's setup.
     Dial(LinkNumber),
+    /// To the gemini thread.
+    Model(ModelOrder),
+    /// To the telephony thread.
+    Leg(LegOrder),
+    /// To the dsp worker.
+    Dsp(WorkerOrder),
+    /// To the recorder.
+    Recording(RecordingOrder),
+    /// To the event socket.
+    EventSocket(EventSocketOrder),
+    /// To the tool threads.
+    Tool(ToolOrder),
+    /// Tell whoever asked what became of their command.
+    Answer(Requester, CommandResult),
+    /// The call is over: write its record and give its slot free.
+    Finish(Outcome),
+}
+
+/// What is to be done on the model's side of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ModelOrder {
     /// Say this to the model as text, so that it speaks.
     Prompt(LinkNumber, String),
     /// Play this to the caller, behind what the model has said.
     Play(Arc<Sound>),
-    /// Drop what the agent is saying, and what still comes of it.
+    /// Drop what waits to be played, and what still comes of the model's turn, as if the caller had interrupted it.
     StopSpeech,
-    /// Record the call from now on.
-    Record,
-    /// Pause the recording (true), or go on with it.
-    PauseRecording(bool),
-    /// Tell the switch over the leg's own socket.
-    Command(OrderNumber, Command),
-    /// Tell the switch over the event socket.
-    EventSocket {
-        /// The command's number within the call.
-        number: OrderNumber,
-        /// The call's channel.
-        channel: ChannelName,
-        /// What to do.
-        command: Command,
-        /// Until when it may be sent: later it would be carried out after it was reported as failed.
-        send_by: Instant,
-    },
     /// Answer the model's call of a tool.
     AnswerTool(LinkNumber, Box<ToolCall>, ToolAnswer),
-    /// Carry out a tool; its result is a [`Fact::ToolDone`].
-    RunTool(ToolNumber, Box<ToolRun>),
-    /// The result of a tool is no longer wanted.
-    CancelTool(ToolNumber),
-    /// Keep the caller's audio back from the model, or send what was kept and what follows.
+    /// Keep the caller's speech although there is a link, or send it again, what was kept first.
     HoldUplink(bool),
-    /// Tell the server that the caller's stream pauses, so that it takes what it has heard as a turn.
+    /// Tell the model that the caller's stream pauses, so that it takes what it has heard as a turn.
     Commit(LinkNumber),
-    /// Listen to the caller in this way from here on.
-    Listen(ListenTerms),
-    /// Tell the model where the caller's talkspurts begin and end.
+    /// The relay takes the turns in this call: tell the model where the caller's talkspurts begin and end.
     TakeTurns,
-    /// Tell whoever asked what became of their command.
-    Answer(Requester, CommandResult),
     /// Close a link.
     CloseLink(LinkNumber),
-    /// Close the leg with this code and reason.
-    CloseLeg(LegClose),
-    /// Let go of everything of the call.
-    Retire(Part),
-    /// The call is over: write its record and give its slot free.
-    Finish(Outcome),
+    /// Let go of the call.
+    Retire,
+}
+
+/// What is to be done with a call's leg.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LegOrder {
+    /// Tell its switch this.
+    Command(OrderNumber, Command),
+    /// Close it with this code and reason.
+    Close(LegClose),
+}
+
+/// What is to be done with a call's audio.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WorkerOrder {
+    /// Listen to the caller in this way from here on.
+    Listen(ListenTerms),
+    /// Stop serving the call and hand its memory back.
+    Retire,
+}
+
+/// What is to be done with a call's recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordingOrder {
+    /// Record from now on.
+    Begin,
+    /// Pause (true), or go on.
+    Pause(bool),
+}
+
+/// A command that goes over the event socket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventSocketOrder {
+    /// The command's number within the call.
+    pub number: OrderNumber,
+    /// The call's channel.
+    pub channel: ChannelName,
+    /// What to do.
+    pub command: Command,
+    /// Until when it may be sent: later it would be carried out after it was reported as failed.
+    pub send_by: Instant,
+}
+
+/// What is to be done with a tool.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ToolOrder {
+    /// Carry it out; its result is a [`Fact::ToolDone`].
+    Run(ToolNumber, Box<ToolRun>),
+    /// Its result is no longer wanted.
+    Cancel(ToolNumber),
 }

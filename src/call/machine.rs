@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::base::{Instant, LinkNumber};
 use crate::call::agent::{Agent, CredentialView};
 use crate::call::commands::{CommandError, CommandResult, Commands, LegKind};
-use crate::call::events::{Fact, LegEnd, Order, Part};
+use crate::call::events::{Fact, LegEnd, LegOrder, ModelOrder, Order, Part, WorkerOrder};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
 use crate::call::transcript::Transcript;
@@ -397,18 +397,18 @@ impl Machine {
         // What made us give the call up, not what then happened first.
         let outcome = Outcome::of(self.farewell.take().map_or(cause, |farewell| farewell.cause));
         if let Some(link) = self.session.link() {
-            self.orders.push_back(Order::CloseLink(link));
+            self.orders.push_back(Order::Model(ModelOrder::CloseLink(link)));
         }
         self.session.without_link(LinkState::None);
         if !self.leg_gone {
-            self.orders.push_back(Order::CloseLeg(self.leg_close(&outcome)));
+            self.orders.push_back(Order::Leg(LegOrder::Close(self.leg_close(&outcome))));
         }
         self.outcome = Some(outcome);
     }
 
     fn retire(&mut self) {
-        self.orders.push_back(Order::Retire(Part::Dsp));
-        self.orders.push_back(Order::Retire(Part::Gemini));
+        self.orders.push_back(Order::Dsp(WorkerOrder::Retire));
+        self.orders.push_back(Order::Model(ModelOrder::Retire));
     }
 
     fn finish(&mut self) {

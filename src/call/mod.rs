@@ -30,7 +30,9 @@ pub use agents::{Agents, Choice, CurrentAgents};
 pub use commands::{Ask, CommandError, CommandResult, LegKind, Requester};
 pub use credentials::Pool;
 pub use endings::{Ending, Endings};
-pub use events::{Fact, Order, Part};
+pub use events::{
+    EventSocketOrder, Fact, LegOrder, ModelOrder, Order, Part, RecordingOrder, ToolOrder, WorkerOrder,
+};
 pub use expected::Expected;
 pub use known::{Arrival, Known, LegCredentials, Opening};
 pub use leg_note::{LegNote, LegNotes};

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::base::units::PTIME_MS;
 use crate::base::{CallId, FrameSink, Instant, Turn};
+use crate::call::WorkerOrder;
 use crate::dsp::playout::PlayoutReport;
 use crate::dsp::talkspurt::Heard;
 use crate::dsp::uplink::UplinkReport;
@@ -55,14 +56,12 @@ const NEVER: Instant = Instant::from_micros(u64::MAX);
 pub enum DspOrder {
     /// Serve this call.
     Add(Box<DspCall>),
-    /// Listen to this call's caller in this way from here on.
-    Listen(CallId, ListenTerms),
+    /// Do what this call's machine orders.
+    Call(CallId, WorkerOrder),
     /// Tell this tap, too, what this call's two sides say. It goes with the call.
     Tap(CallId, Box<Tap<TapProducer>>),
     /// Tell this call's tap nothing (false), or go on with it.
     SetTapped(CallId, bool),
-    /// Stop serving it and hand its memory back.
-    Remove(CallId),
     /// End the thread.
     Stop,
 }
@@ -119,7 +118,7 @@ impl Worker {
                     );
                     self.calls.push(call);
                 }
-                DspOrder::Listen(id, terms) => {
+                DspOrder::Call(id, WorkerOrder::Listen(terms)) => {
                     if let Some(call) = self.calls.iter_mut().find(|call| call.id == id) {
                         call.spurts.set(terms);
                         call.hangover_ms = terms.hangover_ms.into();
@@ -139,7 +138,7 @@ impl Worker {
                         call.tapped = tapped;
                     }
                 }
-                DspOrder::Remove(id) => {
+                DspOrder::Call(id, WorkerOrder::Retire) => {
                     if let Some(at) = self.calls.iter().position(|call| call.id == id) {
                         let pushed = self.retired.push(self.calls.swap_remove(at));
                         debug_assert!(pushed.is_ok(), "the ring has room for every call");

@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::Sender;
 
-use crate::base::command::{ChannelName, Command};
-use crate::base::{CallId, Instant, LinkNumber, Sound};
+use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::events::ConnectionNumber;
 use crate::call::record::RecordingFile;
 use crate::call::{
-    Ask, CommandError, CommandResult, Fact, LegCredentials, LegKind, LegNote, Opening, OutboundCall, Part,
+    Ask, CommandError, CommandResult, EventSocketOrder, Fact, LegCredentials, LegKind, LegNote, LegOrder,
+    ModelOrder, Opening, OutboundCall, Part,
 };
 use crate::codec::channel_word::ChannelWord;
 use crate::codec::esl::Outbound;
-use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
+use crate::codec::mod_audio_stream::CallFields;
 use crate::net::dial::Target;
 use crate::net::greeting::Greeted;
 use crate::net::websocket::Connection;
@@ -74,10 +74,8 @@ pub enum TelephonyOrder {
     Move(CallId, CallId),
     /// Send this word over the leg, so that the switch says it on the leg's channel.
     Challenge(CallId, ChannelWord),
-    /// Tell its switch this.
-    Command(CallId, OrderNumber, Command),
-    /// Close it.
-    Close(CallId, LegClose),
+    /// Do what this call's machine orders.
+    Call(CallId, LegOrder),
     /// End the thread.
     Stop,
 }
@@ -107,24 +105,8 @@ pub enum GeminiOrder {
         /// The setup message.
         setup: Arc<str>,
     },
-    /// Say this to the model as text.
-    Prompt(CallId, LinkNumber, String),
-    /// Play this to the caller, behind what the model has said.
-    Play(CallId, Arc<Sound>),
-    /// Drop what waits to be played, and what still comes of the model's turn, as if the caller had interrupted it.
-    StopSpeech(CallId),
-    /// The relay takes the turns in this call: tell the model where the caller's talkspurts begin and end.
-    TakeTurns(CallId),
-    /// Keep the caller's speech although there is a link, or send it again, what was kept first.
-    HoldUplink(CallId, bool),
-    /// Tell the model that the caller's stream pauses, so that it takes what it has heard as a turn.
-    Commit(CallId, LinkNumber),
-    /// Send this answer to a call of a tool.
-    AnswerTool(CallId, LinkNumber, String),
-    /// Close a link.
-    CloseLink(CallId, LinkNumber),
-    /// Let go of the call.
-    Retire(CallId),
+    /// Do what this call's machine orders.
+    Call(CallId, ModelOrder),
     /// End the thread.
     Stop,
 }
@@ -232,14 +214,8 @@ pub(crate) enum EslOrder {
     Command {
         /// For which call.
         id: CallId,
-        /// Its number within the call.
-        number: OrderNumber,
-        /// The call's channel.
-        channel: ChannelName,
-        /// What to do.
-        command: Command,
-        /// Until when it may be sent.
-        send_by: Instant,
+        /// Which.
+        order: EventSocketOrder,
         /// The word that the switch has to say on this channel before: it is not known to be the call's.
         word: Option<ChannelWord>,
     },

@@ -17,7 +17,10 @@ use tandem::base::{Instant, LegReport};
 use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
 use tandem::call::machine::{ControlTerms, DigitTerms, Phase};
-use tandem::call::{Cause, CommandError, Fact, LegKind, Machine, Order, Outcome, Part, Party, Requester};
+use tandem::call::{
+    Cause, CommandError, EventSocketOrder, Fact, LegKind, LegOrder, Machine, ModelOrder, Order, Outcome,
+    Part, Party, Requester,
+};
 use tandem::codec::gemini::tools::{Asked, ToolCall};
 use tandem::codec::mod_audio_stream::CallFields;
 
@@ -116,7 +119,10 @@ fn end(machine: &mut Machine, end: LegEnd) -> Vec<Order> {
 fn where_our_script_is_it_is_told_in_band() {
     let mut machine = with_script();
     for (number, command) in (1..).zip(commands()) {
-        assert_eq!(ask(&mut machine, number.into(), command.clone()), [Order::Command(number, command)]);
+        assert_eq!(
+            ask(&mut machine, number.into(), command.clone()),
+            [Order::Leg(LegOrder::Command(number, command))]
+        );
     }
 }
 
@@ -125,7 +131,9 @@ fn without_our_script_the_event_socket_is_used() {
     let mut machine = live(LegKind::ModAudioStream, true, Some("u-1"));
     for (number, command) in (1..).zip(commands()) {
         let orders = ask(&mut machine, u64::from(number), command.clone());
-        let [Order::EventSocket { number: n, channel, command: ordered, send_by }] = orders.as_slice() else {
+        let [Order::EventSocket(EventSocketOrder { number: n, channel, command: ordered, send_by })] =
+            orders.as_slice()
+        else {
             panic!("{orders:?}")
         };
         assert_eq!((*n, channel.as_str(), ordered), (number, "u-1", &command));
@@ -165,7 +173,7 @@ fn a_leg_that_can_only_be_closed_is_hung_up_by_closing_it() {
     for leg in [LegKind::AudioSocket, LegKind::ChanWebsocket] {
         let mut machine = live(leg, false, Some("u-1"));
         let given = ask(&mut machine, 7, hang_up());
-        assert!(given.iter().any(|order| matches!(order, Order::CloseLeg(_))), "{given:?}");
+        assert!(given.iter().any(|order| matches!(order, Order::Leg(LegOrder::Close(_)))), "{given:?}");
         assert_eq!(answers(&given), [], "not before it is closed");
         let given = end(&mut machine, LegEnd::ByUs);
         assert_eq!(answers(&given), [(7, Ok(()))]);
@@ -185,7 +193,7 @@ fn the_outcome_of_a_call_that_an_order_ended_says_so() {
         machine.tell(start(), Fact::Reported(LegReport::Done(1)));
         let given = orders(&mut machine);
         assert!(given.contains(&Order::Answer(requester, Ok(()))), "{given:?}");
-        assert!(given.iter().any(|order| matches!(order, Order::CloseLeg(_))), "{given:?}");
+        assert!(given.iter().any(|order| matches!(order, Order::Leg(LegOrder::Close(_)))), "{given:?}");
         let given = end(&mut machine, LegEnd::ByUs);
         let outcome = outcome(&given).expect("an outcome");
         assert_eq!((outcome.by, &outcome.cause), (Party::Model, &Cause::Ordered(kind, Party::Model)));
@@ -246,7 +254,7 @@ fn a_command_without_an_answer_fails_after_five_seconds_and_a_late_answer_finds_
 fn variables_beyond_the_list_are_refused_before_any_switch_hears_of_them() {
     for (name, allowed) in [("tandem_a", true), ("hold_music", true), ("api_hangup_hook", false)] {
         let given = ask(&mut with_script(), 1, set(name));
-        assert_eq!(matches!(given[..], [Order::Command(..)]), allowed, "{name}: {given:?}");
+        assert_eq!(matches!(given[..], [Order::Leg(LegOrder::Command(..))]), allowed, "{name}: {given:?}");
         assert_eq!(answers(&given).is_empty(), allowed, "{name}: {given:?}");
     }
 }
@@ -272,7 +280,7 @@ fn what_the_caller_types_is_told_to_the_model_once_it_is_complete() {
     let due = machine.deadline().expect("a deadline");
     machine.tick(due);
     let given = orders(&mut machine);
-    let [Order::Prompt(1, text)] = given.as_slice() else { panic!("{given:?}") };
+    let [Order::Model(ModelOrder::Prompt(1, text))] = given.as_slice() else { panic!("{given:?}") };
     assert!(text.ends_with(": 12*"), "{text}");
     machine.tick(due.plus_ms(10_000));
     assert_eq!(orders(&mut machine), []);
@@ -286,7 +294,11 @@ fn the_terminator_ends_what_is_typed_at_once_and_is_told_only_by_itself() {
         machine.tell(start(), Fact::Reported(LegReport::Dtmf(key)));
         told.extend(orders(&mut machine));
     }
-    let [Order::Prompt(1, first), Order::Prompt(1, second)] = told.as_slice() else { panic!("{told:?}") };
+    let [Order::Model(ModelOrder::Prompt(1, first)), Order::Model(ModelOrder::Prompt(1, second))] =
+        told.as_slice()
+    else {
+        panic!("{told:?}")
+    };
     assert!(first.ends_with(": 12") && second.ends_with(": #"), "{first} {second}");
     assert!(machine.deadline().expect("a deadline") > start(), "the 3 may have others behind it");
 }
@@ -301,7 +313,7 @@ fn an_answering_machine_is_told_to_the_model_once_even_if_it_came_first() {
     assert_eq!(orders(&mut machine), [Order::Dial(1)]);
     machine.tick(machine.deadline().expect("a deadline"));
     let given = orders(&mut machine);
-    assert!(matches!(given[..], [Order::Prompt(1, _)]), "{given:?}");
+    assert!(matches!(given[..], [Order::Model(ModelOrder::Prompt(1, _))]), "{given:?}");
 }
 
 fn tool(command: Result<Command, String>) -> ToolCall {
@@ -311,7 +323,7 @@ fn tool(command: Result<Command, String>) -> ToolCall {
 /// What the model is answered.
 fn tool_answers(orders: &[Order]) -> Vec<Result<Value, String>> {
     let answer = |order: &Order| match order {
-        Order::AnswerTool(1, _, answer) => Some(answer.result.clone()),
+        Order::Model(ModelOrder::AnswerTool(1, _, answer)) => Some(answer.result.clone()),
         _ => None,
     };
     orders.iter().filter_map(answer).collect()
@@ -378,7 +390,7 @@ fn a_wish_that_fails_is_answered_and_one_taken_back_is_forgotten() {
     machine.tell(start(), Fact::ToolCalled(1, Box::new(tool(Ok(transfer())))));
     machine.tell(start(), Fact::ToolCalled(1, Box::new(tool(Ok(hang_up())))));
     assert_eq!(tool_answers(&orders(&mut machine)).len(), 1, "one at a time");
-    assert!(matches!(heard(&mut machine)[..], [Order::Command(1, Command::Transfer(_))]));
+    assert!(matches!(heard(&mut machine)[..], [Order::Leg(LegOrder::Command(1, Command::Transfer(_)))]));
     let failed = LegReport::Failed { id: 1, why: "no_such_extension".into() };
     machine.tell(start(), Fact::Reported(failed));
     let told = tool_answers(&orders(&mut machine));
@@ -462,7 +474,7 @@ proptest! {
         prop_assert_eq!(answered.len() as u64, asked, "{:?}", given);
         let mut sent = Vec::new();
         for order in &given {
-            if let Order::Command(number, _) | Order::EventSocket { number, .. } = order {
+            if let Order::Leg(LegOrder::Command(number, _)) | Order::EventSocket(EventSocketOrder { number, .. }) = order {
                 prop_assert!(!sent.contains(number), "{given:?}");
                 sent.push(*number);
             }

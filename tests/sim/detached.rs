@@ -11,7 +11,9 @@ use tandem::base::command::{Command, HangUpCause};
 use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
 use tandem::call::machine::Phase;
-use tandem::call::{Cause, CommandError, Fact, Machine, Order, Outcome, Part, Requester};
+use tandem::call::{
+    Cause, CommandError, Fact, LegOrder, Machine, ModelOrder, Order, Outcome, Part, Requester,
+};
 use tandem::codec::mod_audio_stream::CallFields;
 
 fn at(ms: u64) -> Instant {
@@ -44,7 +46,7 @@ fn orders(machine: &mut Machine) -> Vec<Order> {
 /// Lets everything go that the machine closes, and returns the outcome.
 fn ended(machine: &mut Machine, now: Instant) -> Outcome {
     let given = orders(machine);
-    assert!(given.iter().any(|order| matches!(order, Order::CloseLeg(_))), "{given:?}");
+    assert!(given.iter().any(|order| matches!(order, Order::Leg(LegOrder::Close(_)))), "{given:?}");
     machine.tell(now, Fact::LegGone(LegEnd::ByUs));
     machine.tell(now, Fact::Retired(Part::Dsp));
     machine.tell(now, Fact::Retired(Part::Gemini));
@@ -158,7 +160,7 @@ fn the_model_may_get_ready_while_the_leg_is_away() {
     machine.tell(at(20), Fact::LinkConnected(1));
     machine.tell(at(30), Fact::SetupComplete(1));
     assert_eq!(machine.phase(), Phase::Detached);
-    assert_eq!(orders(&mut machine), [Order::Dial(1), Order::Prompt(1, "Greet.".into())]);
+    assert_eq!(orders(&mut machine), [Order::Dial(1), Order::Model(ModelOrder::Prompt(1, "Greet.".into()))]);
     machine.tell(at(40), Fact::LegReturned);
     assert_eq!(machine.phase(), Phase::Live);
 }

@@ -12,7 +12,7 @@ use tandem::base::{Instant, LegReport, SampleRate, Sound};
 use tandem::call::agent::{CallTerms, CredentialView, TurnTerms};
 use tandem::call::machine::ControlTerms;
 use tandem::call::transcript::Speaker;
-use tandem::call::{Fact, LegKind, Machine, Order};
+use tandem::call::{Fact, LegKind, LegOrder, Machine, ModelOrder, Order};
 use tandem::codec::gemini::LinkEnd;
 use tandem::codec::gemini::server::FunctionCall;
 use tandem::codec::gemini::tools::ToolCall;
@@ -85,15 +85,19 @@ impl Call {
                     self.machine.tell(self.now, Fact::SetupComplete(link));
                     self.machine.tell(self.now, Fact::Resumable(link, "handle".into()));
                 }
-                Order::CloseLink(link) => self.machine.tell(self.now, Fact::LinkClosed(link)),
-                Order::Command(number, command) => {
+                Order::Model(ModelOrder::CloseLink(link)) => {
+                    self.machine.tell(self.now, Fact::LinkClosed(link))
+                }
+                Order::Leg(LegOrder::Command(number, command)) => {
                     let transfer = matches!(command, Command::Transfer(_));
                     self.ended.push((ms, if transfer { "transferred" } else { "hung up" }));
                     self.machine.tell(self.now, Fact::Reported(LegReport::Done(number)));
                 }
-                Order::CloseLeg(_) if self.ended.is_empty() => self.ended.push((ms, "closed")),
-                Order::AnswerTool(_, _, answer) => self.answers.push(answer.result.expect_err("an error")),
-                Order::Prompt(_, text) => self.prompts.push(text),
+                Order::Leg(LegOrder::Close(_)) if self.ended.is_empty() => self.ended.push((ms, "closed")),
+                Order::Model(ModelOrder::AnswerTool(_, _, answer)) => {
+                    self.answers.push(answer.result.expect_err("an error"))
+                }
+                Order::Model(ModelOrder::Prompt(_, text)) => self.prompts.push(text),
                 _ => {}
             }
         }

@@ -12,7 +12,7 @@ use tandem::base::{Instant, LinkNumber, SampleRate, Sound};
 use tandem::call::agent::{Agent, CallTerms, CredentialView};
 use tandem::call::events::LegEnd;
 use tandem::call::transcript::Speaker;
-use tandem::call::{Fact, LegKind, Machine, Order, Part};
+use tandem::call::{Fact, LegKind, LegOrder, Machine, ModelOrder, Order, Part};
 use tandem::codec::gemini::LinkEnd;
 use tandem::codec::mod_audio_stream::CallFields;
 use tandem::config::Fallback;
@@ -126,7 +126,7 @@ fn a_setup_that_is_refused_for_good_ends_the_call_and_one_refused_for_now_does_n
         call.orders();
         call.tell(Fact::LinkConnected(1));
         let orders = call.tell(Fact::LinkGone(1, closed(1007, reason)));
-        assert!(matches!(orders[..], [Order::CloseLeg(_)]), "{orders:?}");
+        assert!(matches!(orders[..], [Order::Leg(LegOrder::Close(_))]), "{orders:?}");
     }
     let mut call = Call::new(CallTerms::default());
     call.orders();
@@ -145,7 +145,7 @@ fn attempts_are_made_ever_more_seldom_until_the_call_is_given_up() {
     for link in 2.. {
         let orders = call.tell(Fact::LinkGone(link, LinkEnd::dropped("connection refused")));
         if !orders.is_empty() {
-            assert!(matches!(orders[..], [Order::CloseLeg(_)]), "{orders:?}");
+            assert!(matches!(orders[..], [Order::Leg(LegOrder::Close(_))]), "{orders:?}");
             break;
         }
         let (orders, ms) = call.wait(10_000);
@@ -171,7 +171,7 @@ fn go_away_waits_for_the_turn_and_its_handle_and_the_old_link_is_closed_before_t
     call.tell(Fact::GenerationComplete(1));
     call.tell(Fact::TurnComplete(1));
     call.tell(Fact::Resumable(1, "second".to_owned()));
-    assert_eq!(call.wait(1_000), (vec![Order::CloseLink(1)], 0));
+    assert_eq!(call.wait(1_000), (vec![Order::Model(ModelOrder::CloseLink(1))], 0));
     assert_eq!(call.wait(400).0, [], "its socket may be open");
     assert_eq!(call.tell(Fact::LinkClosed(1)), [Order::Dial(2)]);
     assert_eq!(call.live(2).0.as_deref(), Some("second"));
@@ -182,7 +182,7 @@ fn go_away_waits_for_the_turn_and_its_handle_and_the_old_link_is_closed_before_t
 fn a_link_whose_closing_is_not_heard_of_is_not_waited_for_long() {
     let mut call = live();
     call.machine.rotate(call.now);
-    assert_eq!(call.orders(), [Order::CloseLink(1)]);
+    assert_eq!(call.orders(), [Order::Model(ModelOrder::CloseLink(1))]);
     assert_eq!(call.wait(1_000), (vec![Order::Dial(2)], 500));
     assert_eq!(call.tell(Fact::LinkClosed(1)), []);
 }
@@ -193,14 +193,18 @@ fn go_away_waits_for_tools_and_for_the_caller_but_not_beyond_the_servers_time() 
     call.tell(Fact::CallerSpoke(true));
     call.tell(Fact::GoAway(1, Duration::from_secs(8)));
     let (orders, ms) = call.wait(20_000);
-    assert_eq!((orders, ms), (vec![Order::CloseLink(1)], 6_000), "a quarter is left");
+    assert_eq!((orders, ms), (vec![Order::Model(ModelOrder::CloseLink(1))], 6_000), "a quarter is left");
     let mut call = live();
     call.tell(Fact::CallerSpoke(true));
     call.tell(Fact::GoAway(1, Duration::from_secs(50)));
     call.now = call.now.plus_ms(1_000);
     call.tell(Fact::CallerSpoke(false));
     let (orders, ms) = call.wait(20_000);
-    assert_eq!((orders, ms), (vec![Order::CloseLink(1)], 3_000), "the model had time to begin its answer");
+    assert_eq!(
+        (orders, ms),
+        (vec![Order::Model(ModelOrder::CloseLink(1))], 3_000),
+        "the model had time to begin its answer"
+    );
 }
 
 #[test]
@@ -213,7 +217,7 @@ fn a_link_lost_within_an_answer_is_followed_by_one_that_is_asked_to_go_on() {
     call.tell(Fact::LinkGone(1, LinkEnd::dropped("reset")));
     let (handle, orders) = call.live(2);
     assert_eq!(handle.as_deref(), Some("first"), "the one from within the answer may have lost it");
-    let [Order::Prompt(2, text)] = &orders[..] else { panic!("{orders:?}") };
+    let [Order::Model(ModelOrder::Prompt(2, text))] = &orders[..] else { panic!("{orders:?}") };
     assert!(text.contains("\"When do you open?\"") && text.contains("\"At nine\""), "{text}");
     assert_eq!(call.machine.events().broken_off, 1);
 }
@@ -314,7 +318,7 @@ fn a_call_that_is_given_up_ends_when_the_caller_has_heard_why() {
     call.orders();
     call.live(1);
     let orders = call.tell(Fact::LinkGone(1, LinkEnd::dropped("reset")));
-    assert!(matches!(orders[..], [Order::Play(_)]), "{orders:?}");
+    assert!(matches!(orders[..], [Order::Model(ModelOrder::Play(_))]), "{orders:?}");
     let mut orders = vec![];
     let mut looked_ms = 0;
     while orders.is_empty() && looked_ms < 10_000 {
@@ -324,7 +328,7 @@ fn a_call_that_is_given_up_ends_when_the_caller_has_heard_why() {
         call.machine.played(call.now, looked_ms.min(1_000) * 8);
         orders = call.orders();
     }
-    assert!(matches!(orders[..], [Order::CloseLeg(_)]), "{orders:?}");
+    assert!(matches!(orders[..], [Order::Leg(LegOrder::Close(_))]), "{orders:?}");
     assert!((1_700..=2_000).contains(&looked_ms), "{looked_ms}");
     call.tell(Fact::LegGone(LegEnd::ByUs));
     call.tell(Fact::Retired(Part::Dsp));
@@ -340,17 +344,19 @@ fn a_call_that_is_given_up_goes_where_its_agent_says() {
     call.tell(Fact::Reported(tandem::base::LegReport::Hello { version: 1 }));
     call.live(1);
     let orders = call.tell(Fact::LinkGone(1, LinkEnd::dropped("reset")));
-    let [Order::Command(number, Command::Transfer(transfer))] = &orders[..] else { panic!("{orders:?}") };
+    let [Order::Leg(LegOrder::Command(number, Command::Transfer(transfer)))] = &orders[..] else {
+        panic!("{orders:?}")
+    };
     assert_eq!(transfer.to, Destination::new("2000").expect("a destination"));
     let orders = call.tell(Fact::Reported(tandem::base::LegReport::Done(*number)));
-    let closes = orders.iter().filter(|order| matches!(order, Order::CloseLeg(_))).count();
+    let closes = orders.iter().filter(|order| matches!(order, Order::Leg(LegOrder::Close(_)))).count();
     assert_eq!(closes, 1, "{orders:?}");
 }
 
 /// The reason of the leg's close, with its code.
 fn close_of(orders: &[Order]) -> Option<(u16, &str)> {
     orders.iter().find_map(|order| match order {
-        Order::CloseLeg(close) => Some((close.code().code(), close.reason())),
+        Order::Leg(LegOrder::Close(close)) => Some((close.code().code(), close.reason())),
         _ => None,
     })
 }
@@ -419,7 +425,9 @@ fn a_call_whose_agent_says_so_is_hung_up_on_where_the_leg_can_be_told() {
     call.tell(Fact::Reported(tandem::base::LegReport::Hello { version: 1 }));
     call.live(1);
     let orders = call.tell(Fact::LinkGone(1, LinkEnd::dropped("reset")));
-    let [Order::Command(number, Command::HangUp(cause))] = &orders[..] else { panic!("{orders:?}") };
+    let [Order::Leg(LegOrder::Command(number, Command::HangUp(cause)))] = &orders[..] else {
+        panic!("{orders:?}")
+    };
     assert_eq!(cause.to_string(), "NORMAL_TEMPORARY_FAILURE");
     let orders = call.tell(Fact::Reported(tandem::base::LegReport::Done(*number)));
     assert_eq!(close_of(&orders), Some((1000, "dropped")), "no code that leads to a fallback");

@@ -12,7 +12,7 @@ use tandem::base::Instant;
 use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
 use tandem::call::machine::Phase;
-use tandem::call::{Fact, Machine, Order, Part};
+use tandem::call::{Fact, LegOrder, Machine, ModelOrder, Order, Part, WorkerOrder};
 use tandem::codec::gemini::LinkEnd;
 use tandem::codec::gemini::usage::Tokens;
 use tandem::codec::mod_audio_stream::CallFields;
@@ -111,7 +111,7 @@ proptest! {
             for order in &new {
                 if let Order::Dial(link) = order {
                     let older = link - 1;
-                    let left = given.iter().chain(&new).any(|order| *order == Order::CloseLink(older));
+                    let left = given.iter().chain(&new).any(|order| *order == Order::Model(ModelOrder::CloseLink(older)));
                     prop_assert!(left || lost.contains(&older), "link {link} beside an open one: {given:?}");
                 }
             }
@@ -126,15 +126,15 @@ proptest! {
             }
         }
         let count = |wanted: fn(&Order) -> bool| given.iter().filter(|order| wanted(order)).count();
-        prop_assert!(count(|order| matches!(order, Order::CloseLeg(_))) <= 1, "{given:?}");
-        prop_assert!(count(|order| matches!(order, Order::Retire(Part::Dsp))) <= 1, "{given:?}");
-        prop_assert!(count(|order| matches!(order, Order::Retire(Part::Gemini))) <= 1, "{given:?}");
+        prop_assert!(count(|order| matches!(order, Order::Leg(LegOrder::Close(_)))) <= 1, "{given:?}");
+        prop_assert!(count(|order| matches!(order, Order::Dsp(WorkerOrder::Retire))) <= 1, "{given:?}");
+        prop_assert!(count(|order| matches!(order, Order::Model(ModelOrder::Retire))) <= 1, "{given:?}");
         let dialled: Vec<_> = given.iter().filter_map(|order| match order {
             Order::Dial(link) => Some(*link),
             _ => None,
         }).collect();
         prop_assert_eq!(&dialled, &(1..=dialled.len() as u32).collect::<Vec<_>>());
-        prop_assert!(count(|order| matches!(order, Order::Prompt(..))) <= dialled.len(), "{given:?}");
+        prop_assert!(count(|order| matches!(order, Order::Model(ModelOrder::Prompt(..)))) <= dialled.len(), "{given:?}");
     }
 
     /// Whatever came before: when every part does as it is told, the call ends, with the outcome of what came first.
@@ -158,9 +158,9 @@ proptest! {
         }
         prop_assert_eq!(machine.phase(), Phase::Closing);
         let given = orders(&mut machine);
-        prop_assert!(given.iter().any(|order| matches!(order, Order::CloseLeg(_))), "{given:?}");
+        prop_assert!(given.iter().any(|order| matches!(order, Order::Leg(LegOrder::Close(_)))), "{given:?}");
         machine.tell(now, Fact::LegGone(LegEnd::ByUs));
-        prop_assert_eq!(orders(&mut machine), [Order::Retire(Part::Dsp), Order::Retire(Part::Gemini)]);
+        prop_assert_eq!(orders(&mut machine), [Order::Dsp(WorkerOrder::Retire), Order::Model(ModelOrder::Retire)]);
         machine.tell(now, Fact::Retired(Part::Gemini));
         machine.tell(now, Fact::Retired(Part::Dsp));
         let last = orders(&mut machine);

@@ -17,7 +17,7 @@ use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
 use tandem::call::machine::{ControlTerms, Phase};
 use tandem::call::tool::{HttpTool, Method, ToolFailure, ToolNumber, ToolRun, ToolTerms};
-use tandem::call::{CredentialView, Fact, LegKind, Machine, Order};
+use tandem::call::{CredentialView, Fact, LegKind, LegOrder, Machine, ModelOrder, Order, ToolOrder};
 use tandem::codec::gemini::close::LinkEnd;
 use tandem::codec::gemini::server::FunctionCall;
 use tandem::codec::gemini::tools::{Scheduling, ToolAnswer, ToolCall};
@@ -119,7 +119,7 @@ fn runs(orders: &[Order]) -> Vec<(ToolNumber, &ToolRun)> {
     orders
         .iter()
         .filter_map(|order| match order {
-            Order::RunTool(number, run) => Some((*number, &**run)),
+            Order::Tool(ToolOrder::Run(number, run)) => Some((*number, &**run)),
             _ => None,
         })
         .collect()
@@ -128,7 +128,9 @@ fn runs(orders: &[Order]) -> Vec<(ToolNumber, &ToolRun)> {
 /// Link, id and answer of what the model is answered.
 fn answers(orders: &[Order]) -> Vec<(u32, &str, &ToolAnswer)> {
     let answer = |order| match order {
-        &Order::AnswerTool(link, ref call, ref answer) => Some((link, call.id.as_str(), answer)),
+        &Order::Model(ModelOrder::AnswerTool(link, ref call, ref answer)) => {
+            Some((link, call.id.as_str(), answer))
+        }
         _ => None,
     };
     orders.iter().filter_map(answer).collect()
@@ -235,7 +237,7 @@ fn the_model_is_told_what_is_known_of_the_call() {
 fn tones_are_sent_at_once_and_their_end_is_the_answer() {
     let mut machine = live();
     let given = call(&mut machine, 1, "t", "send_dtmf", json!({"digits": "12#"}));
-    assert!(matches!(&given[..], [Order::Command(1, Command::Dtmf(_))]), "{given:?}");
+    assert!(matches!(&given[..], [Order::Leg(LegOrder::Command(1, Command::Dtmf(_)))]), "{given:?}");
     machine.tell(start(), Fact::Reported(LegReport::Done(1)));
     let given = orders(&mut machine);
     assert_eq!(answers(&given)[0].2.result, Ok(json!("done")));
@@ -249,7 +251,7 @@ fn what_the_model_takes_back_is_broken_off_and_never_answered() {
     call(&mut machine, 1, "t", "send_dtmf", json!({"digits": "1"}));
     call(&mut machine, 1, "e", "end_call", json!({}));
     machine.tell(start(), Fact::ToolsCancelled(1, ["a", "t", "e", "?"].map(str::to_owned).into()));
-    assert_eq!(orders(&mut machine), [Order::CancelTool(1)]);
+    assert_eq!(orders(&mut machine), [Order::Tool(ToolOrder::Cancel(1))]);
     assert_eq!(done(&mut machine, 1, json!(1)), []);
     machine.tell(start(), Fact::Reported(LegReport::Failed { id: 1, why: "no".into() }));
     let given = orders(&mut machine);
@@ -267,7 +269,7 @@ fn a_result_that_does_not_come_is_answered_in_its_place_and_ignored_later() {
     assert!(due.since(start()) >= Duration::from_secs(8));
     machine.tick(due);
     let given = orders(&mut machine);
-    assert_eq!(given[0], Order::CancelTool(1));
+    assert_eq!(given[0], Order::Tool(ToolOrder::Cancel(1)));
     assert!(answers(&given)[0].2.result.is_err());
     assert_eq!(done(&mut machine, 1, json!(1)), []);
     assert_eq!(machine.events().tools_timed_out, 1);
@@ -290,7 +292,7 @@ fn a_result_whose_link_is_gone_is_told_in_words_over_the_next() {
     let told: Vec<_> = given
         .iter()
         .filter_map(|order| match order {
-            Order::Prompt(2, text) => Some(text.as_str()),
+            Order::Model(ModelOrder::Prompt(2, text)) => Some(text.as_str()),
             _ => None,
         })
         .collect();
@@ -317,7 +319,7 @@ fn the_callers_audio_is_kept_back_only_while_the_link_waits_for_a_tool_that_asks
     let mut machine = live();
     let holds = |orders: &[Order]| -> Vec<bool> {
         let hold = |order: &Order| match order {
-            Order::HoldUplink(held) => Some(*held),
+            Order::Model(ModelOrder::HoldUplink(held)) => Some(*held),
             _ => None,
         };
         orders.iter().filter_map(hold).collect()
@@ -434,7 +436,10 @@ fn a_result_told_in_words_is_not_fetched_again() {
     done(&mut machine, 1, json!("number 1"));
     up(&mut machine, start(), 2);
     machine.tick(start());
-    let told = orders(&mut machine).iter().filter(|order| matches!(order, Order::Prompt(2, _))).count();
+    let told = orders(&mut machine)
+        .iter()
+        .filter(|order| matches!(order, Order::Model(ModelOrder::Prompt(2, _))))
+        .count();
     assert_eq!(told, 1);
     let again = order(&mut machine, 2, "z");
     assert_eq!((runs(&again).len(), answers(&again).len()), (0, 1));
@@ -449,7 +454,7 @@ fn what_was_taken_back_is_not_done_twice_and_is_done_after_all_where_nobody_was_
     // The server is at it: whoever asks again gets what comes of it.
     let mut machine = booking();
     order(&mut machine, 1, "a");
-    assert_eq!(take_back(&mut machine, "a"), [Order::CancelTool(1)]);
+    assert_eq!(take_back(&mut machine, "a"), [Order::Tool(ToolOrder::Cancel(1))]);
     assert!(!machine.awaits_tools());
     assert_eq!(order(&mut machine, 1, "b"), []);
     assert_eq!(answers(&done(&mut machine, 1, json!("number 1"))).len(), 1);
@@ -503,9 +508,9 @@ fn tones_and_goodbyes_that_are_asked_for_twice_are_sent_once() {
     assert_eq!(tones(&mut machine, "b"), []);
     machine.tell(start(), Fact::Reported(LegReport::Done(1)));
     assert_eq!(answers(&orders(&mut machine)).len(), 2);
-    assert!(matches!(tones(&mut machine, "c")[..], [Order::AnswerTool(..)]));
+    assert!(matches!(tones(&mut machine, "c")[..], [Order::Model(ModelOrder::AnswerTool(..))]));
     speak(&mut machine, 1);
-    assert!(matches!(tones(&mut machine, "d")[..], [Order::Command(..)]), "a second menu");
+    assert!(matches!(tones(&mut machine, "d")[..], [Order::Leg(LegOrder::Command(..))]), "a second menu");
     call(&mut machine, 1, "e", "end_call", json!({}));
     assert_eq!(call(&mut machine, 1, "f", "end_call", json!({})), []);
     machine.tell(start(), Fact::ToolsCancelled(1, vec!["e".into(), "f".into()]));
@@ -527,7 +532,7 @@ fn a_model_that_calls_without_end_is_refused_and_then_given_up() {
         }
         refused += answers(&given).len();
         outcome = given.iter().find_map(|order| match order {
-            Order::CloseLeg(close) => Some(close.reason().to_owned()),
+            Order::Leg(LegOrder::Close(close)) => Some(close.reason().to_owned()),
             _ => None,
         });
         if outcome.is_some() {
@@ -607,8 +612,8 @@ proptest! {
             for order in orders(machine) {
                 match order {
                     Order::Dial(number) => *link = Some((number, false)),
-                    Order::CloseLink(_) => *link = None,
-                    Order::AnswerTool(number, call, _) => {
+                    Order::Model(ModelOrder::CloseLink(_)) => *link = None,
+                    Order::Model(ModelOrder::AnswerTool(number, call, _)) => {
                         let entry = calls.get_mut(&(number, call.id.clone()));
                         entry.expect("an answer to a call that was made").0 += 1;
                     }

@@ -13,7 +13,7 @@ use tandem::call::agent::{CallTerms, CredentialView, TurnTerms};
 use tandem::call::machine::{CallEvents, Limits, Phase};
 use tandem::call::tool::{HttpTool, Method, ToolTerms};
 use tandem::call::transcript::Speaker;
-use tandem::call::{Fact, Machine, Order};
+use tandem::call::{Fact, Machine, ModelOrder, Order, WorkerOrder};
 use tandem::codec::gemini::server::FunctionCall;
 use tandem::codec::gemini::tools::ToolCall;
 use tandem::codec::mod_audio_stream::CallFields;
@@ -52,9 +52,9 @@ impl Call {
     fn carry_out(&mut self) {
         while let Some(order) = self.machine.next_order() {
             match order {
-                Order::Commit(link) => self.tell_model(link, 'c'),
-                Order::Prompt(link, _) => self.tell_model(link, 'p'),
-                Order::HoldUplink(held) => self.told.push(if held { 'h' } else { 'r' }),
+                Order::Model(ModelOrder::Commit(link)) => self.tell_model(link, 'c'),
+                Order::Model(ModelOrder::Prompt(link, _)) => self.tell_model(link, 'p'),
+                Order::Model(ModelOrder::HoldUplink(held)) => self.told.push(if held { 'h' } else { 'r' }),
                 Order::Dial(link) => {
                     self.link = link;
                     let setup =
@@ -64,7 +64,9 @@ impl Call {
                     self.machine.tell(self.now, Fact::SetupComplete(link));
                     self.machine.tell(self.now, Fact::Resumable(link, "the handle".into()));
                 }
-                Order::CloseLink(link) => self.machine.tell(self.now, Fact::LinkClosed(link)),
+                Order::Model(ModelOrder::CloseLink(link)) => {
+                    self.machine.tell(self.now, Fact::LinkClosed(link))
+                }
                 _ => {}
             }
         }
@@ -649,7 +651,7 @@ fn an_announcement_and_a_protected_greeting_are_not_paused_by_a_cough_and_what_f
         let mut listens = Vec::new();
         for fact in [Fact::LinkConnected(1), Fact::SetupComplete(1)] {
             while let Some(order) = machine.next_order() {
-                if let Order::Listen(terms) = order {
+                if let Order::Dsp(WorkerOrder::Listen(terms)) = order {
                     listens.push((now.as_micros() / 1_000 - 1_000, terms.local_barge_in));
                 }
             }
@@ -660,7 +662,7 @@ fn an_announcement_and_a_protected_greeting_are_not_paused_by_a_cough_and_what_f
             now = now.max(due);
             machine.tick(now);
             while let Some(order) = machine.next_order() {
-                if let Order::Listen(terms) = order {
+                if let Order::Dsp(WorkerOrder::Listen(terms)) = order {
                     listens.push((now.as_micros() / 1_000 - 1_000, terms.local_barge_in));
                 }
             }

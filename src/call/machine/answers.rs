@@ -10,7 +10,7 @@ use super::Machine;
 use super::ledger::{Answered, TakenBack};
 use super::tools::{CALLS_MAX, REFUSED_MAX, RUNNING_MAX, TOO_OFTEN};
 use crate::base::{Instant, LinkNumber};
-use crate::call::events::Order;
+use crate::call::events::{ModelOrder, Order, ToolOrder};
 use crate::call::outcome::Cause;
 use crate::call::tool::{ToolFailure, ToolNumber, ToolResult};
 use crate::codec::gemini::tools::{self, Asked, Scheduling, ToolAnswer, ToolCall};
@@ -39,7 +39,7 @@ impl Machine {
         let run = self.http_run(&tool, arguments);
         let (new, deadline) = self.next_run(now, Some(&tool));
         self.tools.ledger.renumber(number, new, deadline);
-        self.orders.push_back(Order::RunTool(new, Box::new(run)));
+        self.orders.push_back(Order::Tool(ToolOrder::Run(new, Box::new(run))));
         true
     }
 
@@ -52,7 +52,7 @@ impl Machine {
             match taken {
                 TakenBack::Running(number) => {
                     self.tools.taken_back.push(number);
-                    self.orders.push_back(Order::CancelTool(number));
+                    self.orders.push_back(Order::Tool(ToolOrder::Cancel(number)));
                 }
                 TakenBack::BuiltIn(call) => {
                     self.wish_cancelled(&call);
@@ -130,7 +130,11 @@ impl Machine {
         if scheduling == Some(Scheduling::Silent) {
             self.answers_silently();
         }
-        self.orders.push_back(Order::AnswerTool(link, call, ToolAnswer { result, scheduling }));
+        self.orders.push_back(Order::Model(ModelOrder::AnswerTool(
+            link,
+            call,
+            ToolAnswer { result, scheduling },
+        )));
     }
 
     /// The model may have finished a turn.

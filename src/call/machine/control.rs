@@ -10,7 +10,7 @@ use super::{Machine, Phase};
 use crate::base::command::{ChannelName, Command, CommandKind, Context, Destination, Transfer, VariableName};
 use crate::base::{Instant, LegReport};
 use crate::call::commands::{CommandError, CommandResult, LegKind, Requester, UnderWay, Way};
-use crate::call::events::{LegEnd, Order};
+use crate::call::events::{EventSocketOrder, LegEnd, LegOrder, Order};
 use crate::call::outcome::{Cause, Party};
 use crate::call::tool::ToolFailure;
 use crate::codec::mod_audio_stream::OrderNumber;
@@ -117,9 +117,14 @@ impl Machine {
         let (number, send_by) =
             self.commands.begin(now, requester, &command, way).ok_or(CommandError::TooMany)?;
         match (way, self.channel()) {
-            (Way::InBand, _) => self.orders.push_back(Order::Command(number, command)),
+            (Way::InBand, _) => self.orders.push_back(Order::Leg(LegOrder::Command(number, command))),
             (Way::EventSocket, Some(channel)) => {
-                self.orders.push_back(Order::EventSocket { number, channel, command, send_by });
+                self.orders.push_back(Order::EventSocket(EventSocketOrder {
+                    number,
+                    channel,
+                    command,
+                    send_by,
+                }));
             }
             (Way::CloseLeg, _) => self.close(Cause::Ordered(CommandKind::HangUp, asked_by(requester))),
             // The way was chosen because there is a channel.

@@ -12,7 +12,7 @@ use super::wish::Playing;
 use crate::base::Instant;
 use crate::base::command::{Command, CommandKind, HangUpCause, Transfer};
 use crate::call::commands::{CommandResult, Requester, Way};
-use crate::call::events::Order;
+use crate::call::events::{ModelOrder, Order};
 use crate::call::outcome::Cause;
 use crate::call::session::LinkState;
 use crate::config::Fallback;
@@ -39,7 +39,7 @@ impl Machine {
         self.events.given_up = true;
         self.history.note("given_up");
         if let Some(link) = self.session.link() {
-            self.orders.push_back(Order::CloseLink(link));
+            self.orders.push_back(Order::Model(ModelOrder::CloseLink(link)));
         }
         self.session.without_link(LinkState::None);
         self.drop_tools();
@@ -48,7 +48,7 @@ impl Machine {
         let playing = sound.is_some().then(|| Playing::new(now));
         self.farewell = Some(Farewell { cause, until, playing });
         match sound {
-            Some(sound) => self.orders.push_back(Order::Play(Arc::clone(&sound))),
+            Some(sound) => self.orders.push_back(Order::Model(ModelOrder::Play(Arc::clone(&sound)))),
             None => self.said_farewell(now),
         }
     }

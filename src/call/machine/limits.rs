@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
     use crate::call::agent::{Agent, CallTerms};
-    use crate::call::events::{Fact, Order};
+    use crate::call::events::{Fact, LegOrder, Order};
     use crate::codec::mod_audio_stream::CallFields;
 
     fn at(seconds: u64) -> Instant {
@@ -92,7 +92,7 @@ mod tests {
         let orders = std::iter::from_fn(|| machine.next_order());
         let closes: Vec<String> = orders
             .filter_map(|order| match order {
-                Order::CloseLeg(close) => Some(close.reason().to_owned()),
+                Order::Leg(LegOrder::Close(close)) => Some(close.reason().to_owned()),
                 _ => None,
             })
             .collect();

@@ -9,7 +9,7 @@ use super::Machine;
 use super::exchange::Exchange;
 use super::watchdog::NUDGE;
 use crate::base::{Instant, LinkNumber};
-use crate::call::events::Order;
+use crate::call::events::{ModelOrder, Order};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::LinkState;
 use crate::codec::gemini::close::LinkEndKind;
@@ -69,7 +69,7 @@ impl Machine {
     /// to leave: the next one is on its way.
     pub fn rotate(&mut self, now: Instant) {
         let Some(link) = self.session.live().filter(|_| self.outcome.is_none()) else { return };
-        self.orders.push_back(Order::CloseLink(link));
+        self.orders.push_back(Order::Model(ModelOrder::CloseLink(link)));
         self.session.without_link(LinkState::Closing);
         self.left(now);
         self.links.failures = 0;
@@ -97,7 +97,7 @@ impl Machine {
             self.links.due = Some(self.not_beyond_giving_up(now.plus(self.agent.terms.setup_timeout)));
         } else {
             // Connected after it was given up.
-            self.orders.push_back(Order::CloseLink(link));
+            self.orders.push_back(Order::Model(ModelOrder::CloseLink(link)));
         }
     }
 
@@ -172,7 +172,7 @@ impl Machine {
     pub(super) fn prompt(&mut self, now: Instant, text: String) {
         let Some(link) = self.session.live() else { return };
         self.links.exchange.prompted(now, &text);
-        self.orders.push_back(Order::Prompt(link, text));
+        self.orders.push_back(Order::Model(ModelOrder::Prompt(link, text)));
     }
 
     /// Tells a model that knows nothing of the call what was said in it.
@@ -220,7 +220,7 @@ impl Machine {
         self.events.link_failed(&cause);
         let mut wait_ms = 0;
         if let (Cause::DialTimeout | Cause::SetupTimeout, Some(link)) = (&cause, self.session.link()) {
-            self.orders.push_back(Order::CloseLink(link));
+            self.orders.push_back(Order::Model(ModelOrder::CloseLink(link)));
             wait_ms = CLOSE_WITHIN_MS;
         }
         self.session.without_link(LinkState::Waiting);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Machine, Phase};
 use crate::base::Instant;
 use crate::call::agent::Agent;
-use crate::call::events::Order;
+use crate::call::events::{ModelOrder, Order};
 use crate::call::outcome::Cause;
 use crate::codec::mod_audio_stream::CallFields;
 
@@ -72,7 +72,7 @@ impl Machine {
         self.keep_variables();
         self.begin_recording(now);
         if let Some(sound) = self.agent.terms.greeting_sound.clone() {
-            self.orders.push_back(Order::Play(sound));
+            self.orders.push_back(Order::Model(ModelOrder::Play(sound)));
         }
         self.begin_turns();
         self.dial(now);
@@ -83,7 +83,7 @@ impl Machine {
 mod tests {
     use super::*;
     use crate::call::agent::CallTerms;
-    use crate::call::events::{Fact, LegEnd};
+    use crate::call::events::{Fact, LegEnd, LegOrder};
 
     fn at(ms: u64) -> Instant {
         Instant::from_micros(ms * 1_000)
@@ -132,7 +132,7 @@ mod tests {
         let mut machine = waiting();
         machine.refuse("closed today");
         let orders = orders(&mut machine);
-        let [Order::CloseLeg(close)] = orders.as_slice() else { panic!("{orders:?}") };
+        let [Order::Leg(LegOrder::Close(close))] = orders.as_slice() else { panic!("{orders:?}") };
         assert_eq!((close.code().code(), close.reason()), (1008, "closed today"));
     }
 

@@ -10,7 +10,7 @@ use super::Machine;
 use super::holds::HoldReason;
 use crate::base::Instant;
 use crate::call::commands::{CommandError, CommandResult};
-use crate::call::events::Order;
+use crate::call::events::{ModelOrder, Order, RecordingOrder};
 use crate::call::record::RECORDING_FAILED;
 
 /// How long after its length the announcement's last sound may be heard.
@@ -29,11 +29,11 @@ impl Machine {
         if !self.agent.terms.record {
             return;
         }
-        self.orders.push_back(Order::Record);
+        self.orders.push_back(Order::Recording(RecordingOrder::Begin));
         if let Some(sound) = self.agent.terms.consent_sound.clone() {
             self.recording.announced_at = Some(now.plus(sound.duration()).plus_ms(HEARD_MS));
             self.hold(HoldReason::Announcement, true);
-            self.orders.push_back(Order::Play(sound));
+            self.orders.push_back(Order::Model(ModelOrder::Play(sound)));
         }
     }
 
@@ -76,7 +76,7 @@ impl Machine {
         if self.recording.paused != paused {
             self.recording.paused = paused;
             self.history.note(if paused { "recording_paused" } else { "recording_resumed" });
-            self.orders.push_back(Order::PauseRecording(paused));
+            self.orders.push_back(Order::Recording(RecordingOrder::Pause(paused)));
         }
         Ok(())
     }
@@ -115,16 +115,20 @@ mod tests {
         let mut machine = machine(true);
         let begun = orders(&mut machine);
         assert!(
-            matches!(&begun[..3], [Order::Record, Order::HoldUplink(true), Order::Play(consent)] if consent.samples.len() == 8_000)
+            matches!(&begun[..3], [Order::Recording(RecordingOrder::Begin), Order::Model(ModelOrder::HoldUplink(true)), Order::Model(ModelOrder::Play(consent))] if consent.samples.len() == 8_000)
         );
-        assert!(matches!(&begun[3], Order::Play(greeting) if greeting.samples.len() == 800));
+        assert!(
+            matches!(&begun[3], Order::Model(ModelOrder::Play(greeting)) if greeting.samples.len() == 800)
+        );
         machine.tick(at(1_299));
-        assert!(!orders(&mut machine).contains(&Order::HoldUplink(false)));
+        assert!(!orders(&mut machine).contains(&Order::Model(ModelOrder::HoldUplink(false))));
         assert!(machine.deadline() <= Some(at(1_300)));
         machine.tick(at(1_300));
         machine.tick(at(1_400));
-        let let_go =
-            orders(&mut machine).into_iter().filter(|order| *order == Order::HoldUplink(false)).count();
+        let let_go = orders(&mut machine)
+            .into_iter()
+            .filter(|order| *order == Order::Model(ModelOrder::HoldUplink(false)))
+            .count();
         assert_eq!(let_go, 1);
     }
 
@@ -133,7 +137,7 @@ mod tests {
         let mut recorded = machine(true);
         orders(&mut recorded);
         assert_eq!((recorded.pause_recording(true), recorded.pause_recording(true)), (Ok(()), Ok(())));
-        assert_eq!(orders(&mut recorded), [Order::PauseRecording(true)]);
+        assert_eq!(orders(&mut recorded), [Order::Recording(RecordingOrder::Pause(true))]);
         assert_eq!(recorded.is_recorded(), (true, true));
         assert_eq!(recorded.pause_recording(false), Ok(()));
         let kinds: Vec<_> = recorded.history().into_iter().map(|event| event.kind).collect();
@@ -142,9 +146,10 @@ mod tests {
             "{kinds:?}"
         );
         let mut other = machine(false);
-        assert!(
-            !orders(&mut other).iter().any(|order| matches!(order, Order::Record | Order::HoldUplink(_)))
-        );
+        assert!(!orders(&mut other).iter().any(|order| matches!(
+            order,
+            Order::Recording(RecordingOrder::Begin) | Order::Model(ModelOrder::HoldUplink(_))
+        )));
         assert_eq!(other.pause_recording(true), Err(CommandError::NotRecorded));
     }
 }

@@ -17,7 +17,7 @@ use super::ledger::{Again, Ledger};
 use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LinkNumber};
 use crate::call::commands::{CommandError, Requester};
-use crate::call::events::Order;
+use crate::call::events::{Order, ToolOrder};
 use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolRun};
 use crate::codec::gemini::tools::{self, Asked, ToolCall};
 
@@ -217,7 +217,7 @@ impl Machine {
     ) {
         let (number, deadline) = self.next_run(now, tool.as_deref());
         self.tools.ledger.begin(link, call, tool, Some((number, deadline)));
-        self.orders.push_back(Order::RunTool(number, Box::new(run)));
+        self.orders.push_back(Order::Tool(ToolOrder::Run(number, Box::new(run))));
         self.hold_uplink();
     }
 
@@ -261,7 +261,7 @@ impl Machine {
     /// Answers in the place of tools whose result is overdue, and tells what could not be answered.
     pub(super) fn tick_tools(&mut self, now: Instant) {
         while let Some(number) = self.tools.ledger.overdue(now) {
-            self.orders.push_back(Order::CancelTool(number));
+            self.orders.push_back(Order::Tool(ToolOrder::Cancel(number)));
             let result = Err(ToolFailure::TimedOut);
             if let Some(answered) = self.tools.ledger.done(number, &result) {
                 self.answer_all(answered, result);
@@ -299,7 +299,8 @@ impl Machine {
         self.wish = None;
         let tools = std::mem::take(&mut self.tools);
         self.tools.last = tools.last;
-        self.orders.extend(tools.ledger.running().map(|(number, _, _)| Order::CancelTool(number)));
+        self.orders
+            .extend(tools.ledger.running().map(|(number, _, _)| Order::Tool(ToolOrder::Cancel(number))));
         self.hold_uplink();
     }
 }

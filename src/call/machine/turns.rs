@@ -7,7 +7,7 @@
 use super::Machine;
 use super::holds::HoldReason;
 use crate::base::Instant;
-use crate::call::events::{Fact, Order};
+use crate::call::events::{Fact, ModelOrder, Order, WorkerOrder};
 use crate::dsp::ListenTerms;
 
 /// How long after the last sound of the greeting its end may still be on its way.
@@ -27,7 +27,7 @@ impl Machine {
     pub(super) fn begin_turns(&mut self) {
         self.listen();
         if self.agent.terms.turns.relay {
-            self.orders.push_back(Order::TakeTurns);
+            self.orders.push_back(Order::Model(ModelOrder::TakeTurns));
         }
     }
 
@@ -39,7 +39,7 @@ impl Machine {
         let listen = ListenTerms { local_barge_in, ..listen };
         if listen != self.listens {
             self.listens = listen;
-            self.orders.push_back(Order::Listen(listen));
+            self.orders.push_back(Order::Dsp(WorkerOrder::Listen(listen)));
         }
     }
 
@@ -55,7 +55,7 @@ impl Machine {
         let protected =
             self.greeting.is_some() || self.farewell.is_some() || self.recording_deadline().is_some();
         if self.agent.terms.control.keys_interrupt && self.outcome.is_none() && !protected {
-            self.orders.push_back(Order::StopSpeech);
+            self.orders.push_back(Order::Model(ModelOrder::StopSpeech));
         }
     }
 
@@ -139,7 +139,8 @@ mod tests {
                 while machine.next_order().is_some() {}
                 machine.tell(at(ms), key);
                 stopped.push(
-                    std::iter::from_fn(|| machine.next_order()).any(|order| order == Order::StopSpeech),
+                    std::iter::from_fn(|| machine.next_order())
+                        .any(|order| order == Order::Model(ModelOrder::StopSpeech)),
                 );
             }
         }

@@ -7,7 +7,7 @@
 
 use super::Machine;
 use crate::base::Instant;
-use crate::call::events::{Fact, Order};
+use crate::call::events::{Fact, ModelOrder, Order};
 use crate::call::outcome::Cause;
 use crate::call::transcript::Speaker;
 
@@ -318,7 +318,7 @@ impl Machine {
                 waiting.next = Step::Nudge;
                 self.events.commits += 1;
                 self.history.note("watchdog_commit");
-                self.orders.push_back(Order::Commit(link));
+                self.orders.push_back(Order::Model(ModelOrder::Commit(link)));
             }
             Step::Nudge => {
                 waiting.next = Step::Rotate;

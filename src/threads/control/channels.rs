@@ -11,11 +11,9 @@ use std::collections::HashMap;
 use log::{debug, warn};
 
 use super::Control;
-use crate::base::command::{ChannelName, Command};
 use crate::base::{CallId, Instant};
-use crate::call::LegKind;
+use crate::call::{EventSocketOrder, LegKind};
 use crate::codec::channel_word::ChannelWord;
-use crate::codec::mod_audio_stream::OrderNumber;
 use crate::sync::random;
 use crate::threads::messages::{EslOrder, OnChannel, TelephonyOrder};
 
@@ -58,15 +56,7 @@ impl Control {
 
     /// Has the event socket carry a command out; on a channel that is not known to be the call's once the switch has said so,
     /// and never if it does not.
-    pub(super) fn over_event_socket(
-        &mut self,
-        now: Instant,
-        id: CallId,
-        number: OrderNumber,
-        channel: ChannelName,
-        command: Command,
-        send_by: Instant,
-    ) {
+    pub(super) fn over_event_socket(&mut self, now: Instant, id: CallId, mut order: EventSocketOrder) {
         self.ask_for_channel(now, id);
         let word = match self.channels.0.get(&id) {
             Some(Claim::Own) => None,
@@ -74,10 +64,12 @@ impl Control {
             // The event socket came with a new configuration, or the leg is of another kind: nobody can confirm it.
             None => Some(random::bits128()),
         };
-        let send_by = if word.is_some() { send_by.min(now.plus_ms(CONFIRMED_WITHIN_MS)) } else { send_by };
+        if word.is_some() {
+            order.send_by = order.send_by.min(now.plus_ms(CONFIRMED_WITHIN_MS));
+        }
         // The machine orders this only where there is an event socket.
         if let Some(esl) = &mut self.parts.esl {
-            esl.send(EslOrder::Command { id, number, channel, command, send_by, word });
+            esl.send(EslOrder::Command { id, order, word });
         }
     }
 

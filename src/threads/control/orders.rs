@@ -15,8 +15,7 @@ use super::Control;
 use crate::base::{CallId, Instant, Quoted};
 use crate::call::agents::warn_of_unknown_agent;
 use crate::call::tool::{ToolFailure, ToolNumber, ToolRun};
-use crate::call::{Choice, Ending, Fact, Order, Part};
-use crate::codec::gemini::tools;
+use crate::call::{Choice, Ending, Fact, LegOrder, ModelOrder, Order, RecordingOrder, ToolOrder};
 use crate::codec::mod_audio_stream::LegCloseCode;
 use crate::threads::dsp::DspOrder;
 use crate::threads::messages::{GeminiOrder, TelephonyOrder};
@@ -54,47 +53,35 @@ impl Control {
             match order {
                 Order::ChooseAgent { last } => self.choose_agent(now, id, last),
                 Order::Dial(link) => self.dial(now, id, link),
-                Order::Prompt(link, text) => {
-                    self.parts.gemini[shard].send(GeminiOrder::Prompt(id, link, text))
+                Order::Model(order) => {
+                    match &order {
+                        ModelOrder::AnswerTool(_, call, answer) => {
+                            debug!("call {id}: the model's {}: {:?}", Quoted(&call.name), answer.result);
+                        }
+                        ModelOrder::CloseLink(link) => self.link_closed(now, id, *link),
+                        _ => {}
+                    }
+                    self.parts.gemini[shard].send(GeminiOrder::Call(id, order));
                 }
-                Order::Play(sound) => self.parts.gemini[shard].send(GeminiOrder::Play(id, sound)),
-                Order::StopSpeech => self.parts.gemini[shard].send(GeminiOrder::StopSpeech(id)),
-                Order::Record => self.record(now, id),
-                Order::PauseRecording(paused) => {
-                    self.parts.recorder.send(RecorderOrder::Pause(id, now, paused));
-                }
-                Order::Command(number, command) => {
-                    self.parts.telephony[shard].send(TelephonyOrder::Command(id, number, command));
-                }
-                Order::EventSocket { number, channel, command, send_by } => {
-                    self.over_event_socket(now, id, number, channel, command, send_by);
-                }
-                Order::AnswerTool(link, call, answer) => {
-                    debug!("call {id}: the model's {}: {:?}", Quoted(&call.name), answer.result);
-                    let response = tools::response(&call, &answer);
-                    self.parts.gemini[shard].send(GeminiOrder::AnswerTool(id, link, response));
-                }
-                Order::RunTool(number, run) => self.run_tool(now, id, number, *run),
-                Order::CancelTool(number) => self.parts.tools.take_back(id, number),
-                Order::HoldUplink(held) => self.parts.gemini[shard].send(GeminiOrder::HoldUplink(id, held)),
-                Order::Commit(link) => self.parts.gemini[shard].send(GeminiOrder::Commit(id, link)),
-                Order::Listen(terms) => self.parts.workers[worker].send(DspOrder::Listen(id, terms)),
-                Order::TakeTurns => self.parts.gemini[shard].send(GeminiOrder::TakeTurns(id)),
-                Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
-                Order::CloseLink(link) => {
-                    self.link_closed(now, id, link);
-                    self.parts.gemini[shard].send(GeminiOrder::CloseLink(id, link));
-                }
-                Order::CloseLeg(close) => {
-                    if let Some(uuid) = call.machine.fields().uuid.clone() {
+                Order::Leg(order) => {
+                    if let LegOrder::Close(close) = &order
+                        && let Some(uuid) = call.machine.fields().uuid.clone()
+                    {
                         let over = close.code() == LegCloseCode::Normal;
                         let ending = Ending { over, reason: close.reason().to_owned() };
                         self.parts.registry.endings().note(&uuid, ending);
                     }
-                    self.parts.telephony[shard].send(TelephonyOrder::Close(id, close));
+                    self.parts.telephony[shard].send(TelephonyOrder::Call(id, order));
                 }
-                Order::Retire(Part::Dsp) => self.parts.workers[worker].send(DspOrder::Remove(id)),
-                Order::Retire(Part::Gemini) => self.parts.gemini[shard].send(GeminiOrder::Retire(id)),
+                Order::Dsp(order) => self.parts.workers[worker].send(DspOrder::Call(id, order)),
+                Order::Recording(RecordingOrder::Begin) => self.record(now, id),
+                Order::Recording(RecordingOrder::Pause(paused)) => {
+                    self.parts.recorder.send(RecorderOrder::Pause(id, now, paused));
+                }
+                Order::EventSocket(order) => self.over_event_socket(now, id, order),
+                Order::Tool(ToolOrder::Run(number, run)) => self.run_tool(now, id, number, *run),
+                Order::Tool(ToolOrder::Cancel(number)) => self.parts.tools.take_back(id, number),
+                Order::Answer(requester, result) => self.requests.answer(id, &requester, result),
                 Order::Finish(outcome) => self.finish(now, id, &outcome),
             }
         }

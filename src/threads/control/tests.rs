@@ -11,7 +11,7 @@ use crate::call::agents::Agents;
 use crate::call::allowances::Rate;
 use crate::call::credentials::CredentialTerms;
 use crate::call::transcript::Speaker;
-use crate::call::{LegKind, Pool};
+use crate::call::{LegKind, LegOrder, ModelOrder, Pool};
 use crate::codec::gemini::server::FunctionCall;
 use crate::codec::gemini::tools::ToolCall;
 use crate::codec::mod_audio_stream::CallFields;
@@ -154,7 +154,7 @@ impl World {
     fn closed(&mut self) -> Vec<CallId> {
         let orders = std::iter::from_fn(|| self.telephony.take());
         let closed = orders.filter_map(|order| match order {
-            TelephonyOrder::Close(id, _) => Some(id),
+            TelephonyOrder::Call(id, LegOrder::Close(_)) => Some(id),
             _ => None,
         });
         closed.collect()
@@ -232,9 +232,9 @@ fn each_step_of_the_watchdog_comes_in_its_time_with_nobody_to_wake_the_thread() 
         world.pass(12_000 + LATE_MS, |now, world| {
             while let Some(order) = world.gemini.take() {
                 let (step, due_ms) = match order {
-                    GeminiOrder::Commit(..) => (0, 4_000),
-                    GeminiOrder::Prompt(..) => (1, 8_000),
-                    GeminiOrder::CloseLink(..) => (2, 12_000),
+                    GeminiOrder::Call(_, ModelOrder::Commit(..)) => (0, 4_000),
+                    GeminiOrder::Call(_, ModelOrder::Prompt(..)) => (1, 8_000),
+                    GeminiOrder::Call(_, ModelOrder::CloseLink(..)) => (2, 12_000),
                     _ => continue,
                 };
                 let late_ms = now.since_ms(asked_at) - due_ms;

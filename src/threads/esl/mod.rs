@@ -20,7 +20,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::base::command::ChannelName;
 use crate::base::{Instant, LegReport, Quoted, RecordId};
-use crate::call::{CommandResult, Fact, OutboundCall};
+use crate::call::{CommandResult, EventSocketOrder, Fact, OutboundCall};
 use crate::codec::channel_word;
 use crate::codec::esl::{self, Event, Outbound};
 use crate::codec::excerpt::excerpt;
@@ -149,7 +149,8 @@ impl Esl {
     fn take_orders(&mut self, now: Instant) -> bool {
         while let Some(order) = self.parts.inbox.take() {
             match order {
-                EslOrder::Command { id, number, channel, command, send_by, word } => {
+                EslOrder::Command { id, order, word } => {
+                    let EventSocketOrder { number, channel, command, send_by } = order;
                     let line = esl::control_line(&channel, &command);
                     let awaits = word.map(|word| Awaited { channel: channel.to_string(), word });
                     self.session

@@ -29,9 +29,9 @@ use crate::base::limits::{
     PINGS_PER_SHARE, SHARE_MS,
 };
 use crate::base::{CallId, Instant, LinkNumber};
-use crate::call::{Fact, Part};
-use crate::codec::gemini::client;
+use crate::call::{Fact, ModelOrder, Part};
 use crate::codec::gemini::close::LinkEnd;
+use crate::codec::gemini::{client, tools};
 use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
@@ -206,63 +206,57 @@ impl Gemini {
                 GeminiOrder::Connected { id, link, connection, setup } => {
                     self.connected(id, link, *connection, &setup, now);
                 }
-                GeminiOrder::Play(id, sound) => {
-                    if let Some(place) = self.calls.get_mut(id.slot as usize)
-                        && let Some(call) = place.as_mut().filter(|call| call.id() == id)
-                    {
-                        let control = &mut self.control;
-                        let play = call.play(&sound, &mut self.pool, |fact| {
-                            control.send(ControlInput::Fact(id, fact));
-                        });
-                        wake.dsp |= play;
-                    }
-                }
-                GeminiOrder::StopSpeech(id) => {
-                    if let Some(place) = self.calls.get_mut(id.slot as usize)
-                        && let Some(call) = place.as_mut().filter(|call| call.id() == id)
-                    {
-                        let control = &mut self.control;
-                        let woken = call.stop_speech(&mut self.pool, |fact| {
-                            control.send(ControlInput::Fact(id, fact));
-                        });
-                        wake.dsp |= woken.dsp;
-                        wake.telephony |= woken.telephony;
-                    }
-                }
-                GeminiOrder::Prompt(id, link, text) => self.say(id, link, client::realtime_text(&text)),
-                GeminiOrder::TakeTurns(id) => {
-                    if let Some(call) = self.call(id) {
-                        call.take_turns();
-                    }
-                }
-                GeminiOrder::HoldUplink(id, held) => {
-                    if let Some(call) = self.call(id) {
-                        call.hold(held);
-                    }
-                }
-                GeminiOrder::Commit(id, link) => self.say(id, link, client::AUDIO_STREAM_END.to_owned()),
-                GeminiOrder::AnswerTool(id, link, response) => self.say(id, link, response),
-                GeminiOrder::CloseLink(id, link) => self.close_link(id, link, now),
-                GeminiOrder::Retire(id) => {
-                    if self.call(id).is_some()
-                        && let Some(call) = self.calls[id.slot as usize].take()
-                    {
-                        call.release(&mut self.pool);
-                        self.live_calls -= 1;
-                    }
-                    // A link that was still being dialled when the call was given up may have come meanwhile, and
-                    // nobody is left to have it closed.
-                    for (_, link) in &mut self.links {
-                        if link.call == id {
-                            link.start_close(now);
-                        }
-                    }
-                    self.control.send(ControlInput::Retired(id, Part::Gemini));
-                }
+                GeminiOrder::Call(id, order) => self.carry_out(id, order, now, wake),
                 GeminiOrder::Stop => return false,
             }
         }
         true
+    }
+
+    /// Does what a call's machine orders.
+    fn carry_out(&mut self, id: CallId, order: ModelOrder, now: Instant, wake: &mut Wake) {
+        match order {
+            ModelOrder::Prompt(link, text) => self.say(id, link, client::realtime_text(&text)),
+            ModelOrder::Commit(link) => self.say(id, link, client::AUDIO_STREAM_END.to_owned()),
+            ModelOrder::AnswerTool(link, call, answer) => self.say(id, link, tools::response(&call, &answer)),
+            ModelOrder::CloseLink(link) => self.close_link(id, link, now),
+            ModelOrder::Play(sound) => {
+                self.with(id, |call, pool, tell| wake.dsp |= call.play(&sound, pool, tell));
+            }
+            ModelOrder::StopSpeech => self.with(id, |call, pool, tell| {
+                let woken = call.stop_speech(pool, tell);
+                wake.dsp |= woken.dsp;
+                wake.telephony |= woken.telephony;
+            }),
+            ModelOrder::TakeTurns => self.with(id, |call, _, _| call.take_turns()),
+            ModelOrder::HoldUplink(held) => self.with(id, |call, _, _| call.hold(held)),
+            ModelOrder::Retire => self.retire(id, now),
+        }
+    }
+
+    fn with(&mut self, id: CallId, act: impl FnOnce(&mut ModelSide, &mut SpeechPool, &mut dyn FnMut(Fact))) {
+        let Some(call) = self.calls.get_mut(id.slot as usize).and_then(Option::as_mut) else { return };
+        if call.id() == id {
+            let control = &mut self.control;
+            act(call, &mut self.pool, &mut |fact| control.send(ControlInput::Fact(id, fact)));
+        }
+    }
+
+    fn retire(&mut self, id: CallId, now: Instant) {
+        if self.call(id).is_some()
+            && let Some(call) = self.calls[id.slot as usize].take()
+        {
+            call.release(&mut self.pool);
+            self.live_calls -= 1;
+        }
+        // A link that was still being dialled when the call was given up may have come meanwhile, and nobody is left to
+        // have it closed.
+        for (_, link) in &mut self.links {
+            if link.call == id {
+                link.start_close(now);
+            }
+        }
+        self.control.send(ControlInput::Retired(id, Part::Gemini));
     }
 
     /// Reads and flushes one link.

@@ -8,6 +8,7 @@ use crossbeam_channel::Receiver;
 use super::*;
 use crate::base::tap::{TICKS_PER_SECOND, ticks_in_us};
 use crate::base::{Frame, FrameSink, FrameSource, LegFormat, SampleRate};
+use crate::call::WorkerOrder;
 use crate::dsp::Tap;
 use crate::sync::mailbox;
 use crate::sync::rings::{GeminiRings, TelephonyRings, call_rings, ring, tap_ring};
@@ -216,7 +217,7 @@ impl Rig {
     }
 
     fn end(&mut self) {
-        self.orders.send(DspOrder::Remove(ID));
+        self.orders.send(DspOrder::Call(ID, WorkerOrder::Retire));
         self.worker.pass(self.now);
         drop(self.retired.pop());
         self.record();

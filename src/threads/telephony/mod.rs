@@ -27,7 +27,7 @@ use crate::base::command::Command;
 use crate::base::limits::{LEG_SHARE_BYTES, SHARE_MS};
 use crate::base::{CallId, Instant};
 use crate::call::events::LegEnd;
-use crate::call::{CommandError, Fact};
+use crate::call::{CommandError, Fact, LegOrder};
 use crate::codec::channel_word::{self, ChannelWord};
 use crate::codec::mod_audio_stream::{LegClose, LegCloseCode, OrderNumber};
 use crate::net::websocket::End;
@@ -164,8 +164,10 @@ impl Telephony {
                 TelephonyOrder::Ping(id) => self.ping(id),
                 TelephonyOrder::Move(from, to) => self.move_leg(from, to),
                 TelephonyOrder::Challenge(id, word) => self.challenge(id, word),
-                TelephonyOrder::Command(id, number, command) => self.command(id, number, &command),
-                TelephonyOrder::Close(id, close) => {
+                TelephonyOrder::Call(id, LegOrder::Command(number, command)) => {
+                    self.command(id, number, &command)
+                }
+                TelephonyOrder::Call(id, LegOrder::Close(close)) => {
                     if let Some(socket) = self.socket(id.slot as usize)
                         && socket.leg.id() == id
                     {

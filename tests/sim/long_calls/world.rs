@@ -17,7 +17,10 @@ use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
 use tandem::call::machine::Phase;
 use tandem::call::tool::{ToolNumber, ToolTerms};
-use tandem::call::{CredentialView, Fact, LegKind, Machine, Order, Outcome, Part};
+use tandem::call::{
+    CredentialView, Fact, LegKind, LegOrder, Machine, ModelOrder, Order, Outcome, Part, ToolOrder,
+    WorkerOrder,
+};
 use tandem::codec::base64;
 use tandem::codec::gemini::LinkEnd;
 use tandem::codec::mod_audio_stream::{CallFields, Flavour};
@@ -579,28 +582,28 @@ impl World {
             self.note(format_args!("order {order:?}"));
             match order {
                 Order::Dial(link) => self.dial(link),
-                Order::Prompt(link, _) => {
+                Order::Model(ModelOrder::Prompt(link, _)) => {
                     self.count("prompts");
                     if self.link.as_ref().is_some_and(|own| own.number == link) && self.gemini.live {
                         let says = self.gemini.answer(&mut self.rng, self.now.as_micros());
                         self.says(link, says);
                     }
                 }
-                Order::AnswerTool(link, ..) => {
+                Order::Model(ModelOrder::AnswerTool(link, ..)) => {
                     self.count("tools answered");
                     if self.link.as_ref().is_some_and(|own| own.number == link) && self.gemini.live {
                         let says = self.gemini.answer(&mut self.rng, self.now.as_micros());
                         self.says(link, says);
                     }
                 }
-                Order::RunTool(number, _) => {
+                Order::Tool(ToolOrder::Run(number, _)) => {
                     self.tools.push(number);
                     let us = self.rng.u64(0..3_000_000);
                     self.later(us, Event::ToolDone(number));
                 }
-                Order::CancelTool(number) => self.tools.retain(|tool| *tool != number),
-                Order::CloseLink(link) => self.close_link(link),
-                Order::CloseLeg(_) => {
+                Order::Tool(ToolOrder::Cancel(number)) => self.tools.retain(|tool| *tool != number),
+                Order::Model(ModelOrder::CloseLink(link)) => self.close_link(link),
+                Order::Leg(LegOrder::Close(_)) => {
                     if self.lost.take().is_some() {
                         self.facts.push_back(Fact::LegGone(LegEnd::ByUs));
                     } else {
@@ -610,17 +613,23 @@ impl World {
                         self.later(us, Event::LegClosed);
                     }
                 }
-                Order::Retire(Part::Dsp) => self.dsp.send(DspOrder::Remove(ID)),
-                Order::Retire(Part::Gemini) => {
+                Order::Dsp(WorkerOrder::Retire) => self.dsp.send(DspOrder::Call(ID, WorkerOrder::Retire)),
+                Order::Model(ModelOrder::Retire) => {
                     if let Some(model) = self.model.take() {
                         model.release(&mut self.pool);
                     }
                     self.facts.push_back(Fact::Retired(Part::Gemini));
                 }
-                Order::HoldUplink(held) => self.model.iter_mut().for_each(|model| model.hold(held)),
-                Order::TakeTurns => self.model.iter_mut().for_each(|model| model.take_turns()),
-                Order::Listen(terms) => self.dsp.send(DspOrder::Listen(ID, terms)),
-                Order::Commit(link) => {
+                Order::Model(ModelOrder::HoldUplink(held)) => {
+                    self.model.iter_mut().for_each(|model| model.hold(held))
+                }
+                Order::Model(ModelOrder::TakeTurns) => {
+                    self.model.iter_mut().for_each(|model| model.take_turns())
+                }
+                Order::Dsp(WorkerOrder::Listen(terms)) => {
+                    self.dsp.send(DspOrder::Call(ID, WorkerOrder::Listen(terms)))
+                }
+                Order::Model(ModelOrder::Commit(link)) => {
                     self.count("commits");
                     if self.link.as_ref().is_some_and(|own| own.number == link && !own.closing) {
                         let says = self.gemini.over(&mut self.rng, self.now.as_micros());

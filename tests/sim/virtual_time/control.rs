@@ -75,26 +75,13 @@ impl World {
                     }
                     Dialling::Hangs => {}
                 },
-                Order::Prompt(link, text) => self.gemini.send(GeminiOrder::Prompt(id, link, text)),
-                Order::CloseLink(link) => self.gemini.send(GeminiOrder::CloseLink(id, link)),
-                Order::CloseLeg(close) => self.telephony.send(TelephonyOrder::Close(id, close)),
-                Order::Retire(CallPart::Dsp) => self.dsp.send(DspOrder::Remove(id)),
-                Order::Retire(CallPart::Gemini) => self.gemini.send(GeminiOrder::Retire(id)),
-                // The log of orders has refused these.
-                Order::Command(..)
-                | Order::EventSocket { .. }
-                | Order::Play(..)
-                | Order::StopSpeech
-                | Order::Answer(..)
-                | Order::AnswerTool(..)
-                | Order::RunTool(..)
-                | Order::CancelTool(_)
-                | Order::HoldUplink(_)
-                | Order::Record
-                | Order::PauseRecording(_)
-                | Order::Commit(_)
-                | Order::Listen(_)
-                | Order::TakeTurns => {}
+                Order::Model(order) => self.gemini.send(GeminiOrder::Call(id, order)),
+                Order::Leg(order) => self.telephony.send(TelephonyOrder::Call(id, order)),
+                Order::Dsp(order) => self.dsp.send(DspOrder::Call(id, order)),
+                order
+                @ (Order::EventSocket(_) | Order::Answer(..) | Order::Tool(_) | Order::Recording(_)) => {
+                    panic!("{order:?} of a call without any of it")
+                }
                 Order::Finish(outcome) => {
                     call.orders.finished(&outcome);
                     call.outcome = Some(outcome);

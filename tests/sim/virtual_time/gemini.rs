@@ -5,7 +5,7 @@
 
 use tandem::base::Instant;
 use tandem::base::limits::CLOSE_TIMEOUT_MS;
-use tandem::call::{Fact, Part as CallPart};
+use tandem::call::{Fact, ModelOrder, Part as CallPart};
 use tandem::codec::gemini::LinkEnd;
 use tandem::threads::gemini::model_side::{ModelSide, Wake};
 use tandem::threads::messages::{ControlInput, GeminiOrder};
@@ -66,7 +66,7 @@ impl World {
                     let call = &mut self.calls[new.id.slot as usize];
                     call.model = Some(ModelSide::new(*new, call.plan.limits));
                 }
-                GeminiOrder::CloseLink(id, number) => {
+                GeminiOrder::Call(id, ModelOrder::CloseLink(number)) => {
                     let by = self.now.plus_ms(CLOSE_TIMEOUT_MS);
                     let call = &mut self.calls[id.slot as usize];
                     let model = call.model.as_mut();
@@ -77,23 +77,16 @@ impl World {
                     }
                     sent_again.into_iter().for_each(|fact| self.tell(id, fact));
                 }
-                GeminiOrder::Retire(id) => {
+                GeminiOrder::Call(id, ModelOrder::Retire) => {
                     if let Some(model) = self.calls[id.slot as usize].model.take() {
                         model.release(&mut self.pool);
                     }
                     self.control.send(ControlInput::Retired(id, CallPart::Gemini));
                 }
-                GeminiOrder::Prompt(id, _, text) => {
+                GeminiOrder::Call(id, ModelOrder::Prompt(_, text)) => {
                     self.note(id.slot as usize, format_args!("prompt: {text}"));
                 }
-                GeminiOrder::Connected { .. }
-                | GeminiOrder::AnswerTool(..)
-                | GeminiOrder::Play(..)
-                | GeminiOrder::StopSpeech(..)
-                | GeminiOrder::TakeTurns(..)
-                | GeminiOrder::HoldUplink(..)
-                | GeminiOrder::Commit(..)
-                | GeminiOrder::Stop => {
+                GeminiOrder::Connected { .. } | GeminiOrder::Call(..) | GeminiOrder::Stop => {
                     unreachable!("never sent here")
                 }
             }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tandem::base::Instant;
-use tandem::call::{Cause, Fact, Order, Outcome, Part};
+use tandem::call::{Cause, Fact, LegOrder, ModelOrder, Order, Outcome, Part, WorkerOrder};
 
 use super::plan::Plan;
 
@@ -79,46 +79,40 @@ impl OrderLog {
                 assert!(!self.dialled && *link == 1, "one link is dialled");
                 self.dialled = true;
             }
-            Order::Prompt(..) => {
+            Order::Model(ModelOrder::Prompt(..)) => {
                 assert!(self.live && self.cause.is_none(), "a prompt that nobody hears");
                 self.prompts += 1;
                 assert_eq!(self.prompts, 1);
             }
-            Order::CloseLink(_) => {
+            Order::Model(ModelOrder::CloseLink(_)) => {
                 assert!(self.cause.is_some() && !self.link_gone, "a link is closed that is needed or gone");
                 self.link_closes += 1;
                 // Once while it is being dialled, and again if it comes about all the same.
                 assert!(self.link_closes <= 2);
             }
-            Order::CloseLeg(_) => {
+            Order::Leg(LegOrder::Close(_)) => {
                 assert!(self.cause.is_some() && !self.leg_gone, "a leg is closed that is needed or gone");
                 self.leg_closes += 1;
                 assert_eq!(self.leg_closes, 1);
             }
-            Order::Retire(part) => {
-                assert!(self.leg_gone, "retired while the leg is there");
-                assert!(!self.retired.contains(part), "retired twice");
-                self.retired.push(*part);
-            }
+            Order::Dsp(WorkerOrder::Retire) => self.retire(Part::Dsp),
+            Order::Model(ModelOrder::Retire) => self.retire(Part::Gemini),
             Order::ChooseAgent { .. }
-            | Order::Play(..)
-            | Order::StopSpeech
-            | Order::Command(..)
-            | Order::EventSocket { .. }
-            | Order::Answer(..)
-            | Order::AnswerTool(..)
-            | Order::RunTool(..)
-            | Order::CancelTool(_)
-            | Order::HoldUplink(_)
-            | Order::Record
-            | Order::PauseRecording(_)
-            | Order::Commit(_)
-            | Order::Listen(_)
-            | Order::TakeTurns => {
-                panic!("{order:?}, and nobody asked for a command")
-            }
+            | Order::Model(_)
+            | Order::Leg(_)
+            | Order::Dsp(_)
+            | Order::EventSocket(_)
+            | Order::Tool(_)
+            | Order::Recording(_)
+            | Order::Answer(..) => panic!("{order:?}, and nobody asked for a command"),
             Order::Finish(_) => assert!(self.leg_gone && self.retired.len() == 2, "finished too early"),
         }
+    }
+
+    fn retire(&mut self, part: Part) {
+        assert!(self.leg_gone, "retired while the leg is there");
+        assert!(!self.retired.contains(&part), "retired twice");
+        self.retired.push(part);
     }
 
     /// The call is over.

@@ -5,8 +5,8 @@
 
 use tandem::base::Instant;
 use tandem::base::limits::CLOSE_TIMEOUT_MS;
-use tandem::call::Fact;
 use tandem::call::events::LegEnd;
+use tandem::call::{Fact, LegOrder};
 use tandem::threads::messages::TelephonyOrder;
 use tandem::threads::telephony::leg::Received;
 
@@ -34,7 +34,7 @@ impl World {
     pub(super) fn telephony_step(&mut self) -> Option<Instant> {
         let now = self.now;
         while let Some(order) = self.telephony_inbox.take() {
-            if let TelephonyOrder::Close(id, close) = order {
+            if let TelephonyOrder::Call(id, LegOrder::Close(close)) = order {
                 self.note(id.slot as usize, format_args!("the leg is closed with {}", close.code().code()));
                 let number = id.slot as usize;
                 if self.calls[number].lost_leg.take().is_some() {
