@@ -88,11 +88,6 @@ impl Dialer {
         self.resolver.start_threads_with(start);
     }
 
-    /// The clock by which deadlines are meant.
-    pub(crate) fn clock(&self) -> Clock {
-        self.clock
-    }
-
     /// Connects before `deadline`.
     ///
     /// # Errors

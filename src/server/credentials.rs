@@ -4,19 +4,15 @@
 //! Invariant: whatever is missing is named together with its remedy; no secret is part of a text.
 
 use std::io;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use crossbeam_channel::Receiver;
 use http::{HeaderName, HeaderValue};
 
 use super::Builder;
-use super::begin::start;
 use crate::call::credentials::CredentialTerms;
 use crate::config::{BaseUrl, Config, CredentialConfig, CredentialKind, GeminiConfig, Secret};
-use crate::net::dial::Target;
+use crate::net::dial::{Dialer, Target};
 use crate::threads::credentials::Access;
-use crate::threads::dial::{DialParts, DialPool};
+use crate::threads::dial::{DialOutboxes, DialPool};
 use crate::threads::gemini::link_limits;
 use crate::threads::keeper::Keeper;
 use crate::threads::tokens::TokenSource;
@@ -31,25 +27,12 @@ const GLOBAL: &str = "global";
 const METADATA_HOST: (&str, &str) = ("metadata.google.internal", "GCE_METADATA_HOST");
 
 impl Builder<'_> {
-    /// The dial pool, and the thread that keeps tokens and links for it, which `woken` wakes.
-    pub(super) fn dial_pool(
-        &self,
-        parts: DialParts,
-        woken: Receiver<()>,
-        threads: &mut Vec<JoinHandle<()>>,
-    ) -> io::Result<DialPool> {
-        let warm = Arc::clone(&parts.warm);
-        let dial = DialPool::new(parts);
-        let keeper = Keeper {
-            credentials: Arc::clone(self.credentials),
-            warm,
-            dial: dial.clone(),
-            connect_within: self.config.gemini.connect_timeout,
-            counters: Arc::clone(self.counters),
-            clock: self.clock,
-            woken,
-        };
-        threads.push(start("keeper", move || keeper.run())?);
+    /// The dial pool, and the thread that keeps tokens and links for it.
+    pub(super) fn dial_pool(&mut self, dialer: Dialer, to: DialOutboxes) -> io::Result<DialPool> {
+        let dial = DialPool::new(self.relay.clone(), dialer, to);
+        let connect_within = self.config.gemini.connect_timeout;
+        let keeper = Keeper { relay: self.relay.clone(), dial: dial.clone(), connect_within };
+        self.start("keeper", move || keeper.run())?;
         Ok(dial)
     }
 }

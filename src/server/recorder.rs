@@ -4,12 +4,11 @@
 //! Invariant: nothing waits for the thread that writes: a disk that hangs does not hold up the end.
 
 use std::io;
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use super::Builder;
 use super::begin::{Waiting, start};
 use crate::sync::{Doorbell, Outbox, mailbox};
-use crate::threads::messages::ControlInput;
 use crate::threads::recorder::disk::{Disk, DiskParts};
 use crate::threads::recorder::shelf::{ShelfLimits, recordings_directory};
 use crate::threads::recorder::{DISK_ORDERS, Recorder, RecorderOrder, RecorderParts};
@@ -19,16 +18,13 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// Those of starting a thread.
-    pub(super) fn recorder(
-        &self,
-        control: &Outbox<ControlInput>,
-        threads: &mut Vec<JoinHandle<()>>,
-    ) -> io::Result<Outbox<RecorderOrder>> {
+    pub(super) fn recorder(&mut self) -> io::Result<Outbox<RecorderOrder>> {
+        let (clock, counters) = (self.relay.clock, &self.relay.counters);
         let config = &self.config.recording;
         let (orders, taken) = crossbeam_channel::bounded(DISK_ORDERS);
         let disk = Disk::new(DiskParts {
             orders: taken,
-            control: control.clone(),
+            control: self.control.clone(),
             directory: recordings_directory(config),
             limits: ShelfLimits {
                 age_ms: config.retention.map(|age| age.as_millis() as u64),
@@ -36,18 +32,17 @@ impl Builder<'_> {
             },
             format: config.format,
             longest: config.longest,
-            counters: self.counters.clone(),
-            clock: self.clock,
+            counters: Arc::clone(counters),
+            clock,
         });
         // Control waits a while for what it writes at the end; the thread itself ends with the recorder.
         drop(start("recorder-disk", move || disk.run())?);
         let waiting = Waiting::start("recorder")?;
         let own = Doorbell::for_parked(waiting.thread());
         let (outbox, inbox) = mailbox(own.clone());
-        let control = control.clone();
-        let parts = RecorderParts { inbox, own, disk: orders, control, counters: self.counters.clone() };
-        let clock = self.clock;
-        threads.push(waiting.begin(move || Recorder::new(parts).run(clock)));
+        let (control, counters) = (self.control.clone(), Arc::clone(counters));
+        let parts = RecorderParts { inbox, own, disk: orders, control, counters };
+        self.threads.push(waiting.begin(move || Recorder::new(parts).run(clock)));
         Ok(outbox)
     }
 }

@@ -4,15 +4,12 @@
 //! Runs in: the signal thread. Owns the configuration with which the process was started.
 //! Never touches a running call: it holds its agent. Invariant: a configuration with anything wrong in it changes nothing.
 
-use std::sync::Arc;
-
 use log::{error, info, warn};
 
-use crate::call::CurrentAgents;
 use crate::call::agents::{self, Agents};
 use crate::config::{Config, Loaded, Sources};
 use crate::telemetry;
-use crate::threads::credentials::Credentials;
+use crate::threads::relay::Relay;
 
 use super::{Server, credentials};
 
@@ -23,14 +20,12 @@ const RELOADED: [&str; 6] = ["agent.", "agents.", "tools.", "credentials.", "rou
 pub(super) struct Reload {
     started: Loaded,
     sources: Sources,
-    agents: Arc<CurrentAgents>,
-    credentials: Arc<Credentials>,
+    relay: Relay,
 }
 
 impl Reload {
     pub(super) fn new(started: Loaded, sources: Sources, server: &Server) -> Self {
-        let (agents, credentials) = (Arc::clone(&server.agents), Arc::clone(&server.credentials));
-        Self { started, sources, agents, credentials }
+        Self { started, sources, relay: server.relay.clone() }
     }
 
     /// Reads the same sources again.
@@ -51,8 +46,8 @@ impl Reload {
         let config = self.merged(loaded.config);
         match (Agents::new(&config), credentials(&config)) {
             (Ok(agents), Ok(access)) => {
-                self.agents.set(agents);
-                self.credentials.replace(access);
+                self.relay.agents.set(agents);
+                self.relay.credentials.replace(access);
             }
             (Err(problem), _) | (_, Err(problem)) => return error!("{refused}: {problem}"),
         }

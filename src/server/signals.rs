@@ -3,7 +3,6 @@
 //! Runs in: the main thread, which waits for the end, and the signal thread. Owns the signals of the process.
 //! Invariant: signals are taken before anything listens, so that none finds the default action.
 
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,10 +13,10 @@ use signal_hook::iterator::Signals;
 use super::Server;
 use super::reload::Reload;
 use super::supervisor;
-use crate::call::Registry;
 use crate::config::{Loaded, Sources};
-use crate::sync::{Clock, Outbox};
+use crate::sync::Outbox;
 use crate::threads::messages::ControlInput;
+use crate::threads::relay::Relay;
 
 /// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
 const STATUS_INTERRUPTED: i32 = 130;
@@ -64,8 +63,7 @@ pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
 
 /// What another thread may ask of a running relay.
 pub struct Handle {
-    pub(super) clock: Clock,
-    pub(super) registry: Arc<Registry>,
+    pub(super) relay: Relay,
     pub(super) control: Outbox<ControlInput>,
 }
 
@@ -73,8 +71,8 @@ impl Handle {
     /// Refuses new calls; running ones may go on for `timeout`. The door stays open meanwhile, so that a switch or a
     /// proxy is told at once, and why, in place of a refused or reset connection.
     pub fn drain(&mut self, timeout: Duration) {
-        self.registry.drain();
-        let by = self.clock.now().plus(timeout);
+        self.relay.registry.drain();
+        let by = self.relay.clock.now().plus(timeout);
         self.control.send(ControlInput::Drain(by));
     }
 

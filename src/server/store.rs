@@ -4,16 +4,14 @@
 //! Invariant: nothing waits for the database thread: a database that does not answer does not hold up the end.
 
 use std::io;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use log::{info, warn};
 
 use super::begin::start;
 use crate::config::StoreConfig;
-use crate::sync::Clock;
-use crate::telemetry::Counters;
-use crate::threads::store::{RecordDoor, StorePlace, StoreStatus, store};
+use crate::threads::relay::Relay;
+use crate::threads::store::{RecordDoor, StorePlace, store};
 
 /// Starts the store, if there is to be one. Returns the way in and the store thread, which ends when that way is closed
 /// and all records are written or spooled.
@@ -22,12 +20,12 @@ use crate::threads::store::{RecordDoor, StorePlace, StoreStatus, store};
 /// Those of starting a thread.
 pub(super) fn start_store(
     config: &StoreConfig,
-    status: &Arc<StoreStatus>,
-    counters: &Arc<Counters>,
-    clock: Clock,
+    relay: &Relay,
 ) -> io::Result<Option<(RecordDoor, JoinHandle<()>)>> {
     let place = StorePlace::configured(config);
-    let Some((door, store, writer)) = store(&place, config.retention, status, counters, clock) else {
+    let Some((door, store, writer)) =
+        store(&place, config.retention, &relay.store, &relay.counters, relay.clock)
+    else {
         info!("records: none are kept (store.url is \"none\")");
         return Ok(None);
     };

@@ -46,10 +46,10 @@ pub(super) fn start(server: &Server) -> io::Result<Option<Sender<()>>> {
         look: watchdog.map_or(LOOK, |within| LOOK.min(within / LOOKS_PER_WATCHDOG)),
         watchdog: watchdog.is_some(),
         threads: Pulse::new(server.bells.clone()),
-        registry: Arc::clone(&server.registry),
+        registry: Arc::clone(&server.relay.registry),
         end,
     };
-    tell(&[NotifyState::Ready, NotifyState::Status(&status(0, server.registry.max_calls(), false))]);
+    tell(&[NotifyState::Ready, NotifyState::Status(&status(0, server.relay.registry.max_calls(), false))]);
     start_thread("supervisor", move || {
         watch.run();
         Ok(())

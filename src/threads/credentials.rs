@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use http::{HeaderValue, header};
@@ -113,15 +114,16 @@ pub(crate) struct Credentials {
     accesses: RwLock<Vec<Option<Arc<Access>>>>,
     counters: Arc<Counters>,
     wake: Sender<()>,
+    woken: Receiver<()>,
     stopped: AtomicBool,
 }
 
 impl Credentials {
-    /// No credentials yet, beside what wakes the keeper.
-    pub(crate) fn new(pool: Arc<Pool>, counters: Arc<Counters>) -> (Self, Receiver<()>) {
+    /// No credentials yet.
+    pub(crate) fn new(pool: Arc<Pool>, counters: Arc<Counters>) -> Self {
         let (wake, woken) = crossbeam_channel::bounded(1);
         let (accesses, stopped) = (RwLock::default(), AtomicBool::new(false));
-        (Self { pool, accesses, counters, wake, stopped }, woken)
+        Self { pool, accesses, counters, wake, woken, stopped }
     }
 
     /// The leases.
@@ -222,6 +224,11 @@ impl Credentials {
         _ = self.wake.try_send(());
     }
 
+    /// Waits, in the keeper, until the credentials were replaced, the keeper is to end, or the time is over.
+    pub(super) fn wait(&self, longest: Duration) {
+        _ = self.woken.recv_timeout(longest);
+    }
+
     /// Ends the keeper.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
@@ -270,11 +277,11 @@ mod tests {
     #[test]
     fn a_link_has_the_token_that_is_in_memory_and_a_reload_keeps_it() {
         let pool = Arc::new(Pool::new(1000));
-        let (credentials, woken) = Credentials::new(Arc::clone(&pool), Arc::new(Counters::new()));
+        let credentials = Credentials::new(Arc::clone(&pool), Arc::new(Counters::new()));
         let now = Instant::from_micros(0);
         let call = CallId { slot: 0, generation: 1 };
         credentials.replace(vec![(terms("vertex", true), tokens("/a"))]);
-        assert_eq!(woken.try_recv(), Ok(()));
+        assert_eq!(credentials.woken.try_recv(), Ok(()));
         assert!(credentials.choose(now, call, &[]).is_none());
         let access = credentials.access(0).expect("configured");
         access.set_token(&Secret::new("ya29.x"), now.plus_ms(1000)).expect("fits");

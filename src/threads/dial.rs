@@ -15,16 +15,14 @@ use crossbeam_channel::{Receiver, Sender};
 use log::{debug, warn};
 
 use crate::base::limits::CHANNEL_MESSAGES;
-use crate::call::{Fact, Registry};
+use crate::call::Fact;
 use crate::codec::gemini::close::LinkEnd;
 use crate::net::dial::{DialError, Dialer};
 use crate::sync::Outbox;
-use crate::telemetry::Counters;
-use crate::threads::credentials::Credentials;
 use crate::threads::messages::{
     AcceptOrder, ControlInput, DialRequest, DialledLeg, GeminiOrder, LegRequest, LinkRequest, WarmRequest,
 };
-use crate::threads::warm::WarmLinks;
+use crate::threads::relay::Relay;
 
 /// Connections made at once. Each takes a thread for some 100 ms, so 50 links are renewed all at once and 400 within a
 /// second.
@@ -32,37 +30,23 @@ const THREADS_MAX: usize = 64;
 /// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// What the pool is built from.
-pub(crate) struct DialParts {
-    /// Connects.
-    pub dialer: Dialer,
+/// Where the pool's connections go.
+#[derive(Clone)]
+pub(crate) struct DialOutboxes {
     /// The gemini thread of each shard.
     pub gemini: Vec<Outbox<GeminiOrder>>,
     /// To the control thread.
     pub control: Outbox<ControlInput>,
     /// To the accept thread.
     pub accept: Outbox<AcceptOrder>,
-    /// Whose slots are given free.
-    pub registry: Arc<Registry>,
-    /// Whose links are connected ahead.
-    pub credentials: Arc<Credentials>,
-    /// Where those wait.
-    pub warm: Arc<WarmLinks>,
-    /// The process's counters.
-    pub counters: Arc<Counters>,
 }
 
 /// What every dial thread uses.
 #[derive(Clone)]
 struct Shared {
+    relay: Relay,
     dialer: Arc<Dialer>,
-    gemini: Vec<Outbox<GeminiOrder>>,
-    control: Outbox<ControlInput>,
-    accept: Outbox<AcceptOrder>,
-    registry: Arc<Registry>,
-    credentials: Arc<Credentials>,
-    warm: Arc<WarmLinks>,
-    counters: Arc<Counters>,
+    to: DialOutboxes,
     requests: Receiver<DialRequest>,
     idle: Arc<AtomicUsize>,
     running: Arc<AtomicUsize>,
@@ -77,26 +61,14 @@ pub(crate) struct DialPool {
 
 impl DialPool {
     /// A pool without threads.
-    pub(crate) fn new(parts: DialParts) -> Self {
+    pub(crate) fn new(relay: Relay, mut dialer: Dialer, to: DialOutboxes) -> Self {
         let (queue, requests) = crossbeam_channel::bounded(CHANNEL_MESSAGES);
-        let mut dialer = parts.dialer;
         // The system's resolver knows no deadline, so whoever waits for it must not be who asks it.
         dialer.resolve_with(Box::new(|work| {
             thread::Builder::new().name("resolve".into()).spawn(work).map(drop)
         }));
-        let shared = Shared {
-            dialer: Arc::new(dialer),
-            gemini: parts.gemini,
-            control: parts.control,
-            accept: parts.accept,
-            registry: parts.registry,
-            credentials: parts.credentials,
-            warm: parts.warm,
-            counters: parts.counters,
-            requests,
-            idle: Arc::default(),
-            running: Arc::default(),
-        };
+        let dialer = Arc::new(dialer);
+        let shared = Shared { relay, dialer, to, requests, idle: Arc::default(), running: Arc::default() };
         Self { shared, queue }
     }
 
@@ -156,28 +128,31 @@ impl Shared {
 
     fn connect_link(&mut self, request: LinkRequest) {
         let LinkRequest { id, link, credential, target, setup, deadline, shard } = request;
-        let now = self.dialer.clock().now();
-        let warm = self.warm.take(now, credential);
+        let now = self.relay.clock.now();
+        let warm = self.relay.warm.take(now, credential);
         let is_warm = warm.is_some();
         match warm.map_or_else(|| self.dialer.connect(&target, deadline), Ok) {
             Ok(connection) => {
                 if !is_warm {
-                    self.counters.links_opened.increment();
+                    self.relay.counters.links_opened.increment();
                 }
                 let connection = Box::new(connection);
-                self.gemini[shard].send(GeminiOrder::Connected { id, link, connection, setup });
+                self.to.gemini[shard].send(GeminiOrder::Connected { id, link, connection, setup });
             }
             Err(error) => {
-                self.counters.link_dial_failures.increment();
+                self.relay.counters.link_dial_failures.increment();
                 debug!("call {id}: link {link}: {error}");
-                self.control.send(ControlInput::Fact(id, Fact::LinkGone(link, link_end(&error))));
+                self.to.control.send(ControlInput::Fact(id, Fact::LinkGone(link, link_end(&error))));
             }
         }
         // The call must not wait for its own successor's link.
         _ = self.flush();
-        if is_warm && self.credentials.pool().is_open_to_more(credential) && self.warm.begin(credential) {
+        if is_warm
+            && self.relay.credentials.pool().is_open_to_more(credential)
+            && self.relay.warm.begin(credential)
+        {
             let within = deadline.since(now).as_micros() as u64;
-            let deadline = self.dialer.clock().now().plus_us(within);
+            let deadline = self.relay.clock.now().plus_us(within);
             self.connect_warm(WarmRequest { credential, target, deadline });
         }
     }
@@ -185,19 +160,19 @@ impl Shared {
     fn connect_warm(&mut self, request: WarmRequest) {
         let WarmRequest { credential, target, deadline } = request;
         let made = self.dialer.connect(&target, deadline);
-        let now = self.dialer.clock().now();
+        let now = self.relay.clock.now();
         match made {
             Ok(connection) => {
-                self.counters.links_opened.increment();
-                self.warm.put(now, credential, Some(connection));
+                self.relay.counters.links_opened.increment();
+                self.relay.warm.put(now, credential, Some(connection));
                 debug!("a link waits for its call");
             }
             Err(error) => {
-                self.counters.link_dial_failures.increment();
+                self.relay.counters.link_dial_failures.increment();
                 debug!("a link ahead of its call: {error}");
-                self.warm.put(now, credential, None);
-                let pool = self.credentials.pool();
-                self.credentials.note(pool.link_ended(now, None, credential, &link_end(&error), true));
+                self.relay.warm.put(now, credential, None);
+                let pool = self.relay.credentials.pool();
+                self.relay.credentials.note(pool.link_ended(now, None, credential, &link_end(&error), true));
             }
         }
     }
@@ -212,11 +187,11 @@ impl Shared {
         match connected {
             Ok((connection, peer)) => {
                 let leg = DialledLeg { id, fields, peer, connection };
-                self.accept.send(AcceptOrder::Dialled(Box::new(leg)));
+                self.to.accept.send(AcceptOrder::Dialled(Box::new(leg)));
             }
             Err(error) => {
-                self.counters.leg_unreachable.increment();
-                self.registry.release(self.dialer.clock().now(), id);
+                self.relay.counters.leg_unreachable.increment();
+                self.relay.registry.release(self.relay.clock.now(), id);
                 warn!("call {id}: {fields}: no connection to {}: {error}{}", target.url, remedy(&error));
             }
         }
@@ -224,8 +199,8 @@ impl Shared {
 
     fn flush(&mut self) -> bool {
         // All of them, whatever the first says.
-        let gemini = self.gemini.iter_mut().fold(true, |sent, outbox| outbox.flush() & sent);
-        gemini & self.control.flush() & self.accept.flush()
+        let gemini = self.to.gemini.iter_mut().fold(true, |sent, outbox| outbox.flush() & sent);
+        gemini & self.to.control.flush() & self.to.accept.flush()
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod keeper;
 pub mod messages;
 pub(crate) mod private_file;
 pub mod recorder;
+pub(crate) mod relay;
 pub mod store;
 pub mod telephony;
 pub(crate) mod tls;

@@ -41,7 +41,7 @@ impl Acceptor {
     ) -> Option<Upgrade> {
         let (credentials, opening) = shown(&upgrade);
         let Some(uuid) = &opening.fields.uuid else { return Some(upgrade) };
-        match self.parts.registry.known().arrive(uuid, &credentials, &opening) {
+        match self.relay.registry.known().arrive(uuid, &credentials, &opening) {
             Arrival::New => return Some(upgrade),
             Arrival::Replaces(old) => {
                 info!(
@@ -69,7 +69,7 @@ impl Acceptor {
                 } else if lives == Some(false)
                     // An AudioSocket cannot be asked, and is silent for as long as its caller is on hold.
                     && opening.kind != LegKind::AudioSocket
-                    && self.parts.registry.known().may_take_over(uuid, id, &opening)
+                    && self.relay.registry.known().may_take_over(uuid, id, &opening)
                 {
                     self.let_back(now, key, upgrade, id, opening);
                 } else {
@@ -93,7 +93,7 @@ impl Acceptor {
             // It left again; the next one may have the call.
             None => {
                 let uuid = opening.fields.uuid.unwrap_or_default();
-                self.parts.registry.known().set_lost(&uuid, id, true);
+                self.relay.registry.known().set_lost(&uuid, id, true);
             }
         }
     }

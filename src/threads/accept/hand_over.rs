@@ -50,7 +50,7 @@ impl Acceptor {
         let shared = Arc::new(CallShared::new(id, format));
         if let Some(uuid) = &fields.uuid {
             let (credentials, opening) = (credentials.clone(), opening.clone());
-            self.parts.registry.known().begin(uuid, credentials, opening, Arc::clone(&shared));
+            self.relay.registry.known().begin(uuid, credentials, opening, Arc::clone(&shared));
         }
         let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
         let shard_number = id.slot as usize % self.parts.shards.len();

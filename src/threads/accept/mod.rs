@@ -17,7 +17,6 @@ mod token;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -27,18 +26,19 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::base::{CallId, Instant};
+use crate::call::Choice;
 use crate::call::allowances::Allowances;
 use crate::call::guesses::Guesses;
-use crate::call::{Choice, CurrentAgents, Expected, Registry};
 use crate::codec::mod_audio_stream::{CallFields, RequestFacts};
 use crate::config::ListenConfig;
 use crate::net::listener::{Accepted, Listener};
 use crate::net::options;
 use crate::net::stream::Stream;
-use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
-use crate::telemetry::{Counters, Limiter, RefusalReason};
+use crate::sync::{Doorbell, Mailbox, Outbox};
+use crate::telemetry::RefusalReason;
 use crate::threads::dsp::DspOrder;
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder};
+use crate::threads::relay::Relay;
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::wire::Protocol;
@@ -84,18 +84,6 @@ pub(crate) struct AcceptParts {
     pub shards: Vec<ShardDoor>,
     /// To the control thread.
     pub control: Outbox<ControlInput>,
-    /// Who may have a slot.
-    pub registry: Arc<Registry>,
-    /// Calls that were announced.
-    pub expected: Arc<Expected>,
-    /// Who answers, and which calls nobody answers.
-    pub agents: Arc<CurrentAgents>,
-    /// The process's counters.
-    pub counters: Arc<Counters>,
-    /// How much of the log one address may fill.
-    pub limiter: Arc<Limiter>,
-    /// The clock.
-    pub clock: Clock,
     /// The door's configuration.
     pub listen: ListenConfig,
     /// What a leg is taken to be.
@@ -114,6 +102,7 @@ pub(crate) fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
 
 /// The thread's state.
 pub(crate) struct Acceptor {
+    relay: Relay,
     parts: AcceptParts,
     handshakes: Slab<Handshake>,
     /// Handshakes so far.
@@ -139,11 +128,12 @@ enum More {
 
 impl Acceptor {
     /// The thread's state before its first pass.
-    pub(crate) fn new(parts: AcceptParts) -> Self {
+    pub(crate) fn new(relay: Relay, parts: AcceptParts) -> Self {
         let reason = RefusalReason::Descriptors;
         let no_descriptor = refusal(reason, reason.explanation());
         let greetings = many::greetings(&parts.listen);
         Self {
+            relay,
             parts,
             handshakes: Slab::new(),
             begun: 0,
@@ -176,7 +166,7 @@ impl Acceptor {
                 _ => {}
             }
             self.parts.own.answer();
-            let now = self.parts.clock.now();
+            let now = self.relay.clock.now();
             while let Some(order) = self.parts.inbox.take() {
                 match order {
                     AcceptOrder::Dialled(leg) => self.dialled(now, *leg),
@@ -202,7 +192,7 @@ impl Acceptor {
     }
 
     fn next_deadline(&self) -> Duration {
-        let now = self.parts.clock.now();
+        let now = self.relay.clock.now();
         let earliest = self.handshakes.iter().map(|(_, handshake)| handshake.deadline).min();
         if self.held > 0 {
             return come_back::LOOK;
@@ -227,7 +217,7 @@ impl Acceptor {
             match self.parts.listeners[listener].accept(&self.no_descriptor) {
                 Accepted::Connection(socket, peer) => self.welcome(now, socket, peer),
                 Accepted::Shed => {
-                    self.parts.counters.connections.increment();
+                    self.relay.counters.connections.increment();
                     self.refuse_counted(now, None, no_descriptor, no_descriptor.explanation());
                 }
                 Accepted::Gone => {}
@@ -239,7 +229,7 @@ impl Acceptor {
     }
 
     fn welcome(&mut self, now: Instant, socket: TcpStream, peer: SocketAddr) {
-        self.parts.counters.connections.increment();
+        self.relay.counters.connections.increment();
         if !self.parts.listen.allows(peer.ip()) {
             let why = "this address is in no network of listen.allow";
             self.turn_away(now, &socket, peer, RefusalReason::AddressNotAllowed, why);
@@ -311,23 +301,23 @@ impl Acceptor {
             return handshake.refuse_later(now, delay_ms, upgrade, reason, why);
         }
         let Some(upgrade) = self.come_back(now, key, upgrade, held_since) else { return };
-        match self.parts.registry.admit(now, upgrade.peer.ip()) {
+        match self.relay.registry.admit(now, upgrade.peer.ip()) {
             Ok(id) => {
                 let expected = upgrade.facts.url.uuid.as_deref();
-                let expected = expected.and_then(|uuid| self.parts.expected.take(now, uuid));
+                let expected = expected.and_then(|uuid| self.relay.expected.take(now, uuid));
                 if expected.is_none() && self.must_be_expected(upgrade.protocol) {
-                    self.parts.registry.release(now, id);
+                    self.relay.registry.release(now, id);
                     let why = "this UUID was not announced (POST /api/expect), and listen.require_expected or \
                                listen.token is set";
                     return self.refuse(now, key, upgrade, RefusalReason::NotExpected, why);
                 }
                 let told = expected.is_some();
                 let fields = upgrade.known(expected.unwrap_or_default());
-                let agents = self.parts.agents.get();
+                let agents = self.relay.agents.get();
                 if agents.is_settled(&fields)
                     && let Choice::Refuse(reason) = agents.choose(&fields)
                 {
-                    self.parts.registry.release(now, id);
+                    self.relay.registry.release(now, id);
                     let why = format!("a route refuses this call: {reason}");
                     let upgrade = Upgrade { facts: RequestFacts { url: fields, ..upgrade.facts }, ..upgrade };
                     return self.refuse(now, key, upgrade, RefusalReason::Route, &why);
@@ -352,7 +342,7 @@ impl Acceptor {
     /// Whether a ticket lets the request in. What it is for stands in the place of all that the request itself says.
     fn take_ticket(&self, now: Instant, upgrade: &mut Upgrade) -> bool {
         let ticket = upgrade.facts.ticket.as_deref();
-        let Some(fields) = ticket.and_then(|ticket| self.parts.expected.take_ticket(now, ticket)) else {
+        let Some(fields) = ticket.and_then(|ticket| self.relay.expected.take_ticket(now, ticket)) else {
             return false;
         };
         (upgrade.facts.url, upgrade.facts.headers) = (fields, CallFields::default());
@@ -364,7 +354,7 @@ impl Acceptor {
         let (peer, protocol) = (upgrade.peer, upgrade.protocol);
         let (credentials, opening) = come_back::shown(&upgrade);
         let Some(connection) = self.connection(now, id, upgrade) else {
-            self.parts.registry.release(now, id);
+            self.relay.registry.release(now, id);
             return;
         };
         self.hand_over(now, NewCall { id, peer, credentials, opening, fields, told, protocol, connection });
@@ -380,7 +370,7 @@ impl Acceptor {
             return None;
         }
         for note in &facts.notes {
-            if let Some(left_out) = self.parts.limiter.allow(now, note.kind(), peer.ip()) {
+            if let Some(left_out) = self.relay.limiter.allow(now, note.kind(), peer.ip()) {
                 warn!("call {id} from {peer}: {note}{left_out}");
             }
         }

@@ -79,10 +79,10 @@ impl Acceptor {
         why: &str,
         fields: &CallFields,
     ) {
-        self.parts.counters.refuse(reason);
+        self.relay.counters.refuse(reason);
         let label = reason.label();
         let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-        let Some(left_out) = self.parts.limiter.allow(now, label, address) else { return };
+        let Some(left_out) = self.relay.limiter.allow(now, label, address) else { return };
         let peer = peer.map_or("a connection".to_owned(), |peer| peer.to_string());
         if *fields == CallFields::default() {
             warn!("refused {peer} ({label}): {why}{left_out}");
@@ -98,14 +98,14 @@ impl Acceptor {
         if has_spoken {
             self.refuse_counted(now, Some(peer), reason, reason.explanation());
         } else {
-            self.parts.counters.refuse(reason);
+            self.relay.counters.refuse(reason);
             debug!("{peer} left without a word");
         }
     }
 
     /// Says what was left out of the log and is not going to be said by another line.
     pub(super) fn name_left_out(&self, now: Instant) {
-        for (what, address, count) in self.parts.limiter.overdue(now) {
+        for (what, address, count) in self.relay.limiter.overdue(now) {
             let whose = match address {
                 IpAddr::V4(Ipv4Addr::UNSPECIFIED) => "other addresses".to_owned(),
                 address => address.to_string(),

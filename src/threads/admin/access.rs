@@ -138,7 +138,7 @@ fn while_signed_in(
     match by {
         By::Session(_, id) if response.body().size_hint().exact().is_none() => response.map(|body| {
             let lives = move || {
-                let now = admin.shared.parts.clock.now();
+                let now = admin.relay.clock.now();
                 admin.door.sessions.lock().number(now, &id).is_some()
             };
             Body::from_stream(body.into_data_stream().take_while(move |_| std::future::ready(lives())))
@@ -216,7 +216,7 @@ async fn let_in_by(admin: &Admin, peer: IpAddr, headers: &HeaderMap) -> Result<B
     let parts = &admin.shared.parts;
     let Some(expected) = &parts.token else { return Ok(By::Nothing) };
     if let Some(id) = cookie(admin, headers) {
-        let number = admin.door.sessions.lock().number(parts.clock.now(), &id);
+        let number = admin.door.sessions.lock().number(admin.relay.clock.now(), &id);
         if let Some(number) = number {
             return Ok(By::Session(number, id));
         }
@@ -237,10 +237,9 @@ fn no_token() -> Response {
 /// Whether a token is the right one. A wrong one is counted, told, and answered the later the more of them came from there;
 /// where too many come, none is looked at for a moment.
 async fn judge(admin: &Admin, peer: IpAddr, expected: &Secret, token: &[u8]) -> Result<(), Response> {
-    let parts = &admin.shared.parts;
-    let wait_ms = admin.door.guesses.lock().may_try(parts.clock.now(), peer).err();
+    let wait_ms = admin.door.guesses.lock().may_try(admin.relay.clock.now(), peer).err();
     if let Some(wait_ms) = wait_ms {
-        parts.counters.admin_tokens_unread.increment();
+        admin.relay.counters.admin_tokens_unread.increment();
         let wait_s = wait_ms.div_ceil(1000);
         return Err(Response::error(
             429,
@@ -250,8 +249,8 @@ async fn judge(admin: &Admin, peer: IpAddr, expected: &Secret, token: &[u8]) -> 
     if PresentedToken::new(token).is_some_and(|token| token.matches(expected.expose().as_bytes())) {
         return Ok(());
     }
-    let penance = admin.door.guesses.lock().wrong(parts.clock.now(), peer);
-    parts.counters.admin_tokens_wrong.increment();
+    let penance = admin.door.guesses.lock().wrong(admin.relay.clock.now(), peer);
+    admin.relay.counters.admin_tokens_wrong.increment();
     if let Some(count) = penance.told {
         warn!(
             "admin: {count} wrong token(s) from {peer}: told again in a minute; who is it? admin.listen on 127.0.0.1 or a \
@@ -317,7 +316,7 @@ async fn login(
     if let Err(refused) = judge(&admin, peer, expected, token.as_bytes()).await {
         return Ok(refused.into_response());
     }
-    let (id, number) = admin.door.sessions.lock().begin(admin.shared.parts.clock.now(), peer);
+    let (id, number) = admin.door.sessions.lock().begin(admin.relay.clock.now(), peer);
     info!("admin: session {number} begins: signed in from {peer}");
     Ok(with_cookie(&admin, &id, AGE_MS_MAX / 1000))
 }

@@ -114,7 +114,7 @@ async fn originate(
     let (Some(ring), Some(esl)) = (parts.outbound, &admin.esl) else {
         return Ok(Response::not_done(409, "outbound calls are off: set esl.host and esl.dial_string"));
     };
-    if let Err(reason) = parts.registry.would_admit(parts.clock.now()) {
+    if let Err(reason) = admin.relay.registry.would_admit(admin.relay.clock.now()) {
         return Ok(Response::not_done(503, &format!("no call is taken now: {}", reason.label())));
     }
     let channel_name = new_channel();
@@ -185,9 +185,8 @@ pub(super) fn told(body: &[u8]) -> Result<CallFields, Wrong> {
 }
 
 fn announce(admin: &Admin, peer: IpAddr, uuid: &str, fields: CallFields, within: Duration) {
-    let parts = &admin.shared.parts;
-    if parts.expected.insert(parts.clock.now(), peer, uuid, fields, within.as_millis() as u64) {
-        parts.counters.announcements_displaced.increment();
+    if admin.relay.expected.insert(admin.relay.clock.now(), peer, uuid, fields, within.as_millis() as u64) {
+        admin.relay.counters.announcements_displaced.increment();
     }
 }
 

@@ -101,7 +101,7 @@ async fn show(
 /// How the call with this UUID ended, from memory: 200 only where it is over as it should be, so that a dialplan can send the
 /// caller elsewhere whatever else happened.
 async fn end(State(admin): State<Arc<Admin>>, Path(uuid): Path<String>) -> Response {
-    match admin.shared.parts.registry.endings().of(&uuid) {
+    match admin.relay.registry.endings().of(&uuid) {
         Some(Ending { over: true, reason }) => Response::json(200, &json!({"over": true, "reason": reason})),
         Some(Ending { over: false, reason }) => Response::json(
             409,
@@ -244,7 +244,7 @@ impl Drop for EndsWith {
 
 /// Who can answer.
 async fn agents(State(admin): State<Arc<Admin>>) -> Response {
-    let agents = admin.shared.parts.agents.get();
+    let agents = admin.relay.agents.get();
     let agents: Vec<_> = agents
         .all()
         .map(|agent| {

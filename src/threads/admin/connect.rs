@@ -53,9 +53,8 @@ impl MediaServer {
 
 /// The answer to a request whose call is refused, which is counted and recorded as at the door.
 fn refused(admin: &Admin, fields: CallFields, peer: IpAddr, reason: RefusalReason, why: String) -> Response {
-    let parts = &admin.shared.parts;
-    parts.counters.refuse(reason);
-    if let Some(left_out) = parts.limiter.allow(parts.clock.now(), reason.label(), peer) {
+    admin.relay.counters.refuse(reason);
+    if let Some(left_out) = admin.relay.limiter.allow(admin.relay.clock.now(), reason.label(), peer) {
         warn!("refused to connect for {peer} ({}): {why}: {fields}{left_out}", reason.label());
     }
     // A route has words of its own.
@@ -86,12 +85,12 @@ pub(super) async fn connect(
     let uuid = uuid.unwrap_or_else(|| connection_id.to_string());
     let fields =
         CallFields { uuid: Some(uuid.clone()), did, caller, agent, variables, ..CallFields::default() };
-    if let Choice::Refuse(reason) = parts.agents.get().choose(&fields) {
+    if let Choice::Refuse(reason) = admin.relay.agents.get().choose(&fields) {
         let why = format!("a route refuses this call: {reason}");
         return Ok(refused(&admin, fields, peer, RefusalReason::Route, why));
     }
-    let now = parts.clock.now();
-    let id = match parts.registry.admit(now, peer) {
+    let now = admin.relay.clock.now();
+    let id = match admin.relay.registry.admit(now, peer) {
         Ok(id) => id,
         Err(reason) => return Ok(refused(&admin, fields, peer, reason, reason.explanation().to_owned())),
     };
@@ -99,8 +98,8 @@ pub(super) async fn connect(
     let deadline = now.plus_us(server.connect_within.as_micros() as u64);
     let request = LegRequest { id, fields, target, deadline };
     if let Err(why) = admin.dial.lock().request(DialRequest::Leg(Box::new(request))) {
-        parts.counters.leg_unreachable.increment();
-        parts.registry.release(now, id);
+        admin.relay.counters.leg_unreachable.increment();
+        admin.relay.registry.release(now, id);
         return Ok(Response::not_done(503, &why));
     }
     Ok(Response::json(202, &json!({"uuid": uuid})))

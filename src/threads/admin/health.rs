@@ -34,16 +34,16 @@ pub(super) fn routes() -> Routes {
 
 /// Whether a call would be taken now, with each thing that it needs.
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
-    let registry = &admin.shared.parts.registry;
+    let registry = &admin.relay.registry;
     let (calls, calls_max) = (registry.live_calls(), registry.max_calls());
     let lease = match registry.credentials() {
-        Some(pool) => pool.would_admit(admin.shared.parts.clock.now()),
+        Some(pool) => pool.would_admit(admin.relay.clock.now()),
         None => Ok(()),
     };
     let check = |ok: bool, detail: String| json!({"ok": ok, "detail": detail});
     let works = lease != Err(RefusalReason::Credentials);
     let has_room = calls < calls_max && lease != Err(RefusalReason::NoCapacity);
-    let (draining, store) = (registry.is_draining(), admin.shared.parts.store.get());
+    let (draining, store) = (registry.is_draining(), admin.relay.store.get());
     let credentials = if works { "a credential works" } else { "no credential works" };
     let drains = if draining { "no new call is taken: the relay is to end" } else { "not draining" };
     let checks = json!({
@@ -84,12 +84,12 @@ async fn drain(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response,
         }
     };
     info!("the API drains the relay: running calls may go on for {seconds} s");
-    parts.registry.drain();
-    let by = parts.clock.now().plus(Duration::from_secs(seconds));
+    admin.relay.registry.drain();
+    let by = admin.relay.clock.now().plus(Duration::from_secs(seconds));
     if !admin.ask_control(ControlInput::Drain(by)) {
         return Ok(Response::error(503, "new calls are refused, but the end is not ordered: try again"));
     }
-    let calls = parts.registry.live_calls();
+    let calls = admin.relay.registry.live_calls();
     Ok(Response::json(202, &json!({"draining": true, "calls": calls, "seconds": seconds})))
 }
 
@@ -99,7 +99,6 @@ async fn healthz() -> Response {
 
 /// Whether a call to this number from that caller would be taken now, decided from memory.
 async fn admit(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
-    let parts = &admin.shared.parts;
     let query = query.unwrap_or_default();
     let asked = |name: &str| {
         let mut pairs = form_urlencoded::parse(query.as_bytes());
@@ -109,11 +108,11 @@ async fn admit(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Re
         |reason: &str, why: &str| Response::json(503, &json!({"admit": false, "reason": reason, "why": why}));
     let [did, caller, agent] = ["did", "caller", "agent"].map(asked);
     if let Choice::Refuse(reason) =
-        parts.agents.get().choose(&CallFields { did, caller, agent, ..CallFields::default() })
+        admin.relay.agents.get().choose(&CallFields { did, caller, agent, ..CallFields::default() })
     {
         return refused("route", &reason);
     }
-    match parts.registry.would_admit(parts.clock.now()) {
+    match admin.relay.registry.would_admit(admin.relay.clock.now()) {
         Ok(()) => Response::json(200, &json!({"admit": true})),
         Err(reason) => refused(reason.label(), reason.explanation()),
     }

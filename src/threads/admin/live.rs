@@ -99,7 +99,7 @@ impl Admin {
     async fn live(&self, age_ms_max: u64) -> Option<Seen> {
         // Whoever comes while control is being asked waits for the same answer.
         let mut seen = self.board.seen.lock().await;
-        let now = self.shared.parts.clock.now();
+        let now = self.relay.clock.now();
         if let Some(seen) = seen.as_ref().filter(|seen| now.since_ms(seen.at) < age_ms_max) {
             return Some(seen.clone());
         }
@@ -138,9 +138,8 @@ impl Admin {
             let (is_due, is_listened_to) = (second.is_multiple_of(INTERVAL_S), self.board.listeners() > 0);
             // The sums of running calls are needed for what is told, not for what is only counted.
             let calls = if is_due || is_listened_to { self.live_calls().await } else { None };
-            let counted =
-                Counted::now(&self.shared.parts.counters, calls.as_deref().map_or(&[], Vec::as_slice));
-            let unix_ms = self.shared.parts.clock.unix_ms();
+            let counted = Counted::now(&self.relay.counters, calls.as_deref().map_or(&[], Vec::as_slice));
+            let unix_ms = self.relay.clock.unix_ms();
             let point = self.board.history.lock().count(unix_ms, counted, is_due);
             let told = is_listened_to.then(|| Arc::from(json!(point).to_string()));
             self.board.totals.send_replace(told);

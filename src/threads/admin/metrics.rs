@@ -47,7 +47,7 @@ async fn metrics(
 
 /// Every metric.
 fn all(admin: &Admin) -> Vec<Family> {
-    let mut all = families(&admin.shared.parts.counters);
+    let mut all = families(&admin.relay.counters);
     all.extend(states(&admin.state()));
     all.extend(process());
     all

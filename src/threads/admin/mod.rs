@@ -34,14 +34,13 @@ use axum::middleware;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::call::{CurrentAgents, Expected, Registry};
 use crate::config::Secret;
-use crate::sync::{Clock, Outbox};
-use crate::telemetry::{Counters, Limiter};
+use crate::sync::Outbox;
 use crate::threads::dial::DialPool;
 use crate::threads::messages::{ControlInput, EslOrder};
 use crate::threads::recorder::listeners::LISTENERS_MAX;
-use crate::threads::store::{Reader, StoreStatus};
+use crate::threads::relay::Relay;
+use crate::threads::store::Reader;
 use connect::MediaServer;
 use live::Board;
 use metrics::RelayState;
@@ -80,12 +79,6 @@ pub(crate) struct AdminParts {
     pub token: Option<Secret>,
     /// What accepts TLS; plain HTTP if `None`.
     pub tls: Option<openssl::ssl::SslAcceptor>,
-    /// Who may call.
-    pub registry: Arc<Registry>,
-    /// Who answers which number, or nobody.
-    pub agents: Arc<CurrentAgents>,
-    /// Calls that were announced.
-    pub expected: Arc<Expected>,
     /// How long an announced call is waited for.
     pub expect: Duration,
     /// How long an outbound call may ring, if any can be placed.
@@ -96,22 +89,15 @@ pub(crate) struct AdminParts {
     pub drain: Duration,
     /// The records of calls that ended.
     pub reader: Arc<Reader>,
-    /// Whether records are kept as they should be.
-    pub store: Arc<StoreStatus>,
     /// Where the telephone in the browser connects to.
     pub telephone: MediaPort,
     /// Where recordings are.
     pub recordings: PathBuf,
-    /// The process's counters.
-    pub counters: Arc<Counters>,
-    /// How much of the log one address may fill.
-    pub limiter: Arc<Limiter>,
-    /// The clock.
-    pub clock: Clock,
 }
 
 /// A server that listens.
 pub(crate) struct AdminShared {
+    relay: Relay,
     parts: AdminParts,
     listener: TcpListener,
     address: SocketAddr,
@@ -125,11 +111,11 @@ impl AdminShared {
     ///
     /// # Errors
     /// Those of binding it.
-    pub(crate) fn listen(address: SocketAddr, parts: AdminParts) -> io::Result<Self> {
+    pub(crate) fn listen(address: SocketAddr, relay: Relay, parts: AdminParts) -> io::Result<Self> {
         let listener = serve::bind(address)?;
         let address = listener.local_addr()?;
-        let began_s = parts.clock.unix_ms() as f64 / 1000.0;
-        Ok(Self { parts, listener, address, began_s, stopped: watch::Sender::new(false) })
+        let began_s = relay.clock.unix_ms() as f64 / 1000.0;
+        Ok(Self { relay, parts, listener, address, began_s, stopped: watch::Sender::new(false) })
     }
 
     /// Where it listens.
@@ -150,6 +136,7 @@ impl AdminShared {
 
 /// What every request may use.
 pub(crate) struct Admin {
+    relay: Relay,
     shared: Arc<AdminShared>,
     /// Only this thread uses these, so no lock is ever waited for: `axum` asks for them.
     control: Mutex<Outbox<ControlInput>>,
@@ -181,6 +168,7 @@ impl Admin {
         dial: DialPool,
     ) -> Self {
         Self {
+            relay: shared.relay.clone(),
             shared,
             control: Mutex::new(control),
             esl: esl.map(Mutex::new),
@@ -215,7 +203,7 @@ impl Admin {
 
     /// How the relay stands now.
     fn state(&self) -> RelayState {
-        let AdminParts { registry, clock, store, .. } = &self.shared.parts;
+        let Relay { registry, clock, store, .. } = &self.relay;
         RelayState {
             calls_max: registry.max_calls(),
             draining: registry.is_draining(),

@@ -114,7 +114,7 @@ async fn serve(shared: &Arc<AdminShared>, listener: TcpListener, router: Router)
             () = ending(&mut stopped) => break,
         };
         match accepted {
-            Ok((_, peer)) if tls.is_some() && !handshakes.take(shared.parts.clock.now(), peer.ip()) => {
+            Ok((_, peer)) if tls.is_some() && !handshakes.take(shared.relay.clock.now(), peer.ip()) => {
                 debug!("admin: {peer} begins more TLS handshakes than an address may");
             }
             Ok((socket, peer)) => {

@@ -37,7 +37,7 @@ async fn ticket(
 ) -> Result<Response, Wrong> {
     let agent = Body::parse(&body)?.optional("agent", AgentName::new)?.map(|agent| agent.to_string());
     let parts = &admin.shared.parts;
-    if let Err(reason) = parts.registry.would_admit(parts.clock.now()) {
+    if let Err(reason) = admin.relay.registry.would_admit(admin.relay.clock.now()) {
         return Ok(Response::error(503, &format!("no call is taken now: {}", reason.explanation())));
     }
     let call = new_channel().to_string();
@@ -49,17 +49,17 @@ async fn ticket(
         playback: Some(PlaybackFormat::Binary),
         ..CallFields::default()
     };
-    if let Some(unknown) = parts.agents.get().unknown_agent(&fields) {
+    if let Some(unknown) = admin.relay.agents.get().unknown_agent(&fields) {
         return Ok(Response::error(
             404,
             &format!("there is no agent {unknown:?}: GET /api/agents names them"),
         ));
     }
-    let ticket = parts.expected.issue_ticket(parts.clock.now(), peer, fields);
+    let ticket = admin.relay.expected.issue_ticket(admin.relay.clock.now(), peer, fields);
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let scheme = if parts.telephone.tls { "wss" } else { "ws" };
     let url = format!("{scheme}://{}:{}/", without_port(host), parts.telephone.port);
-    let expires_at = rfc3339(parts.clock.unix_ms() + TICKET_MS);
+    let expires_at = rfc3339(admin.relay.clock.unix_ms() + TICKET_MS);
     let protocols = [TELEPHONE_SUBPROTOCOL.to_owned(), format!("ticket.{ticket}")];
     Ok(Response::json(
         200,

@@ -48,7 +48,7 @@ impl Control {
         link: LinkNumber,
         refused_by: Vec<usize>,
     ) -> bool {
-        let Some((chosen, target)) = self.parts.credentials.choose(now, id, &refused_by) else {
+        let Some((chosen, target)) = self.relay.credentials.choose(now, id, &refused_by) else {
             debug!("call {id}: link {link}: no credential has room for it");
             return false;
         };
@@ -82,7 +82,7 @@ impl Control {
 
     /// Notes that the machine closes a link. One that had its time and is not ready speaks against its credential.
     pub(super) fn link_closed(&mut self, now: Instant, id: CallId, link: LinkNumber) {
-        let credentials = Arc::clone(&self.parts.credentials);
+        let credentials = Arc::clone(&self.relay.credentials);
         let Some(call) = self.call(id) else { return };
         if let Some(dialled) = call.dialled.take_if(|dialled| dialled.link == link)
             && !dialled.ready
@@ -97,7 +97,7 @@ impl Control {
     /// Tells the pool what a fact says of a credential. Returns whether the fact is dealt with: a link that its credential
     /// refused is made with another one, and the machine waits on.
     pub(super) fn tell_pool(&mut self, now: Instant, id: CallId, fact: &Fact) -> bool {
-        let credentials = Arc::clone(&self.parts.credentials);
+        let credentials = Arc::clone(&self.relay.credentials);
         let Some(call) = self.call(id) else { return false };
         match fact {
             Fact::SetupComplete(link) => {

@@ -18,7 +18,7 @@ impl Control {
     pub(super) fn finish(&mut self, now: Instant, id: CallId, outcome: &Outcome) {
         let Some(call) = self.calls.remove(id) else { return };
         self.channels.forget(id);
-        self.parts.registry.release(now, id);
+        self.relay.registry.release(now, id);
         let tally = call.shared.tally.snapshot();
         let machine = &call.machine;
         self.count(outcome, &tally, machine, call.shared.format());
@@ -45,7 +45,7 @@ impl Control {
 
     fn count(&self, outcome: &Outcome, tally: &TallySnapshot, machine: &Machine, leg: LegFormat) {
         let leg_frame_samples = leg.rate.samples_per_frame() as u64;
-        let counters = &self.parts.counters;
+        let counters = &self.relay.counters;
         let events = machine.events();
         counters.end_call(outcome.label());
         for (counter, n) in [

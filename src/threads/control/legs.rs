@@ -31,7 +31,7 @@ impl Control {
     /// Tells the registry what became of a call's leg.
     pub(super) fn keep_known(&mut self, now: Instant, id: CallId) {
         let Some(call) = self.calls.get_mut(id) else { return };
-        let known = self.parts.registry.known();
+        let known = self.relay.registry.known();
         let Some(uuid) = &call.machine.fields().uuid else { return };
         let presence = match call.machine.phase() {
             Phase::Closing | Phase::Ended => Presence::Over,
@@ -50,7 +50,7 @@ impl Control {
             (_, Presence::Over) => known.forget(uuid, id),
             (_, Presence::Lost) => {
                 known.set_lost(uuid, id, true);
-                let counters = &self.parts.counters;
+                let counters = &self.relay.counters;
                 if call.machine.is_held() { &counters.legs_held } else { &counters.legs_lost }.increment();
             }
             (_, _) => known.set_lost(uuid, id, false),
@@ -63,7 +63,7 @@ impl Control {
         let (credentials, opening, shard) = (call.credentials.clone(), call.opening.clone(), call.shard);
         let shared = Arc::clone(&call.shared);
         let Some(uuid) = call.machine.fields().uuid.clone() else { return };
-        let registry = Arc::clone(&self.parts.registry);
+        let registry = Arc::clone(&self.relay.registry);
         let known = registry.known();
         let to = match known.arrive(&uuid, &credentials, &opening) {
             Arrival::Returns(to) => Some(to),
@@ -133,8 +133,8 @@ impl Control {
         // Accept and this thread see the leg come and go in their own order: the last word is said here.
         let uuid = call.machine.fields().uuid.clone().unwrap_or_default();
         call.presence = Presence::There;
-        self.parts.registry.known().set_lost(&uuid, id, false);
-        self.parts.counters.leg_reattachments.increment();
+        self.relay.registry.known().set_lost(&uuid, id, false);
+        self.relay.counters.leg_reattachments.increment();
         self.parts.telephony[shard].send(TelephonyOrder::TakeBack(Box::new(leg)));
         self.carry_out(now, id);
     }
@@ -146,7 +146,7 @@ impl Control {
             call.machine.revise_leg(*is);
         }
         let peer = call.peer;
-        if let Some(left_out) = self.parts.limiter.allow(now, note.kind(), peer.ip()) {
+        if let Some(left_out) = self.relay.limiter.allow(now, note.kind(), peer.ip()) {
             warn!("call {id} from {peer}: {note}{left_out}");
         }
     }

@@ -31,16 +31,12 @@ use crate::call::agents::warn_of_unknown_agent;
 use crate::call::machine::Phase;
 use crate::call::outcome::Cause;
 use crate::call::refused::RefusedCalls;
-use crate::call::{
-    Choice, CurrentAgents, Fact, LegCredentials, LegKind, Machine, Opening, OutboundCalls, Outcome, Part,
-    Registry,
-};
-use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox, random};
-use crate::telemetry::{Counters, Limiter};
-use crate::threads::credentials::Credentials;
+use crate::call::{Choice, Fact, LegCredentials, LegKind, Machine, Opening, OutboundCalls, Outcome, Part};
+use crate::sync::{CallShared, Doorbell, Mailbox, Outbox, random};
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};
 use crate::threads::recorder::RecorderOrder;
+use crate::threads::relay::Relay;
 use crate::threads::store::RecordDoor;
 use crate::threads::tools::ToolPool;
 use calls::Calls;
@@ -82,24 +78,10 @@ pub(crate) struct ControlParts {
     pub dial: Dial,
     /// Carries out HTTP tools.
     pub tools: ToolPool,
-    /// Whose slots are given free.
-    pub registry: Arc<Registry>,
-    /// The process's counters.
-    pub counters: Arc<Counters>,
-    /// How much of the log one address may fill.
-    pub limiter: Arc<Limiter>,
-    /// The clock.
-    pub clock: Clock,
-    /// Who answers.
-    pub agents: Arc<CurrentAgents>,
-    /// Where links go and with what.
-    pub credentials: Arc<Credentials>,
     /// How often the counters are logged; never if `None`.
     pub stats_interval: Option<Duration>,
     /// Where records of calls go, if they are kept.
     pub records: Option<RecordDoor>,
-    /// Calls in the process at most: slots are below it.
-    pub max_calls: usize,
 }
 
 struct Call {
@@ -132,6 +114,7 @@ impl Call {
 
 /// The thread's state.
 pub(crate) struct Control {
+    relay: Relay,
     parts: ControlParts,
     calls: Calls,
     drain_by: Option<Instant>,
@@ -152,10 +135,11 @@ pub(crate) struct Control {
 
 impl Control {
     /// The thread's state before its first pass.
-    pub(crate) fn new(parts: ControlParts) -> Self {
-        let calls = Calls::new(parts.max_calls);
+    pub(crate) fn new(relay: Relay, parts: ControlParts) -> Self {
+        let calls = Calls::new(relay.registry.max_calls());
         let requests = Requests::default();
         Self {
+            relay,
             parts,
             calls,
             drain_by: None,
@@ -174,13 +158,13 @@ impl Control {
     pub(crate) fn run(mut self) {
         loop {
             self.parts.own.answer();
-            let deadline = self.step(self.parts.clock.now());
+            let deadline = self.step(self.relay.clock.now());
             if self.is_over() {
                 break;
             }
             if !self.parts.own.is_rung() {
                 // A long pass is not slept in addition.
-                let now = self.parts.clock.now();
+                let now = self.relay.clock.now();
                 thread::park_timeout(deadline.map_or(REST, |deadline| deadline.since(now)));
             }
         }
@@ -215,7 +199,7 @@ impl Control {
     /// Whether it was told to end and the last call is over.
     fn is_over(&self) -> bool {
         // Asked of the registry, because a call admitted just before it was drained may not have been offered yet.
-        self.drain_by.is_some() && self.parts.registry.live_calls() == 0 && self.unrecorded.is_empty()
+        self.drain_by.is_some() && self.relay.registry.live_calls() == 0 && self.unrecorded.is_empty()
     }
 
     fn take(&mut self, now: Instant, input: ControlInput) {
@@ -252,13 +236,13 @@ impl Control {
     fn offered(&mut self, now: Instant, offer: Offer) {
         let Offer { id, shared, fields, told, peer, credentials, opening, shard, worker, leg } = offer;
         let kind = opening.kind;
-        let record_id = RecordId::new(self.parts.clock.unix_ms(), random::bits128());
+        let record_id = RecordId::new(self.relay.clock.unix_ms(), random::bits128());
         debug!("call {id}: offered from {peer}, {fields}; its record is {record_id}");
-        self.parts.counters.calls.increment();
+        self.relay.counters.calls.increment();
         if fields.uuid.as_deref().is_some_and(|uuid| self.outbound.connected(uuid)) {
-            self.parts.counters.outbound_connected.increment();
+            self.relay.counters.outbound_connected.increment();
         }
-        let agents = self.parts.agents.get();
+        let agents = self.relay.agents.get();
         warn_of_unknown_agent(id, &agents, &fields);
         // Nothing more comes of a call that has no place for metadata.
         let may_say_more = !matches!(opening.kind, LegKind::AudioSocket | LegKind::Telephone);
@@ -270,7 +254,7 @@ impl Control {
                 Machine::offered(now, Arc::clone(agents.default_agent()), fields, now.plus(wait))
             }
         };
-        machine.set_begun(self.parts.clock.unix_seconds());
+        machine.set_begun(self.relay.clock.unix_seconds());
         machine.set_leg(opening.kind, random::bits32());
         self.calls.insert(Box::new(Call {
             id,
@@ -301,7 +285,7 @@ impl Control {
         if let Fact::ToolDone(number, _) = &fact {
             self.parts.tools.done(id, *number);
         }
-        let agents = self.parts.agents.get();
+        let agents = self.relay.agents.get();
         let Some(call) = self.call(id) else { return };
         let first_turn = matches!(fact, Fact::TurnStarted(_)) && call.machine.events().turns == 0;
         let unheard = fact == Fact::Reported(LegReport::Unheard);
@@ -349,16 +333,16 @@ impl Control {
         call.machine.tell(now, fact);
         let gap_ms = call.machine.events().gap_ms_total - gap_ms_before;
         if gap_ms > 0 {
-            self.parts.counters.session_gap.observe(Duration::from_millis(gap_ms));
+            self.relay.counters.session_gap.observe(Duration::from_millis(gap_ms));
         }
         if first_turn {
-            self.parts.counters.first_audio.observe(now.since(offered_at));
+            self.relay.counters.first_audio.observe(now.since(offered_at));
         }
         if unplayed {
-            self.parts.counters.leg_unplayed.increment();
+            self.relay.counters.leg_unplayed.increment();
         }
         if unheard {
-            self.parts.counters.leg_unheard.increment();
+            self.relay.counters.leg_unheard.increment();
         }
         self.carry_out(now, id);
     }
@@ -424,7 +408,7 @@ impl Control {
     }
 
     fn log_counters(&self) {
-        info!("counters: {}", self.parts.counters.to_json());
+        info!("counters: {}", self.relay.counters.to_json());
     }
 
     fn stop_threads(&mut self) {

@@ -24,7 +24,7 @@ use crate::threads::recorder::RecorderOrder;
 impl Control {
     /// Says who answers a call that waits for it, by what is known of it now.
     fn choose_agent(&mut self, now: Instant, id: CallId, last: bool) {
-        let agents = self.parts.agents.get();
+        let agents = self.relay.agents.get();
         let Some(call) = self.calls.get_mut(id) else { return };
         let (fields, peer) = (call.machine.fields(), call.peer);
         if !last && (!agents.is_settled(fields) || agents.lacks(fields)) {
@@ -32,7 +32,7 @@ impl Control {
         }
         warn_of_unknown_agent(id, &agents, fields);
         if !agents.is_settled(fields)
-            && let Some(left_out) = self.parts.limiter.allow(now, "metadata_wait", peer.ip())
+            && let Some(left_out) = self.relay.limiter.allow(now, "metadata_wait", peer.ip())
         {
             warn!(
                 "call {id} from {peer}: neither URL nor metadata told in time (leg.metadata_wait_ms) which number was called, or who \
@@ -69,7 +69,7 @@ impl Control {
                     {
                         let over = close.code() == LegCloseCode::Normal;
                         let ending = Ending { over, reason: close.reason().to_owned() };
-                        self.parts.registry.endings().note(&uuid, ending);
+                        self.relay.registry.endings().note(&uuid, ending);
                     }
                     self.parts.telephony[shard].send(TelephonyOrder::Call(id, order));
                 }
@@ -91,7 +91,7 @@ impl Control {
     fn run_tool(&mut self, now: Instant, id: CallId, number: ToolNumber, run: ToolRun) {
         let result = match run {
             ToolRun::CallInfo(mut known) => {
-                known.insert("local_time".to_owned(), local_time(self.parts.clock.wall()).into());
+                known.insert("local_time".to_owned(), local_time(self.relay.clock.wall()).into());
                 Ok(Value::Object(known))
             }
             ToolRun::Http { tool, arguments, caller } => {

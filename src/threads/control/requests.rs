@@ -59,7 +59,7 @@ impl Control {
         let (ControlInput::Asked(name, ..) | ControlInput::Listen(name, _)) = &input else {
             return Some(input);
         };
-        if self.call_on(name).is_some() || self.parts.registry.live_calls() <= self.calls.len() {
+        if self.call_on(name).is_some() || self.relay.registry.live_calls() <= self.calls.len() {
             return Some(input);
         }
         self.early.push(Early(input, now.plus_ms(OFFER_WITHIN_MS)));

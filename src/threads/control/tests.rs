@@ -7,11 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::LegFormat;
 use crate::base::SampleRate;
-use crate::call::agents::Agents;
-use crate::call::allowances::Rate;
 use crate::call::credentials::CredentialTerms;
 use crate::call::transcript::Speaker;
-use crate::call::{LegKind, LegOrder, ModelOrder, Pool};
+use crate::call::{LegKind, LegOrder, ModelOrder};
 use crate::codec::gemini::server::FunctionCall;
 use crate::codec::gemini::tools::ToolCall;
 use crate::codec::mod_audio_stream::CallFields;
@@ -56,15 +54,14 @@ impl World {
         let (inbox, own_inbox) = mailbox(bell());
         let (telephony_outbox, telephony) = mailbox(bell());
         let (gemini_outbox, gemini) = mailbox(bell());
-        let counters = Arc::new(Counters::default());
-        let pool = Arc::new(Pool::new(0));
-        let (credentials, _) = Credentials::new(Arc::clone(&pool), Arc::clone(&counters));
-        credentials.replace(vec![(credential(), Access::with_key(target()))]);
-        let clock = Clock::new();
+        config.listen.max_calls = calls;
+        (config.listen.max_calls_per_second_per_address, config.listen.max_calls_burst_per_address) =
+            (1_000_000, 1_000_000);
+        let relay = Relay::new(&config).expect("agents");
+        relay.credentials.replace(vec![(credential(), Access::with_key(target()))]);
         let tls = native_tls::TlsConnector::new().expect("a connector");
-        let (tools, _) = tool_pool(HttpClient::new(tls), inbox.clone(), clock);
-        let rate = Rate { per_second: 1_000_000, burst: 1_000_000 };
-        let control = Control::new(ControlParts {
+        let (tools, _) = tool_pool(HttpClient::new(tls), inbox.clone(), relay.clock);
+        let parts = ControlParts {
             inbox: own_inbox,
             own: bell(),
             telephony: vec![telephony_outbox],
@@ -75,16 +72,10 @@ impl World {
             retired: Vec::new(),
             dial: Box::new(|_| Ok(())),
             tools,
-            registry: Arc::new(Registry::new(calls, rate).with_credentials(pool)),
-            counters,
-            limiter: Arc::default(),
-            clock,
-            agents: Arc::new(CurrentAgents::new(Agents::new(&config).expect("agents"))),
-            credentials: Arc::new(credentials),
             stats_interval: Some(Duration::from_secs(60)),
             records: None,
-            max_calls: calls,
-        });
+        };
+        let control = Control::new(relay, parts);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (calls, deadline) = (Vec::new(), None);
         Self { control, now, inbox, telephony, gemini, listener, calls, deadline, steps: 0 }
@@ -92,7 +83,7 @@ impl World {
 
     /// A call whose model is ready.
     fn call(&mut self) -> CallId {
-        let id = self.control.parts.registry.admit(self.now, [127, 0, 0, 1].into()).expect("room");
+        let id = self.control.relay.registry.admit(self.now, [127, 0, 0, 1].into()).expect("room");
         let socket =
             TcpStream::connect(self.listener.local_addr().expect("an address")).expect("a connection");
         let shared = Arc::new(CallShared::new(id, LegFormat::new(SampleRate::Hz8000, 20, 20)));

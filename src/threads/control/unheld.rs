@@ -57,9 +57,9 @@ impl Control {
         match self.refused.refused(now, fields.uuid.as_deref()) {
             Recorded::Yes => {}
             Recorded::Already => return,
-            Recorded::TooMany => return self.parts.counters.refusals_unrecorded.increment(),
+            Recorded::TooMany => return self.relay.counters.refusals_unrecorded.increment(),
         }
-        let unix_ms = self.parts.clock.unix_ms();
+        let unix_ms = self.relay.clock.unix_ms();
         let at = rfc3339(unix_ms);
         let record = CallRecord {
             id: RecordId::new(unix_ms, random::bits128()).to_string(),
@@ -82,7 +82,7 @@ impl Control {
     fn record_unheld(&mut self, now: Instant, over: Unheld) {
         let (call, end, cause) = over;
         let reason = reason_of(end, cause.as_deref());
-        let counters = &self.parts.counters;
+        let counters = &self.relay.counters;
         match end {
             OutboundEnd::Busy => counters.outbound_busy.increment(),
             OutboundEnd::NoAnswer => counters.outbound_no_answer.increment(),
