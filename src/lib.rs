@@ -7,12 +7,13 @@
 //!
 //! | floor | modules | |
 //! | --- | --- | --- |
-//! | 6 | [`doctor`] | looks at everything between the switch and Gemini, beside the running relay |
-//! | 5 | [`server`], [`cli`] | builds rings and channels, starts the threads, drains, joins |
-//! | 4 | [`threads`] | one folder or file a thread: accept, telephony, dsp, gemini, dial, keeper, tools, control, esl, recorder, store, admin |
-//! | 3 | [`net`] | sockets: streams, TLS, WebSockets, the listener, dialling |
-//! | 2 | [`call`] | a call as a machine without I/O: facts and a time in, orders and a deadline out |
-//! | 1 | [`codec`], [`dsp`], [`sync`], [`config`], [`telemetry`] | bytes ↔ messages, samples ↔ samples, what threads share |
+//! | 7 | [`doctor`] | looks at everything between the switch and Gemini, beside the running relay |
+//! | 6 | [`server`], [`cli`] | builds rings and channels, starts the threads, drains, joins |
+//! | 5 | [`threads`] | one folder or file a thread: accept, telephony, dsp, gemini, dial, keeper, tools, control, esl, recorder, store, admin |
+//! | 4 | [`net`] | sockets: streams, TLS, WebSockets, the listener, dialling |
+//! | 3 | [`call`] | a call as a machine without I/O: facts and a time in, orders and a deadline out |
+//! | 2 | [`codec`], [`dsp`], [`sync`], [`config`], [`telemetry`] | bytes ↔ messages, samples ↔ samples, what threads share |
+//! | 1 | [`call::model`], [`call::leg`] | what a call knows of a model and of a leg, whoever they are: the two seams |
 //! | 0 | [`base`] | units, ids, limits, the audio frame |
 //!
 //! # Threads and the way of the audio

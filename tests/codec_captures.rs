@@ -6,10 +6,9 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use tandem::base::{Mix, SampleRate};
+use tandem::call::leg::{CallFields, LegCloseCode};
 use tandem::codec::mod_audio_stream::leg_text::MarkEvent;
-use tandem::codec::mod_audio_stream::{
-    CallFields, Flavour, LegCloseCode, LegText, RequestFacts, UplinkDecoder, metadata,
-};
+use tandem::codec::mod_audio_stream::{Flavour, LegText, RequestFacts, UplinkDecoder, metadata};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 

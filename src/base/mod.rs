@@ -6,6 +6,7 @@ pub(crate) mod address;
 mod built_in;
 pub(crate) mod call_name;
 pub mod command;
+pub(crate) mod excerpt;
 pub(crate) mod frame;
 pub(crate) mod id;
 pub(crate) mod instant;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::Sound;
+use crate::call::leg::CallFields;
 use crate::call::machine::{ControlTerms, Limits};
+use crate::call::model::SetupRequest;
 use crate::call::tool::ToolTerms;
-use crate::codec::gemini::setup::SetupRequest;
-use crate::codec::mod_audio_stream::CallFields;
 use crate::config::template::{Variable, filled, uses};
 use crate::config::{CallVariable, Fallback, PriceConfig};
 use crate::dsp::ListenTerms;

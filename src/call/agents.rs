@@ -13,7 +13,8 @@ use parking_lot::RwLock;
 
 use super::agent::Agent;
 use super::configured;
-use crate::codec::mod_audio_stream::CallFields;
+use crate::call::leg::CallFields;
+use crate::call::model::Unfit;
 use crate::config::routes::{Decision, decide};
 use crate::config::{
     self, AgentConfig, Config, DEFAULT_AGENT, Loaded, Origin, Problem, Problems, RouteTable, Sources,
@@ -154,7 +155,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 }
 
 /// The agents, and what is wrong with them by section; what the default agent has wrong is said once.
-fn build(config: &Config) -> (Agents, Vec<(String, configured::Unusable)>) {
+fn build(config: &Config) -> (Agents, Vec<(String, Unfit)>) {
     let mut problems = Vec::new();
     let mut said = Vec::new();
     let mut make = |section: &str, name: &str, agent: &AgentConfig| {

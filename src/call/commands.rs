@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::base::command::{Command, CommandKind, Context, VariableName};
 use crate::base::{Instant, LinkNumber};
-use crate::codec::gemini::tools::ToolCall;
-use crate::codec::mod_audio_stream::OrderNumber;
+use crate::call::leg::OrderNumber;
+use crate::call::model::ToolCall;
 
 /// Commands of one call that may be under way at one time: more than anybody means at once.
 const UNDER_WAY_MAX: usize = 8;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use crate::base::{SampleRate, Sound};
 use crate::call::agent::{Agent, CallTerms, TurnTerms};
+use crate::call::leg::fields::is_field;
 use crate::call::machine::{ControlTerms, DigitTerms, Limits};
+use crate::call::model::{Compression, SetupRequest, Thinking, TurnTaking, Unfit};
 use crate::call::tool::ToolTerms;
-use crate::codec::gemini::models;
-use crate::codec::gemini::setup::{Compression, SetupRequest, Thinking, TurnTaking};
-use crate::codec::mod_audio_stream::fields::is_field;
+use crate::codec::Provider;
 use crate::config::template::unknown_variables;
 use crate::config::{AgentConfig, CallVariable, Config};
 use crate::dsp::ListenTerms;
@@ -25,31 +25,17 @@ const PRE_ROLL_MS: u32 = 240;
 /// The longest sound; a caller who hears it for longer has hung up.
 const SOUND_SECONDS_MAX: u32 = 120;
 
-/// What is wrong with an agent, by the key that says so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unusable {
-    /// The key, `voice`, without the agent before it.
-    pub key: &'static str,
-    /// What is wrong and what to do, as a whole sentence without the key's name.
-    pub text: String,
-    /// Whether the relay can run with it.
-    pub is_warning: bool,
-}
-
 /// The agent with this name and configuration, and what is wrong with it. What its model would refuse is left out.
-pub(crate) fn agent(config: &Config, name: &str, agent: &AgentConfig) -> (Agent, Vec<Unusable>) {
-    let mut problems = Vec::new();
+pub(crate) fn agent(config: &Config, name: &str, agent: &AgentConfig) -> (Agent, Vec<Unfit>) {
     let mut setup = setup(agent);
-    check_model(&setup, &mut problems);
+    let mut problems = Provider::Gemini.fit(&mut setup);
     check_thinking(agent, &mut problems);
-    tools::check(config, agent, &mut problems);
-    setup.fit();
     for (key, text) in [("instructions", &agent.instructions), ("greeting", &agent.greeting)] {
         check_variables(key, text.as_deref().unwrap_or_default(), agent, &mut problems);
     }
     check_own_variables(agent, &mut problems);
     check_transcription(agent, &mut problems);
-    let mut terms = terms(config, agent);
+    let mut terms = terms(config, agent, &mut problems);
     terms.greeting_sound = sound("greeting_sound", agent.greeting_sound.as_deref(), &mut problems);
     terms.consent_sound = sound("consent_sound", agent.consent_sound.as_deref(), &mut problems);
     terms.fallback_sound = sound("fallback_sound", agent.fallback_sound.as_deref(), &mut problems);
@@ -58,32 +44,16 @@ pub(crate) fn agent(config: &Config, name: &str, agent: &AgentConfig) -> (Agent,
     (Agent { name: name.to_owned(), terms, setup, price }, problems)
 }
 
-fn check_model(setup: &SetupRequest, problems: &mut Vec<Unusable>) {
-    let is_known = models::known(&setup.model).is_some();
-    for unfit in setup.unfit() {
-        let model = &setup.model;
-        let (text, is_warning) = match (is_known, unfit.refused) {
-            (true, true) => (format!("the model {model} {}: change the key or the model", unfit.why), false),
-            (true, false) => (format!("the model {model} {}: the key has no effect", unfit.why), true),
-            (false, _) => (
-                format!("the model {model} is not one of those that Tandem knows, so this is not sent to it"),
-                true,
-            ),
-        };
-        problems.push(Unusable { key: unfit.key, text, is_warning });
-    }
-}
-
 /// A model takes one of the two settings.
-fn check_thinking(agent: &AgentConfig, problems: &mut Vec<Unusable>) {
+fn check_thinking(agent: &AgentConfig, problems: &mut Vec<Unfit>) {
     if agent.thinking_level.is_some() && agent.thinking_budget.is_some() {
         let text = "thinking_level and thinking_budget are both set, one of them perhaps in [agent], and a model takes one: set \
                     thinking_level = \"default\" or thinking_budget = 0 here";
-        problems.push(Unusable { key: "thinking_level", text: text.to_owned(), is_warning: false });
+        problems.push(Unfit { key: "thinking_level", text: text.to_owned(), is_warning: false });
     }
 }
 
-fn check_variables(key: &'static str, text: &str, agent: &AgentConfig, problems: &mut Vec<Unusable>) {
+fn check_variables(key: &'static str, text: &str, agent: &AgentConfig, problems: &mut Vec<Unfit>) {
     use crate::config::template::Variable;
     let own: Vec<&str> = agent.variables.iter().map(|variable| variable.name.as_str()).collect();
     for unknown in unknown_variables(text, &own) {
@@ -95,24 +65,24 @@ fn check_variables(key: &'static str, text: &str, agent: &AgentConfig, problems:
         let text = format!(
             "{{{unknown}}} is no variable: {remedy} If the switch says it, name it in variables. To have the word in braces, double them: {{{{{unknown}}}}}"
         );
-        problems.push(Unusable { key, text, is_warning: false });
+        problems.push(Unfit { key, text, is_warning: false });
     }
 }
 
 /// What the relay takes for something else cannot be a variable too.
-fn check_own_variables(agent: &AgentConfig, problems: &mut Vec<Unusable>) {
+fn check_own_variables(agent: &AgentConfig, problems: &mut Vec<Unfit>) {
     for CallVariable { name, .. } in &agent.variables {
         if is_field(name) || name == "token" {
             let text = format!(
                 "{name:?} is what the relay takes for a field of its own (docs/freeswitch.md): name it otherwise"
             );
-            problems.push(Unusable { key: "variables", text, is_warning: false });
+            problems.push(Unfit { key: "variables", text, is_warning: false });
         }
     }
 }
 
 /// Hints need a transcript that they are for.
-fn check_transcription(agent: &AgentConfig, problems: &mut Vec<Unusable>) {
+fn check_transcription(agent: &AgentConfig, problems: &mut Vec<Unfit>) {
     for (key, hints) in [
         ("transcription_languages", &agent.transcription_languages),
         ("transcription_vocabulary", &agent.transcription_vocabulary),
@@ -120,19 +90,19 @@ fn check_transcription(agent: &AgentConfig, problems: &mut Vec<Unusable>) {
         if !hints.is_empty() && !agent.transcript && !agent.input_transcription {
             let text =
                 "there is no transcript of the caller to give hints for: set transcript = true".to_owned();
-            problems.push(Unusable { key, text, is_warning: true });
+            problems.push(Unfit { key, text, is_warning: true });
         }
     }
 }
 
 /// Reads a WAV file.
-fn sound(key: &'static str, path: Option<&Path>, problems: &mut Vec<Unusable>) -> Option<Arc<Sound>> {
+fn sound(key: &'static str, path: Option<&Path>, problems: &mut Vec<Unfit>) -> Option<Arc<Sound>> {
     let path = path?;
     match read_sound(path) {
         Ok(sound) => Some(Arc::new(sound)),
         Err(wrong) => {
             let text = format!("{:?} {wrong}", path.display().to_string());
-            problems.push(Unusable { key, text, is_warning: false });
+            problems.push(Unfit { key, text, is_warning: false });
             None
         }
     }
@@ -165,7 +135,7 @@ fn read_sound(path: &Path) -> Result<Sound, String> {
     }
 }
 
-fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
+fn terms(config: &Config, agent: &AgentConfig, problems: &mut Vec<Unfit>) -> CallTerms {
     let named = agent.tools.iter().filter_map(|name| config.tools.iter().find(|tool| tool.name == *name));
     CallTerms {
         dial_timeout: config.gemini.connect_timeout,
@@ -206,7 +176,7 @@ fn terms(config: &Config, agent: &AgentConfig) -> CallTerms {
             send_dtmf: agent.send_dtmf,
             call_info: agent.call_info,
             // Those that are not there were refused when the configuration was read.
-            http: named.map(|tool| Arc::new(tools::http_tool(tool, &agent.model))).collect(),
+            http: named.map(|tool| Arc::new(tools::http_tool(tool, &agent.model, problems))).collect(),
         },
     }
 }

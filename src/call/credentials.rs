@@ -13,7 +13,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::base::{CallId, Instant};
-use crate::codec::gemini::close::LinkEnd;
+use crate::call::model::LinkEnd;
 use crate::telemetry::RefusalReason;
 
 mod verdict;

@@ -10,12 +10,10 @@ use crate::base::command::{ChannelName, Command};
 use crate::base::{Instant, LegReport, LinkNumber, Sound};
 use crate::call::Outcome;
 use crate::call::commands::{CommandError, CommandResult, Requester};
+use crate::call::leg::{CallFields, LegClose, OrderNumber};
+use crate::call::model::{LinkEnd, Tokens, ToolAnswer, ToolCall};
 use crate::call::tool::{ToolNumber, ToolResult, ToolRun};
 use crate::call::transcript::{Speaker, Spoken};
-use crate::codec::gemini::close::LinkEnd;
-use crate::codec::gemini::tools::{ToolAnswer, ToolCall};
-use crate::codec::gemini::usage::Tokens;
-use crate::codec::mod_audio_stream::{CallFields, LegClose, OrderNumber};
 use crate::dsp::ListenTerms;
 
 /// Something that happened to a call.

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use parking_lot::Mutex;
 
 use crate::base::{Instant, call_name};
-use crate::codec::mod_audio_stream::CallFields;
+use crate::call::leg::CallFields;
 use crate::sync::random;
 
 /// Announcements at one time: ten seconds of a thousand calls a second, in some megabytes.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::base::{CallId, Instant, call_name};
 use crate::call::commands::LegKind;
-use crate::codec::mod_audio_stream::{CallFields, PresentedToken};
+use crate::call::leg::{CallFields, PresentedToken};
 use crate::sync::CallShared;
 
 /// How often a question that [`lives`] leaves open is asked again.

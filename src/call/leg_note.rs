@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::base::SampleRate;
 use crate::call::LegKind;
-use crate::codec::mod_audio_stream::FieldNote;
+use crate::call::leg::FieldNote;
 
 /// See the head of this file.
 #[derive(Debug, Clone, PartialEq, Eq)]

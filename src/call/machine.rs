@@ -12,12 +12,11 @@ use crate::base::{Instant, LinkNumber};
 use crate::call::agent::{Agent, CredentialView};
 use crate::call::commands::{CommandError, CommandResult, Commands, LegKind};
 use crate::call::events::{Fact, LegEnd, LegOrder, ModelOrder, Order, Part, WorkerOrder};
+use crate::call::leg::{CallFields, LegClose, LegCloseCode};
+use crate::call::model::{LinkEndKind, SessionResumption, SetupRequest};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};
 use crate::call::transcript::Transcript;
-use crate::codec::gemini::close::LinkEndKind;
-use crate::codec::gemini::setup::SessionResumption;
-use crate::codec::mod_audio_stream::{CallFields, LegClose, LegCloseCode};
 use crate::dsp::ListenTerms;
 
 mod answers;
@@ -327,8 +326,8 @@ impl Machine {
         self.orders.pop_front()
     }
 
-    /// The setup message of the next link, for the credential with which it was connected.
-    pub fn setup(&mut self, credential: &CredentialView<'_>) -> String {
+    /// What the next link is asked for, for the credential with which it was connected.
+    pub fn setup(&mut self, credential: &CredentialView<'_>) -> SetupRequest {
         let handle = self.handle_for(credential.number);
         let setup = self.agent.setup_for(&self.fields, self.begun_s);
         let mut setup = setup.for_credential(credential.model_prefix);
@@ -336,8 +335,8 @@ impl Machine {
             self.tell_what_was_said(&mut setup);
         }
         setup.resumption = Some(SessionResumption { handle });
-        setup.declare(self.functions());
-        setup.to_json()
+        setup.functions = self.functions();
+        setup
     }
 
     /// Asks the model to say this to the caller; again, if its link is lost before it does.

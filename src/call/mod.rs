@@ -1,4 +1,4 @@
-//! Floor 2: a call as a machine without I/O: it takes facts and a time, and gives orders and a next deadline.
+//! Floor 3: a call as a machine without I/O: it takes facts and a time, and gives orders and a next deadline.
 //!
 //! Runs in: the control thread (registry and expected: also the accept thread), and tests in virtual time. Opens no socket, reads
 //! no clock, never blocks.
@@ -14,8 +14,10 @@ pub mod events;
 pub(crate) mod expected;
 pub(crate) mod guesses;
 pub(crate) mod known;
+pub mod leg;
 pub(crate) mod leg_note;
 pub mod machine;
+pub mod model;
 pub(crate) mod outbound;
 pub(crate) mod outcome;
 pub mod record;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::base::command::CommandKind;
 use crate::call::events::LegEnd;
-use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
+use crate::call::model::{LinkEnd, LinkEndKind};
 
 /// Who ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use crate::base::parameters::Parameters;
-use crate::codec::gemini::tools::{Behavior, Scheduling};
+use crate::call::model::{Behavior, Scheduling};
 
 /// Number of a tool's call within its telephone call, given by the machine.
 pub type ToolNumber = u32;

@@ -8,8 +8,9 @@
 use serde_json::{Map, Value};
 
 use crate::base::SampleRate;
-use crate::codec::excerpt::excerpt;
-use crate::codec::mod_audio_stream::fields::{CallFields, Source};
+use crate::base::excerpt::excerpt;
+use crate::call::leg::CallFields;
+use crate::call::leg::fields::Source;
 
 /// The subprotocol that Asterisk asks for, as `protocols` in websocket_client.conf says.
 pub(crate) const SUBPROTOCOL: &str = "media";

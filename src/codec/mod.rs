@@ -1,6 +1,6 @@
-//! Floor 1: bytes to messages and back, for every wire format Tandem speaks.
+//! Floor 2: bytes to messages and back, for every wire format Tandem speaks.
 //!
-//! Runs in: anywhere: pure. Imports only `base`. Never opens a socket, reads a clock, locks or logs.
+//! Runs in: anywhere: pure. Imports only `base`, `call::model` and `call::leg`. Never opens a socket, reads a clock, locks or logs.
 //! Invariant: bytes from a peer never panic here, and never size an allocation unchecked.
 
 pub mod audiosocket;
@@ -8,6 +8,8 @@ pub mod base64;
 pub(crate) mod chan_websocket;
 pub(crate) mod channel_word;
 pub(crate) mod esl;
-pub(crate) mod excerpt;
 pub mod gemini;
 pub mod mod_audio_stream;
+mod provider;
+
+pub use provider::Provider;

@@ -8,8 +8,9 @@ use std::net::ToSocketAddrs;
 use super::{Examination, PATIENCE};
 use crate::call::Agents;
 use crate::call::credentials::CredentialTerms;
-use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
-use crate::codec::mod_audio_stream::CallFields;
+use crate::call::leg::CallFields;
+use crate::call::model::{LinkEnd, LinkEndKind};
+use crate::codec::Provider;
 use crate::net::dial::{DialError, Dialer, Target};
 use crate::net::{probe, tls};
 use crate::server::credentials;
@@ -88,10 +89,10 @@ impl Examination<'_> {
             Err(why) => return self.report.bad("agent", why, "put the key right that it names"),
         };
         let setup = agents.default_agent().setup_for(&CallFields::default(), 0);
-        let setup = setup.for_credential(terms.model_prefix.as_deref()).to_json();
+        let setup = setup.for_credential(terms.model_prefix.as_deref());
         let within = self.config.gemini.connect_timeout + self.config.gemini.setup_timeout;
         let begun = self.clock.now();
-        match probe::link(dialer, target, &setup, within.max(PATIENCE), self.clock) {
+        match probe::link(dialer, target, (Provider::Gemini, &setup), within.max(PATIENCE), self.clock) {
             Ok(took) => {
                 let model = &self.config.agent.model;
                 let took_ms = took.as_millis();
@@ -107,7 +108,7 @@ impl Examination<'_> {
     fn gemini_problem(&mut self, place: &str, problem: probe::LinkProblem, took_ms: u64) {
         let (check, found, remedy) = match problem {
             probe::LinkProblem::Dial(DialError::Refused(status, body)) => {
-                return self.link_end(&LinkEnd::from_http_status(status, &body));
+                return self.link_end(&Provider::Gemini.end_of_status(status, &body));
             }
             probe::LinkProblem::Ended(end) => return self.link_end(&end),
             probe::LinkProblem::Silent => (

@@ -1,4 +1,4 @@
-//! Floor 1: signal processing of one call's audio, slices in and slices out.
+//! Floor 2: signal processing of one call's audio, slices in and slices out.
 //!
 //! Runs in: dsp threads, and anywhere else: pure. Owns nothing. Never allocates while audio flows, never locks, never
 //! logs, never reads a clock. Invariant: what a stage gives depends on the samples it was given and on nothing else,

@@ -10,13 +10,11 @@ mod heard;
 
 use crate::base::units::PTIME_MS;
 use crate::base::{Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, SampleRate, Turn};
+use crate::call::model::OUTPUT_RATE;
 use crate::dsp::gain::fade;
 use crate::dsp::level::peak;
 use crate::dsp::resample::Resampler;
 use crate::dsp::tap::Listener;
-
-/// What the model speaks: Gemini Live's output rate.
-pub(crate) const MODEL_OUTPUT_RATE: SampleRate = SampleRate::Hz24000;
 
 const FRAME_US: u64 = PTIME_MS as u64 * 1000;
 /// How long the start of a frame waits for its rest once the switch has run dry, before it is padded with silence.
@@ -120,9 +118,9 @@ impl Playout {
     /// The playout of a call that begins now.
     pub fn new(now: Instant, turn: Turn, rate: SampleRate) -> Self {
         Self {
-            resampler: Resampler::new(MODEL_OUTPUT_RATE, rate),
+            resampler: Resampler::new(OUTPUT_RATE, rate),
             turn,
-            current: Frame::end(turn, MODEL_OUTPUT_RATE),
+            current: Frame::end(turn, OUTPUT_RATE),
             taken: 0,
             staged: [0; SampleRate::Hz48000.samples_per_frame()],
             staged_len: 0,
@@ -259,7 +257,7 @@ impl Playout {
             report.barge_in_residual_us = Some(residual_us);
         }
         self.turn = turn;
-        self.current = Frame::end(turn, MODEL_OUTPUT_RATE);
+        self.current = Frame::end(turn, OUTPUT_RATE);
         self.taken = 0;
         self.staged_len = 0;
         self.chunk_frames = 0;
@@ -498,9 +496,9 @@ pub(crate) mod tests {
 
     /// `ms` milliseconds of the model's speech, packed as the gemini thread packs it.
     fn speech(turn: Turn, ms: u32, level: i16) -> VecDeque<Frame> {
-        vec![level; MODEL_OUTPUT_RATE.samples_in_ms(ms)]
+        vec![level; OUTPUT_RATE.samples_in_ms(ms)]
             .chunks(Frame::CAPACITY)
-            .map(|piece| Frame::audio(turn, MODEL_OUTPUT_RATE, piece))
+            .map(|piece| Frame::audio(turn, OUTPUT_RATE, piece))
             .collect()
     }
 
@@ -615,7 +613,7 @@ pub(crate) mod tests {
         let format = binary(SampleRate::Hz16000);
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut source = Queue::from(speech(1, 30, 20_000));
-        source.frames.push_back(Frame::end(1, MODEL_OUTPUT_RATE));
+        source.frames.push_back(Frame::end(1, OUTPUT_RATE));
         let mut sink = Queue::with_room(ROOM);
         let report = playout.pass(at(0), 1, format, &mut source, &mut sink);
         assert_eq!(report.frames, 2);
@@ -634,7 +632,7 @@ pub(crate) mod tests {
             let mut sink = Queue::with_room(ROOM);
             playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 60, 9)), &mut sink);
             playout.pass(at(20), 1, format, &mut Queue::default(), &mut sink);
-            let end = VecDeque::from([Frame::end(1, MODEL_OUTPUT_RATE)]);
+            let end = VecDeque::from([Frame::end(1, OUTPUT_RATE)]);
             let report = playout.pass(at(300), 1, format, &mut Queue::from(end), &mut sink);
             assert_eq!((report.frames, report.underruns, report.slips), (1, 0, 0), "{rate}");
         }
@@ -776,7 +774,7 @@ pub(crate) mod tests {
         let format = LegFormat::new(SampleRate::Hz16000, 200, 100);
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut source = Queue::from(speech(1, 139, 9));
-        source.frames.push_back(Frame::end(1, MODEL_OUTPUT_RATE));
+        source.frames.push_back(Frame::end(1, OUTPUT_RATE));
         let mut sink = Queue::with_room(ROOM);
         playout.pass(at(0), 1, format, &mut source, &mut sink);
         let kinds: Vec<_> = sink.frames.iter().map(|f| f.kind).collect();
@@ -820,11 +818,10 @@ pub(crate) mod tests {
 
     /// A line that can be followed: 100 Hz.
     fn tone(turn: Turn, ms: u32) -> VecDeque<Frame> {
-        let step = std::f32::consts::TAU * 100.0 / MODEL_OUTPUT_RATE.hz() as f32;
-        let samples: Vec<i16> = (0..MODEL_OUTPUT_RATE.samples_in_ms(ms))
-            .map(|n| ((n as f32 * step).sin() * 10_000.0) as i16)
-            .collect();
-        samples.chunks(Frame::CAPACITY).map(|piece| Frame::audio(turn, MODEL_OUTPUT_RATE, piece)).collect()
+        let step = std::f32::consts::TAU * 100.0 / OUTPUT_RATE.hz() as f32;
+        let samples: Vec<i16> =
+            (0..OUTPUT_RATE.samples_in_ms(ms)).map(|n| ((n as f32 * step).sin() * 10_000.0) as i16).collect();
+        samples.chunks(Frame::CAPACITY).map(|piece| Frame::audio(turn, OUTPUT_RATE, piece)).collect()
     }
 
     #[test]
@@ -833,7 +830,7 @@ pub(crate) mod tests {
             let format = binary(rate);
             let mut playout = Playout::new(at(0), 1, rate);
             let mut source = Queue::from(tone(1, 1000));
-            source.frames.push_back(Frame::end(1, MODEL_OUTPUT_RATE));
+            source.frames.push_back(Frame::end(1, OUTPUT_RATE));
             let mut plain = Queue::with_room(ROOM);
             let mut never_paused = Playout::new(at(0), 1, rate);
             let mut same = Queue::from(source.frames.clone());
@@ -880,7 +877,7 @@ pub(crate) mod tests {
         let format = binary(SampleRate::Hz16000);
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut source = Queue::from(speech(1, 90, 9));
-        source.frames.push_back(Frame::end(1, MODEL_OUTPUT_RATE));
+        source.frames.push_back(Frame::end(1, OUTPUT_RATE));
         let mut sink = Queue::with_room(ROOM);
         playout.pass(at(0), 1, format, &mut source, &mut sink);
         playout.pass(at(20), 1, format, &mut source, &mut sink);

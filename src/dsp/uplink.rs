@@ -8,11 +8,9 @@
 
 use crate::base::units::PTIME_MS;
 use crate::base::{Frame, FrameKind, FrameSink, FrameSource, Instant, SampleRate};
+use crate::call::model::INPUT_RATE;
 use crate::dsp::resample::Resampler;
 use crate::dsp::tap::Listener;
-
-/// What the model hears: Gemini Live's native input rate.
-pub(crate) const MODEL_INPUT_RATE: SampleRate = SampleRate::Hz16000;
 
 /// How late a caller's frame may be before silence takes its place: with frames of 20 ms, 60 ms without one.
 const LATE_US: u64 = 40_000;
@@ -20,7 +18,7 @@ const LATE_US: u64 = 40_000;
 /// an hour, and silence after its stop would begin that much too late. More than the longest message seen (200 ms).
 const AHEAD_US_MAX: u64 = 500_000;
 const FRAME_US: u64 = PTIME_MS as u64 * 1000;
-const FRAME_SAMPLES: usize = MODEL_INPUT_RATE.samples_per_frame();
+const FRAME_SAMPLES: usize = INPUT_RATE.samples_per_frame();
 /// Silence of one frame at the highest rate, to be resampled like the caller's own.
 static SILENCE: [i16; SampleRate::Hz48000.samples_per_frame()] = [0; SampleRate::Hz48000.samples_per_frame()];
 
@@ -54,7 +52,7 @@ impl Uplink {
     /// stream after `end_after_ms` of filled silence; 0 means never.
     pub fn new(now: Instant, rate: SampleRate, end_after_ms: u64) -> Self {
         Self {
-            resampler: Resampler::new(rate, MODEL_INPUT_RATE),
+            resampler: Resampler::new(rate, INPUT_RATE),
             current: Frame::end(0, rate),
             taken: 0,
             staged: [0; FRAME_SAMPLES],
@@ -111,7 +109,7 @@ impl Uplink {
     fn accept(&mut self, now: Instant) {
         let frame = &self.current;
         if frame.rate != self.resampler.from() {
-            self.resampler = Resampler::new(frame.rate, MODEL_INPUT_RATE);
+            self.resampler = Resampler::new(frame.rate, INPUT_RATE);
         }
         self.covered_until =
             self.covered_until.max(now).plus_us(frame.duration_us()).min(now.plus_us(AHEAD_US_MAX));
@@ -131,7 +129,7 @@ impl Uplink {
                 if sink.room() == 0 {
                     return false;
                 }
-                sink.put(Frame::audio(0, MODEL_INPUT_RATE, &self.staged));
+                sink.put(Frame::audio(0, INPUT_RATE, &self.staged));
                 self.staged_len = 0;
                 report.frames += 1;
             }
@@ -170,7 +168,7 @@ impl Uplink {
             self.silence_us += FRAME_US;
             report.silence_frames += 1;
             if self.silence_us >= self.end_after_us {
-                sink.put(Frame::end(0, MODEL_INPUT_RATE));
+                sink.put(Frame::end(0, INPUT_RATE));
                 self.ended = true;
             }
         }

@@ -1,4 +1,4 @@
-//! Floor 3: sockets. Streams with and without TLS, their options, WebSockets over them, the listener, and dialling.
+//! Floor 4: sockets. Streams with and without TLS, their options, WebSockets over them, the listener, and dialling.
 //!
 //! Runs in: the accept, telephony, gemini and dial threads. Knows nothing of calls.
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tungstenite::{Bytes, Message};
 
 use crate::base::Instant;
+use crate::call::model::{LinkEnd, SetupRequest};
+use crate::codec::Provider;
 use crate::codec::esl;
-use crate::codec::gemini::close::LinkEnd;
-use crate::codec::gemini::server;
 use crate::net::dial::{DialError, Dialer, Target};
 use crate::net::own_server::OwnServer;
 use crate::net::websocket::Incoming;
@@ -104,7 +104,7 @@ pub(crate) enum LinkProblem {
 pub(crate) fn link(
     dialer: &Dialer,
     target: &Target,
-    setup: &str,
+    (provider, setup): (Provider, &SetupRequest),
     within: Duration,
     clock: Clock,
 ) -> Result<Duration, LinkProblem> {
@@ -116,7 +116,7 @@ pub(crate) fn link(
     let blocking = socket.set_nonblocking(false).and_then(|()| socket.set_read_timeout(Some(LOOK)));
     blocking.map_err(|error| broken(&error.to_string()))?;
     connection
-        .queue(Message::text(setup))
+        .queue(Message::text(provider.setup(setup)))
         .and_then(|()| connection.flush())
         .map_err(|end| broken(&format!("{end:?}")))?;
     while clock.now() < deadline {
@@ -126,12 +126,10 @@ pub(crate) fn link(
             Incoming::Message(Message::Close(frame)) => {
                 let (code, reason) =
                     frame.map_or((None, String::new()), |f| (Some(f.code.into()), f.reason.to_string()));
-                return Err(LinkProblem::Ended(LinkEnd::from_close(code, reason.as_bytes())));
+                return Err(LinkProblem::Ended(provider.end_of_close(code, reason.as_bytes())));
             }
             Incoming::Message(message) => {
-                let accepted = server::decode(&message.into_data(), |_, _| {})
-                    .is_ok_and(|message| message.setup_complete.is_some());
-                if accepted {
+                if provider.accepts(&message.into_data()) {
                     return Ok(clock.now().since(begun));
                 }
             }

@@ -1,4 +1,4 @@
-//! Floor 1: everything that threads share. The rings of a call, the doorbell, mailboxes, the numbers of a call that
+//! Floor 2: everything that threads share. The rings of a call, the doorbell, mailboxes, the numbers of a call that
 //! cross threads, the one clock, and random numbers.
 //!
 //! Runs in: anywhere. Owns the only ring buffers and the only reading of the clock in the crate.

@@ -16,7 +16,8 @@ use log::{debug, warn};
 
 use crate::base::limits::CHANNEL_MESSAGES;
 use crate::call::Fact;
-use crate::codec::gemini::close::LinkEnd;
+use crate::call::model::LinkEnd;
+use crate::codec::Provider;
 use crate::net::dial::{DialError, Dialer};
 use crate::sync::Outbox;
 use crate::threads::messages::{
@@ -137,6 +138,7 @@ impl Shared {
                     self.relay.counters.links_opened.increment();
                 }
                 let connection = Box::new(connection);
+                let setup = Provider::Gemini.setup(&setup);
                 self.to.gemini[shard].send(GeminiOrder::Connected { id, link, connection, setup });
             }
             Err(error) => {
@@ -206,7 +208,7 @@ impl Shared {
 
 fn link_end(error: &DialError) -> LinkEnd {
     match error {
-        DialError::Refused(status, body) => LinkEnd::from_http_status(*status, body),
+        DialError::Refused(status, body) => Provider::Gemini.end_of_status(*status, body),
         other => LinkEnd::dropped(&other.to_string()),
     }
 }

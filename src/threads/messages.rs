@@ -10,6 +10,8 @@ use tokio::sync::mpsc::Sender;
 
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::events::ConnectionNumber;
+use crate::call::leg::CallFields;
+use crate::call::model::SetupRequest;
 use crate::call::record::RecordingFile;
 use crate::call::{
     Ask, CommandError, CommandResult, EventSocketOrder, Fact, LegCredentials, LegKind, LegNote, LegOrder,
@@ -17,7 +19,6 @@ use crate::call::{
 };
 use crate::codec::channel_word::ChannelWord;
 use crate::codec::esl::Outbound;
-use crate::codec::mod_audio_stream::CallFields;
 use crate::net::dial::Target;
 use crate::net::greeting::Greeted;
 use crate::net::websocket::Connection;
@@ -103,7 +104,7 @@ pub enum GeminiOrder {
         /// The upgraded connection.
         connection: Box<Connection>,
         /// The setup message.
-        setup: Arc<str>,
+        setup: String,
     },
     /// Do what this call's machine orders.
     Call(CallId, ModelOrder),
@@ -175,8 +176,8 @@ pub struct LinkRequest {
     pub credential: usize,
     /// Where.
     pub(crate) target: Arc<Target>,
-    /// The setup message to be sent on it.
-    pub setup: Arc<str>,
+    /// What it is asked for.
+    pub setup: Box<SetupRequest>,
     /// Until when.
     pub deadline: Instant,
     /// The shard whose gemini thread gets it.

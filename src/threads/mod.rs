@@ -1,4 +1,4 @@
-//! Floor 4: the threads. Each is a thin loop around state that can be stepped without it.
+//! Floor 5: the threads. Each is a thin loop around state that can be stepped without it.
 //!
 //! Runs in: one folder or file a thread, named after it. Only `server.rs` (and the dial pool) starts them.
 

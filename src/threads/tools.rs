@@ -18,10 +18,10 @@ use http::{HeaderName, HeaderValue};
 use log::{debug, warn};
 use serde_json::{Map, Value};
 
+use crate::base::excerpt::excerpt;
 use crate::base::{CallId, Instant};
 use crate::call::Fact;
 use crate::call::tool::{HttpTool, Method, ToolCaller, ToolFailure, ToolNumber, ToolResult};
-use crate::codec::excerpt::excerpt;
 use crate::net::http_client::{HttpAnswer, HttpClient, HttpError, HttpRequest};
 use crate::sync::{Clock, Outbox};
 use crate::threads::messages::ControlInput;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use tandem::base::limits::{LEG_MESSAGE_BYTES, LEG_READ_BYTES};
 use tandem::base::{CallId, Frame, FrameSink, FrameSource, Instant, Mix, PlaybackFormat, SampleRate};
+use tandem::call::leg::CallFields;
 use tandem::codec::audiosocket::FrameReader;
-use tandem::codec::mod_audio_stream::{CallFields, Flavour};
+use tandem::codec::mod_audio_stream::Flavour;
 use tandem::net::stream::Stream;
 use tandem::net::websocket::{self, Connection, Incoming};
 use tandem::sync::CallShared;

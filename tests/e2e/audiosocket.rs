@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tandem::base::{Instant as RelayInstant, SampleRate};
-use tandem::codec::mod_audio_stream::CallFields;
+use tandem::call::leg::CallFields;
 use tandem::config::{BaseUrl, Config, Secret};
 use tandem::dsp::resample::Resampler;
 use tandem::server::Server;

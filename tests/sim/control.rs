@@ -16,13 +16,13 @@ use tandem::base::command::{
 use tandem::base::{Instant, LegReport};
 use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
+use tandem::call::leg::CallFields;
 use tandem::call::machine::{ControlTerms, DigitTerms, Phase};
+use tandem::call::model::{Asked, ToolCall};
 use tandem::call::{
     Cause, CommandError, EventSocketOrder, Fact, LegKind, LegOrder, Machine, ModelOrder, Order, Outcome,
     Part, Party, Requester,
 };
-use tandem::codec::gemini::tools::{Asked, ToolCall};
-use tandem::codec::mod_audio_stream::CallFields;
 
 fn agent(event_socket: bool) -> Arc<Agent> {
     let terms = CallTerms {

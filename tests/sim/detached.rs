@@ -10,11 +10,11 @@ use tandem::base::Instant;
 use tandem::base::command::{Command, HangUpCause};
 use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
+use tandem::call::leg::CallFields;
 use tandem::call::machine::Phase;
 use tandem::call::{
     Cause, CommandError, Fact, LegOrder, Machine, ModelOrder, Order, Outcome, Part, Requester,
 };
-use tandem::codec::mod_audio_stream::CallFields;
 
 fn at(ms: u64) -> Instant {
     Instant::from_micros(ms * 1000)

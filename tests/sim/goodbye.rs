@@ -10,13 +10,11 @@ use serde_json::json;
 use tandem::base::command::{Command, Destination};
 use tandem::base::{Instant, LegReport, SampleRate, Sound};
 use tandem::call::agent::{CallTerms, CredentialView, TurnTerms};
+use tandem::call::leg::CallFields;
 use tandem::call::machine::ControlTerms;
+use tandem::call::model::{LinkEnd, ToolCall};
 use tandem::call::transcript::Speaker;
 use tandem::call::{Fact, LegKind, LegOrder, Machine, ModelOrder, Order};
-use tandem::codec::gemini::LinkEnd;
-use tandem::codec::gemini::server::FunctionCall;
-use tandem::codec::gemini::tools::ToolCall;
-use tandem::codec::mod_audio_stream::CallFields;
 use tandem::dsp::ListenTerms;
 
 /// How long a talkspurt lasts on behind its speech.
@@ -137,8 +135,8 @@ impl Call {
 
     fn calls(&mut self, name: &'static str) {
         let args = if name == "transfer_call" { json!({"destination": "2000"}) } else { json!({}) };
-        let call = FunctionCall { id: Some("e-1".into()), name: name.into(), args };
-        self.tell(Fact::ToolCalled(self.link, Box::new(ToolCall::read(&call).expect("a call"))));
+        let call = ToolCall::read(Some("e-1"), name, &args).expect("a call");
+        self.tell(Fact::ToolCalled(self.link, Box::new(call)));
     }
 
     /// The caller says something for so long; behind it the talkspurt is over.

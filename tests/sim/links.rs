@@ -11,10 +11,11 @@ use tandem::base::command::{Command, Destination};
 use tandem::base::{Instant, LinkNumber, SampleRate, Sound};
 use tandem::call::agent::{Agent, CallTerms, CredentialView};
 use tandem::call::events::LegEnd;
+use tandem::call::leg::CallFields;
+use tandem::call::model::LinkEnd;
 use tandem::call::transcript::Speaker;
 use tandem::call::{Fact, LegKind, LegOrder, Machine, ModelOrder, Order, Part};
-use tandem::codec::gemini::LinkEnd;
-use tandem::codec::mod_audio_stream::CallFields;
+use tandem::codec::Provider;
 use tandem::config::Fallback;
 
 const KEY: CredentialView<'static> = CredentialView { number: 0, model_prefix: None, vertex: false };
@@ -67,7 +68,7 @@ impl Call {
     }
 
     fn setup(&mut self) -> Value {
-        serde_json::from_str(&self.machine.setup(&KEY)).expect("JSON")
+        serde_json::from_str(&Provider::Gemini.setup(&self.machine.setup(&KEY))).expect("JSON")
     }
 
     fn hears(&mut self, link: LinkNumber, speaker: Speaker, text: &str) {
@@ -94,7 +95,7 @@ fn live() -> Call {
 }
 
 fn closed(code: u16, reason: &str) -> LinkEnd {
-    LinkEnd::from_close(Some(code), reason.as_bytes())
+    Provider::Gemini.end_of_close(Some(code), reason.as_bytes())
 }
 
 #[test]

@@ -11,11 +11,11 @@ use proptest::prelude::*;
 use tandem::base::Instant;
 use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
+use tandem::call::leg::CallFields;
 use tandem::call::machine::Phase;
+use tandem::call::model::Tokens;
 use tandem::call::{Fact, LegOrder, Machine, ModelOrder, Order, Part, WorkerOrder};
-use tandem::codec::gemini::LinkEnd;
-use tandem::codec::gemini::usage::Tokens;
-use tandem::codec::mod_audio_stream::CallFields;
+use tandem::codec::Provider;
 
 fn agent() -> Arc<Agent> {
     let terms = CallTerms {
@@ -64,7 +64,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
             Fact::TokensUsed(link, Tokens { input_audio, thoughts, ..Tokens::default() })
         }),
         (link, any::<Option<u16>>())
-            .prop_map(|(link, code)| Fact::LinkGone(link, LinkEnd::from_close(code, b""))),
+            .prop_map(|(link, code)| Fact::LinkGone(link, Provider::Gemini.end_of_close(code, b""))),
         Just(Fact::SpeechOverflow),
         Just(Fact::ShutDown),
         any_part().prop_map(Fact::Retired),

@@ -15,13 +15,12 @@ use tandem::base::parameters::Parameters;
 use tandem::base::{Instant, LegReport};
 use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
+use tandem::call::leg::CallFields;
 use tandem::call::machine::{ControlTerms, Phase};
+use tandem::call::model::{LinkEnd, Scheduling, ToolAnswer, ToolCall};
 use tandem::call::tool::{HttpTool, Method, ToolFailure, ToolNumber, ToolRun, ToolTerms};
 use tandem::call::{CredentialView, Fact, LegKind, LegOrder, Machine, ModelOrder, Order, ToolOrder};
-use tandem::codec::gemini::close::LinkEnd;
-use tandem::codec::gemini::server::FunctionCall;
-use tandem::codec::gemini::tools::{Scheduling, ToolAnswer, ToolCall};
-use tandem::codec::mod_audio_stream::CallFields;
+use tandem::codec::Provider;
 
 const CREDENTIAL: CredentialView<'static> = CredentialView { number: 0, model_prefix: None, vertex: false };
 
@@ -96,7 +95,7 @@ fn up(machine: &mut Machine, now: Instant, link: u32) {
 
 /// Loses link 1 and lets the next one come. Returns what is ordered meanwhile.
 fn lose_link(machine: &mut Machine) -> Vec<Order> {
-    machine.tell(start(), Fact::LinkGone(1, LinkEnd::from_close(Some(1011), b"internal")));
+    machine.tell(start(), Fact::LinkGone(1, Provider::Gemini.end_of_close(Some(1011), b"internal")));
     for _ in 0..10 {
         let given = orders(machine);
         if given.contains(&Order::Dial(2)) {
@@ -109,8 +108,7 @@ fn lose_link(machine: &mut Machine) -> Vec<Order> {
 }
 
 fn call(machine: &mut Machine, link: u32, id: &str, name: &str, args: Value) -> Vec<Order> {
-    let call =
-        ToolCall::read(&FunctionCall { id: Some(id.into()), name: name.into(), args }).expect("a call");
+    let call = ToolCall::read(Some(id), name, &args).expect("a call");
     machine.tell(start(), Fact::ToolCalled(link, Box::new(call)));
     orders(machine)
 }
@@ -142,7 +140,8 @@ fn done(machine: &mut Machine, number: ToolNumber, value: Value) -> Vec<Order> {
 }
 
 fn declared(machine: &mut Machine) -> Vec<String> {
-    let setup: Value = serde_json::from_str(&machine.setup(&CREDENTIAL)).expect("JSON");
+    let setup: Value =
+        serde_json::from_str(&Provider::Gemini.setup(&machine.setup(&CREDENTIAL))).expect("JSON");
     let functions =
         setup["setup"]["tools"][0]["functionDeclarations"].as_array().cloned().unwrap_or_default();
     functions.iter().map(|function| function["name"].as_str().expect("a name").to_owned()).collect()
@@ -220,11 +219,7 @@ fn what_is_not_there_does_not_fit_or_is_too_much_is_an_error_for_the_model_and_n
 #[test]
 fn the_model_is_told_what_is_known_of_the_call() {
     let mut machine = live();
-    let call = ToolCall::read(&FunctionCall {
-        id: Some("i".into()),
-        name: "get_call_info".into(),
-        args: Value::Null,
-    });
+    let call = ToolCall::read(Some("i"), "get_call_info", &Value::Null);
     machine.tell(start().plus_ms(65_900), Fact::ToolCalled(1, Box::new(call.expect("a call"))));
     let given = orders(&mut machine);
     let [(number, ToolRun::CallInfo(known))] = runs(&given)[..] else { panic!("{given:?}") };
@@ -281,7 +276,7 @@ fn a_result_whose_link_is_gone_is_told_in_words_over_the_next() {
     call(&mut machine, 1, "a", "lookup", json!({"n": 1}));
     call(&mut machine, 1, "b", "lookup", json!({"n": 2}));
     // One comes while there is no link, one behind the next.
-    machine.tell(start(), Fact::LinkGone(1, LinkEnd::from_close(Some(1011), b"internal")));
+    machine.tell(start(), Fact::LinkGone(1, Provider::Gemini.end_of_close(Some(1011), b"internal")));
     assert!(machine.awaits_tools());
     let given = done(&mut machine, 1, json!("first"));
     assert_eq!(answers(&given), []);
@@ -419,8 +414,7 @@ fn what_the_model_had_answered_is_in_doubt_for_a_minute_where_its_session_goes_o
             resumable(&mut machine);
         }
         lose_link(&mut machine);
-        let read = FunctionCall { id: Some("z".into()), name: "order".into(), args: json!({"n": 1}) };
-        let again = Box::new(ToolCall::read(&read).expect("a call"));
+        let again = Box::new(ToolCall::read(Some("z"), "order", &json!({"n": 1})).expect("a call"));
         machine.tell(start().plus_ms(asked_after_ms), Fact::ToolCalled(2, again));
         let given = orders(&mut machine);
         assert_eq!(runs(&given).len(), requests, "{handle_first} {asked_after_ms}");
@@ -432,7 +426,7 @@ fn what_the_model_had_answered_is_in_doubt_for_a_minute_where_its_session_goes_o
 fn a_result_told_in_words_is_not_fetched_again() {
     let mut machine = booking();
     order(&mut machine, 1, "a");
-    machine.tell(start(), Fact::LinkGone(1, LinkEnd::from_close(Some(1011), b"internal")));
+    machine.tell(start(), Fact::LinkGone(1, Provider::Gemini.end_of_close(Some(1011), b"internal")));
     done(&mut machine, 1, json!("number 1"));
     up(&mut machine, start(), 2);
     machine.tick(start());
@@ -549,9 +543,8 @@ fn a_model_that_calls_without_end_is_refused_and_then_given_up() {
 fn a_model_that_calls_as_people_talk_is_never_refused() {
     let mut machine = live();
     for n in 0..400_u64 {
-        let read =
-            FunctionCall { id: Some(format!("c{n}").into()), name: "lookup".into(), args: json!({"n": n}) };
-        let asked = Box::new(ToolCall::read(&read).expect("a call"));
+        let asked = ToolCall::read(Some(&format!("c{n}")), "lookup", &json!({"n": n}));
+        let asked = Box::new(asked.expect("a call"));
         machine.tell(start().plus_ms(n * 600), Fact::ToolCalled(1, asked));
         let given = orders(&mut machine);
         let [(number, _)] = runs(&given)[..] else { panic!("{n}: {given:?}") };
@@ -633,7 +626,7 @@ proptest! {
                         "transfer_call" => json!({"destination": "2000"}),
                         _ => json!({"n": n}),
                     };
-                    let read = ToolCall::read(&FunctionCall { id: Some(id.clone().into()), name: name.into(), args });
+                    let read = ToolCall::read(Some(&id), name, &args);
                     // A transfer that is carried out ends the call.
                     calls.insert((last, id), (0, machine.phase() != Phase::Live));
                     machine.tell(now, Fact::ToolCalled(last, Box::new(read.expect("a call"))));

@@ -10,13 +10,13 @@ use serde_json::json;
 use tandem::base::parameters::Parameters;
 use tandem::base::{Instant, SampleRate, Sound};
 use tandem::call::agent::{CallTerms, CredentialView, TurnTerms};
+use tandem::call::leg::CallFields;
 use tandem::call::machine::{CallEvents, Limits, Phase};
+use tandem::call::model::ToolCall;
 use tandem::call::tool::{HttpTool, Method, ToolTerms};
 use tandem::call::transcript::Speaker;
 use tandem::call::{Fact, Machine, ModelOrder, Order, WorkerOrder};
-use tandem::codec::gemini::server::FunctionCall;
-use tandem::codec::gemini::tools::ToolCall;
-use tandem::codec::mod_audio_stream::CallFields;
+use tandem::codec::Provider;
 use tandem::dsp::ListenTerms;
 
 /// How long a talkspurt lasts on behind its speech.
@@ -59,6 +59,7 @@ impl Call {
                     self.link = link;
                     let setup =
                         self.machine.setup(&CredentialView { number: 0, model_prefix: None, vertex: false });
+                    let setup = Provider::Gemini.setup(&setup);
                     self.told.push(if setup.contains("the handle") { 'd' } else { 'f' });
                     self.machine.tell(self.now, Fact::LinkConnected(link));
                     self.machine.tell(self.now, Fact::SetupComplete(link));
@@ -414,8 +415,8 @@ fn the_callers_speech_is_held_until_the_last_reason_is_over_whatever_the_order_a
                 };
                 let mut call = holding(until_ms(Announcement), until_ms(Greeting));
                 if until_ms(Tool).is_some() {
-                    let book = FunctionCall { id: Some("b".into()), name: "book".into(), args: json!({}) };
-                    call.tell(Fact::ToolCalled(call.link, Box::new(ToolCall::read(&book).expect("a call"))));
+                    let book = ToolCall::read(Some("b"), "book", &json!({})).expect("a call");
+                    call.tell(Fact::ToolCalled(call.link, Box::new(book)));
                 }
                 let begun = call.machine.offered_at();
                 let mut tool_ends = until_ms(Tool);

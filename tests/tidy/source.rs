@@ -92,9 +92,10 @@ impl Source {
         }
     }
 
-    /// The module right below the crate's root that the file belongs to: `dsp` for `src/dsp/fir.rs`; none outside src/.
-    pub(crate) fn module(&self) -> Option<&str> {
-        self.path.strip_prefix("src/")?.split('/').next()?.split('.').next()
+    /// The module that the file is, from below the crate's root on: `dsp::fir` for `src/dsp/fir.rs`; none outside src/.
+    pub(crate) fn module(&self) -> Option<String> {
+        let path = self.path.strip_prefix("src/")?.trim_end_matches(".rs");
+        Some(path.trim_end_matches("/mod").replace('/', "::"))
     }
 
     /// Lines that are not those of tests.
@@ -151,49 +152,60 @@ impl Source {
         self.tokens.windows(wanted.len()).filter(same).map(|window| &window[0]).collect()
     }
 
-    /// The modules right below the crate's root that the file names, by `crate::`, `super::` or the crate's own name.
-    pub(crate) fn modules_named(&self) -> Vec<&Token> {
+    /// The modules that the file names by `crate::`, `super::` or the crate's own name, from below the crate's root on and two
+    /// names deep at most, each with its line: `call::model` for `use super::super::call::model::Tokens`.
+    pub(crate) fn modules_named(&self) -> Vec<(String, usize)> {
+        let own = self.module().unwrap_or_default();
+        let own: Vec<&str> = own.split("::").collect();
         let mut named = Vec::new();
-        let word = |at: usize| self.tokens.get(at).map_or("", |token: &Token| token.text.as_str());
         for at in 0..self.tokens.len() {
-            let within_path = at >= 2 && word(at - 1) == ":" && word(at - 2) == ":";
+            let within_path = at >= 2 && self.word(at - 1) == ":" && self.word(at - 2) == ":";
             if within_path {
                 continue;
             }
             let mut next = at;
             let mut climbed = 0;
-            while word(next) == "super" && word(next + 1) == ":" {
+            while self.word(next) == "super" && self.word(next + 1) == ":" {
                 climbed += 1;
                 next += 3;
             }
-            let from_root = climbed > 0 && climbed == self.tokens[at].depth;
-            if ["crate", "tandem"].contains(&word(at)) && word(at + 1) == ":" && word(at + 2) == ":" {
-                next = at + 3;
-            } else if !from_root {
-                continue;
-            }
-            if word(next) == "{" {
-                self.modules_in_braces(next, &mut named);
-            } else {
-                named.push(&self.tokens[next]);
+            // What stands above an inline module is the file's own.
+            let above = self.tokens[at].depth.saturating_sub(climbed);
+            if ["crate", "tandem"].contains(&self.word(at)) && self.word(at + 1) == ":" {
+                self.paths(at + 3, &[], &mut named);
+            } else if climbed > 0 && above <= own.len() {
+                self.paths(next, &own[..above], &mut named);
             }
         }
         named
     }
 
-    fn modules_in_braces<'a>(&'a self, open: usize, named: &mut Vec<&'a Token>) {
-        let mut nesting = 0;
-        for at in open..self.tokens.len() {
-            match self.tokens[at].text.as_str() {
-                "{" => nesting += 1,
-                "}" => nesting -= 1,
-                _ if nesting == 1 && ["{", ","].contains(&self.tokens[at - 1].text.as_str()) => {
-                    named.push(&self.tokens[at]);
+    fn word(&self, at: usize) -> &str {
+        self.tokens.get(at).map_or("", |token| token.text.as_str())
+    }
+
+    /// The paths that begin at this word, behind these names.
+    fn paths(&self, at: usize, before: &[&str], named: &mut Vec<(String, usize)>) {
+        let names = [before, &[self.word(at)]].concat();
+        if before.len() >= 2 || self.word(at) != "{" && self.word(at + 1) != ":" {
+            let path = if before.len() >= 2 { before } else { names.as_slice() };
+            named.push((path[..path.len().min(2)].join("::"), self.tokens[at].line));
+        } else if self.word(at) != "{" {
+            self.paths(at + 3, &names, named);
+        } else {
+            let mut nesting = 0;
+            for item in at..self.tokens.len() {
+                match self.word(item) {
+                    "{" => nesting += 1,
+                    "}" => nesting -= 1,
+                    _ => {}
                 }
-                _ => {}
-            }
-            if nesting == 0 {
-                return;
+                if nesting == 0 {
+                    return;
+                }
+                if nesting == 1 && ["{", ","].contains(&self.word(item)) && self.word(item + 1) != "}" {
+                    self.paths(item + 1, before, named);
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Tests of the pool, in made-up time.
 
 use super::*;
+use crate::codec::Provider;
 
 fn at(ms: u64) -> Instant {
     Instant::from_micros(ms * 1000)
@@ -22,11 +23,11 @@ fn pool(max_sessions: usize) -> Pool {
 }
 
 fn quota() -> LinkEnd {
-    LinkEnd::from_close(Some(1011), b"You exceeded your current quota")
+    Provider::Gemini.end_of_close(Some(1011), b"You exceeded your current quota")
 }
 
 fn internal() -> LinkEnd {
-    LinkEnd::from_close(Some(1011), b"Internal error encountered.")
+    Provider::Gemini.end_of_close(Some(1011), b"Internal error encountered.")
 }
 
 fn name(pool: &Pool, slot: u32) -> Option<String> {
@@ -132,7 +133,9 @@ fn an_error_of_the_service_counts_only_when_it_repeats_without_a_success_between
 fn the_end_of_a_conversation_says_nothing_of_its_credential_but_where_it_names_the_quota() {
     let pool = pool(0);
     for n in 0..10 {
-        for end in [internal(), LinkEnd::dropped("reset"), LinkEnd::from_close(Some(1008), b"aborted")] {
+        for end in
+            [internal(), LinkEnd::dropped("reset"), Provider::Gemini.end_of_close(Some(1008), b"aborted")]
+        {
             assert_eq!(pool.link_ended(at(n), Some(call(0)), 0, &end, false), None);
         }
     }

@@ -3,7 +3,7 @@
 //! Runs in: the control, dial and keeper threads: pure. Owns nothing.
 //! Invariant: each kind of end has one verdict.
 
-use crate::codec::gemini::close::LinkEndKind;
+use crate::call::model::LinkEndKind;
 
 /// What the end of a link says about its credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use super::ledger::{Answered, TakenBack};
 use super::tools::{CALLS_MAX, REFUSED_MAX, RUNNING_MAX, TOO_OFTEN};
 use crate::base::{Instant, LinkNumber};
 use crate::call::events::{ModelOrder, Order, ToolOrder};
+use crate::call::model::{Asked, Scheduling, ToolAnswer, ToolCall};
 use crate::call::outcome::Cause;
 use crate::call::tool::{ToolFailure, ToolNumber, ToolResult};
-use crate::codec::gemini::tools::{self, Asked, Scheduling, ToolAnswer, ToolCall};
 
 impl Machine {
     /// A tool was carried out, or was not.
@@ -185,7 +185,7 @@ impl Machine {
     pub(super) fn tell_untold(&mut self, now: Instant) {
         if let Some(link) = self.session.live() {
             for (call, result) in std::mem::take(&mut self.tools.untold) {
-                self.prompt(now, tools::told_late(&call, &result));
+                self.prompt(now, call.told_late(&result));
                 self.tools.ledger.given(link, &call);
             }
         }

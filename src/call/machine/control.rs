@@ -11,9 +11,9 @@ use crate::base::command::{ChannelName, Command, CommandKind, Context, Destinati
 use crate::base::{Instant, LegReport};
 use crate::call::commands::{CommandError, CommandResult, LegKind, Requester, UnderWay, Way};
 use crate::call::events::{EventSocketOrder, LegEnd, LegOrder, Order};
+use crate::call::leg::OrderNumber;
 use crate::call::outcome::{Cause, Party};
 use crate::call::tool::ToolFailure;
-use crate::codec::mod_audio_stream::OrderNumber;
 
 /// How soon a model that was not ready is tried again.
 const TRY_AGAIN_MS: u64 = 500;

@@ -3,9 +3,8 @@
 //! Runs in: anywhere: pure. Owns plain numbers.
 //! Invariant: only grows.
 
+use crate::call::model::{LinkEndKind, Tokens};
 use crate::call::outcome::Cause;
-use crate::codec::gemini::close::LinkEndKind;
-use crate::codec::gemini::usage::Tokens;
 
 /// What happened in a call, counted for its record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

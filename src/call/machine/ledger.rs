@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use crate::base::{Instant, LinkNumber};
+use crate::call::model::{Asked, ToolCall};
 use crate::call::tool::{HttpTool, Method, ToolFailure, ToolNumber, ToolResult};
-use crate::codec::gemini::tools::{Asked, ToolCall};
 
 /// Requests that are remembered; what is under way stays in any case, and has a limit of its own.
 const REQUESTS_MAX: usize = 16;

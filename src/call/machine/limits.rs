@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Machine, Phase};
 use crate::base::Instant;
+use crate::call::model::Tokens;
 use crate::call::outcome::Cause;
-use crate::codec::gemini::usage::Tokens;
 
 /// How much a call may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::call::agent::{Agent, CallTerms};
     use crate::call::events::{Fact, LegOrder, Order};
-    use crate::codec::mod_audio_stream::CallFields;
+    use crate::call::leg::CallFields;
 
     fn at(seconds: u64) -> Instant {
         Instant::from_micros(seconds * 1_000_000)

@@ -10,10 +10,9 @@ use super::exchange::Exchange;
 use super::watchdog::NUDGE;
 use crate::base::{Instant, LinkNumber};
 use crate::call::events::{ModelOrder, Order};
+use crate::call::model::{LinkEndKind, SetupRequest};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::LinkState;
-use crate::codec::gemini::close::LinkEndKind;
-use crate::codec::gemini::setup::SetupRequest;
 
 /// How long the next link is waited for after so many failures in a row; as long as the last one after more.
 const BACK_OFF_MS: [u64; 5] = [0, 500, 1_000, 2_000, 4_000];

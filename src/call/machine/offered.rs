@@ -10,8 +10,8 @@ use super::{Machine, Phase};
 use crate::base::Instant;
 use crate::call::agent::Agent;
 use crate::call::events::{ModelOrder, Order};
+use crate::call::leg::CallFields;
 use crate::call::outcome::Cause;
-use crate::codec::mod_audio_stream::CallFields;
 
 impl Machine {
     /// A call that was admitted at `now`, of which it is not known enough to say who answers. Until `until` more is waited

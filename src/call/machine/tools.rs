@@ -18,8 +18,8 @@ use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LinkNumber};
 use crate::call::commands::{CommandError, Requester};
 use crate::call::events::{Order, ToolOrder};
+use crate::call::model::{Asked, Function, ToolCall};
 use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolRun};
-use crate::codec::gemini::tools::{self, Asked, ToolCall};
 
 /// Tools of one call under way at one time; a model asks for two or three.
 pub(super) const RUNNING_MAX: usize = 8;
@@ -75,31 +75,34 @@ impl Pace {
 }
 
 impl Machine {
-    /// Declarations of the tools that the agent has and that the leg can carry out, as far as is known now. A script that
+    /// The tools that the agent has and that the leg can carry out, as far as is known now. A script that
     /// did not say in the URL that it is there is known only once it has spoken: the next link's setup declares them.
-    pub(super) fn functions(&self) -> Vec<Value> {
+    pub(super) fn functions(&self) -> Vec<Function> {
         let terms = &self.agent.terms;
         let able = |kind| self.way_of(kind).is_ok();
         let mut declared = Vec::new();
         if terms.control.model_may_end && able(CommandKind::HangUp) {
-            declared.push(tools::end_call());
+            declared.push(Function::EndCall);
         }
         if !terms.control.model_destinations.is_empty() && able(CommandKind::Transfer) {
-            declared.push(tools::transfer_call(&terms.control.model_destinations));
+            declared.push(Function::TransferCall(terms.control.model_destinations.clone()));
         }
         if terms.tools.send_dtmf && able(CommandKind::Dtmf) {
-            declared.push(tools::send_dtmf());
+            declared.push(Function::SendDtmf);
         }
         if terms.tools.call_info {
-            declared.push(tools::get_call_info());
+            declared.push(Function::GetCallInfo);
         }
         if terms.record {
-            declared.push(tools::pause_recording());
+            declared.push(Function::PauseRecording);
         }
         let http = terms.tools.http.iter();
-        declared.extend(
-            http.map(|tool| tools::function(&tool.name, &tool.description, &tool.parameters, tool.behavior)),
-        );
+        declared.extend(http.map(|tool| Function::Other {
+            name: tool.name.clone(),
+            description: tool.description.clone(),
+            parameters: tool.parameters.clone(),
+            behavior: tool.behavior,
+        }));
         declared
     }
 

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::base::{LegReport, SampleRate, Sound};
     use crate::call::agent::{Agent, CallTerms};
-    use crate::codec::mod_audio_stream::CallFields;
+    use crate::call::leg::CallFields;
 
     fn at(ms: u64) -> Instant {
         Instant::from_micros(ms * 1_000)

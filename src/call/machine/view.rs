@@ -6,8 +6,8 @@
 use super::{CallEvents, Machine, Phase};
 use crate::base::Instant;
 use crate::call::agent::Agent;
+use crate::call::leg::CallFields;
 use crate::call::transcript::Transcript;
-use crate::codec::mod_audio_stream::CallFields;
 
 impl Machine {
     /// The phase. A call without a leg is [`Phase::Detached`] whatever its session does meanwhile.

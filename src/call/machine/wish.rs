@@ -13,9 +13,9 @@ use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LegReport, LinkNumber};
 use crate::call::commands::Requester;
 use crate::call::events::Fact;
+use crate::call::model::{Asked, ToolCall};
 use crate::call::tool::ToolFailure;
 use crate::call::transcript::Speaker;
-use crate::codec::gemini::tools::{Asked, ToolCall};
 
 /// Nothing was handed to the switch for this long: the caller has heard all. Longer than the lead of any leg, and than
 /// the pauses of a model that speaks no faster than real time.

@@ -4,12 +4,8 @@
 //! The audio encoder never allocates beyond what `out` lacks, and uses neither serde nor formatting.
 //! Invariant: each call makes exactly one client message, to be sent as one text frame.
 
-use crate::base::SampleRate;
 use crate::codec::base64;
 use serde::Serialize;
-
-/// The rate of the audio that [`write_realtime_audio`] carries, and the one that the model hears natively.
-pub const REALTIME_AUDIO_RATE: SampleRate = SampleRate::Hz16000;
 
 const AUDIO_PREFIX: &[u8] = br#"{"realtimeInput":{"audio":{"mimeType":"audio/pcm;rate=16000","data":""#;
 const AUDIO_SUFFIX: &[u8] = br#""}}}"#;

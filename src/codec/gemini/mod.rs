@@ -5,15 +5,13 @@
 //! the API's own SDKs accept.
 
 pub mod client;
-pub mod close;
-pub(crate) mod models;
+pub(crate) mod close;
+pub(super) mod models;
 mod parse;
 pub mod server;
-pub(crate) mod setup;
-pub mod tools;
+pub(super) mod setup;
+pub(crate) mod tools;
 pub mod usage;
 mod wire;
 
-pub use close::{LinkEnd, LinkEndKind};
 pub use server::{ServerDecodeError, ServerMessage};
-pub use setup::SetupRequest;

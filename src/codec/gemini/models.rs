@@ -2,16 +2,16 @@
 //!
 //! Runs in: the main thread, when configuration is read, and the control thread; pure. Owns the table. Never guesses: of a
 //! model that is not in it nothing is known, and it is sent only what every model takes.
-//! Invariant: a setup that [`SetupRequest::fit`] has passed holds no field that its model is known to refuse.
+//! Invariant: a setup that [`fit`] has passed holds no field that its model is known to refuse.
 //!
 //! Agrees with Google's pages of the models and the types of google-genai 3.4.0, as of November 2026. To add a model, add
 //! an entry to [`MODELS`].
 
 use serde_json::Value;
 
-use super::setup::{SetupRequest, Thinking};
-use super::tools;
 use crate::base::model_options::ThinkingLevel;
+use crate::base::parameters::Parameters;
+use crate::call::model::{Behavior, Scheduling, SetupRequest, Thinking, Unfit};
 
 /// Whether a model thinks before it speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(crate) struct Model {
     pub non_blocking_functions: bool,
     /// `scheduling` in the answer of a function that it did not wait for.
     pub scheduling: bool,
-    /// Each function must say `behavior` and `parameters`, even where it has none ([`tools::in_full`]).
+    /// Each function must say `behavior` and `parameters`, even where it has none (see `tools.rs`).
     pub functions_in_full: bool,
     /// `contextUpdate`.
     pub context_update: bool,
@@ -154,100 +154,146 @@ pub(crate) fn known(name: &str) -> Option<&'static Model> {
     })
 }
 
-/// What a setup asks for that its model is not known to take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unfit {
-    /// The field's name among the keys of an agent.
-    pub key: &'static str,
-    /// What the model does with it, as the end of the sentence "MODEL …".
-    pub why: String,
-    /// Whether the model would refuse the whole setup; otherwise the field has no effect.
-    pub refused: bool,
+/// Leaves out of a setup what its model is not known to take, and tells what that is, and what the setup lacks.
+pub(crate) fn fit(setup: &mut SetupRequest) -> Vec<Unfit> {
+    let unfit = unfit(setup);
+    for unfit in &unfit {
+        match unfit.key {
+            "affective_dialog" => setup.affective_dialog = false,
+            "proactive_audio" => setup.proactive_audio = false,
+            "silence_duration_ms" => setup.turns.silence_duration_ms = None,
+            _ => setup.thinking = None,
+        }
+    }
+    unfit
 }
 
-impl SetupRequest {
-    /// What it asks for that its model does not take, and what it lacks.
-    pub(crate) fn unfit(&self) -> Vec<Unfit> {
-        let model = known(&self.model).unwrap_or(&UNKNOWN);
-        let mut unfit = Vec::new();
-        let mut check = |is_asked: bool, key, why: &str, refused| {
-            if is_asked {
-                unfit.push(Unfit { key, why: why.to_owned(), refused });
-            }
-        };
-        let thinking = match self.thinking {
-            Some(Thinking::Budget(_)) => "thinking_budget",
-            _ => "thinking_level",
-        };
-        let instead = model.instead();
-        check(
-            self.thinking.is_some() && model.thinks == Thinks::Never,
-            thinking,
-            "does not take a thinking setting",
-            true,
-        );
-        check(
-            self.thinking.is_none() && model.thinks == Thinks::Always,
-            thinking,
-            &format!("needs {instead}"),
-            true,
-        );
-        let takes = match self.thinking {
-            Some(Thinking::Level(level)) => model.thinking_levels.contains(&level),
-            Some(Thinking::Budget(_)) => model.thinking_budget,
-            None => true,
-        };
-        check(
-            !takes && model.thinks != Thinks::Never,
-            thinking,
-            &format!("does not take this {thinking}, it takes {instead}"),
-            true,
-        );
-        check(
-            self.affective_dialog && !model.affective_dialog,
-            "affective_dialog",
-            "has no affective dialog to switch on",
-            true,
-        );
-        check(
-            self.proactive_audio && model.proactive == Proactive::Never,
-            "proactive_audio",
-            "has no proactive audio to switch on",
-            true,
-        );
-        check(
-            self.turns.silence_duration_ms.is_some() && !model.silence_duration,
-            "silence_duration_ms",
-            "ignores the length of silence",
-            false,
-        );
-        unfit
-    }
-
-    /// Declares the functions that the model may call, as this model wants it.
-    pub fn declare(&mut self, functions: Vec<Value>) {
-        let in_full = known(&self.model).is_some_and(|model| model.functions_in_full);
-        let as_wanted = |function| if in_full { tools::in_full(function) } else { function };
-        self.functions = functions.into_iter().map(as_wanted).collect();
-    }
-
-    /// Leaves out what the model would refuse.
-    pub fn fit(&mut self) {
-        for unfit in self.unfit() {
-            match unfit.key {
-                "affective_dialog" => self.affective_dialog = false,
-                "proactive_audio" => self.proactive_audio = false,
-                "silence_duration_ms" => self.turns.silence_duration_ms = None,
-                _ => self.thinking = None,
-            }
+fn unfit(setup: &SetupRequest) -> Vec<Unfit> {
+    let known = known(&setup.model);
+    let model = known.unwrap_or(&UNKNOWN);
+    let mut unfit = Vec::new();
+    // `why` ends the sentence "MODEL …"; what is not refused has no effect.
+    let mut check = |is_asked: bool, key, why: &str, refused| {
+        if is_asked {
+            let name = &setup.model;
+            let text = match (known, refused) {
+                (Some(_), true) => format!("the model {name} {why}: change the key or the model"),
+                (Some(_), false) => format!("the model {name} {why}: the key has no effect"),
+                (None, _) => {
+                    format!(
+                        "the model {name} is not one of those that Tandem knows, so this is not sent to it"
+                    )
+                }
+            };
+            unfit.push(Unfit { key, text, is_warning: known.is_none() || !refused });
         }
+    };
+    let thinking = match setup.thinking {
+        Some(Thinking::Budget(_)) => "thinking_budget",
+        _ => "thinking_level",
+    };
+    let instead = model.instead();
+    check(
+        setup.thinking.is_some() && model.thinks == Thinks::Never,
+        thinking,
+        "does not take a thinking setting",
+        true,
+    );
+    check(
+        setup.thinking.is_none() && model.thinks == Thinks::Always,
+        thinking,
+        &format!("needs {instead}"),
+        true,
+    );
+    let takes = match setup.thinking {
+        Some(Thinking::Level(level)) => model.thinking_levels.contains(&level),
+        Some(Thinking::Budget(_)) => model.thinking_budget,
+        None => true,
+    };
+    check(
+        !takes && model.thinks != Thinks::Never,
+        thinking,
+        &format!("does not take this {thinking}, it takes {instead}"),
+        true,
+    );
+    check(
+        setup.affective_dialog && !model.affective_dialog,
+        "affective_dialog",
+        "has no affective dialog to switch on",
+        true,
+    );
+    check(
+        setup.proactive_audio && model.proactive == Proactive::Never,
+        "proactive_audio",
+        "has no proactive audio to switch on",
+        true,
+    );
+    check(
+        setup.turns.silence_duration_ms.is_some() && !model.silence_duration,
+        "silence_duration_ms",
+        "ignores the length of silence",
+        false,
+    );
+    unfit
+}
+
+/// Leaves out what a tool says of itself that this model is not known to take, and tells what that is.
+pub(crate) fn fit_tool(
+    model: &str,
+    (name, parameters): (&str, &Parameters),
+    behavior: &mut Option<Behavior>,
+    scheduling: &mut Option<Scheduling>,
+) -> Vec<Unfit> {
+    let known = known(model);
+    let takes = known.unwrap_or(&UNKNOWN);
+    let asked = (*behavior, *scheduling);
+    // What becomes of a result that the model does not wait for is said only where it does not wait.
+    *behavior = behavior.or(scheduling.map(|_| Behavior::NonBlocking)).filter(|wanted| match wanted {
+        Behavior::NonBlocking => takes.non_blocking_functions,
+        // A model that knows nothing else is not told.
+        Behavior::Blocking => takes.blocking_functions && takes.non_blocking_functions,
+    });
+    *scheduling = scheduling.filter(|_| takes.scheduling && *behavior == Some(Behavior::NonBlocking));
+    let is_so_anyway = known.is_some_and(|model| match asked.0 {
+        Some(Behavior::Blocking) => !model.non_blocking_functions,
+        Some(Behavior::NonBlocking) => !model.blocking_functions,
+        None => true,
+    });
+    let unsaid = match asked {
+        (_, Some(_)) if scheduling.is_none() => Some("scheduling"),
+        (Some(_), _) if behavior.is_none() && !is_so_anyway => Some("behavior"),
+        _ => None,
+    };
+    let unsaid = unsaid.map(|unsaid| match known {
+        Some(_) => format!("the model {model} refuses {unsaid}, so that of tools.{name} is not sent to it"),
+        None => format!(
+            "the model {model} is not one of those that Tandem knows, so {unsaid} of tools.{name} is not sent to it"
+        ),
+    });
+    let mut unfit: Vec<_> =
+        unsaid.into_iter().map(|text| Unfit { key: "tools", text, is_warning: true }).collect();
+    if takes.functions_in_full && parameters.schema().is_some_and(has_reference) {
+        let text = format!(
+            "the model {model} takes no $ref in tools.{name}.parameters: write what it stands for in its place"
+        );
+        unfit.push(Unfit { key: "tools", text, is_warning: false });
+    }
+    unfit
+}
+
+fn has_reference(schema: &Value) -> bool {
+    match schema {
+        Value::Object(keywords) => keywords.contains_key("$ref") || keywords.values().any(has_reference),
+        Value::Array(schemas) => schemas.iter().any(has_reference),
+        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::setup::TurnTaking;
+    use super::super::tools::declarations;
     use super::*;
+    use crate::call::model::{Function, TurnTaking};
 
     fn everything(model: &str) -> SetupRequest {
         SetupRequest {
@@ -261,7 +307,7 @@ mod tests {
     }
 
     fn left_out(model: &str) -> Vec<&'static str> {
-        everything(model).unfit().into_iter().map(|unfit| unfit.key).collect()
+        unfit(&everything(model)).into_iter().map(|unfit| unfit.key).collect()
     }
 
     #[test]
@@ -288,7 +334,7 @@ mod tests {
         assert_eq!(left_out("gemini-2.5-flash-native-audio-preview-12-2025"), ["thinking_level"]);
         let mut budget = everything("gemini-2.5-flash-native-audio-preview-12-2025");
         budget.thinking = Some(Thinking::Budget(512));
-        assert_eq!(budget.unfit(), []);
+        assert_eq!(unfit(&budget), []);
         assert_eq!(
             left_out("gemini-3.1-flash-live-preview"),
             ["thinking_level", "affective_dialog", "proactive_audio", "silence_duration_ms"]
@@ -296,33 +342,33 @@ mod tests {
         assert_eq!(left_out("gemini-9-live"), ["thinking_level", "affective_dialog", "proactive_audio"]);
         for model in MODELS.iter().map(|model| model.name).chain(["gemini-9-live"]) {
             let mut setup = everything(model);
-            setup.fit();
-            assert_eq!(setup.unfit(), [], "{model}");
+            fit(&mut setup);
+            assert_eq!(unfit(&setup), [], "{model}");
         }
     }
 
     #[test]
     fn a_model_that_must_be_told_how_much_to_think_is_named() {
         let model = "gemini-3.8-live-extended-thinking".to_owned();
-        let unfit = SetupRequest { model, ..SetupRequest::default() }.unfit();
+        let unfit = unfit(&SetupRequest { model, ..SetupRequest::default() });
         assert_eq!(unfit.len(), 1);
-        assert!(unfit[0].refused && unfit[0].why.starts_with("needs thinking_level"), "{unfit:?}");
+        assert!(!unfit[0].is_warning && unfit[0].text.contains(" needs thinking_level"), "{unfit:?}");
     }
 
     #[test]
     fn levels_of_thinking_are_those_that_the_model_has() {
-        let unfit = |level| {
+        let refused = |level| {
             let mut setup = everything("gemini-3.8-live-extended-thinking-001");
             (setup.thinking, setup.affective_dialog) = (Some(Thinking::Level(level)), false);
-            setup.unfit()
+            unfit(&setup)
         };
         for level in [ThinkingLevel::Low, ThinkingLevel::Medium, ThinkingLevel::High] {
-            assert_eq!(unfit(level), [], "{level:?}");
+            assert_eq!(refused(level), [], "{level:?}");
         }
         for level in [ThinkingLevel::Minimal, ThinkingLevel::XHigh] {
-            let unfit = unfit(level);
+            let unfit = refused(level);
             assert!(
-                unfit.len() == 1 && unfit[0].refused && unfit[0].why.contains("(low, medium, high)"),
+                unfit.len() == 1 && !unfit[0].is_warning && unfit[0].text.contains("(low, medium, high)"),
                 "{unfit:?}"
             );
         }
@@ -331,12 +377,15 @@ mod tests {
     #[test]
     fn functions_are_declared_as_their_model_wants_them() {
         let declared = |model: &str| {
-            let mut setup = SetupRequest { model: model.to_owned(), ..SetupRequest::default() };
-            setup.declare(vec![tools::end_call(), tools::send_dtmf()]);
-            setup.functions
+            declarations(&SetupRequest {
+                model: model.to_owned(),
+                functions: vec![Function::EndCall, Function::SendDtmf],
+                ..SetupRequest::default()
+            })
         };
-        for model in ["gemini-3.8-live", "gemini-9-live"] {
-            assert_eq!(declared(model), [tools::end_call(), tools::send_dtmf()], "{model}");
+        assert_eq!(declared("gemini-3.8-live"), declared("gemini-9-live"));
+        for function in declared("gemini-9-live") {
+            assert_eq!(function.get("behavior"), None);
         }
         for function in
             declared("projects/p/locations/l/publishers/google/models/gemini-3.8-live-extended-thinking")

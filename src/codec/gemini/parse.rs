@@ -5,9 +5,8 @@
 //! Invariant: `null` means absent, unknown keys are skipped, a key that comes twice is read twice.
 
 use super::server::{
-    AudioError, DEFAULT_AUDIO_RATE, FunctionCall, GoAway, InteractionStatus, ResumptionUpdate,
-    ServerDecodeError, ServerMessage, SetupComplete, Transcription, TurnCompleteReason, audio_rate,
-    parse_duration,
+    AudioError, FunctionCall, GoAway, InteractionStatus, ResumptionUpdate, ServerDecodeError, ServerMessage,
+    SetupComplete, Transcription, TurnCompleteReason, audio_rate, parse_duration,
 };
 use super::usage::Usage;
 use super::wire::{
@@ -15,6 +14,7 @@ use super::wire::{
     WireResumption, WireSetupComplete, WireToolCall, WireTranscription, WireUsage,
 };
 use crate::base::SampleRate;
+use crate::call::model::OUTPUT_RATE;
 use crate::codec::base64;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -55,7 +55,7 @@ impl<S: FnMut(SampleRate, &[i16])> Reading<'_, S> {
         if self.fault.is_some() {
             return;
         }
-        let rate = match mime_type.map_or(Ok(DEFAULT_AUDIO_RATE), audio_rate) {
+        let rate = match mime_type.map_or(Ok(OUTPUT_RATE), audio_rate) {
             Ok(rate) => rate,
             Err(error) => {
                 self.fault = Some(error);

@@ -6,15 +6,13 @@
 
 use super::parse;
 use super::usage::Usage;
+use crate::base::excerpt::excerpt;
 use crate::base::{Quoted, SampleRate};
+use crate::call::model::OUTPUT_RATE;
 use crate::codec::base64::Base64Error;
-use crate::codec::excerpt::excerpt;
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
-
-/// The rate of audio whose `mimeType` names none: what Gemini Live speaks.
-pub const DEFAULT_AUDIO_RATE: SampleRate = SampleRate::Hz24000;
 
 /// The most bytes of a peer's text that an error quotes.
 const QUOTED_BYTES_MAX: usize = 80;
@@ -251,7 +249,7 @@ pub fn audio_rate(mime_type: &str) -> Result<SampleRate, AudioError> {
         name.trim().eq_ignore_ascii_case("rate").then(|| value.trim().trim_matches('"'))
     });
     match rate {
-        None => Ok(DEFAULT_AUDIO_RATE),
+        None => Ok(OUTPUT_RATE),
         Some(rate) => rate
             .parse()
             .ok()

@@ -1,199 +1,102 @@
 //! The setup message: the first message of every link, which chooses model, voice and behaviour.
 //!
-//! Runs in: the gemini thread, once per link; pure. Owns nothing. Never sends a field that was not asked for.
+//! Runs in: the dial thread, once per link; pure. Owns nothing. Never sends a field that was not asked for.
 //! Invariant: an optional field that is `None` is absent from the JSON, because each model refuses (close 1007) the
 //! optional fields it does not know.
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::base::model_options::{Sensitivity, ThinkingLevel, TurnCoverage};
+use super::tools;
+use crate::base::model_options::{Sensitivity, TurnCoverage};
+use crate::call::model::{SetupRequest, Thinking, TurnTaking};
 
-/// What the setup message asks for. Which model takes which field is in [`super::models`].
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct SetupRequest {
-    /// The model, with or without `models/`, for example `gemini-3.8-live`.
-    pub model: String,
-    /// A prebuilt voice by its case-sensitive name, for example `Puck`.
-    pub voice: Option<String>,
-    /// BCP 47 language of the speech, for example `en-US`.
-    pub language: Option<String>,
-    /// The system instruction.
-    pub instructions: Option<String>,
-    /// Sampling temperature; a value that is not finite is left out, because JSON cannot say it.
-    pub temperature: Option<f32>,
-    /// Nucleus sampling mass; as `temperature`.
-    pub top_p: Option<f32>,
-    /// The most tokens of one answer.
-    pub max_output_tokens: Option<u32>,
-    /// How much the model thinks before it speaks.
-    pub(crate) thinking: Option<Thinking>,
-    /// Ask the model to answer in the mood of the caller.
-    pub affective_dialog: bool,
-    /// Ask the model to speak of its own accord, and to be silent where nothing was said to it.
-    pub proactive_audio: bool,
-    /// How the server finds out when the caller speaks, and what follows from it.
-    pub(crate) turns: TurnTaking,
-    /// `None`: the session ends when its context is full. `Some`: older parts are left out then.
-    pub(crate) compression: Option<Compression>,
-    /// Ask for the text of what the caller said.
-    pub input_transcription: bool,
-    /// Languages that the caller may speak (BCP 47), as hints for that text.
-    pub transcription_languages: Vec<String>,
-    /// Words that the caller may say, as hints for that text.
-    pub transcription_vocabulary: Vec<String>,
-    /// Ask for the text of what the model said.
-    pub output_transcription: bool,
-    /// `functionDeclarations` of the tools that the model may call ([`super::tools`]).
-    pub functions: Vec<Value>,
-    /// `None`: the session cannot be resumed. `Some`: ask for handles, and resume where one is given.
-    pub(crate) resumption: Option<SessionResumption>,
-}
-
-/// How much a model thinks; the API takes one of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Thinking {
-    /// In words.
-    Level(ThinkingLevel),
-    /// In tokens; 0 is none.
-    Budget(u32),
-}
-
-/// Turn taking as the setup asks for it; what is `None` is the server's own.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct TurnTaking {
-    /// The server does not listen for speech: we say when the caller begins and ends
-    /// ([`super::client::ACTIVITY_START`], [`super::client::ACTIVITY_END`]). The four below mean nothing then, and are
-    /// not sent.
-    pub detection_disabled: bool,
-    /// How readily a sound is taken for the beginning of speech.
-    pub start_sensitivity: Option<Sensitivity>,
-    /// How readily silence is taken for its end.
-    pub end_sensitivity: Option<Sensitivity>,
-    /// Speech of this length, in milliseconds, before it counts as begun.
-    pub prefix_padding_ms: Option<u32>,
-    /// Silence of this length, in milliseconds, before speech counts as ended.
-    pub silence_duration_ms: Option<u32>,
-    /// Whether the caller interrupts the model.
-    pub interrupts: Option<bool>,
-    /// What belongs to the caller's turn.
-    pub coverage: Option<TurnCoverage>,
-}
-
-/// Context window compression; what is `None` is the server's own (80 % of the window, and half of that).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Compression {
-    /// Tokens in the context at which it is cut.
-    pub trigger_tokens: Option<u32>,
-    /// Tokens that are left then.
-    pub target_tokens: Option<u32>,
-}
-
-/// The session resumption part of a setup.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct SessionResumption {
-    /// The newest handle of the session to resume; `None` starts a new resumable session (`{}` on the wire).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub handle: Option<String>,
-}
-
-impl SetupRequest {
-    /// The same, with the model as a credential's API calls it: `model_prefix` and its own name. A path of Vertex AI that
-    /// was configured as it is stays so.
-    pub fn for_credential(&self, model_prefix: Option<&str>) -> Self {
-        let name = self.model.strip_prefix("models/").unwrap_or(&self.model);
-        match model_prefix.filter(|_| !name.contains('/')) {
-            Some(prefix) => Self { model: format!("{prefix}{name}"), ..self.clone() },
-            None => self.clone(),
-        }
-    }
-
-    /// The setup message as one JSON text.
-    pub fn to_json(&self) -> String {
-        let setup = SetupMessage {
-            setup: Setup {
-                model: model_path(&self.model),
-                generation_config: GenerationConfig {
-                    response_modalities: ["AUDIO"],
-                    temperature: self.temperature.filter(|value| value.is_finite()),
-                    top_p: self.top_p.filter(|value| value.is_finite()),
-                    max_output_tokens: self.max_output_tokens,
-                    speech_config: self.speech_config(),
-                    thinking_config: self.thinking.map(ThinkingConfig::of),
-                    enable_affective_dialog: self.affective_dialog.then_some(true),
-                },
-                system_instruction: self
-                    .instructions
-                    .as_deref()
-                    .map(|text| Content { parts: [Part { text }] }),
-                input_audio_transcription: self.input_transcription.then_some(InputTranscription {
-                    language_codes: &self.transcription_languages,
-                    custom_vocabulary: &self.transcription_vocabulary,
-                }),
-                output_audio_transcription: self.output_transcription.then_some(Empty {}),
-                tools: (!self.functions.is_empty())
-                    .then_some([Tool { function_declarations: &self.functions }]),
-                realtime_input_config: self.turns.config(),
-                session_resumption: self.resumption.as_ref(),
-                context_window_compression: self.compression.map(|compression| WindowCompression {
-                    trigger_tokens: compression.trigger_tokens,
-                    sliding_window: SlidingWindow { target_tokens: compression.target_tokens },
-                }),
-                proactivity: self.proactive_audio.then_some(Proactivity { proactive_audio: true }),
+/// The setup message as one JSON text.
+pub(crate) fn message(request: &SetupRequest) -> String {
+    let functions = tools::declarations(request);
+    let setup = SetupMessage {
+        setup: Setup {
+            model: model_path(&request.model),
+            generation_config: GenerationConfig {
+                response_modalities: ["AUDIO"],
+                temperature: request.temperature.filter(|value| value.is_finite()),
+                top_p: request.top_p.filter(|value| value.is_finite()),
+                max_output_tokens: request.max_output_tokens,
+                speech_config: speech_config(request),
+                thinking_config: request.thinking.map(ThinkingConfig::of),
+                enable_affective_dialog: request.affective_dialog.then_some(true),
             },
-        };
-        serde_json::to_string(&setup).expect("strings, numbers and lists always serialise")
-    }
-
-    fn speech_config(&self) -> Option<SpeechConfig<'_>> {
-        let voice_config = self
-            .voice
-            .as_deref()
-            .map(|voice_name| VoiceConfig { prebuilt_voice_config: PrebuiltVoiceConfig { voice_name } });
-        let language_code = self.language.as_deref();
-        (voice_config.is_some() || language_code.is_some())
-            .then_some(SpeechConfig { voice_config, language_code })
-    }
+            system_instruction: request
+                .instructions
+                .as_deref()
+                .map(|text| Content { parts: [Part { text }] }),
+            input_audio_transcription: request.input_transcription.then_some(InputTranscription {
+                language_codes: &request.transcription_languages,
+                custom_vocabulary: &request.transcription_vocabulary,
+            }),
+            output_audio_transcription: request.output_transcription.then_some(Empty {}),
+            tools: (!functions.is_empty()).then_some([Tool { function_declarations: &functions }]),
+            realtime_input_config: realtime_input(&request.turns),
+            session_resumption: request
+                .resumption
+                .as_ref()
+                .map(|resumption| Resumption { handle: resumption.handle.as_deref() }),
+            context_window_compression: request.compression.map(|compression| WindowCompression {
+                trigger_tokens: compression.trigger_tokens,
+                sliding_window: SlidingWindow { target_tokens: compression.target_tokens },
+            }),
+            proactivity: request.proactive_audio.then_some(Proactivity { proactive_audio: true }),
+        },
+    };
+    serde_json::to_string(&setup).expect("strings, numbers and lists always serialise")
 }
 
-impl TurnTaking {
-    fn config(&self) -> Option<RealtimeInputConfig> {
-        let detection = match self.detection_disabled {
-            true => ActivityDetection { disabled: Some(true), ..ActivityDetection::default() },
-            false => ActivityDetection {
-                disabled: None,
-                start_of_speech_sensitivity: self.start_sensitivity.map(|sensitivity| match sensitivity {
-                    Sensitivity::High => "START_SENSITIVITY_HIGH",
-                    Sensitivity::Low => "START_SENSITIVITY_LOW",
-                }),
-                end_of_speech_sensitivity: self.end_sensitivity.map(|sensitivity| match sensitivity {
-                    Sensitivity::High => "END_SENSITIVITY_HIGH",
-                    Sensitivity::Low => "END_SENSITIVITY_LOW",
-                }),
-                prefix_padding_ms: self.prefix_padding_ms,
-                silence_duration_ms: self.silence_duration_ms,
-            },
-        };
-        let config = RealtimeInputConfig {
-            automatic_activity_detection: Some(detection)
-                .filter(|detection| *detection != ActivityDetection::default()),
-            activity_handling: self.interrupts.map(|interrupts| match interrupts {
-                true => "START_OF_ACTIVITY_INTERRUPTS",
-                false => "NO_INTERRUPTION",
+fn speech_config(request: &SetupRequest) -> Option<SpeechConfig<'_>> {
+    let voice_config = request
+        .voice
+        .as_deref()
+        .map(|voice_name| VoiceConfig { prebuilt_voice_config: PrebuiltVoiceConfig { voice_name } });
+    let language_code = request.language.as_deref();
+    (voice_config.is_some() || language_code.is_some())
+        .then_some(SpeechConfig { voice_config, language_code })
+}
+
+fn realtime_input(turns: &TurnTaking) -> Option<RealtimeInputConfig> {
+    let detection = match turns.detection_disabled {
+        true => ActivityDetection { disabled: Some(true), ..ActivityDetection::default() },
+        false => ActivityDetection {
+            disabled: None,
+            start_of_speech_sensitivity: turns.start_sensitivity.map(|sensitivity| match sensitivity {
+                Sensitivity::High => "START_SENSITIVITY_HIGH",
+                Sensitivity::Low => "START_SENSITIVITY_LOW",
             }),
-            turn_coverage: self.coverage.map(|coverage| match coverage {
-                TurnCoverage::OnlyActivity => "TURN_INCLUDES_ONLY_ACTIVITY",
-                TurnCoverage::AllInput => "TURN_INCLUDES_ALL_INPUT",
-                TurnCoverage::AudioActivityAndAllVideo => "TURN_INCLUDES_AUDIO_ACTIVITY_AND_ALL_VIDEO",
+            end_of_speech_sensitivity: turns.end_sensitivity.map(|sensitivity| match sensitivity {
+                Sensitivity::High => "END_SENSITIVITY_HIGH",
+                Sensitivity::Low => "END_SENSITIVITY_LOW",
             }),
-        };
-        Some(config).filter(|config| *config != RealtimeInputConfig::default())
-    }
+            prefix_padding_ms: turns.prefix_padding_ms,
+            silence_duration_ms: turns.silence_duration_ms,
+        },
+    };
+    let config = RealtimeInputConfig {
+        automatic_activity_detection: Some(detection)
+            .filter(|detection| *detection != ActivityDetection::default()),
+        activity_handling: turns.interrupts.map(|interrupts| match interrupts {
+            true => "START_OF_ACTIVITY_INTERRUPTS",
+            false => "NO_INTERRUPTION",
+        }),
+        turn_coverage: turns.coverage.map(|coverage| match coverage {
+            TurnCoverage::OnlyActivity => "TURN_INCLUDES_ONLY_ACTIVITY",
+            TurnCoverage::AllInput => "TURN_INCLUDES_ALL_INPUT",
+            TurnCoverage::AudioActivityAndAllVideo => "TURN_INCLUDES_AUDIO_ACTIVITY_AND_ALL_VIDEO",
+        }),
+    };
+    Some(config).filter(|config| *config != RealtimeInputConfig::default())
 }
 
 /// The model as the API wants it: `models/NAME`. A name that already holds a path (`models/…`, `projects/…` of
 /// Vertex, `tunedModels/…`) is kept.
-pub(crate) fn model_path(model: &str) -> String {
+fn model_path(model: &str) -> String {
     if model.contains('/') { model.to_owned() } else { format!("models/{model}") }
 }
 
@@ -218,7 +121,7 @@ struct Setup<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     realtime_input_config: Option<RealtimeInputConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    session_resumption: Option<&'a SessionResumption>,
+    session_resumption: Option<Resumption<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context_window_compression: Option<WindowCompression>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -354,22 +257,30 @@ struct InputTranscription<'a> {
 }
 
 #[derive(Serialize)]
+struct Resumption<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handle: Option<&'a str>,
+}
+
+#[derive(Serialize)]
 struct Empty {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::model_options::ThinkingLevel;
+    use crate::call::model::{Compression, Function, SessionResumption};
     use serde_json::json;
 
     fn parsed(request: &SetupRequest) -> Value {
-        serde_json::from_str(&request.to_json()).expect("JSON")
+        serde_json::from_str(&message(request)).expect("JSON")
     }
 
     #[test]
     fn nothing_but_the_model_and_audio_is_sent_unless_asked_for() {
         let request = SetupRequest { model: "gemini-3.8-live".to_owned(), ..SetupRequest::default() };
         assert_eq!(
-            request.to_json(),
+            message(&request),
             r#"{"setup":{"model":"models/gemini-3.8-live","generationConfig":{"responseModalities":["AUDIO"]}}}"#
         );
     }
@@ -420,10 +331,10 @@ mod tests {
             transcription_languages: Vec::new(),
             transcription_vocabulary: Vec::new(),
             output_transcription: true,
-            functions: vec![json!({"name": "end_call"})],
+            functions: vec![Function::EndCall],
             resumption: Some(SessionResumption { handle: Some("h1".to_owned()) }),
         };
-        assert!(request.to_json().contains(r#""temperature":0.7,"#), "{}", request.to_json());
+        assert!(message(&request).contains(r#""temperature":0.7,"#), "{}", message(&request));
         let mut value = parsed(&request);
         value["setup"]["generationConfig"]["temperature"].take();
         value["setup"]["generationConfig"]["topP"].take();
@@ -440,7 +351,7 @@ mod tests {
                 "systemInstruction": {"parts": [{"text": "Řekni \"ahoj\".\n"}]},
                 "inputAudioTranscription": {},
                 "outputAudioTranscription": {},
-                "tools": [{"functionDeclarations": [{"name": "end_call"}]}],
+                "tools": [{"functionDeclarations": tools::declarations(&request)}],
                 "realtimeInputConfig": {
                     "automaticActivityDetection": {
                         "startOfSpeechSensitivity": "START_SENSITIVITY_LOW",
@@ -502,14 +413,6 @@ mod tests {
 
     #[test]
     fn a_model_that_holds_a_path_is_kept() {
-        let called = |model: &str, prefix| {
-            SetupRequest { model: model.to_owned(), ..SetupRequest::default() }.for_credential(prefix).model
-        };
-        let prefix = "projects/p/locations/l/publishers/google/models/";
-        assert_eq!(called("models/m", Some(prefix)), format!("{prefix}m"));
-        assert_eq!(called("m", Some(prefix)), format!("{prefix}m"));
-        assert_eq!(called("tunedModels/m", Some(prefix)), "tunedModels/m");
-        assert_eq!(called("models/m", None), "models/m");
         assert_eq!(model_path("m"), "models/m");
         assert_eq!(model_path("models/m"), "models/m");
         let vertex = "projects/p/locations/l/publishers/google/models/m";

@@ -1,9 +1,10 @@
-//! Tokens: what `usageMetadata` counts, and what of it is new.
+//! Tokens of Gemini: what `usageMetadata` counts, and what of it is new.
 //!
-//! Runs in: the gemini thread (reading) and the control thread (sums): pure. Owns, for each link, what was counted last.
+//! Runs in: the gemini thread: pure. Owns, for each link, what was counted last.
 //! Never knows a price. Invariant: a token that the server reports several times is counted once.
 
 use super::server::ServerMessage;
+use crate::call::model::Tokens;
 
 /// Token counts of `usageMetadata`. The API counts text that goes in because of a tool, and thoughts, beside the prompt and
 /// the response, not in them; all are billed.
@@ -25,53 +26,6 @@ pub struct Usage {
     pub tool_use_other_tokens: Option<u64>,
     /// All of them together.
     pub total_tokens: Option<u64>,
-}
-
-/// Tokens as they are billed. Thoughts are text, though nobody hears them, and cost what text does unless told otherwise.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tokens {
-    /// Text that went in.
-    pub input_text: u64,
-    /// Audio that went in, and what the server does not say of what it is.
-    pub input_audio: u64,
-    /// Text that came out.
-    pub output_text: u64,
-    /// Audio that came out, and what the server does not say of what it is.
-    pub output_audio: u64,
-    /// What was thought.
-    pub thoughts: u64,
-}
-
-impl Tokens {
-    /// All that went in.
-    pub fn input(&self) -> u64 {
-        self.input_text.saturating_add(self.input_audio)
-    }
-
-    /// All that came out, thoughts among it.
-    pub fn output(&self) -> u64 {
-        self.output_text.saturating_add(self.output_audio).saturating_add(self.thoughts)
-    }
-
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.input().saturating_add(self.output())
-    }
-
-    /// Adds others to these.
-    pub fn add(&mut self, other: Self) {
-        *self = self.each(other, u64::saturating_add);
-    }
-
-    fn each(self, other: Self, of: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            input_text: of(self.input_text, other.input_text),
-            input_audio: of(self.input_audio, other.input_audio),
-            output_text: of(self.output_text, other.output_text),
-            output_audio: of(self.output_audio, other.output_audio),
-            thoughts: of(self.thoughts, other.thoughts),
-        }
-    }
 }
 
 impl Usage {
@@ -99,7 +53,7 @@ impl Usage {
 /// Counts the tokens of one link. The server reports those of a turn with its end, and may do so before and again: a report
 /// replaces the last one of the same turn.
 #[derive(Debug, Default)]
-pub struct UsageMeter {
+pub(crate) struct UsageMeter {
     counted: Tokens,
     /// What the model generates from here on is billed beside what was counted: its turn is over, was interrupted, or waits
     /// for a tool.
@@ -110,7 +64,7 @@ pub struct UsageMeter {
 
 impl UsageMeter {
     /// Takes a message. Returns the tokens that it counts and none before it did.
-    pub fn take(&mut self, message: &ServerMessage<'_>) -> Option<Tokens> {
+    pub(crate) fn take(&mut self, message: &ServerMessage<'_>) -> Option<Tokens> {
         let generates = message.audio.samples > 0
             || message.thought_parts > 0
             || message.text.is_some()

@@ -3,9 +3,9 @@
 //! Runs in: the telephony thread, rarely; pure. Owns nothing. Never fails, whatever the text is.
 //! Invariant: a report is never taken for metadata.
 
-use super::fields::{CallFields, Problem, is_padding};
 use super::metadata::{Metadata, json_object, text_note};
 use crate::base::{LegReport, Unplayed};
+use crate::call::leg::fields::{CallFields, Problem, is_padding};
 use serde_json::{Map, Value};
 
 /// Longest name of a mark that is kept, in bytes; a longer one is not ours.

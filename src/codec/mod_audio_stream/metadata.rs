@@ -4,7 +4,7 @@
 //! Never fails: plain text, garbled JSON and an endless text each give no fields, and a note where one is due.
 //! Invariant: reading takes memory in proportion to a text of at most [`METADATA_BYTES_MAX`] bytes.
 
-use super::fields::{CallFields, FieldNote, Problem, Source, is_padding, note};
+use crate::call::leg::fields::{CallFields, FieldNote, Problem, Source, is_padding, note};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use crate::base::Mix;
     use crate::base::SampleRate;
-    use crate::codec::mod_audio_stream::fields::NOTES_MAX;
+    use crate::call::leg::fields::NOTES_MAX;
     use proptest::prelude::*;
 
     #[test]

@@ -4,8 +4,6 @@
 //! Never opens a socket; the WebSocket frames themselves are tungstenite's work.
 //! Invariant: nothing a switch says about a call can end it: what cannot be used is left out, with a note for the log.
 
-pub mod close;
-pub(crate) mod fields;
 pub(crate) mod flavour;
 pub mod leg_text;
 pub mod metadata;
@@ -13,16 +11,9 @@ pub(crate) mod orders;
 mod page;
 pub mod playback;
 pub(crate) mod request;
-pub(crate) mod token;
 pub mod uplink;
-pub(crate) mod variables;
 
-pub use close::{LegClose, LegCloseCode};
-pub use fields::{CallFields, FieldNote};
 pub use flavour::{Flavour, TELEPHONE_SUBPROTOCOL};
 pub use leg_text::{LegText, Speaker, speaker};
-pub use orders::OrderNumber;
 pub use request::RequestFacts;
-pub use token::PresentedToken;
 pub use uplink::UplinkDecoder;
-pub use variables::Variables;

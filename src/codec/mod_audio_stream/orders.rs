@@ -6,9 +6,7 @@
 //! values only.
 
 use crate::base::command::{Command, Transfer};
-
-/// The number of an order. A script carries a number out at most once for one channel.
-pub type OrderNumber = u32;
+use crate::call::leg::OrderNumber;
 
 /// The text message that orders `command`.
 pub(crate) fn order_message(number: OrderNumber, command: &Command) -> String {

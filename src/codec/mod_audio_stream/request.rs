@@ -4,11 +4,11 @@
 //! Never fails: a request that tells nothing is a call of which nothing is known.
 //! Invariant: the URL's word counts more than a header's, and a header's more than the metadata's.
 
-use super::fields::{CallFields, FieldNote, Problem, Source, note};
 use super::flavour::Flavour;
 use super::page::PageSigns;
-use super::token::{PresentedToken, TOKEN_BYTES_MAX};
 use crate::base::call_name;
+use crate::call::leg::fields::{CallFields, FieldNote, Problem, Source, note};
+use crate::call::leg::{PresentedToken, TOKEN_BYTES_MAX};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -375,7 +375,7 @@ mod tests {
             let fields = facts.merged(&CallFields::default());
             for text in [fields.uuid, fields.did, fields.caller, fields.agent].into_iter().flatten() {
                 prop_assert!(!text.is_empty() && text.len() <= 128);
-                prop_assert!(text.chars().all(crate::codec::excerpt::is_loggable));
+                prop_assert!(text.chars().all(crate::base::excerpt::is_loggable));
             }
             for note in facts.notes {
                 prop_assert!(note.to_string().len() < 250 && !note.to_string().contains(char::is_control));

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::Acceptor;
 use crate::base::{CallId, Instant};
+use crate::call::leg::CallFields;
 use crate::call::{LegCredentials, Opening};
-use crate::codec::mod_audio_stream::{CallFields, Flavour};
+use crate::codec::mod_audio_stream::Flavour;
 use crate::sync::rings::call_rings;
 use crate::sync::{CallShared, Outbox};
 use crate::threads::dsp::{DspCall, DspOrder};

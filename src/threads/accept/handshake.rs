@@ -10,10 +10,11 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use super::request::{Upgrade, head_length, parse, refusal};
 use crate::base::Instant;
 use crate::base::limits::UPGRADE_REQUEST_BYTES;
+use crate::call::leg::{CallFields, LegClose, LegCloseCode};
 use crate::codec::audiosocket::{
     Frame, FrameReader, HANGUP, HEAD_BYTES, KIND_UUID, Meaning, UUID_BYTES, uuid_text,
 };
-use crate::codec::mod_audio_stream::{CallFields, Flavour, LegClose, LegCloseCode, RequestFacts};
+use crate::codec::mod_audio_stream::{Flavour, RequestFacts};
 use crate::net::greeting::{Greeted, Greeting};
 use crate::net::stream::Stream;
 use crate::telemetry::RefusalReason;

@@ -12,8 +12,8 @@ use super::Acceptor;
 use super::handshake::Step;
 use super::request::{Upgrade, refusal};
 use crate::base::Instant;
+use crate::call::leg::CallFields;
 use crate::call::refused::is_call;
-use crate::codec::mod_audio_stream::CallFields;
 use crate::telemetry::RefusalReason;
 use crate::threads::messages::{ControlInput, RefusedCall};
 

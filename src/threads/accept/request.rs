@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use crate::base::limits::UPGRADE_REQUEST_HEADERS;
-use crate::codec::mod_audio_stream::{CallFields, RequestFacts};
+use crate::call::leg::CallFields;
+use crate::codec::mod_audio_stream::RequestFacts;
 use crate::net::stream::Stream;
 use crate::telemetry::RefusalReason;
 use crate::threads::telephony::wire::Protocol;

@@ -30,9 +30,9 @@ use super::response::{Response, Wrong};
 use super::routes::Routes;
 use super::sessions::{AGE_MS_MAX, Sessions};
 use crate::base::Quoted;
+use crate::base::excerpt::excerpt;
 use crate::call::guesses::Guesses;
-use crate::codec::excerpt::excerpt;
-use crate::codec::mod_audio_stream::PresentedToken;
+use crate::call::leg::PresentedToken;
 use crate::config::{Secret, is_near_address};
 
 /// Longest body, in bytes: the longest command has a few kilobytes.

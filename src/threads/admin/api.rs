@@ -23,10 +23,11 @@ use crate::base::command::{
     AgentName, Command, Context, Destination, Dialplan, Digits, HangUpCause, Transfer, VariableName,
     VariableValue,
 };
+use crate::call::leg::CallFields;
 use crate::call::outbound::OutboundEnd;
 use crate::call::{Ask, CommandError};
 use crate::codec::esl::Outbound;
-use crate::codec::mod_audio_stream::{CallFields, metadata};
+use crate::codec::mod_audio_stream::metadata;
 use crate::threads::esl::new_channel;
 use crate::threads::messages::{CommandReply, ControlInput, EslOrder};
 

@@ -15,7 +15,7 @@ use super::Admin;
 use super::response::{Body, Response, Wrong};
 use super::routes::Routes;
 use crate::call::Choice;
-use crate::codec::mod_audio_stream::CallFields;
+use crate::call::leg::CallFields;
 use crate::telemetry::RefusalReason;
 use crate::threads::messages::ControlInput;
 use crate::threads::store::StoreState;

@@ -19,8 +19,9 @@ use super::routes::Routes;
 use crate::base::command::AgentName;
 use crate::base::{PlaybackFormat, SampleRate};
 use crate::call::expected::TICKET_MS;
+use crate::call::leg::CallFields;
 use crate::call::record::rfc3339;
-use crate::codec::mod_audio_stream::{CallFields, TELEPHONE_SUBPROTOCOL};
+use crate::codec::mod_audio_stream::TELEPHONE_SUBPROTOCOL;
 use crate::threads::esl::new_channel;
 
 /// The paths of this file.

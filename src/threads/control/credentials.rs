@@ -11,8 +11,8 @@ use log::{debug, info};
 use super::Control;
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::credentials::is_worth_another_credential;
+use crate::call::model::LinkEnd;
 use crate::call::{CredentialView, Fact};
-use crate::codec::gemini::close::LinkEnd;
 use crate::threads::messages::{DialRequest, LinkRequest};
 
 /// The link that a call's machine ordered last and did not close.
@@ -65,7 +65,7 @@ impl Control {
             model_prefix: chosen.terms.model_prefix.as_deref(),
             vertex: chosen.terms.vertex,
         };
-        let setup = call.machine.setup(&view).into();
+        let setup = Box::new(call.machine.setup(&view));
         let deadline = now.plus(call.machine.agent().terms.dial_timeout);
         let credential = chosen.number;
         call.dialled = Some(Dialled { link, credential, ready: false, refused_by, due: deadline });

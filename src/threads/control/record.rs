@@ -5,9 +5,9 @@
 
 use super::Call;
 use crate::base::Instant;
+use crate::call::model::Tokens;
 use crate::call::record::{TranscriptTurn, rfc3339};
 use crate::call::{CallDetail, CallRecord, Outcome};
-use crate::codec::gemini::usage::Tokens;
 use crate::config::PriceConfig;
 use crate::sync::shared::TallySnapshot;
 

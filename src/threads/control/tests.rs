@@ -8,11 +8,10 @@ use super::*;
 use crate::base::LegFormat;
 use crate::base::SampleRate;
 use crate::call::credentials::CredentialTerms;
+use crate::call::leg::CallFields;
+use crate::call::model::ToolCall;
 use crate::call::transcript::Speaker;
 use crate::call::{LegKind, LegOrder, ModelOrder};
-use crate::codec::gemini::server::FunctionCall;
-use crate::codec::gemini::tools::ToolCall;
-use crate::codec::mod_audio_stream::CallFields;
 use crate::config::Config;
 use crate::net::dial::Target;
 use crate::net::http_client::HttpClient;
@@ -174,9 +173,8 @@ fn target() -> Target {
 }
 
 fn end_call() -> Fact {
-    let call =
-        FunctionCall { id: Some("e-1".into()), name: "end_call".into(), args: serde_json::Value::Null };
-    Fact::ToolCalled(1, Box::new(ToolCall::read(&call).expect("a call")))
+    let call = ToolCall::read(Some("e-1"), "end_call", &serde_json::Value::Null);
+    Fact::ToolCalled(1, Box::new(call.expect("a call")))
 }
 
 #[test]

@@ -19,11 +19,11 @@ use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc::Sender;
 
 use crate::base::command::ChannelName;
+use crate::base::excerpt::excerpt;
 use crate::base::{Instant, LegReport, Quoted, RecordId};
 use crate::call::{CommandResult, EventSocketOrder, Fact, OutboundCall};
 use crate::codec::channel_word;
 use crate::codec::esl::{self, Event, Outbound};
-use crate::codec::excerpt::excerpt;
 use crate::config::{EslConfig, is_near_address};
 use crate::net::options;
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox, random};

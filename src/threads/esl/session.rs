@@ -9,10 +9,10 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc::Sender;
 
 use crate::base::{CallId, Instant};
+use crate::call::leg::OrderNumber;
 use crate::call::{CommandError, CommandResult};
 use crate::codec::channel_word::{self, ChannelWord};
 use crate::codec::esl::{self, Decoder, Event, Message};
-use crate::codec::mod_audio_stream::OrderNumber;
 
 /// Jobs that wait for the connection, or for others to be answered.
 const QUEUE_MAX: usize = 1024;
@@ -378,7 +378,7 @@ impl Session {
 /// The reason in `-ERR reason`, fit for a log.
 fn said(output: &str) -> String {
     let reason = ["-ERR", "-USAGE:"].iter().find_map(|mark| output.strip_prefix(mark)).unwrap_or(output);
-    crate::codec::excerpt::excerpt(reason.trim().as_bytes(), 120)
+    crate::base::excerpt::excerpt(reason.trim().as_bytes(), 120)
 }
 
 #[cfg(test)]

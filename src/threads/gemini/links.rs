@@ -9,7 +9,7 @@ use tungstenite::Message;
 use super::{Gemini, Link, link_end};
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::Fact;
-use crate::codec::gemini::close::{LinkEnd, LinkEndKind};
+use crate::call::model::{LinkEnd, LinkEndKind};
 use crate::net::websocket::{Connection, End};
 use crate::threads::messages::ControlInput;
 

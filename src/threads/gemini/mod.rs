@@ -29,9 +29,9 @@ use crate::base::limits::{
     PINGS_PER_SHARE, SHARE_MS,
 };
 use crate::base::{CallId, Instant, LinkNumber};
+use crate::call::model::LinkEnd;
 use crate::call::{Fact, ModelOrder, Part};
-use crate::codec::gemini::close::LinkEnd;
-use crate::codec::gemini::{client, tools};
+use crate::codec::gemini::{client, close, tools};
 use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
@@ -280,7 +280,7 @@ impl Gemini {
                 Incoming::Message(Message::Close(frame)) => {
                     let (code, reason) =
                         frame.map_or((None, String::new()), |f| (Some(f.code.into()), f.reason.to_string()));
-                    let end = LinkEnd::from_close(code, reason.as_bytes());
+                    let end = close::end_of_close(code, reason.as_bytes());
                     // The link is over now; whether the server also ends its TCP connection, as it should (RFC 6455
                     // section 7.1.1), the call does not wait to see.
                     let (call, number) = (link.call, link.number);
@@ -412,7 +412,7 @@ impl Link {
 
 fn link_end(end: End) -> LinkEnd {
     match end {
-        End::Closed => LinkEnd::from_close(None, b""),
+        End::Closed => close::end_of_close(None, b""),
         End::Dropped(what) => LinkEnd::dropped(&what),
         End::TooBig(what) | End::Protocol(what) => LinkEnd::protocol(&what),
     }

@@ -12,10 +12,10 @@ use crate::base::limits::MODEL_IN_FRAMES;
 use crate::base::units::PTIME_MS;
 use crate::base::{CallId, FrameKind, FrameSink, FrameSource, LinkNumber, SampleRate, Sound};
 use crate::call::Fact;
+use crate::call::model::ToolCall;
 use crate::call::transcript::Speaker;
 use crate::codec::gemini::client;
 use crate::codec::gemini::server::{self, ServerMessage};
-use crate::codec::gemini::tools::ToolCall;
 use crate::codec::gemini::usage::UsageMeter;
 use crate::sync::CallShared;
 use crate::sync::rings::GeminiRings;
@@ -305,7 +305,11 @@ impl ModelSide {
         if let Some(tokens) = self.usage.take(message) {
             fact(Fact::TokensUsed(link, tokens));
         }
-        for call in message.tool_calls.iter().filter_map(ToolCall::read) {
+        for call in message
+            .tool_calls
+            .iter()
+            .filter_map(|call| ToolCall::read(call.id.as_deref(), &call.name, &call.args))
+        {
             fact(Fact::ToolCalled(link, Box::new(call)));
         }
         wake.dsp |= self.fill(pool);

@@ -11,7 +11,7 @@ use super::socket::Socket;
 use crate::base::{CallId, Instant};
 use crate::call::Fact;
 use crate::call::events::LegEnd;
-use crate::codec::mod_audio_stream::{LegClose, LegCloseCode};
+use crate::call::leg::{LegClose, LegCloseCode};
 use crate::threads::messages::{ControlInput, ReturnedLeg};
 
 impl Telephony {

@@ -8,8 +8,8 @@ use tungstenite::{Bytes, Message};
 
 use super::wire::Protocol;
 use crate::base::limits::{LEG_MESSAGE_BYTES, LEG_READ_BYTES};
+use crate::call::leg::LegClose;
 use crate::codec::audiosocket::Frame;
-use crate::codec::mod_audio_stream::LegClose;
 use crate::net::audiosocket::{self, AudioSocketConnection};
 use crate::net::stream::Stream;
 use crate::net::websocket::{self, Connection, End};

@@ -6,7 +6,8 @@
 use super::wire::Protocol;
 use crate::base::units::PTIME_MS;
 use crate::base::{LegFormat, Mix, PlaybackFormat, SampleRate};
-use crate::codec::mod_audio_stream::{CallFields, Flavour};
+use crate::call::leg::CallFields;
+use crate::codec::mod_audio_stream::Flavour;
 use crate::config::Config;
 
 /// How audio is cut into messages, and how far ahead of real time they are handed over.

@@ -8,7 +8,7 @@ use super::leg::Leg;
 use crate::base::Instant;
 use crate::base::limits::CLOSE_TIMEOUT_MS;
 use crate::call::events::{ConnectionNumber, LegEnd};
-use crate::codec::mod_audio_stream::{LegClose, LegCloseCode};
+use crate::call::leg::{LegClose, LegCloseCode};
 use crate::net::websocket::End;
 use crate::telemetry::counters::Counters;
 

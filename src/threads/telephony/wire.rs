@@ -12,11 +12,10 @@ use tungstenite::{Bytes, Message};
 use super::chan_websocket::{ChanWebSocket, Looked, Reported};
 use crate::base::command::Command;
 use crate::base::{Instant, LegReport, PlaybackFormat, SampleRate, Turn};
+use crate::call::leg::{CallFields, FieldNote, OrderNumber};
 use crate::call::{LegKind, LegNote};
 use crate::codec::audiosocket::{self, Frame, Meaning, Mislabelled};
-use crate::codec::mod_audio_stream::{
-    CallFields, FieldNote, Flavour, LegText, OrderNumber, orders, playback,
-};
+use crate::codec::mod_audio_stream::{Flavour, LegText, orders, playback};
 
 /// What is on the line, as its first bytes and its upgrade request tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

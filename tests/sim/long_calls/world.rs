@@ -15,15 +15,17 @@ use tandem::base::limits::CLOSE_TIMEOUT_MS;
 use tandem::base::{CallId, Instant, LinkNumber, Mix, PlaybackFormat, SampleRate};
 use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::events::LegEnd;
+use tandem::call::leg::CallFields;
 use tandem::call::machine::Phase;
+use tandem::call::model::LinkEnd;
 use tandem::call::tool::{ToolNumber, ToolTerms};
 use tandem::call::{
     CredentialView, Fact, LegKind, LegOrder, Machine, ModelOrder, Order, Outcome, Part, ToolOrder,
     WorkerOrder,
 };
+use tandem::codec::Provider;
 use tandem::codec::base64;
-use tandem::codec::gemini::LinkEnd;
-use tandem::codec::mod_audio_stream::{CallFields, Flavour};
+use tandem::codec::mod_audio_stream::Flavour;
 use tandem::sync::rings::{call_rings, ring};
 use tandem::sync::{CallShared, Doorbell, Outbox, mailbox};
 use tandem::threads::dsp::{DspCall, DspOrder, Worker};
@@ -477,7 +479,7 @@ impl World {
         };
         if !connected {
             let end = match self.rng.u32(0..3) {
-                0 => LinkEnd::from_http_status(503, b"unavailable"),
+                0 => Provider::Gemini.end_of_status(503, b"unavailable"),
                 _ => LinkEnd::dropped("reset"),
             };
             self.facts.push_back(Fact::LinkGone(link, end));
@@ -517,7 +519,7 @@ impl World {
             }
             Say::GoAway(_) if self.rng.u32(0..3) == 0 => self.gemini.mute = true,
             Say::Close(code, reason) => {
-                return self.link_gone(number, LinkEnd::from_close(Some(*code), reason.as_bytes()));
+                return self.link_gone(number, Provider::Gemini.end_of_close(Some(*code), reason.as_bytes()));
             }
             Say::Drop => return self.link_gone(number, LinkEnd::dropped("reset")),
             _ => {}

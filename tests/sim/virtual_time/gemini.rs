@@ -5,8 +5,9 @@
 
 use tandem::base::Instant;
 use tandem::base::limits::CLOSE_TIMEOUT_MS;
+use tandem::call::model::LinkEnd;
 use tandem::call::{Fact, ModelOrder, Part as CallPart};
-use tandem::codec::gemini::LinkEnd;
+use tandem::codec::Provider;
 use tandem::threads::gemini::model_side::{ModelSide, Wake};
 use tandem::threads::messages::{ControlInput, GeminiOrder};
 
@@ -127,7 +128,7 @@ impl World {
             match link.incoming.pop_front() {
                 Some(FromGemini::Said(said)) => self.take_said(number, &said, wake),
                 Some(FromGemini::Close(code, reason)) => {
-                    self.drop_link(number, LinkEnd::from_close(Some(code), reason.as_bytes()));
+                    self.drop_link(number, Provider::Gemini.end_of_close(Some(code), reason.as_bytes()));
                 }
                 Some(FromGemini::Drop) => self.drop_link(number, LinkEnd::dropped("reset")),
                 None => {}

@@ -8,8 +8,10 @@ use std::time::Duration;
 use fastrand::Rng;
 use tandem::base::{Instant, Mix, PlaybackFormat};
 use tandem::call::agent::CallTerms;
-use tandem::codec::gemini::LinkEnd;
-use tandem::codec::mod_audio_stream::{CallFields, Flavour};
+use tandem::call::leg::CallFields;
+use tandem::call::model::LinkEnd;
+use tandem::codec::Provider;
+use tandem::codec::mod_audio_stream::Flavour;
 use tandem::threads::gemini::model_side::ModelSideLimits;
 use tandem::threads::telephony::defaults::{LegDefaults, Pacing};
 
@@ -200,7 +202,7 @@ impl Plan {
         let dialling = match fault {
             Fault::DialRefused => {
                 let status = [400, 401, 403, 404, 429, 503][rng.usize(0..6)];
-                Dialling::Fails(connect_us, LinkEnd::from_http_status(status, b"no"))
+                Dialling::Fails(connect_us, Provider::Gemini.end_of_status(status, b"no"))
             }
             Fault::DialDropped => Dialling::Fails(connect_us, LinkEnd::dropped("connection refused")),
             Fault::DialHangs => Dialling::Hangs,

@@ -10,7 +10,8 @@ use super::super::wire::{Protocol, Wire};
 use super::{Leg, LegNotes, Received, UplinkDecoder};
 use crate::base::{Instant, LegReport, PlaybackFormat};
 use crate::call::LegNote;
-use crate::codec::mod_audio_stream::{CallFields, Flavour, Speaker, speaker};
+use crate::call::leg::CallFields;
+use crate::codec::mod_audio_stream::{Flavour, Speaker, speaker};
 
 /// Metadata comes once or, from versions that reconnect, with each connection; later text is something else.
 const METADATA_TEXTS_MAX: u32 = 8;

@@ -6,8 +6,8 @@
 //! stored and sent to the switch again.
 
 use super::variables::Variables;
+use crate::base::excerpt::{cut, is_loggable};
 use crate::base::{Mix, PlaybackFormat, Quoted, SampleRate, call_name};
-use crate::codec::excerpt::{cut, is_loggable};
 use std::fmt;
 
 /// Longest UUID of a call, in bytes. A UUID has 36; a switch may use a SIP Call-ID in its place.
@@ -114,7 +114,7 @@ pub struct FieldNote {
 }
 
 impl FieldNote {
-    pub(super) fn new(source: Source, field: &'static str, problem: Problem, value: &[u8]) -> Self {
+    pub(crate) fn new(source: Source, field: &'static str, problem: Problem, value: &[u8]) -> Self {
         Self { source, field, problem, value: cut(value, NOTED_VALUE_BYTES_MAX) }
     }
 }
@@ -174,7 +174,7 @@ impl Problem {
 }
 
 /// Adds a note unless there are [`NOTES_MAX`] already.
-pub(super) fn note(notes: &mut Vec<FieldNote>, note: FieldNote) {
+pub(crate) fn note(notes: &mut Vec<FieldNote>, note: FieldNote) {
     if notes.len() < NOTES_MAX {
         notes.push(note);
     }
@@ -232,13 +232,13 @@ impl CallFields {
     }
 
     /// Whether nothing is said but variables, if any.
-    pub(super) fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         *self == Self { variables: self.variables.clone(), ..Self::default() }
     }
 
     /// Fields out of names and values; `None` is a value that is neither text nor number. Where several names mean
     /// one field, the best name with a value that can be used counts. Empty values count as absent.
-    pub(in crate::codec) fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
+    pub(crate) fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
         pairs: &[(N, Option<V>)],
         source: Source,
         notes: &mut Vec<FieldNote>,
@@ -316,7 +316,7 @@ pub(crate) fn is_field(name: &str) -> bool {
 }
 
 /// White space, and what ends a text of C: nothing that a value begins or ends with by intent.
-pub(super) fn is_padding(character: char) -> bool {
+pub(crate) fn is_padding(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\0' | '\u{FEFF}')
 }
 

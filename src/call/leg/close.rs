@@ -4,7 +4,7 @@
 //! Never makes a code that libwsc answers with 1002: 1004 to 1006, 1012 to 1014, 1016 to 2999, 5000 and up.
 //! Invariant: a reason has at most 123 bytes of whole characters, none of them a control character.
 
-use crate::codec::excerpt::{CLOSE_REASON_BYTES_MAX, is_loggable, truncated};
+use crate::base::excerpt::{CLOSE_REASON_BYTES_MAX, is_loggable, truncated};
 
 /// FIN and the opcode of a close.
 const FINAL_CLOSE_FRAME: u8 = 0x88;
