@@ -198,6 +198,7 @@ function recordFacts(call) {
     ['Time', format.duration(call.duration_s)],
     ['Ended by', `${format.text(call.ended_by)}: ${format.words(call.outcome)}`, call.reason],
     ['Reason', foreign(format.text(call.reason))],
+    call.hang_up_cause && ['Hang-up cause', foreign(call.hang_up_cause)],
     ['Agent', foreign(format.text(call.agent))],
     ['Model', format.text(call.model)],
     ['Credential', format.text(call.credential)],

@@ -137,6 +137,8 @@ kept! {
         outcome: String,
         /// The outcome in words, as in the log.
         reason: String,
+        /// The cause with which the switch hung the channel up, such as `NORMAL_CLEARING`, where the event socket told it.
+        hang_up_cause: Option<String>,
         /// The caller's talkspurts together.
         caller_talk_s: f64,
         /// The rest of the caller's audio.

@@ -129,8 +129,14 @@ fn an_answered_call_is_told_as_such_and_has_the_record_of_its_leg_or_of_its_abse
     assert_eq!((exit, complaint.as_str()), (Some(0), ""));
     let leg = Leg::call(&setup.relay, &format!("/?uuid={uuid}"));
     setup.relay.line(&["offered", &uuid]);
+    let hang_up = format!("Event-Name: CHANNEL_HANGUP\nUnique-ID: {uuid}\nHangup-Cause: MEDIA_TIMEOUT");
+    setup.switch.event(&hang_up);
+    // What the event socket answers is behind what it told.
+    let (status, answer) = ask(&setup.relay, &format!("POST /api/calls/{uuid}/dtmf"), r#"{"digits":"5"}"#);
+    assert_eq!(status, 200, "{answer}");
     leg.hang_up();
     let record = setup.record(&uuid);
+    assert_eq!(record["hang_up_cause"], "MEDIA_TIMEOUT");
     assert_eq!(
         (&record["leg"], &record["outcome"]),
         (&"mod_audio_stream".into(), &"hangup".into()),
@@ -145,6 +151,7 @@ fn an_answered_call_is_told_as_such_and_has_the_record_of_its_leg_or_of_its_abse
         .event(&format!("Event-Name: CHANNEL_HANGUP\nUnique-ID: {uuid}\nHangup-Cause: NORMAL_CLEARING"));
     let record = setup.record(&uuid);
     assert_eq!((&record["outcome"], &record["ended_by"]), (&"no_leg".into(), &"us".into()), "{record}");
+    assert_eq!(record["hang_up_cause"], "NORMAL_CLEARING");
     assert!(
         record["reason"].as_str().is_some_and(|reason| reason.contains("esl.answered_application")),
         "{record}"

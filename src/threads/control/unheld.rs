@@ -108,6 +108,7 @@ impl Control {
             ended_by: end.by().to_owned(),
             outcome: end.label().to_owned(),
             reason,
+            hang_up_cause: cause.clone(),
             ..CallRecord::default()
         };
         let hung_up = |cause| CallEvent { at_ms: ms, kind: "hung_up".to_owned(), detail: Some(cause) };
