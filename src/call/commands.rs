@@ -113,6 +113,8 @@ pub enum Ask {
     Command(Command),
     /// The model is to say this text.
     Say(String),
+    /// The model is to know this, and to go on with it in its own words.
+    Prompt(String),
     /// The recording pauses (true), or goes on.
     PauseRecording(bool),
 }
@@ -123,6 +125,7 @@ impl fmt::Display for Ask {
         match self {
             Self::Command(command) => command.fmt(f),
             Self::Say(_) => f.write_str("have the model say something"),
+            Self::Prompt(_) => f.write_str("tell the model something"),
             Self::PauseRecording(true) => f.write_str("pause the recording"),
             Self::PauseRecording(false) => f.write_str("go on with the recording"),
         }

@@ -339,18 +339,18 @@ impl Machine {
         setup
     }
 
-    /// Asks the model to say this to the caller; again, if its link is lost before it does.
+    /// Puts a text to the model, so that it speaks; again, if its link is lost before it does.
     ///
     /// # Errors
     /// That the call is over, or that there is no link now that could be asked.
-    pub fn say(&mut self, now: Instant, text: &str) -> CommandResult {
+    pub fn put(&mut self, now: Instant, text: String) -> CommandResult {
         if self.outcome.is_some() {
             return Err(CommandError::Ended);
         }
         if !self.has_live_link() {
             return Err(CommandError::NotSent("the model is not connected at this moment"));
         }
-        self.prompt(now, format!("Say this to the caller now, word for word and nothing else: {text}"));
+        self.prompt(now, text);
         Ok(())
     }
 

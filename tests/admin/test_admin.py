@@ -89,6 +89,8 @@ def test_a_running_call_is_on_the_board_and_in_the_events_until_it_ends(relay):
         assert ask(relay, "/api/calls?state=live&did=101")[1]["calls"] == []
         status, said, _ = ask(relay, f"/api/calls/{call['id']}/say", {"text": "Good evening."})
         assert (status, said) == (200, {"done": True})
+        assert ask(relay, f"/api/calls/{call['id']}/prompt", {"text": "The refund is booked."})[:2] == (200, {"done": True})
+        assert ask(relay, f"/api/calls/{call['id']}/prompt", {"text": " "})[0] == 422
         events.until("calls", lambda data: data["calls"][0]["agent_speaking"])
         assert events.until("totals", lambda data: data["active"] == 1)["calls_total"] >= 1
         assert ask(relay, f"/api/calls/{call['id']}/transfer", {"to": "2000"})[0] == 422, "its leg cannot"

@@ -59,6 +59,7 @@ const ASKS: &[(&str, AskOf)] = &[
         Ok(Ask::Command(Command::SetVariable(name, body.required("value", VariableValue::new)?)))
     }),
     ("/api/calls/{id}/say", |body| Ok(Ask::Say(body.words("text")?))),
+    ("/api/calls/{id}/prompt", |body| Ok(Ask::Prompt(body.words("text")?))),
     ("/api/calls/{id}/recording/pause", |_| Ok(Ask::PauseRecording(true))),
     ("/api/calls/{id}/recording/resume", |_| Ok(Ask::PauseRecording(false))),
 ];

@@ -105,7 +105,10 @@ impl Control {
             Ask::Command(command) => {
                 return self.tell(now, id, Fact::Commanded(Requester::Api(number), command));
             }
-            Ask::Say(text) => call.machine.say(now, &text),
+            Ask::Say(text) => call
+                .machine
+                .put(now, format!("Say this to the caller now, word for word and nothing else: {text}")),
+            Ask::Prompt(text) => call.machine.put(now, text),
             Ask::PauseRecording(paused) => call.machine.pause_recording(paused),
         };
         self.requests.answer(id, &Requester::Api(number), result);
