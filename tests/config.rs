@@ -1020,7 +1020,7 @@ fn another_value(key: &config::Key<Config>) -> String {
     match key.kind {
         Kind::Integer { min, max, .. } => if key.default == max.to_string() { min } else { max }.to_string(),
         Kind::Number { max, .. } => max.to_string(),
-        Kind::Switch { .. } => if key.default == "true" { "false" } else { "true" }.into(),
+        Kind::Switch => if key.default == "true" { "false" } else { "true" }.into(),
         Kind::Choice { choices, .. } => {
             let other = choices.iter().find(|choice| !key.default.contains(**choice));
             (*other.expect("a choice has two words")).to_owned()

@@ -21,6 +21,7 @@ pub mod tap;
 pub(crate) mod turns;
 pub mod units;
 pub mod visible;
+mod words;
 
 pub use built_in::BuiltIn;
 pub use frame::{Frame, FrameKind, FrameSink, FrameSource, Turn};
@@ -32,3 +33,5 @@ pub use leg_report::{LegReport, Unplayed};
 pub use sound::Sound;
 pub use units::SampleRate;
 pub use visible::Quoted;
+pub use words::Words;
+pub(crate) use words::words;

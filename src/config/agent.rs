@@ -1,11 +1,15 @@
 //! An agent as the configuration has it: the section `[agent]`, the default agent, or a table `[agents.NAME]`.
 //!
-//! Runs in: anywhere: pure. Owns the settings. Never says which key fills which field: `agent_keys.rs` does.
-//! Invariant: every field is within the range its key documents.
+//! Runs in: anywhere: pure. Owns the settings. Never reads anything.
+//! Invariant: a key that an agent does not set is as `[agent]` has it; a field that is `None` or false is left out of
+//! `setup`, because models refuse fields they do not know.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::setters::{call_variables, fitting, key_of_a_telephone, name, names, vocabulary};
+use super::settings::{from_checked, settings};
+use crate::base::Words;
 use crate::base::command::Destination;
 use crate::base::model_options::{Sensitivity, ThinkingLevel, TurnCoverage};
 
@@ -21,112 +25,20 @@ pub enum Fallback {
     Transfer(Destination),
 }
 
-/// Section `[agent]`, or a table `[agents.NAME]`. A field that is `None` or false is left out of `setup`, because models refuse fields they do not
-/// know.
-#[derive(Debug, Clone)]
-pub struct AgentConfig {
-    /// Model name, with or without the `models/` in front.
-    pub model: String,
-    /// Prebuilt voice.
-    pub voice: Option<String>,
-    /// BCP 47 language code.
-    pub language: Option<String>,
-    /// System instruction; the content of `agent.instructions_file` if that is set.
-    pub instructions: Option<String>,
-    /// The file `instructions` came from.
-    pub instructions_file: Option<PathBuf>,
-    /// Text that makes the model speak first.
-    pub greeting: Option<String>,
-    /// WAV file that is played while the model gets ready.
-    pub greeting_sound: Option<PathBuf>,
-    /// Sampling temperature.
-    pub temperature: Option<f64>,
-    /// Nucleus sampling mass.
-    pub top_p: Option<f64>,
-    /// The most tokens of one answer.
-    pub max_output_tokens: Option<u32>,
-    /// How much the model thinks, in words.
-    pub(crate) thinking_level: Option<ThinkingLevel>,
-    /// How much the model thinks, in tokens.
-    pub thinking_budget: Option<u32>,
-    /// Answer in the mood of the caller.
-    pub affective_dialog: bool,
-    /// Speak of its own accord.
-    pub proactive_audio: bool,
-    /// How readily the server takes a sound for the beginning of speech.
-    pub(crate) start_sensitivity: Option<Sensitivity>,
-    /// How readily it takes silence for its end.
-    pub(crate) end_sensitivity: Option<Sensitivity>,
-    /// Milliseconds of speech before it counts as begun.
-    pub prefix_padding_ms: Option<u32>,
-    /// Milliseconds of silence before speech counts as ended.
-    pub silence_duration_ms: Option<u32>,
-    /// Whether the caller interrupts the model.
-    pub interruptions: Option<bool>,
-    /// What belongs to the caller's turn.
-    pub(crate) turn_coverage: Option<TurnCoverage>,
-    /// Leave out older parts of the conversation where the context is full.
-    pub compression: bool,
-    /// Tokens at which that happens.
-    pub compression_trigger_tokens: Option<u32>,
-    /// Tokens that are left then.
-    pub compression_target_tokens: Option<u32>,
-    /// The longest call of this agent, below `leg.max_call_seconds`.
-    pub max_call: Option<Duration>,
-    /// Tokens of a call at which it is ended.
-    pub max_tokens: Option<u64>,
-    /// A caller who is silent for so long is hung up on.
-    pub max_silence: Option<Duration>,
-    /// Ask for the transcripts of both sides.
-    pub transcript: bool,
-    /// WAV file that is played when the call cannot go on.
-    pub fallback_sound: Option<PathBuf>,
-    /// What becomes of it then.
-    pub fallback: Fallback,
-    /// Ask for a transcript of the caller.
-    pub input_transcription: bool,
-    /// Ask for a transcript of the model.
-    pub output_transcription: bool,
-    /// Languages that the caller may speak, as hints for the transcript.
-    pub transcription_languages: Vec<String>,
-    /// Words that the caller may say, as hints for the transcript.
-    pub transcription_vocabulary: Vec<String>,
-    /// Variables of its texts that the switch may say.
-    pub variables: Vec<CallVariable>,
-    /// A key that the caller presses stops the agent's speech.
-    pub keys_interrupt: bool,
-    /// The relay finds the caller's talkspurts, not the server.
-    pub relay_turns: bool,
-    /// A talkspurt has ended when nothing was said for so long.
-    pub hangover: Duration,
-    /// Playout pauses as soon as the caller speaks.
-    pub local_barge_in: bool,
-    /// The caller's speech is kept back during the greeting, for so long at most.
-    pub protect_greeting: Option<Duration>,
-    /// How long the caller waits for an answer before something is done about it.
-    pub answer_within: Option<Duration>,
-    /// How long a model that says that it is at work is waited for.
-    pub progress_within: Duration,
-    /// Tell the model which keys the caller presses.
-    pub tell_keys: bool,
-    /// Where the model may transfer a call to.
-    pub transfer_destinations: Vec<Destination>,
-    /// The model may hang up.
-    pub end_call: bool,
-    /// What the caller typed is complete without another key for this long.
-    pub digits_timeout: Duration,
-    /// Or when this key was pressed.
-    pub digits_terminator: Option<char>,
-    /// The model may send tones.
-    pub send_dtmf: bool,
-    /// The model may ask what is known of the call.
-    pub call_info: bool,
-    /// Calls are recorded.
-    pub record: bool,
-    /// What a caller whose call is recorded hears first.
-    pub consent_sound: Option<PathBuf>,
-    /// The names of the HTTP tools that the model may use; each is one of [`super::Config::tools`].
-    pub tools: Vec<String>,
+from_checked! {
+    Fallback: Text(to) => Self::read(&to), nothing => Ok(Self::Switch);
+}
+
+impl Fallback {
+    fn read(to: &str) -> Result<Self, String> {
+        match to {
+            "switch" => Ok(Self::Switch),
+            "hangup" => Ok(Self::HangUp),
+            to => {
+                Destination::new(to).map(Self::Transfer).map_err(|unfit| format!("cannot be used: {unfit}"))
+            }
+        }
+    }
 }
 
 /// A variable of an agent's texts whose value the switch says for each call.
@@ -138,67 +50,141 @@ pub struct CallVariable {
     pub default: Option<String>,
 }
 
-impl AgentConfig {
-    /// The structure before any key was applied.
-    pub(super) fn blank() -> Self {
-        Self {
-            model: String::new(),
-            voice: None,
-            language: None,
-            instructions: None,
-            instructions_file: None,
-            greeting: None,
-            greeting_sound: None,
-            temperature: None,
-            top_p: None,
-            max_output_tokens: None,
-            thinking_level: None,
-            thinking_budget: None,
-            affective_dialog: false,
-            proactive_audio: false,
-            start_sensitivity: None,
-            end_sensitivity: None,
-            prefix_padding_ms: None,
-            silence_duration_ms: None,
-            interruptions: None,
-            turn_coverage: None,
-            compression: false,
-            compression_trigger_tokens: None,
-            compression_target_tokens: None,
-            max_call: None,
-            max_tokens: None,
-            max_silence: None,
-            transcript: false,
-            fallback_sound: None,
-            fallback: Fallback::Switch,
-            input_transcription: false,
-            output_transcription: false,
-            transcription_languages: Vec::new(),
-            transcription_vocabulary: Vec::new(),
-            variables: Vec::new(),
-            keys_interrupt: false,
-            tell_keys: false,
-            transfer_destinations: Vec::new(),
-            end_call: false,
-            relay_turns: false,
-            hangover: Duration::ZERO,
-            local_barge_in: false,
-            protect_greeting: None,
-            answer_within: None,
-            progress_within: Duration::ZERO,
-            digits_timeout: Duration::ZERO,
-            digits_terminator: None,
-            send_dtmf: false,
-            call_info: false,
-            record: false,
-            consent_sound: None,
-            tools: Vec::new(),
-        }
-    }
-}
+/// What may be written for a sound.
+const SOUND: &str = "the path of a WAV file: 16 bits, mono, 8000, 16000, 24000, 32000 or 48000 Hz";
 
-impl AsMut<Self> for AgentConfig {
-    fn as_mut(&mut self) -> &mut Self {
-        self
+settings! {
+    /// Who answers the telephone. What is not set is not sent: models refuse fields they do not know.
+    pub struct AgentConfig in "agent" {
+        /// The model that answers.
+        pub model: String = "gemini-3.8-live",
+            text("a model name such as \"gemini-3.8-live\"", |v| name(v, "-._/"));
+        /// Prebuilt voice; upper and lower case matter. The model's own by default.
+        pub voice: Option<String>, text("a voice such as \"Puck\"", |v| name(v, "-_")), like "Puck";
+        /// Language code (BCP 47). The model listens and decides by default.
+        pub language: Option<String>,
+            text("a language code such as \"en-US\"", |v| name(v, "-")), like "en-US";
+        /// System instructions: who the model is on the telephone and how it should speak. {caller}, {did}, {uuid},
+        /// {agent}, {date}, {time} and {weekday} stand for what is known of the call; {{caller}} is the word in
+        /// braces.
+        pub instructions: Option<String>,
+            text("text"), like "You answer the telephone of a bicycle shop. Be brief and friendly.";
+        /// A UTF-8 text file with the system instructions, instead of agent.instructions.
+        pub instructions_file: Option<PathBuf>,
+            text("the path of a text file"), like "/etc/tandem/instructions.txt";
+        /// What the model is told when the call begins, so that it speaks first. The caller speaks first by default.
+        /// Variables as in the instructions.
+        pub greeting: Option<String>, text("text"), like "Greet the caller and ask how you can help.";
+        /// More variables of instructions and greeting, which the switch says for each call (docs/agents.md).
+        pub variables: Vec<CallVariable> = [],
+            list("names such as \"customer\", or \"tier=standard\" with what stands there if nothing is said", call_variables);
+        /// Sampling temperature. The model's own by default.
+        pub temperature: Option<f64>, number(0.0, 2.0), like 0.7;
+        /// A greeting that is played at once, while the model gets ready; the greeting above, if set, follows it.
+        pub greeting_sound: Option<PathBuf>, text(SOUND), like "/etc/tandem/welcome.wav";
+        /// Nucleus sampling mass. The model's own by default.
+        pub top_p: Option<f64>, number(0.0, 1.0), like 0.95;
+        /// The most tokens of one answer.
+        pub max_output_tokens: Option<u32> = 0, integer_or_zero(1, 65_536, "the model's own");
+        /// How much the model thinks before it speaks, where it can be told. Thinking makes it slower to answer.
+        pub(crate) thinking_level: Option<ThinkingLevel> = "default", choice_or_default(ThinkingLevel::WORDS);
+        /// The same as a number of tokens, for models that want it so.
+        pub thinking_budget: Option<u32> = 0, integer_or_zero(1, 65_536, "not said");
+        /// Answer in the mood of the caller, where the model can be told to.
+        pub affective_dialog: bool = false, switch();
+        /// Speak of its own accord, and not where nothing was said to it, where the model can be told to.
+        pub proactive_audio: bool = false, switch();
+        /// How readily the server takes a sound for the beginning of speech. Its default is high, on Vertex AI low.
+        pub(crate) start_sensitivity: Option<Sensitivity> = "default", choice_or_default(Sensitivity::WORDS);
+        /// How readily the server takes silence for the end of speech. Its default is high, on Vertex AI low.
+        pub(crate) end_sensitivity: Option<Sensitivity> = "default", choice_or_default(Sensitivity::WORDS);
+        /// Speech of this length before the server counts it as begun. Lower it where short words are not heard.
+        pub prefix_padding_ms: Option<u32> = 0, integer_or_zero(1, 5_000, "the server's own");
+        /// Silence of this length before the server counts speech as ended. Raise it where callers are cut off in a
+        /// pause; the answer comes later by as much.
+        pub silence_duration_ms: Option<u32> = 0, integer_or_zero(1, 10_000, "the server's own");
+        /// Whether a caller who speaks interrupts the model. The server's default is interrupt.
+        pub interruptions "activity_handling": Option<bool> = "default",
+            choice_of(&["default", "interrupt", "no_interruption"], [None, Some(true), Some(false)]);
+        /// What belongs to the caller's turn: what was found to be speech, or all that was heard.
+        pub(crate) turn_coverage: Option<TurnCoverage> = "default", choice_or_default(TurnCoverage::WORDS);
+        /// Let the server leave out older parts of a conversation that fills the model's context. Without it a
+        /// conversation ends after about 15 minutes.
+        pub compression: bool = true, switch();
+        /// Tokens in the context at which that happens. Fewer keep the answers of a long call quick.
+        pub compression_trigger_tokens: Option<u32> = 0,
+            integer_or_zero(1_000, 1_000_000, "the server's own");
+        /// Tokens that are left then.
+        pub compression_target_tokens: Option<u32> = 0, integer_or_zero(500, 1_000_000, "the server's own");
+        /// The longest call of this agent. leg.max_call_seconds holds beside it.
+        pub max_call "max_call_seconds": Option<Duration> = 0,
+            integer_or_zero(1, 86_400, "leg.max_call_seconds") in SECONDS;
+        /// Tokens of a call at which it is ended: all that are billed of each turn, thoughts too, added up.
+        pub max_tokens: Option<u64> = 0, integer_or_zero(1, 1_000_000_000, "no limit");
+        /// A call in which neither the caller nor the model has said anything for so long is ended.
+        pub max_silence "silence_seconds": Option<Duration> = 0,
+            integer_or_zero(5, 3_600, "never") in SECONDS;
+        /// What becomes of a call that cannot go on, because the model is not to be had. With switch the switch
+        /// decides: our script sends the caller to its fallback extension, Asterisk's dialplan goes on.
+        pub fallback: Fallback = "switch", text("switch, hangup, or the extension or number to transfer to");
+        /// What the caller hears before that.
+        pub fallback_sound: Option<PathBuf>, text(SOUND), like "/etc/tandem/sorry.wav";
+        /// Ask for the transcripts of both sides.
+        pub transcript: bool = false, switch();
+        /// Ask for a transcript of what the caller says.
+        pub input_transcription: bool = false, switch();
+        /// Ask for a transcript of what the model says.
+        pub output_transcription: bool = false, switch();
+        /// Languages that callers speak, as hints for their transcript. Any by default. The model understands them
+        /// without.
+        pub transcription_languages: Vec<String> = [],
+            list("language codes such as \"de-DE\"", |v| names(v, "-"));
+        /// Words and names that callers say and a transcript would not know.
+        pub transcription_vocabulary: Vec<String> = [], list("words or names such as \"Tandem\"", vocabulary);
+        /// Who finds out when the caller begins and ends to speak: Gemini, or this relay, which then tells Gemini
+        /// (docs/turn-taking.md).
+        pub relay_turns "turn_taking": bool = "server", choice_of(&["server", "relay"], [false, true]);
+        /// Without speech for so long the caller has finished, as the relay sees it. With turn_taking = "relay" a
+        /// longer pause for thought ends the turn.
+        pub hangover "hangover_ms": Duration = 600, integer(100, 3_000);
+        /// Pause the model's speech as soon as the caller speaks, and go on with it if the model does not stop. Echo
+        /// on the line pauses it too.
+        pub local_barge_in: bool = false, switch();
+        /// Let the greeting be spoken to its end: what the caller says meanwhile is sent to the model afterwards, or
+        /// after so long. 0 lets the caller interrupt it.
+        pub protect_greeting "protect_greeting_ms": Option<Duration> = 0,
+            integer_or_zero(1_000, 30_000, "never");
+        /// Without an answer to what the caller said for so long, the relay heals step by step, so long for each
+        /// (docs/turn-taking.md). 0 never does.
+        pub answer_within "answer_within_ms": Option<Duration> = 4000,
+            integer_or_zero(1_000, 60_000, "never");
+        /// A model that says that it is at work on an answer is waited for so long from when it last said so, instead
+        /// of answer_within_ms, if that is not longer.
+        pub progress_within "progress_within_ms": Duration = 60000, integer(1_000, 600_000);
+        /// Tell the model which keys the caller presses, as text, once no other has followed for digits_timeout_ms.
+        pub tell_keys: bool = true, switch();
+        /// A key that the caller presses stops what the agent is saying, as speech does. A protected greeting and a
+        /// consent announcement are heard to their end.
+        pub keys_interrupt: bool = false, switch();
+        /// Where the model may transfer a call to, and nowhere else: a caller can talk a model round. With none it
+        /// gets no transfer_call tool.
+        pub transfer_destinations: Vec<Destination> = [],
+            list("extensions or numbers such as \"2000\"", |v| fitting(v, Destination::new));
+        /// Give the model the end_call tool, with which it hangs up once what it said was played.
+        pub end_call: bool = false, switch();
+        /// Without another key for this long, what the caller typed is complete.
+        pub digits_timeout "digits_timeout_ms": Duration = 1500, integer(100, 30_000);
+        /// A key that ends what the caller types at once, and is not told with it. None by default.
+        pub digits_terminator: Option<char>, text("one of 0-9 A-D * #", key_of_a_telephone), like "#";
+        /// Give the model the send_dtmf tool, with which it sends telephone tones to the other side.
+        pub send_dtmf: bool = false, switch();
+        /// Give the model the get_call_info tool: the numbers, how long the call has lasted, the local date and time.
+        pub call_info: bool = false, switch();
+        /// Record the calls (docs/recordings.md). The model gets the pause_recording tool, for card numbers.
+        pub record: bool = false, switch();
+        /// What a caller whose call is recorded hears first, and nothing interrupts: that it is recorded.
+        pub consent_sound: Option<PathBuf>, text(SOUND), like "/etc/tandem/recorded.wav";
+        /// The HTTP tools that the model may use.
+        pub tools: Vec<String> = [], list("names of tools: NAME of [tools.NAME]", |v| names(v, "-_"));
     }
 }

@@ -119,11 +119,6 @@ impl BaseUrl {
         let own_port = if self.tls { 443 } else { 80 };
         if self.port == own_port { host } else { format!("{host}:{}", self.port) }
     }
-
-    /// A stand-in before the default is applied.
-    pub(super) fn unset() -> Self {
-        Self { tls: true, host: String::new(), port: 0, path_prefix: String::new() }
-    }
 }
 
 impl fmt::Display for BaseUrl {

@@ -8,8 +8,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::SECTIONS;
-use super::model::Config;
+use super::model::{Config, SECTIONS};
 use super::problem::{Origin, Problem, key_named, nearest, unknown_key};
 use super::registry::Key;
 use super::tables::{Row, Table, Written};

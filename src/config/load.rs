@@ -8,13 +8,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::file;
-use super::keys::KEYS;
 use super::listing::{Loaded, Setting};
-use super::model::Config;
+use super::model::{Config, KEYS};
 use super::problem::{Origin, Problem, Problems, key_named, nearest, unknown_key};
-use super::registry::{Key, default_value};
+use super::registry::Key;
 use super::tables::{self, Row, Table, Written};
-use super::tool_keys;
+use super::tool;
 use super::validate;
 use super::value::Value;
 
@@ -61,17 +60,11 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     loading.apply_sets(&sources.sets);
     loading.apply_profile();
     loading.fill_tables(&sources.environment);
-    tool_keys::read_secrets(&mut loading.loaded, &sources.environment, &mut loading.problems);
+    tool::read_secrets(&mut loading.loaded, &sources.environment, &mut loading.problems);
     if loading.problems.is_empty() {
         validate::check(&mut loading.loaded, &mut loading.problems);
     }
     if loading.problems.is_empty() { Ok(loading.loaded) } else { Err(Problems(loading.problems)) }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Loading::new().loaded.config
-    }
 }
 
 /// The work half done.
@@ -87,20 +80,13 @@ struct Loading {
 impl Loading {
     /// Begins with the defaults.
     fn new() -> Self {
-        let mut config = Config::blank();
-        let settings = KEYS
-            .iter()
-            .map(|key| {
-                let shown = match key.default {
-                    "" => super::registry::NOT_SET.to_owned(),
-                    toml => default_value(toml)
-                        .and_then(|value| key.apply(key.name, &mut config, &value))
-                        .expect("the defaults of all keys are applied in every test of this module"),
-                };
-                Setting { name: key.name.into(), shown, origin: Origin::Default }
-            })
-            .collect();
-        let loaded = Loaded { config, settings, warnings: Vec::new() };
+        let setting = |key: &Key<Config>| Setting {
+            name: key.name.into(),
+            shown: key.shown_default(),
+            origin: Origin::Default,
+        };
+        let settings = KEYS.iter().map(setting).collect();
+        let loaded = Loaded { config: Config::default(), settings, warnings: Vec::new() };
         Self { loaded, rows: Vec::new(), sets: Vec::new(), problems: Vec::new() }
     }
 

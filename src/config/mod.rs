@@ -7,48 +7,46 @@
 //! never runs after start. Invariant: a [`Config`] in hand has passed every check.
 
 mod agent;
-mod agent_keys;
 mod base_url;
-mod control_keys;
-mod credential_keys;
+mod credential;
 mod file;
-mod keys;
 mod listing;
 mod load;
+mod media;
 mod model;
 mod problem;
-mod recording_keys;
+mod recording;
 mod reference;
 mod registry;
-mod route_keys;
 pub mod routes;
 mod secret;
 mod setters;
-mod store_keys;
+mod settings;
+mod store;
+mod switch;
 mod tables;
 pub(crate) mod template;
-mod tool_keys;
+mod tool;
 mod validate;
 mod value;
 
 pub use agent::{AgentConfig, CallVariable, Fallback};
 pub use base_url::{BaseUrl, is_near, is_near_address};
-pub use credential_keys::{CREDENTIAL_KEYS, CredentialConfig, CredentialKind};
-pub use keys::{AGENT_KEYS, KEYS, SECTIONS};
+pub use credential::{CredentialConfig, CredentialKind};
 pub use listing::{Loaded, Setting};
 pub use load::{FileChoice, Sources, load};
-pub use model::{
-    AdminConfig, Config, ControlConfig, DrainConfig, EslConfig, GeminiConfig, LegConfig, LimitsConfig,
-    ListenConfig, LogConfig, MediaConfig, PlaybackConfig, Profile, SessionConfig, ThreadsConfig,
-    UplinkConfig,
+pub use media::{
+    DrainConfig, GeminiConfig, LegConfig, LimitsConfig, LogConfig, MediaConfig, PlaybackConfig, Profile,
+    SessionConfig, ThreadsConfig, UplinkConfig,
 };
+pub use model::{Config, KEYS, SECTIONS};
 pub use problem::{Origin, Problem, Problems, nearest};
-pub use recording_keys::{RecordingConfig, RecordingFormat};
+pub use recording::{RecordingConfig, RecordingFormat};
 pub use reference::{markdown_tables, sample_file};
 pub use registry::{Key, Kind};
-pub use route_keys::ROUTE_KEYS;
 pub use routes::{DEFAULT_AGENT, RouteConfig, RouteTable};
 pub use secret::Secret;
-pub use store_keys::{PRICE_KEYS, PriceConfig, StoreConfig, StoreUrl};
+pub use store::{PriceConfig, StoreConfig, StoreUrl};
+pub use switch::{AdminConfig, ControlConfig, EslConfig, ListenConfig};
 pub use tables::Table;
-pub use tool_keys::{TOOL_KEYS, ToolBehavior, ToolConfig, ToolMethod, ToolScheduling};
+pub use tool::{ToolBehavior, ToolConfig, ToolMethod, ToolScheduling};

@@ -6,14 +6,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::keys::KEYS;
-use super::model::Config;
+use super::model::{Config, KEYS};
 use super::registry::Key;
 
 /// Where a value was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Origin {
     /// Nowhere: the built-in default.
+    #[default]
     Default,
     /// In the configuration file.
     File {

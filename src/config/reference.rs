@@ -3,11 +3,9 @@
 //! Runs in: tests, which keep the two files equal to this; anywhere: pure. Owns their layout. Never reads a file.
 //! Invariant: the sample file, as it is and with every `# key = value` line uncommented, is a valid configuration.
 
-use super::keys::{KEYS, SECTIONS};
-use super::model::Config;
+use super::model::{Config, KEYS, SECTIONS};
 use super::registry::Key;
 use super::tables::Table;
-use super::{AGENT_KEYS, CREDENTIAL_KEYS, PRICE_KEYS, ROUTE_KEYS, TOOL_KEYS};
 
 /// Width of a comment line in the sample file.
 const COMMENT_COLUMNS: usize = 100;
@@ -30,16 +28,13 @@ pub fn sample_file() -> String {
             sample.push_str(&format!("# {line}\n"));
         }
         sample.push_str(&format!("# {}\n", table.heading(sample_name(table))));
-        match table {
-            // All keys of an agent stand under [agent].
-            Table::Agents => AGENT_KEYS
-                .iter()
-                .filter(|key| AGENT_SAMPLE.contains(&key.field()))
-                .for_each(|key| sample.push_str(&format!("# {} = {}\n", key.field(), key.example))),
-            Table::Routes => ROUTE_KEYS.iter().for_each(|key| sample.push_str(&sample_of(key))),
-            Table::Tools => TOOL_KEYS.iter().for_each(|key| sample.push_str(&sample_of(key))),
-            Table::Credentials => CREDENTIAL_KEYS.iter().for_each(|key| sample.push_str(&sample_of(key))),
-            Table::Prices => PRICE_KEYS.iter().for_each(|key| sample.push_str(&sample_of(key))),
+        for key in table.keys() {
+            match table {
+                // All keys of an agent stand under [agent].
+                Table::Agents if !AGENT_SAMPLE.contains(&key.field()) => {}
+                Table::Agents => sample.push_str(&format!("# {} = {}\n", key.field(), key.example)),
+                _ => sample.push_str(&sample_of(&key)),
+            }
         }
     }
     sample
@@ -102,10 +97,7 @@ pub fn markdown_tables() -> String {
         tables.push_str(&format!("### `{}`\n\n{about}\n\n", table.heading("NAME")));
         match table {
             Table::Agents => tables.push_str("Its keys are those of `[agent]` above.\n\n"),
-            Table::Routes => tables.push_str(&table_of(ROUTE_KEYS)),
-            Table::Tools => tables.push_str(&table_of(TOOL_KEYS)),
-            Table::Credentials => tables.push_str(&table_of(CREDENTIAL_KEYS)),
-            Table::Prices => tables.push_str(&table_of(PRICE_KEYS)),
+            _ => tables.push_str(&table_of(&table.keys())),
         }
     }
     tables.truncate(tables.trim_end().len());

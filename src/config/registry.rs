@@ -1,14 +1,13 @@
 //! What a key is: its name, its type and range, where it may be written, and which field of which structure it fills.
 //!
-//! Runs in: anywhere: pure; when configuration is read. Owns the types of the registry; the keys themselves are in
-//! `keys.rs` and the files beside it. Never reads a file. Invariant: a value is checked and stored in one step, so nothing
+//! Runs in: anywhere: pure; when configuration is read. Owns the types of the registry; the keys themselves are declared
+//! with their sections. Never reads a file. Invariant: a value is checked and stored in one step, so nothing
 //! unchecked reaches the [configuration](super::Config).
 
 use super::value::Value;
 
-/// One setting, which fills a field of `T`: of [`super::Config`], or of one agent, tool, credential or route. The lists
-/// are [`super::KEYS`], [`super::AGENT_KEYS`] and so on; parsing, `--check`, the sample file and the documentation are
-/// made from them.
+/// One setting, which fills a field of `T`: of [`super::Config`], or of one agent, tool, credential or route. Parsing,
+/// `--check`, the sample file and the documentation are made from the lists of them.
 #[derive(Debug)]
 pub struct Key<T: 'static> {
     /// Section and name with a dot between, as in `--set listen.port=9094`; the name alone where the section has a name
@@ -22,8 +21,10 @@ pub struct Key<T: 'static> {
     pub environment: &'static [&'static str],
     /// What it does, in a sentence or two.
     pub summary: &'static str,
-    /// Type, range and field.
-    pub kind: Kind<T>,
+    /// Type and range.
+    pub kind: Kind,
+    /// Stores a checked value; the error completes "KEY = VALUE …".
+    pub(super) set: fn(&mut T, Checked) -> Result<(), String>,
 }
 
 // Written out, since derived they would ask the same of T, of which a key holds nothing.
@@ -35,9 +36,9 @@ impl<T> Clone for Key<T> {
 
 impl<T> Copy for Key<T> {}
 
-/// The type of a key, with its range and the field it fills.
-#[derive(Debug)]
-pub enum Kind<T: 'static> {
+/// The type of a key, with its range.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
     /// A whole number.
     Integer {
         /// Least value.
@@ -48,8 +49,8 @@ pub enum Kind<T: 'static> {
         multiple_of: u64,
         /// What 0 means, where it has a meaning of its own; it is then allowed below `min`.
         zero: Option<&'static str>,
-        /// Stores it.
-        set: fn(&mut T, u64),
+        /// How much one is of what the field counts: milliseconds where it is a duration.
+        unit: u64,
     },
     /// A number with a fraction, or nothing.
     Number {
@@ -57,102 +58,53 @@ pub enum Kind<T: 'static> {
         min: f64,
         /// Greatest value.
         max: f64,
-        /// Stores it.
-        set: fn(&mut T, Option<f64>),
     },
     /// True or false.
-    Switch {
-        /// Stores it.
-        set: fn(&mut T, bool),
-    },
+    Switch,
     /// One of a few words (or integers, as a rate is); letter case does not matter.
     Choice {
         /// The words.
         choices: &'static [&'static str],
-        /// Stores the word with this position in `choices`.
-        set: fn(&mut T, usize),
+        /// Whether the word `default` stands for nothing.
+        or_default: bool,
     },
     /// Text of some form; empty means not set.
     Text {
         /// What to write, as the end of "write …".
         form: &'static str,
-        /// Checks and stores it; the error completes "KEY = VALUE …".
-        set: fn(&mut T, Option<&str>) -> Result<(), String>,
     },
     /// Several texts: an array in the file, separated by commas elsewhere.
     List {
         /// What to write, as the end of "write …".
         form: &'static str,
-        /// Checks and stores it; the error completes "KEY = VALUE …".
-        set: fn(&mut T, &[String]) -> Result<(), String>,
     },
     /// Text that is never printed; empty means not set.
     Secret {
         /// What to write, as the end of "write …".
         form: &'static str,
-        /// Checks and stores it; the error completes "KEY …" and does not quote the value.
-        set: fn(&mut T, Option<&str>) -> Result<(), String>,
     },
 }
 
-impl<T> Clone for Kind<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Kind<T> {}
-
-pub(super) const fn integer<T>(min: u64, max: u64, set: fn(&mut T, u64)) -> Kind<T> {
-    Kind::Integer { min, max, multiple_of: 1, zero: None, set }
-}
-
-pub(super) const fn stepped<T>(min: u64, max: u64, multiple_of: u64, set: fn(&mut T, u64)) -> Kind<T> {
-    Kind::Integer { min, max, multiple_of, zero: None, set }
-}
-
-pub(super) const fn integer_or_zero<T>(
-    min: u64,
-    max: u64,
-    zero: &'static str,
-    set: fn(&mut T, u64),
-) -> Kind<T> {
-    Kind::Integer { min, max, multiple_of: 1, zero: Some(zero), set }
-}
-
-pub(super) const fn text<T>(
-    form: &'static str,
-    set: fn(&mut T, Option<&str>) -> Result<(), String>,
-) -> Kind<T> {
-    Kind::Text { form, set }
+/// A value of the right type and within the range, on its way to its field.
+pub(super) enum Checked {
+    /// Empty, or a 0 or a word that stands for that.
+    Nothing,
+    Integer(u64),
+    Number(f64),
+    Switch(bool),
+    /// The position among the choices.
+    Choice(usize),
+    Text(String),
+    List(Vec<String>),
 }
 
 /// How a value that was not set is shown.
-pub(super) const NOT_SET: &str = "(not set)";
+const NOT_SET: &str = "(not set)";
+
+/// The choice that stands for nothing.
+const DEFAULT: &str = "default";
 
 impl<T> Key<T> {
-    /// A key without environment variables of its own; `default` is TOML, or empty.
-    pub(super) const fn new(
-        name: &'static str,
-        default: &'static str,
-        kind: Kind<T>,
-        summary: &'static str,
-    ) -> Self {
-        Self { name, default, example: "", environment: &[], summary, kind }
-    }
-
-    /// Adds environment variables with a conventional name.
-    pub(super) const fn environment(mut self, variables: &'static [&'static str]) -> Self {
-        self.environment = variables;
-        self
-    }
-
-    /// Adds the value shown in the sample file.
-    pub(super) const fn example(mut self, toml: &'static str) -> Self {
-        self.example = toml;
-        self
-    }
-
     /// The part of the name before the dot.
     pub fn section(&self) -> &'static str {
         self.name.split_once('.').map_or("", |(section, _)| section)
@@ -191,11 +143,27 @@ impl<T> Key<T> {
                     None => format!("an integer from {min} to {max}{steps}"),
                 }
             }
-            Kind::Number { min, max, .. } => format!("a number from {min} to {max}"),
-            Kind::Switch { .. } => "true or false".into(),
-            Kind::Choice { choices, .. } => format!("one of {}", choices.join(", ")),
-            Kind::Text { form, .. } | Kind::List { form, .. } | Kind::Secret { form, .. } => form.into(),
+            Kind::Number { min, max } => format!("a number from {min} to {max}"),
+            Kind::Switch => "true or false".into(),
+            Kind::Choice { choices, or_default } => {
+                let default = or_default.then_some(DEFAULT).into_iter();
+                let words: Vec<&str> = default.chain(choices.iter().copied()).collect();
+                format!("one of {}", words.join(", "))
+            }
+            Kind::List { form } => format!("{form} (separated by commas outside the file)"),
+            Kind::Text { form } | Kind::Secret { form } => form.into(),
         }
+    }
+
+    /// The key without what it fills.
+    pub(super) fn described(&self) -> Key<()> {
+        let Self { name, default, example, environment, summary, kind, .. } = *self;
+        Key { name, default, example, environment, summary, kind, set: |(), _| Ok(()) }
+    }
+
+    /// The default as it is shown.
+    pub(super) fn shown_default(&self) -> String {
+        if self.default.is_empty() { NOT_SET.into() } else { self.kind.default(self.default).1 }
     }
 
     /// Checks `value` and stores it in `target`. Returns the value as it is shown. `name` is the whole name of the key in
@@ -204,7 +172,11 @@ impl<T> Key<T> {
     /// # Errors
     /// A sentence that names the key, the value (unless secret) and what to write instead.
     pub(super) fn apply(&self, name: &str, target: &mut T, value: &Value) -> Result<String, String> {
-        self.store(target, value).map_err(|wrong| {
+        let stored = self.kind.check(value).and_then(|(checked, shown)| {
+            (self.set)(target, checked)?;
+            Ok(shown)
+        });
+        stored.map_err(|wrong| {
             let shown = if self.is_secret() {
                 " (value not shown)".to_owned()
             } else {
@@ -213,83 +185,78 @@ impl<T> Key<T> {
             format!("{name}{shown} {wrong}: write {}", self.expectation())
         })
     }
+}
 
-    fn store(&self, target: &mut T, value: &Value) -> Result<String, String> {
-        match self.kind {
-            Kind::Integer { min, max, multiple_of, zero, set } => {
+impl Kind {
+    /// The default that a key declares.
+    pub(super) fn default(self, toml: &str) -> (Checked, String) {
+        let parsed = toml::de::DeValue::parse(toml).map_err(|error| error.message().to_owned());
+        parsed
+            .and_then(|parsed| self.check(&Value::from_toml(parsed.get_ref())))
+            .expect("the defaults of all keys are read in every test of this module")
+    }
+
+    /// The value on its way to its field, and as it is shown.
+    fn check(self, value: &Value) -> Result<(Checked, String), String> {
+        Ok(match self {
+            Self::Integer { min, max, multiple_of, zero, unit } => {
                 let integer = integer_of(value)?;
-                let zero_meant = zero.is_some() && integer == 0;
-                let Some(fits) =
-                    u64::try_from(integer).ok().filter(|v| zero_meant || (min..=max).contains(v))
-                else {
-                    return Err("is out of range".into());
-                };
+                if zero.is_some() && integer == 0 {
+                    return Ok((Checked::Nothing, "0".into()));
+                }
+                let fits = u64::try_from(integer).ok().filter(|integer| (min..=max).contains(integer));
+                let fits = fits.ok_or("is out of range")?;
                 if fits % multiple_of != 0 {
                     return Err(format!("is not a multiple of {multiple_of}"));
                 }
-                set(target, fits);
-                Ok(fits.to_string())
+                (Checked::Integer(fits * unit), fits.to_string())
             }
-            Kind::Number { min, max, set } => {
-                if value.is_empty() {
-                    set(target, None);
-                    return Ok(NOT_SET.into());
-                }
+            Self::Number { .. } if value.is_empty() => (Checked::Nothing, NOT_SET.into()),
+            Self::Number { min, max } => {
                 let number = number_of(value)?;
                 if !(min..=max).contains(&number) {
                     return Err("is out of range".into());
                 }
-                set(target, Some(number));
-                Ok(Value::Float(number).render())
+                (Checked::Number(number), Value::Float(number).render())
             }
-            Kind::Switch { set } => {
+            Self::Switch => {
                 let switch = switch_of(value)?;
-                set(target, switch);
-                Ok(switch.to_string())
+                (Checked::Switch(switch), switch.to_string())
             }
-            Kind::Choice { choices, set } => {
+            Self::Choice { choices, or_default } => {
                 let word = match value {
                     Value::Untyped(text) | Value::Text(text) => text.trim().to_owned(),
                     Value::Integer(integer) => integer.to_string(),
                     other => return Err(format!("is {}", other.type_name())),
                 };
+                if or_default && word.eq_ignore_ascii_case(DEFAULT) {
+                    return Ok((Checked::Nothing, choice_as_toml(DEFAULT)));
+                }
                 let position = choices.iter().position(|choice| choice.eq_ignore_ascii_case(&word));
                 let position = position.ok_or("is none of the choices")?;
-                set(target, position);
-                Ok(choice_as_toml(choices[position]))
+                (Checked::Choice(position), choice_as_toml(choices[position]))
             }
-            Kind::Text { set, .. } => {
-                let text = text_of(value)?;
-                set(target, text)?;
-                Ok(text.map_or(NOT_SET.into(), super::value::quote))
-            }
-            Kind::List { set, .. } => {
-                let items = match value {
+            Self::Text { .. } | Self::Secret { .. } => match text_of(value)? {
+                None => (Checked::Nothing, NOT_SET.into()),
+                Some(text) if matches!(self, Self::Secret { .. }) => {
+                    (Checked::Text(text.to_owned()), "(set)".into())
+                }
+                Some(text) => (Checked::Text(text.to_owned()), super::value::quote(text)),
+            },
+            Self::List { .. } => {
+                let items: Vec<String> = match value {
                     Value::List(items) => items.clone(),
-                    Value::Untyped(text) => text
-                        .split(',')
-                        .map(str::trim)
-                        .filter(|item| !item.is_empty())
-                        .map(str::to_owned)
-                        .collect(),
+                    Value::Untyped(text) => {
+                        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                        items.map(str::to_owned).collect()
+                    }
                     other => return Err(format!("is {}, not an array of strings", other.type_name())),
                 };
-                set(target, &items)?;
-                Ok(Value::List(items).render())
+                let shown = Value::List(items.clone()).render();
+                (Checked::List(items), shown)
             }
-            Kind::Secret { set, .. } => {
-                let text = text_of(value)?;
-                set(target, text)?;
-                Ok(if text.is_some() { "(set)" } else { NOT_SET }.into())
-            }
-        }
+        })
     }
-}
-
-/// A default as the registry has it.
-pub(super) fn default_value(toml: &str) -> Result<Value, String> {
-    let parsed = toml::de::DeValue::parse(toml).map_err(|error| error.message().to_owned())?;
-    Ok(Value::from_toml(parsed.get_ref()))
 }
 
 /// A choice as TOML: an integer where it looks like one, else a string.

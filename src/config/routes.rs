@@ -6,6 +6,8 @@
 use std::fmt;
 
 use super::problem::Origin;
+use super::setters::name;
+use super::settings::settings;
 
 /// The agent of `[agent]`, by the name that routes and callers of the API give it.
 pub const DEFAULT_AGENT: &str = "default";
@@ -59,21 +61,30 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// One `[[routes]]`.
-#[derive(Debug, Clone)]
-pub struct RouteConfig {
-    /// The number that was called; `None` is any, and one that is not known.
-    pub did: Option<Pattern>,
-    /// The caller's number; `None` as above.
-    pub caller: Option<Pattern>,
-    /// What the route is called.
-    pub name: Option<String>,
-    /// Who answers; set if and only if `refuse` is not.
-    pub agent: Option<String>,
-    /// Why nobody answers.
-    pub refuse: Option<String>,
-    /// Where it is written.
-    pub place: Origin,
+/// What may be written for a pattern.
+const PATTERN: &str =
+    "a number; X or ? stands for any digit, and * at its end for anything that follows, or nothing";
+
+settings! {
+    /// Which agent answers which call, by the number that was called and the caller's. The first route that fits decides;
+    /// without one the default agent, [agent], answers. `tandem route NUMBER` says which it is.
+    pub struct RouteConfig {
+        /// The number that was called. Without it the route is for every number.
+        pub did: Option<Pattern>, text(PATTERN, Pattern::new), like "22004*";
+        /// The number of the caller. Without it the route is for every caller.
+        pub caller: Option<Pattern>, text(PATTERN, Pattern::new), like "00420*";
+        /// What to call the route in the log and in the answer of tandem route.
+        pub name: Option<String>, text("a word or two"), like "the shop, from abroad";
+        /// Who answers.
+        pub agent: Option<String>,
+            text("the name of an agent: NAME of [agents.NAME], or default for [agent]", |v| name(v, "-_")),
+            like "default";
+        /// Instead of an agent: nobody answers, and this is the reason that the switch and the log are told.
+        pub refuse: Option<String>,
+            text("up to 100 printable ASCII characters", refusal), like "closed today";
+        + /// Where it is written.
+        pub place: Origin;
+    }
 }
 
 impl RouteConfig {

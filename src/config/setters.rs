@@ -1,40 +1,21 @@
-//! The checks and conversions behind the keys that are more than a number in a range.
+//! The readings of those values that are more than a number in a range.
 //!
 //! Runs in: the main thread, at start; pure. Owns nothing. Never quotes a secret in an error.
 //! Invariant: an error completes the sentence "KEY = VALUE …".
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
 
-use log::LevelFilter;
+use ipnet::IpNet;
 
-use super::agent::{AgentConfig, CallVariable, Fallback};
+use super::agent::CallVariable;
 use super::base_url::is_near;
-use super::model::Config;
 use super::secret::Secret;
+use super::settings::from_checked;
 use super::template::Variable;
-use crate::base::command::{Context, Destination, VariableName};
-
-pub(super) fn millis(value: u64) -> Duration {
-    Duration::from_millis(value)
-}
-
-pub(super) fn seconds(value: u64) -> Duration {
-    Duration::from_secs(value)
-}
-
-/// `None` for 0, which the key says means "never".
-pub(super) fn unless_zero(value: u64, duration: fn(u64) -> Duration) -> Option<Duration> {
-    (value > 0).then(|| duration(value))
-}
-
-pub(super) fn path(text: Option<&str>) -> Option<PathBuf> {
-    text.map(PathBuf::from)
-}
 
 /// A text that goes into a header: visible ASCII (RFC 9110 section 5.5, without spaces).
-pub(super) fn header_secret(text: Option<&str>) -> Result<Option<Secret>, String> {
-    let Some(text) = text else { return Ok(None) };
+pub(super) fn header_secret(text: &str) -> Result<Secret, String> {
     if text.chars().any(char::is_whitespace) {
         return Err(
             "contains white space or a line break (often the last character of a file it was read from)"
@@ -47,45 +28,32 @@ pub(super) fn header_secret(text: Option<&str>) -> Result<Option<Secret>, String
     if text.len() > 4096 {
         return Err("is longer than 4096 bytes".into());
     }
-    Ok(Some(Secret::new(text)))
+    Ok(Secret::new(text))
+}
+
+from_checked! {
+    Secret: Text(text) => header_secret(&text), nothing => Err("is empty".into());
 }
 
 /// A text that goes into a URL or a name of the API: letters, digits and the given marks.
-pub(super) fn name_of(text: Option<&str>, marks: &str) -> Result<String, String> {
-    let text = text.ok_or("is empty")?;
+pub(super) fn name(text: &str, marks: &str) -> Result<String, String> {
     match text.chars().find(|c| !c.is_ascii_alphanumeric() && !marks.contains(*c)) {
         Some(stranger) => Err(format!("contains {stranger:?}")),
         None => Ok(text.to_owned()),
     }
 }
 
-/// The value of a choice whose first word stands for none.
-pub(super) fn chosen<T: Copy>(values: &[T], position: usize) -> Option<T> {
-    values.get(position.checked_sub(1)?).copied()
+/// Several of them, such as the names of tables `[tools.NAME]`.
+pub(super) fn names(texts: &[String], marks: &str) -> Result<Vec<String>, String> {
+    texts.iter().map(|text| name(text, marks).map_err(|wrong| format!("{wrong} in {text:?}"))).collect()
 }
 
-/// What becomes of a call that cannot go on.
-pub(super) fn fallback(text: Option<&str>) -> Result<Fallback, String> {
-    match text {
-        None | Some("switch") => Ok(Fallback::Switch),
-        Some("hangup") => Ok(Fallback::HangUp),
-        Some(to) => {
-            Destination::new(to).map(Fallback::Transfer).map_err(|unfit| format!("cannot be used: {unfit}"))
-        }
-    }
-}
-
-/// Names of tables, such as of `[tools.NAME]`.
-pub(super) fn names(texts: &[String]) -> Result<Vec<String>, String> {
-    texts
-        .iter()
-        .map(|text| name_of(Some(text), "-_").map_err(|wrong| format!("{wrong} in {text:?}")))
-        .collect()
-}
-
-/// The URL of a tool. What goes there unencrypted stays near: the caller's words are in it, and may be a secret.
-pub(super) fn languages(texts: &[String]) -> Result<Vec<String>, String> {
-    texts.iter().map(|text| name_of(Some(text), "-")).collect()
+/// Values that have a character set of their own.
+pub(super) fn fitting<V, U: Display>(
+    texts: &[String],
+    new: impl Fn(&str) -> Result<V, U>,
+) -> Result<Vec<V>, String> {
+    texts.iter().map(|text| new(text).map_err(|unfit| format!("cannot be used: {unfit}"))).collect()
 }
 
 /// Words of a vocabulary, each of which a person can read.
@@ -138,8 +106,8 @@ pub(super) fn call_variables(texts: &[String]) -> Result<Vec<CallVariable>, Stri
     Ok(variables)
 }
 
-pub(super) fn tool_url(text: Option<&str>) -> Result<String, String> {
-    let text = text.ok_or("is empty")?;
+/// The URL of a tool. What goes there unencrypted stays near: the caller's words are in it, and may be a secret.
+pub(super) fn tool_url(text: &str) -> Result<String, String> {
     let url: http::Uri = text.parse().map_err(|error| format!("is not a URL ({error})"))?;
     let authority = url.authority().ok_or("names no host")?;
     let port = authority.as_str().rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
@@ -167,7 +135,7 @@ pub(super) fn tool_url(text: Option<&str>) -> Result<String, String> {
 }
 
 /// One key of a telephone.
-pub(super) fn digits_terminator(text: &str) -> Result<char, String> {
+pub(super) fn key_of_a_telephone(text: &str) -> Result<char, String> {
     let mut keys = text.chars();
     match (keys.next(), keys.next()) {
         (Some(key @ ('0'..='9' | 'A'..='D' | '*' | '#')), None) => Ok(key),
@@ -187,76 +155,43 @@ pub(super) fn header_value(text: &str) -> Result<Secret, &'static str> {
     }
 }
 
-pub(super) fn set_host(config: &mut Config, host: Option<&str>) -> Result<(), String> {
-    let host = host.ok_or("is empty")?;
+/// An address to listen on.
+pub(super) fn host_address(host: &str) -> Result<IpAddr, String> {
     let host = if host.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { host };
-    config.listen.host = host.trim_matches(['[', ']']).parse().map_err(|_| "is not an IP address")?;
-    Ok(())
+    host.trim_matches(['[', ']']).parse().map_err(|_| "is not an IP address".into())
 }
 
-pub(super) fn set_allow(config: &mut Config, networks: &[String]) -> Result<(), String> {
-    if networks.is_empty() {
+/// Networks, and addresses as networks of one.
+pub(super) fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
+    if texts.is_empty() {
         return Err("would let nobody call; \"0.0.0.0/0\" and \"::/0\" stand for everybody".into());
     }
-    let parsed: Result<Vec<ipnet::IpNet>, String> = networks
+    let network = |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    texts
         .iter()
-        .map(|text| {
-            let network = text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from));
-            network.map_err(|_| format!("contains {text:?}, which is no network"))
-        })
-        .collect();
-    config.listen.allow = parsed?;
-    Ok(())
+        .map(|text| network(text).map_err(|_| format!("contains {text:?}, which is no network")))
+        .collect()
 }
 
-pub(super) fn set_admin_listen(config: &mut Config, address: Option<&str>) -> Result<(), String> {
-    config.admin.listen =
-        address.map(|text| text.parse().map_err(|_| "is not an address and port")).transpose()?;
-    Ok(())
+/// Where a server listens.
+pub(super) fn address_and_port(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "is not an address and port".into())
 }
 
-pub(super) fn set_destinations<T: AsMut<AgentConfig>>(
-    target: &mut T,
-    texts: &[String],
-) -> Result<(), String> {
-    let destinations: Result<_, _> = texts.iter().map(|text| Destination::new(text)).collect();
-    target.as_mut().transfer_destinations =
-        destinations.map_err(|unfit| format!("cannot be used: {unfit}"))?;
-    Ok(())
-}
-
-pub(super) fn set_variables(config: &mut Config, texts: &[String]) -> Result<(), String> {
-    let names: Result<_, _> = texts.iter().map(|text| VariableName::new(text)).collect();
-    config.control.variables = names.map_err(|unfit| format!("cannot be used: {unfit}"))?;
-    Ok(())
-}
-
-pub(super) fn set_contexts(config: &mut Config, texts: &[String]) -> Result<(), String> {
-    let names: Result<_, _> = texts.iter().map(|text| Context::new(text)).collect();
-    config.control.transfer_contexts = names.map_err(|unfit| format!("cannot be used: {unfit}"))?;
-    Ok(())
-}
-
-/// What stands for the number in a dial string.
-const TO: &str = "{to}";
-
-pub(super) fn set_dial_string(config: &mut Config, template: Option<&str>) -> Result<(), String> {
-    if let Some(template) = template {
-        if template.matches(TO).count() != 1 {
-            return Err("does not hold {to} once".into());
-        }
-        // A space would begin the next argument of originate.
-        if template.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err("holds white space or a control character".into());
-        }
+/// What originate dials, with `{to}` for the number.
+pub(super) fn dial_string(template: &str) -> Result<String, String> {
+    if template.matches("{to}").count() != 1 {
+        return Err("does not hold {to} once".into());
     }
-    config.esl.dial_string = template.map(str::to_owned);
-    Ok(())
+    // A space would begin the next argument of originate.
+    if template.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("holds white space or a control character".into());
+    }
+    Ok(template.to_owned())
 }
 
 /// `name(arguments)`, as originate runs it.
-pub(super) fn application(text: Option<&str>) -> Result<String, String> {
-    let text = text.ok_or("is empty")?;
+pub(super) fn application(text: &str) -> Result<String, String> {
     if text.chars().any(|c| c.is_control() || c == '\'') {
         return Err("holds a quote or a control character".into());
     }
@@ -270,13 +205,10 @@ pub(super) fn application(text: Option<&str>) -> Result<String, String> {
     }
 }
 
-pub(super) fn set_log_level(config: &mut Config, position: usize) {
-    config.log.level = [
-        LevelFilter::Off,
-        LevelFilter::Error,
-        LevelFilter::Warn,
-        LevelFilter::Info,
-        LevelFilter::Debug,
-        LevelFilter::Trace,
-    ][position];
+/// The code of a currency.
+pub(super) fn currency(text: &str) -> Result<String, String> {
+    if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Ok(text.to_owned());
+    }
+    Err("is no code of a currency (ISO 4217)".into())
 }

@@ -3,13 +3,15 @@
 //! Runs in: the main thread, when configuration is read; pure. Owns the rows while they are read. Never stops at the
 //! first error. Invariant: a row's keys are checked like all others, and a row that is wrong is a problem.
 
-use super::keys::AGENT_KEYS;
+use super::agent::AgentConfig;
+use super::credential::CredentialConfig;
 use super::listing::{Loaded, Setting};
 use super::problem::{Origin, Problem, nearest};
-use super::registry::{Key, default_value};
+use super::registry::Key;
 use super::routes::{DEFAULT_AGENT, RouteConfig};
+use super::store::PriceConfig;
+use super::tool::ToolConfig;
 use super::value::Value;
-use super::{CREDENTIAL_KEYS, CredentialConfig, PRICE_KEYS, PriceConfig, ROUTE_KEYS, TOOL_KEYS, ToolConfig};
 
 /// Rows of one table; more are a mistake, and all are held in memory.
 const ROWS_MAX: usize = 1_000;
@@ -62,21 +64,10 @@ impl Table {
                 "An agent with a name of its own, chosen by a route, the dialplan or the API. It has every key of [agent]; \
                  what it does not set is as [agent] has it (docs/agents.md)."
             }
-            Self::Routes => {
-                "Which agent answers which call, by the number that was called and the caller's. The first route that fits \
-                 decides; without one the default agent, [agent], answers. `tandem route NUMBER` says which it is."
-            }
-            Self::Tools => {
-                "A tool that the model may use where its agent names it: an HTTP request with the model's arguments."
-            }
-            Self::Credentials => {
-                "An API key or a project with its own limit of sessions, tried in the order of the file. Without any there \
-                 is gemini.api_key alone."
-            }
-            Self::Prices => {
-                "What the tokens of a model cost, for the estimate in the records of calls. Without one that fits a record has \
-                 no cost."
-            }
+            Self::Routes => RouteConfig::ABOUT,
+            Self::Tools => ToolConfig::ABOUT,
+            Self::Credentials => CredentialConfig::ABOUT,
+            Self::Prices => PriceConfig::ABOUT,
         }
     }
 
@@ -85,18 +76,23 @@ impl Table {
         Self::ALL.into_iter().find(|table| table.word() == word)
     }
 
-    /// The names of its keys, with whether their values are secret.
-    pub fn fields(self) -> Vec<(&'static str, bool)> {
-        fn fields<T>(keys: &'static [Key<T>]) -> Vec<(&'static str, bool)> {
-            keys.iter().map(|key| (key.field(), key.is_secret())).collect()
+    /// Its keys, without what they fill.
+    pub(super) fn keys(self) -> Vec<Key<()>> {
+        fn described<T>(keys: &[Key<T>]) -> Vec<Key<()>> {
+            keys.iter().map(Key::described).collect()
         }
         match self {
-            Self::Agents => fields(AGENT_KEYS),
-            Self::Routes => fields(ROUTE_KEYS),
-            Self::Tools => fields(TOOL_KEYS),
-            Self::Credentials => fields(CREDENTIAL_KEYS),
-            Self::Prices => fields(PRICE_KEYS),
+            Self::Agents => described(AgentConfig::keys::<AgentConfig>()),
+            Self::Routes => described(RouteConfig::keys::<RouteConfig>()),
+            Self::Tools => described(ToolConfig::keys::<ToolConfig>()),
+            Self::Credentials => described(CredentialConfig::keys::<CredentialConfig>()),
+            Self::Prices => described(PriceConfig::keys::<PriceConfig>()),
         }
+    }
+
+    /// The names of its keys, with whether their values are secret.
+    pub fn fields(self) -> Vec<(&'static str, bool)> {
+        self.keys().iter().map(|key| (key.field(), key.is_secret())).collect()
     }
 
     fn is_secret(self, field: &str) -> bool {
@@ -180,43 +176,37 @@ fn fill_row(row: &Row, loaded: &mut Loaded, problems: &mut Vec<Problem>) {
         shown: String::new(),
         origin: row.origin.clone(),
     });
+    let Loaded { config, settings, .. } = loaded;
     match row.table {
         Table::Agents => {
-            let mut agent = loaded.config.agent.clone();
+            let mut agent = config.agent.clone();
             let sets = |field: &str| row.values.iter().any(|written| written.field == field);
             // Instructions come from one place: its own are instead of those of the default agent.
             if sets("instructions") || sets("instructions_file") {
                 (agent.instructions, agent.instructions_file) = (None, None);
             }
-            store(row, AGENT_KEYS, &mut agent, &mut loaded.settings, problems);
-            loaded.config.agents.insert(row.name.clone(), agent);
+            store(row, AgentConfig::keys(), &mut agent, settings, problems);
+            config.agents.insert(row.name.clone(), agent);
         }
         Table::Routes => {
-            let mut route = RouteConfig {
-                did: None,
-                caller: None,
-                name: None,
-                agent: None,
-                refuse: None,
-                place: row.origin.clone(),
-            };
-            store(row, ROUTE_KEYS, &mut route, &mut loaded.settings, problems);
-            loaded.config.routes.0.push(route);
+            let mut route = RouteConfig { place: row.origin.clone(), ..RouteConfig::default() };
+            store(row, RouteConfig::keys(), &mut route, settings, problems);
+            config.routes.0.push(route);
         }
         Table::Tools => {
-            let mut tool = with_defaults(TOOL_KEYS, ToolConfig::blank(&row.name));
-            store(row, TOOL_KEYS, &mut tool, &mut loaded.settings, problems);
-            loaded.config.tools.push(tool);
+            let mut tool = ToolConfig { name: row.name.clone(), ..ToolConfig::default() };
+            store(row, ToolConfig::keys(), &mut tool, settings, problems);
+            config.tools.push(tool);
         }
         Table::Credentials => {
-            let mut credential = with_defaults(CREDENTIAL_KEYS, CredentialConfig::named(&row.name));
-            store(row, CREDENTIAL_KEYS, &mut credential, &mut loaded.settings, problems);
-            loaded.config.credentials.push(credential);
+            let mut credential = CredentialConfig::named(&row.name);
+            store(row, CredentialConfig::keys(), &mut credential, settings, problems);
+            config.credentials.push(credential);
         }
         Table::Prices => {
-            let mut price = with_defaults(PRICE_KEYS, PriceConfig::named(&row.name));
-            store(row, PRICE_KEYS, &mut price, &mut loaded.settings, problems);
-            loaded.config.prices.push(price);
+            let mut price = PriceConfig::named(&row.name);
+            store(row, PriceConfig::keys(), &mut price, settings, problems);
+            config.prices.push(price);
         }
     }
 }
@@ -265,14 +255,4 @@ fn store<T>(
             Err(text) => problems.push(Problem::at(written.origin.clone(), text)),
         }
     }
-}
-
-/// A structure with the defaults of its keys.
-fn with_defaults<T>(keys: &'static [Key<T>], mut blank: T) -> T {
-    for key in keys.iter().filter(|key| !key.default.is_empty()) {
-        default_value(key.default)
-            .and_then(|value| key.apply(key.name, &mut blank, &value))
-            .expect("the defaults of all keys are applied in every test of this module");
-    }
-    blank
 }

@@ -14,7 +14,7 @@ use super::base_url::is_near_address;
 use super::listing::Loaded;
 use super::problem::{Origin, Problem, nearest};
 use super::setters::header_secret;
-use super::tool_keys::ToolBehavior;
+use super::tool::ToolBehavior;
 use crate::base::BuiltIn;
 
 /// Model speech as it waits: 24 kHz, 16 bits.
@@ -52,12 +52,14 @@ fn read_admin_token(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     let admin = &mut loaded.config.admin;
     let Some(path) = admin.token_file.clone().filter(|_| admin.token.is_none()) else { return };
     let wrong = match std::fs::read_to_string(&path) {
-        Ok(text) => match header_secret(Some(text.trim()).filter(|text| !text.is_empty())) {
-            Ok(Some(token)) => {
+        Ok(text) if text.trim().is_empty() => {
+            "is empty: write a token into it, for example with `openssl rand -hex 32`".to_owned()
+        }
+        Ok(text) => match header_secret(text.trim()) {
+            Ok(token) => {
                 admin.token = Some(token);
                 return;
             }
-            Ok(None) => "is empty: write a token into it, for example with `openssl rand -hex 32`".to_owned(),
             Err(wrong) => format!("holds no token (it {wrong}): write letters and digits on one line"),
         },
         Err(error) => format!(

@@ -201,7 +201,7 @@ mod tests {
         for reason in RefusalReason::ALL {
             for word in reason.explanation().split(['(', ')', ' ']).filter(|word| word.starts_with("listen."))
             {
-                assert!(include_str!("../config/keys.rs").contains(&format!("\"{word}\"")), "{word}");
+                assert!(include_str!("../../docs/configuration.md").contains(&format!("`{word}`")), "{word}");
             }
         }
     }

@@ -7,7 +7,7 @@
 
 use super::variables::Variables;
 use crate::base::excerpt::{cut, is_loggable};
-use crate::base::{Mix, PlaybackFormat, Quoted, SampleRate, call_name};
+use crate::base::{Mix, PlaybackFormat, Quoted, SampleRate, Words, call_name};
 use std::fmt;
 
 /// Longest UUID of a call, in bytes. A UUID has 36; a switch may use a SIP Call-ID in its place.

@@ -9,6 +9,7 @@
 
 use serde_json::Value;
 
+use crate::base::Words;
 use crate::base::model_options::ThinkingLevel;
 use crate::base::parameters::Parameters;
 use crate::call::model::{Behavior, Scheduling, SetupRequest, Thinking, Unfit};
@@ -134,7 +135,7 @@ pub(crate) static MODELS: &[Model] = &[
 impl Model {
     /// The thinking settings that it takes, in the words of the configuration.
     fn instead(&self) -> String {
-        let levels: Vec<_> = self.thinking_levels.iter().map(|level| level.word()).collect();
+        let levels: Vec<_> = self.thinking_levels.iter().map(|level| level.label()).collect();
         let levels = (!levels.is_empty()).then(|| format!("thinking_level ({})", levels.join(", ")));
         let budget = self.thinking_budget.then(|| "thinking_budget".to_owned());
         levels.into_iter().chain(budget).collect::<Vec<_>>().join(" or ")

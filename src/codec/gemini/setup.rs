@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::tools;
+use crate::base::Words;
 use crate::base::model_options::{Sensitivity, TurnCoverage};
 use crate::call::model::{SetupRequest, Thinking, TurnTaking};
 
@@ -166,7 +167,7 @@ impl ThinkingConfig {
     fn of(thinking: Thinking) -> Self {
         match thinking {
             Thinking::Budget(tokens) => Self::Budget(tokens),
-            Thinking::Level(level) => Self::Level(level.word().to_ascii_uppercase()),
+            Thinking::Level(level) => Self::Level(level.label().to_ascii_uppercase()),
         }
     }
 }
