@@ -87,6 +87,10 @@ impl Exit {
         Self { output, errors: String::new(), status: 0 }
     }
 
+    fn failure(why: impl std::fmt::Display) -> Self {
+        Self { output: String::new(), errors: format!("tandem: {why}\n"), status: 1 }
+    }
+
     fn wrong_use(errors: String) -> Self {
         Self { output: String::new(), errors, status: STATUS_WRONG_USE }
     }
@@ -206,41 +210,35 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
 pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Task, Exit> {
     match parse(arguments, environment)? {
         Command::Version => Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION")))),
-        Command::Call(sources, options) => Err(match config::load(&sources) {
-            Ok(loaded) => concealed(call::run(&options, &loaded.config), &loaded.config),
-            Err(problems) => configuration_error(&problems),
-        }),
-        Command::Calls(sources, options) => Err(match config::load(&sources) {
-            Ok(loaded) => concealed(calls::run(&options, &loaded.config), &loaded.config),
-            Err(problems) => configuration_error(&problems),
-        }),
+        Command::Call(sources, options) => Err(answered(config::load(&sources), |loaded| {
+            concealed(call::run(&options, &loaded.config), &loaded.config)
+        })),
+        Command::Calls(sources, options) => Err(answered(config::load(&sources), |loaded| {
+            concealed(calls::run(&options, &loaded.config), &loaded.config)
+        })),
         Command::InstallFreeswitch(options) => {
             let done = install::run(&options, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
-            Err(match done {
-                Ok(()) => Exit::success(String::new()),
-                Err(problem) => {
-                    Exit { output: String::new(), errors: format!("tandem: {problem}\n"), status: 1 }
-                }
-            })
+            Err(done.map_or_else(Exit::failure, |()| Exit::success(String::new())))
         }
         Command::Doctor(sources, options) => Ok(Task::Doctor(sources, options)),
-        Command::Route(sources, options) => Err(match agents::load(&sources) {
-            Ok(loaded) => route::run(&options, &loaded.config),
-            Err(problems) => configuration_error(&problems),
-        }),
+        Command::Route(sources, options) => {
+            Err(answered(agents::load(&sources), |loaded| route::run(&options, &loaded.config)))
+        }
         Command::Run(sources) => match agents::load(&sources) {
             Ok(loaded) => Ok(Task::Run(Box::new(loaded), sources)),
             Err(problems) => Err(configuration_error(&problems)),
         },
-        Command::Check(sources) => Err(match agents::load(&sources) {
-            Ok(loaded) => Exit {
-                output: loaded.to_string(),
-                errors: loaded.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect(),
-                status: 0,
-            },
-            Err(problems) => configuration_error(&problems),
-        }),
+        Command::Check(sources) => Err(answered(agents::load(&sources), |loaded| Exit {
+            output: loaded.to_string(),
+            errors: loaded.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect(),
+            status: 0,
+        })),
     }
+}
+
+/// What is answered with the configuration, or that it cannot work.
+fn answered(loaded: Result<Loaded, config::Problems>, answer: impl FnOnce(&Loaded) -> Exit) -> Exit {
+    loaded.map_or_else(|problems| configuration_error(&problems), |loaded| answer(&loaded))
 }
 
 /// `--name=value` as `--name`, `value`, because argh reads only the latter. The value of an option and what follows `--`

@@ -44,7 +44,7 @@ pub struct Options {
 /// Places the call by the relay that runs with this configuration.
 pub(super) fn run(options: &Options, config: &Config) -> Exit {
     let Some(listen) = config.admin.listen else {
-        return failure("admin.listen is not set: the relay takes no requests");
+        return Exit::failure("admin.listen is not set: the relay takes no requests");
     };
     let fields =
         [("to", Some(&options.to)), ("agent", options.agent.as_ref()), ("from", options.from.as_ref())];
@@ -59,7 +59,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Exit {
     let certificate = config.admin.tls_certificate.as_deref();
     match http::post(address, certificate, "/api/originate", token, &request, &Clock::new(), within) {
         Ok((status, answer)) => told(status, &serde_json::from_str(&answer).unwrap_or_default()),
-        Err(trouble) => failure(&format!(
+        Err(trouble) => Exit::failure(format_args!(
             "no answer of the relay's admin server at {address}: {trouble}; is tandem running with this configuration?"
         )),
     }
@@ -95,10 +95,6 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, listen.port())
-}
-
-fn failure(why: &str) -> Exit {
-    Exit { output: String::new(), errors: format!("tandem: {why}\n"), status: 1 }
 }
 
 #[cfg(test)]

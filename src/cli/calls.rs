@@ -93,10 +93,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Exit {
         Some(CallsCommand::Show(show)) => shown(&reader, show),
         None => listed(&reader, options),
     };
-    match answer {
-        Ok(output) => Exit::success(output),
-        Err(why) => Exit { output: String::new(), errors: format!("tandem: {why}\n"), status: 1 },
-    }
+    answer.map_or_else(Exit::failure, Exit::success)
 }
 
 fn listed(reader: &Reader, options: &Options) -> Result<String, String> {
