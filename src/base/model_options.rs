@@ -42,3 +42,25 @@ words! {
         AudioActivityAndAllVideo = "activity_and_video",
     }
 }
+
+words! {
+    /// Whether the model waits for the answer of a tool.
+    pub enum Behavior {
+        /// It says nothing until then.
+        Blocking = "blocking",
+        /// It goes on with the conversation.
+        NonBlocking = "non_blocking",
+    }
+}
+
+words! {
+    /// What the model does with an answer that it did not wait for.
+    pub enum Scheduling {
+        /// Speaks of it once it has finished what it is saying.
+        WhenIdle = "when_idle",
+        /// Speaks of it at once.
+        Interrupt = "interrupt",
+        /// Keeps it for later.
+        Silent = "silent",
+    }
+}

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::base::parameters::Parameters;
 use crate::call::model::{Behavior, Scheduling};
+pub use crate::config::Method;
 
 /// Number of a tool's call within its telephone call, given by the machine.
 pub type ToolNumber = u32;
@@ -25,15 +26,6 @@ pub struct ToolTerms {
     pub call_info: bool,
     /// What it may have asked of other servers.
     pub http: Vec<Arc<HttpTool>>,
-}
-
-/// How a tool's server is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// Arguments become the query; tried again where `retries` is not set.
-    Get,
-    /// Arguments become a JSON body.
-    Post,
 }
 
 /// A tool that another server carries out.

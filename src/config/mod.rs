@@ -49,4 +49,4 @@ pub use secret::Secret;
 pub use store::{PriceConfig, StoreConfig, StoreUrl};
 pub use switch::{AdminConfig, ControlConfig, EslConfig, ListenConfig};
 pub use tables::Table;
-pub use tool::{ToolBehavior, ToolConfig, ToolMethod, ToolScheduling};
+pub use tool::{Method, ToolConfig};

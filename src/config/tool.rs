@@ -11,6 +11,7 @@ use super::problem::Problem;
 use super::secret::Secret;
 use super::setters::{header_value, name, tool_url};
 use super::settings::{from_checked, settings};
+use crate::base::model_options::{Behavior, Scheduling};
 use crate::base::parameters::Parameters;
 use crate::base::{Words, words};
 
@@ -25,7 +26,7 @@ settings! {
             text("a URL such as \"https://tools.example/weather\"", tool_url),
             like "https://tools.example/weather";
         /// POST sends the arguments as a JSON object, GET as the URL's query.
-        pub method: ToolMethod = "POST", choice(ToolMethod::WORDS);
+        pub method: Method = "POST", choice(Method::WORDS);
         /// What the model has to say to use the tool, as a JSON schema. None by default.
         pub parameters: Parameters,
             text("a JSON schema of type object"),
@@ -44,10 +45,10 @@ settings! {
             like "WEATHER_TOKEN";
         /// Whether the model waits for the result (blocking) or talks on (non_blocking). The model's own by default;
         /// one that cannot is not asked to (docs/tools.md).
-        pub behavior: Option<ToolBehavior>, choice(ToolBehavior::WORDS), like "non_blocking";
+        pub behavior: Option<Behavior>, choice(Behavior::WORDS), like "non_blocking";
         /// What the model does with a result that it did not wait for: speak of it when_idle, interrupt itself, or be
         /// silent. The model's own by default.
-        pub scheduling: Option<ToolScheduling>, choice(ToolScheduling::WORDS), like "interrupt";
+        pub scheduling: Option<Scheduling>, choice(Scheduling::WORDS), like "interrupt";
         /// Keep the caller's speech back until the result is there, and send it then.
         pub hold_uplink: bool = false, switch();
         + /// The name that the model calls it by.
@@ -62,34 +63,12 @@ from_checked! {
 }
 
 words! {
-    /// Method of a tool's request.
-    pub enum ToolMethod {
-        /// GET: the arguments go into the query.
+    /// How a tool's server is asked.
+    pub enum Method {
+        /// The arguments become the query; tried again where `retries` is not set.
         Get = "GET",
-        /// POST: the arguments are its body, as a JSON object.
+        /// The arguments become a JSON body.
         Post = "POST",
-    }
-}
-
-words! {
-    /// Whether the model waits for a tool's result.
-    pub enum ToolBehavior {
-        /// It waits.
-        Blocking = "blocking",
-        /// It talks on.
-        NonBlocking = "non_blocking",
-    }
-}
-
-words! {
-    /// What the model does with a result that it did not wait for.
-    pub enum ToolScheduling {
-        /// It speaks of it when it has finished what it is saying.
-        WhenIdle = "when_idle",
-        /// It speaks of it at once.
-        Interrupt = "interrupt",
-        /// It keeps it for later.
-        Silent = "silent",
     }
 }
 

@@ -14,8 +14,8 @@ use super::base_url::is_near_address;
 use super::listing::Loaded;
 use super::problem::{Origin, Problem, nearest};
 use super::setters::header_secret;
-use super::tool::ToolBehavior;
 use crate::base::BuiltIn;
+use crate::base::model_options::Behavior;
 
 /// Model speech as it waits: 24 kHz, 16 bits.
 const MODEL_SPEECH_BYTES_PER_SECOND: u64 = 48_000;
@@ -260,7 +260,7 @@ fn check_tables(loaded: &Loaded, problems: &mut Vec<Problem>) {
             );
             problems.push(Problem::at(place.clone(), text));
         }
-        if tool.hold_uplink && tool.behavior == Some(ToolBehavior::NonBlocking) {
+        if tool.hold_uplink && tool.behavior == Some(Behavior::NonBlocking) {
             problems.push(Problem::at(
                 loaded.origin(&format!("tools.{name}.hold_uplink")),
                 format!(
@@ -269,7 +269,7 @@ fn check_tables(loaded: &Loaded, problems: &mut Vec<Problem>) {
                 ),
             ));
         }
-        if tool.scheduling.is_some() && tool.behavior == Some(ToolBehavior::Blocking) {
+        if tool.scheduling.is_some() && tool.behavior == Some(Behavior::Blocking) {
             problems.push(Problem::at(
                 loaded.origin(&format!("tools.{name}.scheduling")),
                 format!(

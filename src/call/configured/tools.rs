@@ -5,36 +5,24 @@
 
 use http::{HeaderName, HeaderValue};
 
-use crate::call::model::{Behavior, Scheduling, Unfit};
+use crate::call::model::Unfit;
 use crate::call::tool::{HttpTool, Method};
 use crate::codec::Provider;
-use crate::config::{ToolBehavior, ToolConfig, ToolMethod, ToolScheduling};
+use crate::config::ToolConfig;
 
 /// The tool as a call needs it, for this model. What it says of itself that the model does not take is left out.
 pub(super) fn http_tool(tool: &ToolConfig, model: &str, problems: &mut Vec<Unfit>) -> HttpTool {
-    let mut behavior = tool.behavior.map(|behavior| match behavior {
-        ToolBehavior::Blocking => Behavior::Blocking,
-        ToolBehavior::NonBlocking => Behavior::NonBlocking,
-    });
-    let mut scheduling = tool.scheduling.map(|scheduling| match scheduling {
-        ToolScheduling::WhenIdle => Scheduling::WhenIdle,
-        ToolScheduling::Interrupt => Scheduling::Interrupt,
-        ToolScheduling::Silent => Scheduling::Silent,
-    });
+    let (mut behavior, mut scheduling) = (tool.behavior, tool.scheduling);
     let told = (tool.name.as_str(), &tool.parameters);
     problems.extend(Provider::Gemini.fit_tool(model, told, &mut behavior, &mut scheduling));
-    let method = match tool.method {
-        ToolMethod::Get => Method::Get,
-        ToolMethod::Post => Method::Post,
-    };
     HttpTool {
         name: tool.name.clone(),
         description: tool.description.clone().unwrap_or_default(),
         url: tool.url.clone(),
-        method,
+        method: tool.method,
         parameters: tool.parameters.clone(),
         timeout: tool.timeout,
-        retries: tool.retries.unwrap_or(u32::from(method == Method::Get)),
+        retries: tool.retries.unwrap_or(u32::from(tool.method == Method::Get)),
         secret: secret(tool),
         behavior,
         scheduling,

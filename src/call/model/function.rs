@@ -4,6 +4,7 @@
 //! Invariant: whoever declares it names it as [`BuiltIn`](crate::base::BuiltIn) does, or as the agent's tool is called.
 
 use crate::base::command::Destination;
+use crate::base::model_options::Behavior;
 use crate::base::parameters::Parameters;
 
 /// A tool that the model may call.
@@ -30,24 +31,4 @@ pub enum Function {
         /// Whether the model waits for the answer; its own default if `None`.
         behavior: Option<Behavior>,
     },
-}
-
-/// Whether the model waits for the answer of a tool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Behavior {
-    /// It says nothing until then.
-    Blocking,
-    /// It goes on with the conversation.
-    NonBlocking,
-}
-
-/// What the model does with an answer that it did not wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheduling {
-    /// Speaks of it once it has finished what it is saying.
-    WhenIdle,
-    /// Speaks of it at once.
-    Interrupt,
-    /// Keeps it for later.
-    Silent,
 }

@@ -11,7 +11,8 @@ mod tool_call;
 
 use crate::base::SampleRate;
 
-pub use function::{Behavior, Function, Scheduling};
+pub use crate::base::model_options::{Behavior, Scheduling};
+pub use function::Function;
 pub use link_end::{LinkEnd, LinkEndKind};
 pub use setup::SetupRequest;
 pub(crate) use setup::{Compression, SessionResumption, Thinking, TurnTaking, Unfit};

@@ -7,10 +7,10 @@
 
 use serde_json::{Map, Value};
 
-use super::function::Scheduling;
 use crate::base::BuiltIn;
 use crate::base::command::{Command, Destination, Digits, HangUpCause, Transfer};
 use crate::base::excerpt::excerpt;
+use crate::base::model_options::Scheduling;
 
 /// Longest id and name of a tool call that are kept, in bytes; real ones have some dozen.
 const NAME_BYTES_MAX: usize = 128;
