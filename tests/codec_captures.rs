@@ -6,9 +6,9 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use tandem::base::{Mix, SampleRate};
-use tandem::call::leg::{CallFields, LegCloseCode};
+use tandem::call::leg::{CallFields, LegCloseCode, LegKind};
 use tandem::codec::mod_audio_stream::leg_text::MarkEvent;
-use tandem::codec::mod_audio_stream::{Flavour, LegText, RequestFacts, UplinkDecoder, metadata};
+use tandem::codec::mod_audio_stream::{LegText, RequestFacts, UplinkDecoder, metadata};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
@@ -193,7 +193,7 @@ fn every_frame_comes_out_as_it_was_recorded() {
 fn the_reference_call_tells_who_calls_and_is_heard() {
     for read_size in READ_SIZES {
         let call = replay("basic", read_size);
-        assert_eq!((call.target.as_str(), call.facts.flavour), ("/", Flavour::Unknown));
+        assert_eq!((call.target.as_str(), call.facts.kind), ("/", LegKind::ModAudioStream));
         assert_eq!(call.facts, RequestFacts::default());
         let [text] = call.texts()[..] else { panic!("one text") };
         let LegText::Metadata(metadata) = LegText::parse(text) else { panic!("metadata") };
@@ -283,7 +283,7 @@ fn metadata_with_quotes_and_utf8_arrives_unchanged() {
 fn the_old_module_is_told_by_its_user_agent_and_pings() {
     for (name, count, close) in [("v102-basic", 100, Some((1000, "bye"))), ("v102-drop", 25, None)] {
         let call = replay(name, 1448);
-        assert_eq!(call.facts.flavour, Flavour::Ixwebsocket, "{name}");
+        assert_eq!(call.facts.kind, LegKind::Ixwebsocket, "{name}");
         assert!(call.facts.notes.is_empty(), "{name}");
         assert_eq!(call.texts(), [r#"{"m":1}"#], "{name}");
         let ping = call.messages.iter().find(|message| message.is_ping()).expect("a ping");
@@ -297,7 +297,7 @@ fn the_old_module_is_told_by_its_user_agent_and_pings() {
 #[test]
 fn mod_audio_fork_is_told_by_its_subprotocol_and_reports_marks() {
     let call = replay("jb-bi", 1448);
-    assert_eq!(call.facts.flavour, Flavour::AudioFork);
+    assert_eq!(call.facts.kind, LegKind::AudioFork);
     assert_eq!((call.facts.url.clone(), call.facts.notes.len()), (CallFields::default(), 0));
     let texts: Vec<LegText> = call.texts().into_iter().map(LegText::parse).collect();
     let cleared = LegText::Mark { name: "m1".to_owned(), event: MarkEvent::Cleared };

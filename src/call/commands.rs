@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::base::command::{Command, CommandKind, Context, VariableName};
 use crate::base::{Instant, LinkNumber};
-use crate::call::leg::OrderNumber;
+use crate::call::leg::{OrderNumber, Way};
 use crate::call::model::ToolCall;
 
 /// Commands of one call that may be under way at one time: more than anybody means at once.
@@ -30,46 +30,6 @@ pub enum Requester {
     TakenBack(String),
     /// The relay itself, which gives the call up.
     Relay,
-}
-
-/// What speaks to the relay on the telephone's side of a call.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LegKind {
-    /// FreeSWITCH's mod_audio_stream or a relative.
-    #[default]
-    ModAudioStream,
-    /// mod_audio_fork of drachtio or jambonz.
-    AudioFork,
-    /// Asterisk's AudioSocket.
-    AudioSocket,
-    /// Asterisk's chan_websocket.
-    ChanWebsocket,
-    /// The telephone in the browser.
-    Telephone,
-}
-
-impl LegKind {
-    /// The word in records and on the page.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::ModAudioStream => "mod_audio_stream",
-            Self::AudioFork => "mod_audio_fork",
-            Self::AudioSocket => "audiosocket",
-            Self::ChanWebsocket => "chan_websocket",
-            Self::Telephone => "telephone",
-        }
-    }
-}
-
-/// Which way a command takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// Over the leg's own socket.
-    InBand,
-    /// Over the event socket.
-    EventSocket,
-    /// By closing the leg, which is all that its protocol has.
-    CloseLeg,
 }
 
 /// Why a command was not carried out, or is not known to have been.

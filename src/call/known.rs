@@ -12,8 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::base::{CallId, Instant, call_name};
-use crate::call::commands::LegKind;
-use crate::call::leg::{CallFields, PresentedToken};
+use crate::call::leg::{CallFields, LegKind, PresentedToken};
 use crate::sync::CallShared;
 
 /// How often a question that [`lives`] leaves open is asked again.
@@ -76,7 +75,7 @@ impl Opening {
             (Some(own), Some(other)) => own == other,
             _ => true,
         };
-        self.kind == other.kind
+        self.kind.label() == other.kind.label()
             && (own.rate, own.mix, own.playback)
                 == (other_fields.rate, other_fields.mix, other_fields.playback)
             && no_other(&own.did, &other_fields.did)

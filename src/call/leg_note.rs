@@ -90,7 +90,7 @@ impl fmt::Display for LegNote {
         match self {
             Self::Field(note) => note.fmt(f),
             Self::Error(text) => write!(f, "the switch reports an error: \"{text}\""),
-            Self::NoAudio(LegKind::AudioSocket | LegKind::ChanWebsocket, seconds) => write!(
+            Self::NoAudio(kind, seconds) if !kind.traits().sends_silence => write!(
                 f,
                 "no audio of the caller for {seconds} s: a caller on hold or a telephone that leaves silence out sends none; else \
                  look whether RTP reaches Asterisk"
@@ -132,15 +132,8 @@ impl fmt::Display for LegNote {
             ),
             Self::Mislabelled(what, rate) => write!(f, "audio labelled 8 kHz comes at {rate}: {what}"),
             Self::Revised { was, is } => {
-                write!(f, "taken for {}, and is {} by its own words: it goes on as that; ", was.label(), is.label())?;
-                f.write_str(match is {
-                    LegKind::ChanWebsocket => "write protocols = media into websocket_client.conf",
-                    LegKind::AudioFork => {
-                        "let it offer the subprotocol audio.jambonz.org or audio.drachtio.org \
-                         (MOD_AUDIO_FORK_SUBPROTOCOL_NAME)"
-                    }
-                    _ => "let it offer no subprotocol",
-                })
+                let (was, known_by) = (was.label(), is.traits().known_by);
+                write!(f, "taken for {was}, and is {} by its own words: it goes on as that; {known_by}", is.label())
             }
             Self::CannotPlay(why) => f.write_str(why),
         }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use crate::base::{Instant, LinkNumber};
 use crate::call::agent::{Agent, CredentialView};
-use crate::call::commands::{CommandError, CommandResult, Commands, LegKind};
+use crate::call::commands::{CommandError, CommandResult, Commands};
 use crate::call::events::{Fact, LegEnd, LegOrder, ModelOrder, Order, Part, WorkerOrder};
-use crate::call::leg::{CallFields, LegClose, LegCloseCode};
+use crate::call::leg::{CallFields, LegClose, LegCloseCode, LegKind};
 use crate::call::model::{LinkEndKind, SessionResumption, SetupRequest};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::{LinkState, Session};

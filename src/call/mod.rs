@@ -29,7 +29,7 @@ pub mod transcript;
 
 pub use agent::{Agent, CallTerms, CredentialView};
 pub use agents::{Agents, Choice, CurrentAgents};
-pub use commands::{Ask, CommandError, CommandResult, LegKind, Requester};
+pub use commands::{Ask, CommandError, CommandResult, Requester};
 pub use credentials::Pool;
 pub use endings::{Ending, Endings};
 pub use events::{
@@ -37,6 +37,7 @@ pub use events::{
 };
 pub use expected::Expected;
 pub use known::{Arrival, Known, LegCredentials, Opening};
+pub use leg::LegKind;
 pub use leg_note::{LegNote, LegNotes};
 pub use machine::Machine;
 pub use outbound::{OutboundCall, OutboundCalls};

@@ -12,9 +12,6 @@ use crate::base::excerpt::excerpt;
 use crate::call::leg::CallFields;
 use crate::call::leg::fields::Source;
 
-/// The subprotocol that Asterisk asks for, as `protocols` in websocket_client.conf says.
-pub(crate) const SUBPROTOCOL: &str = "media";
-
 /// Longest event that is looked at, in bytes; channel variables make the first one the longest.
 pub(crate) const EVENT_BYTES_MAX: usize = 65_536;
 /// The most of an error's text that is kept, in bytes.

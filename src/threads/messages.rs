@@ -28,7 +28,6 @@ use crate::telemetry::RefusalReason;
 use crate::threads::control::live::LiveReply;
 use crate::threads::recorder::ListenReply;
 use crate::threads::telephony::connection::LegConnection;
-use crate::threads::telephony::wire::Protocol;
 use crate::threads::tls::HandshakeId;
 
 /// A leg whose handshake is complete.
@@ -44,7 +43,7 @@ pub struct NewLeg {
     /// What URL and headers said, or was announced.
     pub fields: CallFields,
     /// What is on the line.
-    pub protocol: Protocol,
+    pub kind: LegKind,
 }
 
 /// A leg that came back to its call.
@@ -60,7 +59,7 @@ pub struct ReturnedLeg {
     /// What URL and headers said this time.
     pub fields: CallFields,
     /// What is on the line.
-    pub protocol: Protocol,
+    pub kind: LegKind,
 }
 
 /// What the telephony thread is told.

@@ -9,16 +9,14 @@ use std::sync::Arc;
 
 use tandem::base::limits::{LEG_MESSAGE_BYTES, LEG_READ_BYTES};
 use tandem::base::{CallId, Frame, FrameSink, FrameSource, Instant, Mix, PlaybackFormat, SampleRate};
-use tandem::call::leg::CallFields;
+use tandem::call::leg::{CallFields, LegKind};
 use tandem::codec::audiosocket::FrameReader;
-use tandem::codec::mod_audio_stream::Flavour;
 use tandem::net::stream::Stream;
 use tandem::net::websocket::{self, Connection, Incoming};
 use tandem::sync::CallShared;
 use tandem::sync::rings::{DspRings, call_rings};
 use tandem::threads::telephony::defaults::Pacing;
 use tandem::threads::telephony::leg::{Leg, LegDefaults, Received};
-use tandem::threads::telephony::wire::Protocol;
 use tungstenite::protocol::Role;
 use tungstenite::{Bytes, Message, WebSocket};
 
@@ -32,15 +30,15 @@ fn at(round: u64) -> Instant {
 }
 
 fn audiosocket_leg() -> (Leg, DspRings, Arc<CallShared>) {
-    leg_of(Protocol::AudioSocket, SampleRate::Hz16000, PlaybackFormat::Binary, 20)
+    leg_of(LegKind::AudioSocket, SampleRate::Hz16000, PlaybackFormat::Binary, 20)
 }
 
 fn leg(rate: SampleRate, playback: PlaybackFormat, chunk_ms: u16) -> (Leg, DspRings, Arc<CallShared>) {
-    leg_of(Protocol::WebSocket(Flavour::Unknown), rate, playback, chunk_ms)
+    leg_of(LegKind::ModAudioStream, rate, playback, chunk_ms)
 }
 
 fn leg_of(
-    protocol: Protocol,
+    protocol: LegKind,
     rate: SampleRate,
     playback: PlaybackFormat,
     chunk_ms: u16,

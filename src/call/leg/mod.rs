@@ -4,11 +4,14 @@
 
 mod close;
 pub(crate) mod fields;
+mod kind;
 mod token;
 mod variables;
 
 pub use close::{ApplicationCode, LegClose, LegCloseCode};
 pub use fields::{CallFields, FieldNote};
+pub use kind::LegKind;
+pub(crate) use kind::{Lead, LegSocket, Way};
 pub use token::PresentedToken;
 pub(crate) use token::TOKEN_BYTES_MAX;
 pub use variables::Variables;

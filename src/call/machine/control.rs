@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::{Machine, Phase};
 use crate::base::command::{ChannelName, Command, CommandKind, Context, Destination, Transfer, VariableName};
 use crate::base::{Instant, LegReport};
-use crate::call::commands::{CommandError, CommandResult, LegKind, Requester, UnderWay, Way};
+use crate::call::commands::{CommandError, CommandResult, Requester, UnderWay};
 use crate::call::events::{EventSocketOrder, LegEnd, LegOrder, Order};
-use crate::call::leg::OrderNumber;
+use crate::call::leg::{LegKind, OrderNumber, Way};
 use crate::call::outcome::{Cause, Party};
 use crate::call::tool::ToolFailure;
 
@@ -135,34 +135,25 @@ impl Machine {
 
     /// The way that a command of this kind can take.
     pub(super) fn way_of(&self, kind: CommandKind) -> Result<Way, CommandError> {
-        let (leg, ways): (_, &[(CommandKind, Way)]) = match self.leg {
-            LegKind::ModAudioStream if self.is_scripted() => return Ok(Way::InBand),
-            LegKind::ModAudioStream | LegKind::AudioFork
-                if self.agent.terms.control.event_socket && self.channel().is_some() =>
-            {
-                return Ok(Way::EventSocket);
-            }
-            // jambonz ends its `listen` with the connection, and goes on with the application behind it.
-            LegKind::AudioFork => (
-                "a mod_audio_fork leg",
-                &[(CommandKind::HangUp, Way::CloseLeg), (CommandKind::Break, Way::InBand)],
-            ),
-            LegKind::ModAudioStream if self.agent.terms.control.event_socket => {
-                ("a mod_audio_stream leg that did not say its UUID, without our script,", &[])
-            }
-            LegKind::ModAudioStream => {
-                ("a mod_audio_stream leg without our script, and without an event socket,", &[])
-            }
-            LegKind::AudioSocket => ("an AudioSocket leg", &[(CommandKind::HangUp, Way::CloseLeg)]),
-            LegKind::Telephone => ("the telephone in the browser", &[(CommandKind::HangUp, Way::CloseLeg)]),
-            LegKind::ChanWebsocket => (
-                "a chan_websocket leg",
-                &[(CommandKind::HangUp, Way::CloseLeg), (CommandKind::Break, Way::InBand)],
-            ),
-        };
+        let traits = self.leg.traits();
+        let event_socket = self.agent.terms.control.event_socket;
+        if traits.has_script && self.is_scripted() {
+            return Ok(Way::InBand);
+        }
+        if traits.has_event_socket && event_socket && self.channel().is_some() {
+            return Ok(Way::EventSocket);
+        }
+        let ways = traits.ways;
         match ways.iter().find(|(able, _)| *able == kind) {
             Some((_, way)) => Ok(*way),
             None => {
+                let leg = match (traits.has_script, event_socket) {
+                    (false, _) => traits.name,
+                    (true, true) => "a mod_audio_stream leg that did not say its UUID, without our script,",
+                    (true, false) => {
+                        "a mod_audio_stream leg without our script, and without an event socket,"
+                    }
+                };
                 let can = ways.iter().map(|(able, _)| *able).collect();
                 Err(CommandError::Unable { kind, leg, can })
             }

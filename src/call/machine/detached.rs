@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::Machine;
 use crate::base::Instant;
-use crate::call::commands::LegKind;
 use crate::call::events::{ConnectionNumber, LegEnd};
 use crate::call::outcome::Cause;
 
@@ -75,10 +74,9 @@ impl Machine {
     /// How long a leg that ended so is waited for.
     fn waits_for_leg(&self, end: &LegEnd) -> Option<Duration> {
         let wait = self.agent.terms.detached;
-        // A ticket is for one call, so the telephone in the browser cannot come back.
-        let is_telephone = self.leg == LegKind::Telephone;
-        let unknown = self.fields.uuid.is_none() || self.hang_up_cause.is_some() || is_telephone;
-        if unknown || wait.is_zero() || self.events.reattachments >= RETURNS_MAX {
+        let lost = self.fields.uuid.is_none() || self.hang_up_cause.is_some();
+        if lost || !self.leg.traits().comes_back || wait.is_zero() || self.events.reattachments >= RETURNS_MAX
+        {
             return None;
         }
         match end {

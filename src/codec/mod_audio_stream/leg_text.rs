@@ -5,6 +5,7 @@
 
 use super::metadata::{Metadata, json_object, text_note};
 use crate::base::{LegReport, Unplayed};
+use crate::call::leg::LegKind;
 use crate::call::leg::fields::{CallFields, Problem, is_padding};
 use serde_json::{Map, Value};
 
@@ -76,36 +77,26 @@ fn key(object: &Map<String, Value>) -> Option<LegReport> {
     LegReport::dtmf(digits.next()?).filter(|_| digits.next().is_none())
 }
 
-/// Who says the text, where no other peer could have said it.
-pub fn speaker(text: &str) -> Option<Speaker> {
+/// What sends the text, where nothing else could have said it.
+pub fn speaker(text: &str) -> Option<LegKind> {
     let text = text.trim_matches(is_padding);
     if text.split(|character: char| character.is_whitespace()).next() == Some("MEDIA_START") {
-        return Some(Speaker::ChanWebSocket);
+        return Some(LegKind::ChanWebsocket);
     }
     let object = json_object(text).ok()?;
     let says = |name| object.get(name).is_some_and(Value::is_string);
     let is = |name, value| object.get(name).and_then(Value::as_str) == Some(value);
     if is("event", "MEDIA_START") && says("format") {
-        return Some(Speaker::ChanWebSocket);
+        return Some(LegKind::ChanWebsocket);
     }
     // jambonz' first text has the attributes of its webhooks, and these two always.
     let is_jambonz = says("callSid") && object.contains_key("sampleRate") && says("mixType");
     match (is_jambonz, is("type", "tandem") && is("event", "hello")) {
-        (true, _) => Some(Speaker::AudioFork),
-        (_, true) => Some(Speaker::Script),
+        (true, _) => Some(LegKind::AudioFork),
+        // Our script is beside mod_audio_stream.
+        (_, true) => Some(LegKind::ModAudioStream),
         _ => None,
     }
-}
-
-/// A peer that can be told by its words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speaker {
-    /// Asterisk's chan_websocket: nobody else begins with `MEDIA_START`.
-    ChanWebSocket,
-    /// jambonz' mod_audio_fork.
-    AudioFork,
-    /// Our script in FreeSWITCH, beside mod_audio_stream.
-    Script,
 }
 
 /// What `deploy/freeswitch/scripts` says with `uuid_audio_stream UUID send_text`: fields that it does not know are ignored.
@@ -223,10 +214,10 @@ mod tests {
     #[test]
     fn peers_that_say_what_only_they_say_are_known() {
         for (text, expected) in [
-            ("MEDIA_START connection_id:c format:slin16", Some(Speaker::ChanWebSocket)),
-            (r#"{"event":"MEDIA_START","format":"slin16"}"#, Some(Speaker::ChanWebSocket)),
-            (r#"{"sampleRate":8000,"mixType":"mono","callSid":"c","from":"1"}"#, Some(Speaker::AudioFork)),
-            (r#"{"type":"tandem","event":"hello","version":1}"#, Some(Speaker::Script)),
+            ("MEDIA_START connection_id:c format:slin16", Some(LegKind::ChanWebsocket)),
+            (r#"{"event":"MEDIA_START","format":"slin16"}"#, Some(LegKind::ChanWebsocket)),
+            (r#"{"sampleRate":8000,"mixType":"mono","callSid":"c","from":"1"}"#, Some(LegKind::AudioFork)),
+            (r#"{"type":"tandem","event":"hello","version":1}"#, Some(LegKind::ModAudioStream)),
             ("MEDIA_STARTED", None),
             (r#"{"event":"MEDIA_START"}"#, None),
             (r#"{"sampleRate":8000,"mixType":"mono","uuid":"c"}"#, None),

@@ -4,7 +4,6 @@
 //! Never opens a socket; the WebSocket frames themselves are tungstenite's work.
 //! Invariant: nothing a switch says about a call can end it: what cannot be used is left out, with a note for the log.
 
-pub(crate) mod flavour;
 pub mod leg_text;
 pub mod metadata;
 pub(crate) mod orders;
@@ -13,7 +12,6 @@ pub mod playback;
 pub(crate) mod request;
 pub mod uplink;
 
-pub use flavour::{Flavour, TELEPHONE_SUBPROTOCOL};
-pub use leg_text::{LegText, Speaker, speaker};
+pub use leg_text::{LegText, speaker};
 pub use request::RequestFacts;
 pub use uplink::UplinkDecoder;

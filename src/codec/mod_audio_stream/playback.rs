@@ -3,9 +3,8 @@
 //! Runs in: the telephony thread, for every frame of every call; pure. Owns nothing.
 //! Never allocates beyond what `out` lacks; uses neither serde nor formatting.
 //! Invariant: each call makes exactly one message; its length is known before it is written.
-
-use super::flavour::Flavour;
 use crate::base::SampleRate;
+use crate::call::leg::LegKind;
 use crate::codec::base64;
 
 /// Empties the playback queue of cloudfieldcz's build. The open build passes it on as an event, so a script can act.
@@ -22,10 +21,10 @@ const STREAM_AUDIO_BASE64: &[u8] = br#","audioData":""#;
 const STREAM_AUDIO_END: &[u8] = br#""}}"#;
 
 /// The message that empties the switch's playback queue, for the module on the line.
-pub const fn clear_message(flavour: Flavour) -> &'static str {
-    match flavour {
-        Flavour::AudioFork => KILL_AUDIO,
-        Flavour::Ixwebsocket | Flavour::ChanWebSocket | Flavour::Telephone | Flavour::Unknown => CLEAR_AUDIO,
+pub const fn clear_message(kind: LegKind) -> &'static str {
+    match kind {
+        LegKind::AudioFork => KILL_AUDIO,
+        _ => CLEAR_AUDIO,
     }
 }
 
@@ -160,9 +159,9 @@ mod tests {
 
     #[test]
     fn each_module_gets_the_clear_message_it_knows() {
-        assert_eq!(clear_message(Flavour::AudioFork), r#"{"type":"killAudio"}"#);
-        assert_eq!(clear_message(Flavour::Unknown), r#"{"type":"clearAudio"}"#);
-        assert_eq!(clear_message(Flavour::Ixwebsocket), r#"{"type":"clearAudio"}"#);
+        assert_eq!(clear_message(LegKind::AudioFork), r#"{"type":"killAudio"}"#);
+        assert_eq!(clear_message(LegKind::ModAudioStream), r#"{"type":"clearAudio"}"#);
+        assert_eq!(clear_message(LegKind::Ixwebsocket), r#"{"type":"clearAudio"}"#);
         assert_eq!(clear_files(8), r#"{"type":"clearAudio","turn":8}"#);
     }
 

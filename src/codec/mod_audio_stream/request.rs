@@ -3,12 +3,10 @@
 //! Runs in: the accept thread, once per call, before the 101; pure. Owns nothing.
 //! Never fails: a request that tells nothing is a call of which nothing is known.
 //! Invariant: the URL's word counts more than a header's, and a header's more than the metadata's.
-
-use super::flavour::Flavour;
 use super::page::PageSigns;
 use crate::base::call_name;
 use crate::call::leg::fields::{CallFields, FieldNote, Problem, Source, note};
-use crate::call::leg::{PresentedToken, TOKEN_BYTES_MAX};
+use crate::call::leg::{LegKind, PresentedToken, TOKEN_BYTES_MAX};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -30,8 +28,8 @@ pub struct RequestFacts {
     pub headers: CallFields,
     /// The token, from `Authorization: Bearer` or the password of `Authorization: Basic`, else `X-Tandem-Token`, else the query's `token`.
     pub token: Option<PresentedToken>,
-    /// The module that asks.
-    pub flavour: Flavour,
+    /// What asks.
+    pub kind: LegKind,
     /// The subprotocol that the answer to the upgrade must name, if one of those offered is known.
     pub subprotocol: Option<&'static str>,
     /// The ticket of the telephone in the browser, from `Sec-WebSocket-Protocol: …, ticket.TICKET`; at most 64 characters.
@@ -115,13 +113,18 @@ impl RequestFacts {
         let mut signs = PageSigns::default();
         for (name, value) in headers.into_iter().take(HEADERS_MAX) {
             let value = value.trim_ascii();
-            self.flavour = self.flavour.refined_by_header(name, value);
+            if name.eq_ignore_ascii_case("user-agent")
+                && is_ixwebsocket(value)
+                && self.kind == LegKind::default()
+            {
+                self.kind = LegKind::Ixwebsocket;
+            }
             if name.eq_ignore_ascii_case("sec-websocket-protocol") {
                 self.ticket = self.ticket.take().or_else(|| ticket(value));
-                if let Some((flavour, subprotocol)) = Flavour::of_subprotocols(value)
+                if let Some((kind, subprotocol)) = LegKind::of_subprotocols(value)
                     && self.subprotocol.is_none()
                 {
-                    (self.flavour, self.subprotocol) = (flavour, Some(subprotocol));
+                    (self.kind, self.subprotocol) = (kind, Some(subprotocol));
                 }
             }
             signs.see(name, value);
@@ -158,6 +161,11 @@ fn ticket(offered: &[u8]) -> Option<String> {
     let well_formed = (1..=TICKET_BYTES_MAX).contains(&ticket.len())
         && ticket.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
     well_formed.then(|| String::from_utf8_lossy(ticket).into_owned())
+}
+
+fn is_ixwebsocket(user_agent: &[u8]) -> bool {
+    let name = user_agent.get(..b"ixwebsocket".len());
+    name.is_some_and(|name| name.eq_ignore_ascii_case(b"ixwebsocket"))
 }
 
 fn starts_with_x_dash(name: &str) -> bool {
@@ -231,7 +239,7 @@ mod tests {
     fn a_browser_is_known_and_its_ticket_is_read_from_the_subprotocols() {
         let offered = ("Sec-WebSocket-Protocol", "tandem.telephone, ticket.ab-12");
         let browser = facts("/", &[offered, ("Host", "a"), ("Origin", "http://b")]);
-        assert_eq!((browser.flavour, browser.is_browser), (Flavour::Telephone, true));
+        assert_eq!((browser.kind, browser.is_browser), (LegKind::Telephone, true));
         assert_eq!(browser.ticket.as_deref(), Some("ab-12"));
         for wrong in ["ticket.", "ticket.a b", &format!("ticket.{}", "a".repeat(65)), "tickets.a"] {
             assert_eq!(facts("/", &[("sec-websocket-protocol", wrong)]).ticket, None, "{wrong}");
@@ -285,6 +293,18 @@ mod tests {
         assert_eq!(merged.uuid.as_deref(), Some("from-url"));
         assert_eq!((merged.did.as_deref(), merged.rate), (Some("100"), Some(SampleRate::Hz16000)));
         assert_eq!(merged.agent.as_deref(), Some("sales"));
+    }
+
+    #[test]
+    fn the_user_agent_tells_the_old_module_where_nothing_else_does() {
+        let kind = |headers: &[(&str, &str)]| facts("/", headers).kind;
+        let (old, fork) =
+            ("ixwebsocket/11.4.3 linux ssl/OpenSSL", ("Sec-WebSocket-Protocol", "audio.drachtio.org"));
+        assert_eq!(kind(&[("User-Agent", old)]), LegKind::Ixwebsocket);
+        assert_eq!(kind(&[fork, ("user-agent", old)]), LegKind::AudioFork);
+        assert_eq!(kind(&[("user-agent", old), fork]), LegKind::AudioFork);
+        assert_eq!(kind(&[("User-Agent", "curl")]), LegKind::ModAudioStream);
+        assert_eq!(kind(&[("Host", "ixwebsocket")]), LegKind::ModAudioStream);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::Acceptor;
 use super::request::Upgrade;
 use crate::base::{CallId, Instant};
 use crate::call::known::{LOOK_MS, ask_first, lives};
-use crate::call::{Arrival, Fact, LegCredentials, LegKind, Opening};
+use crate::call::{Arrival, Fact, LegCredentials, Opening};
 use crate::telemetry::RefusalReason;
 use crate::threads::messages::{ControlInput, ReturnedLeg};
 
@@ -27,7 +27,7 @@ pub(super) fn shown(upgrade: &Upgrade) -> (LegCredentials, Opening) {
     let facts = &upgrade.facts;
     let credentials = LegCredentials { token: facts.token.clone(), address: upgrade.peer.ip() };
     let fields = facts.url.clone().or(facts.headers.clone());
-    (credentials, Opening { kind: upgrade.protocol.kind(), fields })
+    (credentials, Opening { kind: upgrade.facts.kind, fields })
 }
 
 impl Acceptor {
@@ -67,8 +67,7 @@ impl Acceptor {
                         self.held += 1;
                     }
                 } else if lives == Some(false)
-                    // An AudioSocket cannot be asked, and is silent for as long as its caller is on hold.
-                    && opening.kind != LegKind::AudioSocket
+                    && opening.kind.traits().can_be_asked
                     && self.relay.registry.known().may_take_over(uuid, id, &opening)
                 {
                     self.let_back(now, key, upgrade, id, opening);
@@ -83,11 +82,11 @@ impl Acceptor {
 
     fn let_back(&mut self, now: Instant, key: usize, upgrade: Upgrade, id: CallId, opening: Opening) {
         self.handshakes.remove(key);
-        let (peer, protocol) = (upgrade.peer, upgrade.protocol);
+        let (peer, kind) = (upgrade.peer, opening.kind);
         match self.connection(now, id, upgrade) {
             Some(connection) => {
                 let fields = opening.fields;
-                let leg = ReturnedLeg { id, number: 0, peer, connection, fields, protocol };
+                let leg = ReturnedLeg { id, number: 0, peer, connection, fields, kind };
                 self.parts.control.send(ControlInput::Returned(Box::new(leg)));
             }
             // It left again; the next one may have the call.

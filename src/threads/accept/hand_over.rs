@@ -10,15 +10,13 @@ use std::time::Duration;
 
 use super::Acceptor;
 use crate::base::{CallId, Instant};
-use crate::call::leg::CallFields;
+use crate::call::leg::{CallFields, LegKind};
 use crate::call::{LegCredentials, Opening};
-use crate::codec::mod_audio_stream::Flavour;
 use crate::sync::rings::call_rings;
 use crate::sync::{CallShared, Outbox};
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, DialledLeg, GeminiOrder, NewLeg, NewModelSide, Offer};
 use crate::threads::telephony::connection::LegConnection;
-use crate::threads::telephony::wire::Protocol;
 
 /// A call that was admitted and whose handshake is complete.
 pub(super) struct NewCall {
@@ -28,7 +26,6 @@ pub(super) struct NewCall {
     pub(super) opening: Opening,
     pub(super) fields: CallFields,
     pub(super) told: bool,
-    pub(super) protocol: Protocol,
     pub(super) connection: LegConnection,
 }
 
@@ -36,18 +33,18 @@ impl Acceptor {
     /// Takes a leg that the relay itself has connected to. Only Asterisk's chan_websocket waits for that.
     pub(super) fn dialled(&mut self, now: Instant, leg: DialledLeg) {
         let DialledLeg { id, fields, peer, connection } = leg;
-        let protocol = Protocol::WebSocket(Flavour::ChanWebSocket);
         let connection = LegConnection::WebSocket(connection);
         let credentials = LegCredentials { token: None, address: peer.ip() };
-        let opening = Opening { kind: protocol.kind(), fields: fields.clone() };
+        let opening = Opening { kind: LegKind::ChanWebsocket, fields: fields.clone() };
         let told = false;
-        self.hand_over(now, NewCall { id, peer, credentials, opening, fields, told, protocol, connection });
+        self.hand_over(now, NewCall { id, peer, credentials, opening, fields, told, connection });
     }
 
     /// Gives the call to its threads.
     pub(super) fn hand_over(&mut self, now: Instant, new: NewCall) {
-        let NewCall { id, peer, credentials, opening, fields, told, protocol, connection } = new;
-        let format = self.parts.defaults.format(protocol, &fields);
+        let NewCall { id, peer, credentials, opening, fields, told, connection } = new;
+        let kind = opening.kind;
+        let format = self.parts.defaults.format(kind, &fields);
         let shared = Arc::new(CallShared::new(id, format));
         if let Some(uuid) = &fields.uuid {
             let (credentials, opening) = (credentials.clone(), opening.clone());
@@ -76,7 +73,7 @@ impl Acceptor {
             opening,
             shard: shard_number,
             worker: shard.first_worker + worker,
-            leg: Box::new(NewLeg { id, shared, rings: telephony_rings, connection, fields, protocol }),
+            leg: Box::new(NewLeg { id, shared, rings: telephony_rings, connection, fields, kind }),
         };
         self.parts.control.send(ControlInput::Offered(Box::new(offer)));
     }

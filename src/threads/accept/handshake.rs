@@ -10,20 +10,17 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use super::request::{Upgrade, head_length, parse, refusal};
 use crate::base::Instant;
 use crate::base::limits::UPGRADE_REQUEST_BYTES;
-use crate::call::leg::{CallFields, LegClose, LegCloseCode};
+use crate::call::leg::{CallFields, LegClose, LegCloseCode, LegKind, LegSocket};
 use crate::codec::audiosocket::{
     Frame, FrameReader, HANGUP, HEAD_BYTES, KIND_UUID, Meaning, UUID_BYTES, uuid_text,
 };
-use crate::codec::mod_audio_stream::{Flavour, RequestFacts};
+use crate::codec::mod_audio_stream::RequestFacts;
 use crate::net::greeting::{Greeted, Greeting};
 use crate::net::stream::Stream;
 use crate::telemetry::RefusalReason;
-use crate::threads::telephony::wire::Protocol;
 
 /// The first byte of a TLS handshake record, RFC 8446 section 5.1.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// What a peer that has not said more is answered in.
-const HTTP: Protocol = Protocol::WebSocket(Flavour::Unknown);
 /// How long a refused peer may take to read why, before the socket is dropped.
 const LINGER_MS: u64 = 500;
 
@@ -167,9 +164,9 @@ impl Handshake {
         reason: RefusalReason,
         why: &str,
     ) -> Step {
-        let Upgrade { stream, protocol, facts, answer, .. } = upgrade;
+        let Upgrade { stream, facts, answer, .. } = upgrade;
         if facts.url.script != Some(true) || !reason.is_final() || answer.is_empty() {
-            return self.refuse(now, stream, protocol, reason, why);
+            return self.refuse(now, stream, facts.kind.traits().socket, reason, why);
         }
         // mod_audio_stream tells our script of a refused upgrade that it failed, and no more. A close has a code.
         self.refused = true;
@@ -183,16 +180,16 @@ impl Handshake {
         &mut self,
         now: Instant,
         stream: Stream,
-        protocol: Protocol,
+        socket: LegSocket,
         reason: RefusalReason,
         why: &str,
     ) -> Step {
         self.refused = true;
         self.deadline = now.plus_ms(LINGER_MS);
-        let answer = match protocol {
-            Protocol::WebSocket(_) => refusal(reason, why),
+        let answer = match socket {
+            LegSocket::WebSocket => refusal(reason, why),
             // There is no word for why; the dialplan goes on, or the channel hangs up.
-            Protocol::AudioSocket => HANGUP.to_vec(),
+            LegSocket::AudioSocket => HANGUP.to_vec(),
         };
         self.refusing(stream, answer)
     }
@@ -246,16 +243,23 @@ impl Handshake {
             }
             // Before anything is read: whatever it says was said in clear already, and nothing is answered to it.
             Ok(_) if tls_required => {
-                let protocol = if first[0] == KIND_UUID { Protocol::AudioSocket } else { HTTP };
+                let spoken =
+                    if first[0] == KIND_UUID { LegSocket::AudioSocket } else { LegSocket::WebSocket };
                 let reason = RefusalReason::TlsRequired;
-                Ok(self.refuse_as(now, Stream::plain(socket), protocol, reason, reason.explanation()))
+                Ok(self.refuse_as(now, Stream::plain(socket), spoken, reason, reason.explanation()))
             }
             Ok(_) if first[0] == KIND_UUID => {
                 Ok(Next::Go(Stage::Uuid(Stream::plain(socket), FrameReader::default())))
             }
             Ok(_) if !first[0].is_ascii_alphabetic() => {
                 let why = "neither HTTP nor TLS nor AudioSocket";
-                Ok(self.refuse_as(now, Stream::plain(socket), HTTP, RefusalReason::NotWebSocket, why))
+                Ok(self.refuse_as(
+                    now,
+                    Stream::plain(socket),
+                    LegSocket::WebSocket,
+                    RefusalReason::NotWebSocket,
+                    why,
+                ))
             }
             Ok(_) => Ok(Next::Go(Stage::Request(Stream::plain(socket), Vec::new()))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -309,16 +313,14 @@ impl Handshake {
                 Err(error) => return Err(error),
             }
         }
-        let protocol = Protocol::AudioSocket;
         let Some(Meaning::Uuid(uuid)) = reader.next_frame().map(Frame::meaning) else {
             let why = "AudioSocket's first frame is not a UUID of 16 bytes";
-            return Ok(self.refuse_as(now, stream, protocol, RefusalReason::BadRequest, why));
+            return Ok(self.refuse_as(now, stream, LegSocket::AudioSocket, RefusalReason::BadRequest, why));
         };
         let url = CallFields { uuid: Some(uuid_text(&uuid)), ..CallFields::default() };
         Ok(Next::Done(Step::Upgrade(Box::new(Upgrade {
             peer: self.peer,
-            facts: RequestFacts { url, ..RequestFacts::default() },
-            protocol,
+            facts: RequestFacts { url, kind: LegKind::AudioSocket, ..RequestFacts::default() },
             answer: Vec::new(),
             stream,
             behind: reader.into_pending(),
@@ -346,18 +348,17 @@ impl Handshake {
                 return Ok(match parse(&head) {
                     Ok((facts, answer)) => Next::Done(Step::Upgrade(Box::new(Upgrade {
                         peer: self.peer,
-                        protocol: Protocol::WebSocket(facts.flavour),
                         facts,
                         answer,
                         stream,
                         behind,
                     }))),
-                    Err((reason, why)) => self.refuse_as(now, stream, HTTP, reason, why),
+                    Err((reason, why)) => self.refuse_as(now, stream, LegSocket::WebSocket, reason, why),
                 });
             }
             if head.len() > UPGRADE_REQUEST_BYTES {
                 let why = "the request's head is longer than 16 KiB";
-                return Ok(self.refuse_as(now, stream, HTTP, RefusalReason::BadRequest, why));
+                return Ok(self.refuse_as(now, stream, LegSocket::WebSocket, RefusalReason::BadRequest, why));
             }
         }
     }
@@ -366,11 +367,11 @@ impl Handshake {
         &mut self,
         now: Instant,
         stream: Stream,
-        protocol: Protocol,
+        socket: LegSocket,
         reason: RefusalReason,
         why: &'static str,
     ) -> Next {
-        match self.refuse(now, stream, protocol, reason, why) {
+        match self.refuse(now, stream, socket, reason, why) {
             Step::Wait | Step::Over => Next::Done(Step::Refused(reason, why)),
             step => Next::Done(step),
         }

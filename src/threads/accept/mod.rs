@@ -42,7 +42,6 @@ use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder};
 use crate::threads::relay::Relay;
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::leg::LegDefaults;
-use crate::threads::telephony::wire::Protocol;
 use crate::threads::tls::TlsJob;
 use hand_over::NewCall;
 use handshake::{Handshake, Step};
@@ -293,7 +292,7 @@ impl Acceptor {
             let reason = RefusalReason::WebPage;
             return self.refuse(now, key, upgrade, reason, reason.explanation());
         }
-        if upgrade.protocol != Protocol::AudioSocket
+        if upgrade.facts.kind.traits().has_token
             && !by_ticket
             && let Err((reason, why, delay_ms)) = self.judge_token(now, &upgrade)
         {
@@ -306,7 +305,7 @@ impl Acceptor {
             Ok(id) => {
                 let expected = upgrade.facts.url.uuid.as_deref();
                 let expected = expected.and_then(|uuid| self.relay.expected.take(now, uuid));
-                if expected.is_none() && self.must_be_expected(upgrade.protocol) {
+                if expected.is_none() && self.must_be_expected(upgrade.facts.kind) {
                     self.relay.registry.release(now, id);
                     let why = "this UUID was not announced (POST /api/expect), and listen.require_expected or \
                                listen.token is set";
@@ -352,18 +351,18 @@ impl Acceptor {
 
     /// Answers the upgrade, with which the call exists.
     fn answer(&mut self, now: Instant, id: CallId, upgrade: Upgrade, fields: CallFields, told: bool) {
-        let (peer, protocol) = (upgrade.peer, upgrade.protocol);
+        let peer = upgrade.peer;
         let (credentials, opening) = come_back::shown(&upgrade);
         let Some(connection) = self.connection(now, id, upgrade) else {
             self.relay.registry.release(now, id);
             return;
         };
-        self.hand_over(now, NewCall { id, peer, credentials, opening, fields, told, protocol, connection });
+        self.hand_over(now, NewCall { id, peer, credentials, opening, fields, told, connection });
     }
 
     /// Answers the upgrade. Returns the leg's connection, unless the switch has gone meanwhile.
     fn connection(&self, now: Instant, id: CallId, upgrade: Upgrade) -> Option<LegConnection> {
-        let Upgrade { peer, facts, protocol, answer, mut stream, behind } = upgrade;
+        let Upgrade { peer, facts, answer, mut stream, behind } = upgrade;
         let answered = send_at_once(&mut stream, &answer);
         if let Err(error) = answered.and_then(|()| self.deregister(&stream)) {
             let why = format!("the upgrade could not be answered: {error}");
@@ -375,7 +374,7 @@ impl Acceptor {
                 warn!("call {id} from {peer}: {note}{left_out}");
             }
         }
-        Some(LegConnection::accepted(protocol, stream, behind))
+        Some(LegConnection::accepted(facts.kind, stream, behind))
     }
 
     fn deregister(&self, stream: &Stream) -> io::Result<()> {

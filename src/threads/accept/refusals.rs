@@ -64,7 +64,7 @@ impl Acceptor {
         let fields = upgrade.facts.url.clone().or(upgrade.facts.headers.clone());
         self.name_refusal(now, Some(upgrade.peer), reason, why, &fields);
         if is_call(reason) {
-            let (peer, kind, why) = (upgrade.peer, upgrade.protocol.kind(), why.to_owned());
+            let (peer, kind, why) = (upgrade.peer, upgrade.facts.kind, why.to_owned());
             let refused = RefusedCall { fields, peer, kind, reason, why };
             // Where control is far behind, a record is the least of it.
             _ = self.parts.control.try_send(ControlInput::Refused(Box::new(refused)));

@@ -11,7 +11,6 @@ use crate::call::leg::CallFields;
 use crate::codec::mod_audio_stream::RequestFacts;
 use crate::net::stream::Stream;
 use crate::telemetry::RefusalReason;
-use crate::threads::telephony::wire::Protocol;
 
 /// A complete request, to be admitted or refused.
 pub(crate) struct Upgrade {
@@ -19,8 +18,6 @@ pub(crate) struct Upgrade {
     pub peer: SocketAddr,
     /// What the request says of the call.
     pub facts: RequestFacts,
-    /// What is on the line.
-    pub protocol: Protocol,
     /// The answer that upgrades the connection, complete; empty where none is expected.
     pub answer: Vec<u8>,
     /// The socket, to be written the answer to.

@@ -8,8 +8,8 @@ use log::warn;
 use super::Acceptor;
 use super::request::Upgrade;
 use crate::base::Instant;
+use crate::call::LegKind;
 use crate::telemetry::RefusalReason;
-use crate::threads::telephony::wire::Protocol;
 
 impl Acceptor {
     /// Whether the token is the right one, if one is asked for. If not: why not, and for how many milliseconds the answer is held
@@ -42,9 +42,9 @@ impl Acceptor {
         Err((RefusalReason::Token, RefusalReason::Token.explanation(), penance.delay_ms))
     }
 
-    /// AudioSocket has no place for a token: where one is asked for, an announcement stands for it.
-    pub(super) fn must_be_expected(&self, protocol: Protocol) -> bool {
+    /// Where a token is asked for that a leg has no place for, an announcement stands for it.
+    pub(super) fn must_be_expected(&self, kind: LegKind) -> bool {
         let listen = &self.parts.listen;
-        protocol == Protocol::AudioSocket && (listen.require_expected || listen.token.is_some())
+        !kind.traits().has_token && (listen.require_expected || listen.token.is_some())
     }
 }

@@ -19,9 +19,8 @@ use super::routes::Routes;
 use crate::base::command::AgentName;
 use crate::base::{PlaybackFormat, SampleRate};
 use crate::call::expected::TICKET_MS;
-use crate::call::leg::CallFields;
+use crate::call::leg::{CallFields, LegKind};
 use crate::call::record::rfc3339;
-use crate::codec::mod_audio_stream::TELEPHONE_SUBPROTOCOL;
 use crate::threads::esl::new_channel;
 
 /// The paths of this file.
@@ -61,7 +60,8 @@ async fn ticket(
     let scheme = if parts.telephone.tls { "wss" } else { "ws" };
     let url = format!("{scheme}://{}:{}/", without_port(host), parts.telephone.port);
     let expires_at = rfc3339(admin.relay.clock.unix_ms() + TICKET_MS);
-    let protocols = [TELEPHONE_SUBPROTOCOL.to_owned(), format!("ticket.{ticket}")];
+    let own = LegKind::Telephone.traits().subprotocols.iter().map(|name| (*name).to_owned());
+    let protocols: Vec<String> = own.chain([format!("ticket.{ticket}")]).collect();
     Ok(Response::json(
         200,
         &json!({"url": url, "protocols": protocols, "uuid": call, "expires_at": expires_at}),

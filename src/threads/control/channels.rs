@@ -43,7 +43,7 @@ impl Channels {
 impl Control {
     /// A call was offered, of whose UUID the relay knew beforehand if `told`. Its leg is at telephony.
     pub(super) fn channel_begins(&mut self, now: Instant, id: CallId, kind: LegKind, told: bool) {
-        if self.parts.esl.is_none() || kind != LegKind::ModAudioStream {
+        if self.parts.esl.is_none() || !kind.traits().has_script {
             return;
         }
         let claim = if told { Claim::Own } else { Claim::Said(random::bits128(), None) };

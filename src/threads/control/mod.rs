@@ -31,7 +31,7 @@ use crate::call::agents::warn_of_unknown_agent;
 use crate::call::machine::Phase;
 use crate::call::outcome::Cause;
 use crate::call::refused::RefusedCalls;
-use crate::call::{Choice, Fact, LegCredentials, LegKind, Machine, Opening, OutboundCalls, Outcome, Part};
+use crate::call::{Choice, Fact, LegCredentials, Machine, Opening, OutboundCalls, Outcome, Part};
 use crate::sync::{CallShared, Doorbell, Mailbox, Outbox, random};
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};
@@ -244,9 +244,7 @@ impl Control {
         }
         let agents = self.relay.agents.get();
         warn_of_unknown_agent(id, &agents, &fields);
-        // Nothing more comes of a call that has no place for metadata.
-        let may_say_more = !matches!(opening.kind, LegKind::AudioSocket | LegKind::Telephone);
-        let settled = agents.is_settled(&fields) && !(may_say_more && agents.lacks(&fields));
+        let settled = agents.is_settled(&fields) && !(kind.traits().has_metadata && agents.lacks(&fields));
         let mut machine = match agents.choose(&fields) {
             Choice::Agent(agent) if settled => Machine::new(now, agent, fields),
             _ => {

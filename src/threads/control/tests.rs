@@ -21,7 +21,6 @@ use crate::sync::rings::call_rings;
 use crate::threads::credentials::Access;
 use crate::threads::messages::NewLeg;
 use crate::threads::telephony::connection::LegConnection;
-use crate::threads::telephony::wire::Protocol;
 use crate::threads::tools::tool_pool;
 
 /// How late something may be.
@@ -87,11 +86,10 @@ impl World {
             TcpStream::connect(self.listener.local_addr().expect("an address")).expect("a connection");
         let shared = Arc::new(CallShared::new(id, LegFormat::new(SampleRate::Hz8000, 20, 20)));
         let (rings, _, _) = call_rings();
-        let protocol = Protocol::AudioSocket;
-        let connection = LegConnection::accepted(protocol, Stream::plain(socket), Vec::new());
+        let kind = LegKind::AudioSocket;
+        let connection = LegConnection::accepted(kind, Stream::plain(socket), Vec::new());
         let fields = CallFields { uuid: Some(format!("call-{id}")), ..CallFields::default() };
-        let leg =
-            NewLeg { id, shared: Arc::clone(&shared), rings, connection, fields: fields.clone(), protocol };
+        let leg = NewLeg { id, shared: Arc::clone(&shared), rings, connection, fields: fields.clone(), kind };
         let offer = Offer {
             id,
             shared,

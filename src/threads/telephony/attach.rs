@@ -25,7 +25,7 @@ impl Telephony {
 
     /// The switch is back: its leg goes on where it was. Of a connection that it may still have, nothing is heard.
     pub(super) fn take_back(&mut self, returned: ReturnedLeg, now: Instant) {
-        let ReturnedLeg { id, number, mut connection, fields, protocol, .. } = returned;
+        let ReturnedLeg { id, number, mut connection, fields, kind, .. } = returned;
         let slot = id.slot as usize;
         let leg = match self.lost.iter().position(|leg| leg.id() == id) {
             Some(at) => Some(self.lost.swap_remove(at)),
@@ -46,7 +46,7 @@ impl Telephony {
             self.lost.push(leg);
             return;
         }
-        leg.reconnected(protocol, fields, now);
+        leg.reconnected(kind, fields, now);
         self.put(Socket::new(leg, connection, number, now));
     }
 
@@ -60,9 +60,9 @@ impl Telephony {
         let peer = socket.connection.stream().peer_addr();
         let away = socket.connection.stream().deregister(self.parts.poll.registry());
         if let Ok(peer) = away.and(peer) {
-            let (protocol, fields) = socket.leg.opened();
+            let (kind, fields) = socket.leg.opened();
             let connection = socket.connection;
-            let returned = ReturnedLeg { id: to, number: 0, peer, connection, fields, protocol };
+            let returned = ReturnedLeg { id: to, number: 0, peer, connection, fields, kind };
             self.parts.control.send(ControlInput::Returned(Box::new(returned)));
         }
         self.tell(from, Fact::LegGone(LegEnd::ByUs));

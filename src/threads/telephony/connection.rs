@@ -3,12 +3,11 @@
 //! Runs in: the telephony thread; made in the accept and dial threads. Owns the connection. Never blocks.
 //! Invariant: a message of an AudioSocket leg is one complete frame, head included, in a binary message.
 
+use tungstenite::Message;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tungstenite::{Bytes, Message};
 
-use super::wire::Protocol;
 use crate::base::limits::{LEG_MESSAGE_BYTES, LEG_READ_BYTES};
-use crate::call::leg::LegClose;
+use crate::call::leg::{LegClose, LegKind, LegSocket};
 use crate::codec::audiosocket::Frame;
 use crate::net::audiosocket::{self, AudioSocketConnection};
 use crate::net::stream::Stream;
@@ -43,10 +42,10 @@ pub(crate) fn leg_limits() -> WebSocketConfig {
 
 impl LegConnection {
     /// A connection of a switch whose handshake is complete, with the bytes that came behind it.
-    pub(crate) fn accepted(protocol: Protocol, stream: Stream, behind: Vec<u8>) -> Self {
-        match protocol {
-            Protocol::WebSocket(_) => Self::WebSocket(Connection::server(stream, behind, leg_limits())),
-            Protocol::AudioSocket => Self::AudioSocket(AudioSocketConnection::new(stream, &behind)),
+    pub(crate) fn accepted(kind: LegKind, stream: Stream, behind: Vec<u8>) -> Self {
+        match kind.traits().socket {
+            LegSocket::WebSocket => Self::WebSocket(Connection::server(stream, behind, leg_limits())),
+            LegSocket::AudioSocket => Self::AudioSocket(AudioSocketConnection::new(stream, &behind)),
         }
     }
 
@@ -97,19 +96,6 @@ impl LegConnection {
                 connection.flush()
             }
             Self::AudioSocket(connection) => connection.send(message.into_data()),
-        }
-    }
-
-    /// Asks for a sign of life, where the protocol has a question for it. Returns whether it was asked.
-    ///
-    /// # Errors
-    /// How the connection ended.
-    pub(super) fn ping(&mut self) -> Result<bool, End> {
-        match self {
-            Self::WebSocket(_) => self.send(Message::Ping(Bytes::new())).map(|()| true),
-            // A caller on hold sends nothing for as long as it likes; a dead switch is found by what it does not
-            // acknowledge of the frames that keep the call alive.
-            Self::AudioSocket(_) => Ok(false),
         }
     }
 

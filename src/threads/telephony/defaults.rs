@@ -3,11 +3,9 @@
 //! Runs in: the accept and telephony threads, and tests: pure. Owns nothing.
 //! Invariant: the downlink's format follows from the wire format and the fields alone.
 
-use super::wire::Protocol;
 use crate::base::units::PTIME_MS;
 use crate::base::{LegFormat, Mix, PlaybackFormat, SampleRate};
-use crate::call::leg::CallFields;
-use crate::codec::mod_audio_stream::Flavour;
+use crate::call::leg::{CallFields, Lead, LegKind};
 use crate::config::Config;
 
 /// How audio is cut into messages, and how far ahead of real time they are handed over.
@@ -55,50 +53,37 @@ impl LegDefaults {
     }
 
     /// The downlink of a leg of which only these fields are known.
-    pub fn format(&self, protocol: Protocol, fields: &CallFields) -> LegFormat {
-        self.format_at(self.rate(protocol, fields), protocol, fields)
+    pub fn format(&self, kind: LegKind, fields: &CallFields) -> LegFormat {
+        self.format_at(self.rate(kind, fields), kind, fields)
     }
 
     /// The rate of a leg that has not sent anything.
-    pub fn rate(&self, protocol: Protocol, fields: &CallFields) -> SampleRate {
-        fields.rate.unwrap_or(match protocol {
-            Protocol::WebSocket(_) => self.rate,
-            // What every version of Asterisk takes. Its first frame says what the call has.
-            Protocol::AudioSocket => SampleRate::Hz8000,
-        })
+    pub fn rate(&self, kind: LegKind, fields: &CallFields) -> SampleRate {
+        fields.rate.or(kind.traits().rate).unwrap_or(self.rate)
     }
 
     /// The channels of what a leg sends.
-    pub fn mix(&self, protocol: Protocol, fields: &CallFields) -> Mix {
-        match protocol {
-            Protocol::AudioSocket | Protocol::WebSocket(Flavour::ChanWebSocket) => Mix::Mono,
-            Protocol::WebSocket(_) => fields.mix.unwrap_or(self.mix),
-        }
+    pub fn mix(&self, kind: LegKind, fields: &CallFields) -> Mix {
+        if kind.traits().mixes { fields.mix.unwrap_or(self.mix) } else { Mix::Mono }
     }
 
-    /// How audio goes back, where the module has a choice: mod_audio_fork and the telephone in the browser play raw samples
-    /// and nothing else.
-    pub fn playback(&self, protocol: Protocol, fields: &CallFields) -> PlaybackFormat {
-        match protocol {
-            Protocol::WebSocket(Flavour::AudioFork | Flavour::Telephone) => PlaybackFormat::Binary,
-            _ => fields.playback.unwrap_or(self.playback),
-        }
+    /// How audio goes back, where the switch has a choice.
+    pub fn playback(&self, kind: LegKind, fields: &CallFields) -> PlaybackFormat {
+        kind.traits().playback.or(fields.playback).unwrap_or(self.playback)
     }
 
     /// The downlink of a leg whose rate is known.
-    pub fn format_at(&self, rate: SampleRate, protocol: Protocol, fields: &CallFields) -> LegFormat {
-        match protocol {
-            Protocol::AudioSocket => return LegFormat::unqueued(rate),
-            Protocol::WebSocket(Flavour::ChanWebSocket) => {
-                return LegFormat::new(rate, self.chan_websocket_lead_ms, PTIME_MS as u16);
+    pub fn format_at(&self, rate: SampleRate, kind: LegKind, fields: &CallFields) -> LegFormat {
+        match kind.traits().lead {
+            Lead::None => LegFormat::unqueued(rate),
+            Lead::Frames => LegFormat::new(rate, self.chan_websocket_lead_ms, PTIME_MS as u16),
+            Lead::Playback => {
+                let pacing = match self.playback(kind, fields) {
+                    PlaybackFormat::File => self.file,
+                    PlaybackFormat::Binary | PlaybackFormat::Json => self.stream,
+                };
+                LegFormat::new(fields.playback_rate.unwrap_or(rate), pacing.lead_ms, pacing.chunk_ms)
             }
-            Protocol::WebSocket(_) => {}
         }
-        let rate = fields.playback_rate.unwrap_or(rate);
-        let pacing = match self.playback(protocol, fields) {
-            PlaybackFormat::File => self.file,
-            PlaybackFormat::Binary | PlaybackFormat::Json => self.stream,
-        };
-        LegFormat::new(rate, pacing.lead_ms, pacing.chunk_ms)
     }
 }

@@ -19,14 +19,14 @@ use super::allowance::{AudioAllowance, TextAllowance};
 pub use super::defaults::LegDefaults;
 use super::meter::Meter;
 use super::unheard::Unheard;
-use super::wire::{Protocol, Said, Wire};
+use super::wire::{Said, Wire};
 use crate::base::command::Command;
 use crate::base::limits::LEG_SAID_MESSAGES;
 use crate::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegReport, SampleRate, Turn};
-use crate::call::leg::{CallFields, OrderNumber};
+use crate::call::leg::{CallFields, LegKind, OrderNumber};
 use crate::call::{LegNote, LegNotes};
 use crate::codec::audiosocket;
-use crate::codec::mod_audio_stream::{Flavour, UplinkDecoder};
+use crate::codec::mod_audio_stream::UplinkDecoder;
 use crate::sync::CallShared;
 use crate::sync::rings::TelephonyRings;
 use crate::sync::shared::add;
@@ -69,7 +69,7 @@ pub struct Leg {
     shared: Arc<CallShared>,
     rings: TelephonyRings,
     defaults: LegDefaults,
-    protocol: Protocol,
+    kind: LegKind,
     wire: Wire,
     /// Our script is in the switch.
     script: bool,
@@ -107,7 +107,7 @@ impl Leg {
         shared: Arc<CallShared>,
         rings: TelephonyRings,
         defaults: LegDefaults,
-        protocol: Protocol,
+        kind: LegKind,
         fields: CallFields,
         now: Instant,
     ) -> Self {
@@ -117,20 +117,20 @@ impl Leg {
             shared,
             rings,
             defaults,
-            wire: Wire::new(protocol, defaults.playback(protocol, &fields)),
-            protocol,
+            wire: Wire::new(kind, defaults.playback(kind, &fields)),
+            kind,
             script: fields.script == Some(true),
             unheard: Unheard::default(),
-            decoder: UplinkDecoder::new(defaults.mix(protocol, &fields)),
-            rate: defaults.rate(protocol, &fields),
+            decoder: UplinkDecoder::new(defaults.mix(kind, &fields)),
+            rate: defaults.rate(kind, &fields),
             heard_rate: None,
             meter: Meter::default(),
             measured: false,
-            notes: identity::first_notes(&defaults, protocol, &fields),
+            notes: identity::first_notes(&defaults, kind, &fields),
             since: now,
             audio_at: None,
             chunk: Vec::new(),
-            chunk_rate: defaults.format(protocol, &fields).rate,
+            chunk_rate: defaults.format(kind, &fields).rate,
             fields,
             audio_seen: false,
             waiting: None,
@@ -146,8 +146,8 @@ impl Leg {
 
     /// Goes on with another connection of the same switch. What was not handed over yet is still to be played; what was
     /// to be said beside it was said to a switch that is not listening any more.
-    pub fn reconnected(&mut self, protocol: Protocol, fields: CallFields, now: Instant) {
-        self.protocol = protocol;
+    pub fn reconnected(&mut self, kind: LegKind, fields: CallFields, now: Instant) {
+        self.kind = kind;
         (self.since, self.audio_at) = (now, None);
         self.measure_anew();
         self.said.clear();
@@ -155,13 +155,13 @@ impl Leg {
         self.text_allowance = TextAllowance::new(now);
         self.audio_allowance = AudioAllowance::new(now);
         self.adopt(fields.or(self.fields.clone()));
-        self.decoder = UplinkDecoder::new(self.defaults.mix(protocol, &self.fields));
-        self.wire.reconnected(protocol, self.defaults.playback(protocol, &self.fields));
+        self.decoder = UplinkDecoder::new(self.defaults.mix(kind, &self.fields));
+        self.wire.reconnected(kind, self.defaults.playback(kind, &self.fields));
     }
 
     /// What is on the line and what is known of the call.
-    pub fn opened(&self) -> (Protocol, CallFields) {
-        (self.protocol, self.fields.clone())
+    pub fn opened(&self) -> (LegKind, CallFields) {
+        (self.kind, self.fields.clone())
     }
 
     /// Notes that the switch has sent something.
@@ -171,7 +171,7 @@ impl Leg {
 
     /// Whether a switch that speaks this protocol closes with 1000 for nothing but a caller who hung up.
     pub fn hangs_up_by_closing(&self) -> bool {
-        matches!(self.protocol, Protocol::WebSocket(Flavour::ChanWebSocket | Flavour::AudioFork))
+        self.kind.traits().closes_to_hang_up
     }
 
     /// Which call.
@@ -438,7 +438,7 @@ mod tests {
     use crate::threads::telephony::defaults::Pacing;
 
     const ID: CallId = CallId { slot: 0, generation: 1 };
-    const STREAM: Protocol = Protocol::WebSocket(Flavour::Unknown);
+    const STREAM: LegKind = LegKind::ModAudioStream;
 
     fn leg() -> (Leg, DspRings) {
         let pacing = Pacing { lead_ms: 60, chunk_ms: 20 };
@@ -583,15 +583,15 @@ mod tests {
 
     /// A leg of chan_websocket that has said hello, and what it says next, texts as they are and audio as "audio".
     fn asterisk() -> (Leg, DspRings) {
-        leg_of(Protocol::WebSocket(Flavour::ChanWebSocket))
+        leg_of(LegKind::ChanWebsocket)
     }
 
-    fn leg_of(protocol: Protocol) -> (Leg, DspRings) {
+    fn leg_of(kind: LegKind) -> (Leg, DspRings) {
         let defaults = LegDefaults::configured(&crate::config::Config::default());
         let fields = CallFields::default();
-        let shared = Arc::new(CallShared::new(ID, defaults.format(protocol, &fields)));
+        let shared = Arc::new(CallShared::new(ID, defaults.format(kind, &fields)));
         let (rings, dsp, _gemini) = call_rings();
-        (Leg::new(ID, shared, rings, defaults, protocol, fields, Instant::default()), dsp)
+        (Leg::new(ID, shared, rings, defaults, kind, fields, Instant::default()), dsp)
     }
 
     fn said(leg: &mut Leg) -> Vec<String> {
@@ -626,7 +626,7 @@ mod tests {
 
     #[test]
     fn speech_broken_off_on_an_audio_socket_ends_in_a_frame_of_silence() {
-        let (mut leg, mut dsp) = leg_of(Protocol::AudioSocket);
+        let (mut leg, mut dsp) = leg_of(LegKind::AudioSocket);
         speak(&mut dsp, 1, 1);
         assert_eq!(said(&mut leg), ["audio"]);
         leg.shared.cancel_turn();

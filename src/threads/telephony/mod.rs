@@ -217,7 +217,7 @@ impl Telephony {
             return;
         }
         let defaults = self.parts.settings.defaults;
-        let leg = Leg::new(new.id, new.shared, new.rings, defaults, new.protocol, new.fields, now);
+        let leg = Leg::new(new.id, new.shared, new.rings, defaults, new.kind, new.fields, now);
         self.put(Socket::new(leg, new.connection, 1, now));
     }
 

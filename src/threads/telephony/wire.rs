@@ -15,29 +15,7 @@ use crate::base::{Instant, LegReport, PlaybackFormat, SampleRate, Turn};
 use crate::call::leg::{CallFields, FieldNote, OrderNumber};
 use crate::call::{LegKind, LegNote};
 use crate::codec::audiosocket::{self, Frame, Meaning, Mislabelled};
-use crate::codec::mod_audio_stream::{Flavour, LegText, orders, playback};
-
-/// What is on the line, as its first bytes and its upgrade request tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// A WebSocket of this module.
-    WebSocket(Flavour),
-    /// An AudioSocket of Asterisk.
-    AudioSocket,
-}
-
-impl Protocol {
-    /// What speaks so.
-    pub fn kind(self) -> LegKind {
-        match self {
-            Self::WebSocket(Flavour::ChanWebSocket) => LegKind::ChanWebsocket,
-            Self::WebSocket(Flavour::Telephone) => LegKind::Telephone,
-            Self::WebSocket(Flavour::AudioFork) => LegKind::AudioFork,
-            Self::WebSocket(_) => LegKind::ModAudioStream,
-            Self::AudioSocket => LegKind::AudioSocket,
-        }
-    }
-}
+use crate::codec::mod_audio_stream::{LegText, orders, playback};
 
 /// G.711 where linear audio was announced, or nothing was.
 const COMPANDED: &str =
@@ -88,7 +66,7 @@ pub enum Wire {
     /// FreeSWITCH's mod_audio_stream and its relatives.
     ModAudioStream {
         /// Which module is on the line.
-        flavour: Flavour,
+        kind: LegKind,
         /// How audio goes back.
         playback: PlaybackFormat,
         /// Messages of the turn so far, in file playback.
@@ -104,23 +82,20 @@ pub enum Wire {
 
 impl Wire {
     /// The format of a leg that plays as `playback` says, where it has a choice.
-    pub fn new(protocol: Protocol, playback: PlaybackFormat) -> Self {
-        match protocol {
-            Protocol::WebSocket(Flavour::ChanWebSocket) => Self::ChanWebSocket(ChanWebSocket::default()),
-            Protocol::WebSocket(flavour) => {
-                Self::ModAudioStream { flavour, playback, chunk: 0, chunk_turn: 0 }
-            }
-            Protocol::AudioSocket => Self::AudioSocket,
+    pub fn new(kind: LegKind, playback: PlaybackFormat) -> Self {
+        match kind {
+            LegKind::ChanWebsocket => Self::ChanWebSocket(ChanWebSocket::default()),
+            LegKind::AudioSocket => Self::AudioSocket,
+            kind => Self::ModAudioStream { kind, playback, chunk: 0, chunk_turn: 0 },
         }
     }
 
     /// Goes on with another connection of the same switch.
-    pub fn reconnected(&mut self, protocol: Protocol, playback: PlaybackFormat) {
-        match (&mut *self, protocol) {
-            (_, Protocol::WebSocket(Flavour::ChanWebSocket)) => *self = Self::new(protocol, playback),
+    pub fn reconnected(&mut self, now: LegKind, playback: PlaybackFormat) {
+        match (&mut *self, Self::new(now, playback)) {
             // The script that plays files is still there, and counts their chunks.
-            (Self::ModAudioStream { flavour, .. }, Protocol::WebSocket(now)) => *flavour = now,
-            _ => *self = Self::new(protocol, playback),
+            (Self::ModAudioStream { kind, .. }, Self::ModAudioStream { .. }) => *kind = now,
+            (_, wire) => *self = wire,
         }
     }
 
@@ -188,7 +163,7 @@ impl Wire {
             Self::ModAudioStream { playback: PlaybackFormat::File, .. } => {
                 Some(Message::text(playback::clear_files(turn)))
             }
-            Self::ModAudioStream { flavour, .. } => Some(Message::text(playback::clear_message(*flavour))),
+            Self::ModAudioStream { kind, .. } => Some(Message::text(playback::clear_message(*kind))),
             // There is nothing to take back: what comes is sent on at once.
             Self::AudioSocket => None,
             Self::ChanWebSocket(channel) => channel.flush().map(Message::text),
@@ -212,8 +187,8 @@ impl Wire {
     pub fn command(&mut self, number: OrderNumber, command: &Command) -> Option<Told> {
         match self {
             // It has a message that empties its queue, and no script.
-            Self::ModAudioStream { flavour: Flavour::AudioFork, .. } => {
-                let message = Message::text(playback::clear_message(Flavour::AudioFork));
+            Self::ModAudioStream { kind: LegKind::AudioFork, .. } => {
+                let message = Message::text(playback::clear_message(LegKind::AudioFork));
                 (*command == Command::Break).then_some(Told { message, reported: false })
             }
             Self::ModAudioStream { .. } => {
@@ -277,10 +252,11 @@ impl Wire {
         }
     }
 
-    /// What asks the switch for a sign of life, where it does not bear a ping of WebSocket.
+    /// What asks the switch for a sign of life, where it can be asked ([`LegKind`]'s table) and bears it.
     pub fn probe(&self) -> Option<Message> {
         match self {
-            Self::ModAudioStream { .. } | Self::AudioSocket => None,
+            Self::ModAudioStream { .. } => Some(Message::Ping(Bytes::new())),
+            Self::AudioSocket => None,
             Self::ChanWebSocket(channel) => Some(Message::text(channel.probe())),
         }
     }

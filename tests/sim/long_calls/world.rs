@@ -25,7 +25,6 @@ use tandem::call::{
 };
 use tandem::codec::Provider;
 use tandem::codec::base64;
-use tandem::codec::mod_audio_stream::Flavour;
 use tandem::sync::rings::{call_rings, ring};
 use tandem::sync::{CallShared, Doorbell, Outbox, mailbox};
 use tandem::threads::dsp::{DspCall, DspOrder, Worker};
@@ -34,7 +33,6 @@ use tandem::threads::gemini::speech::SpeechPool;
 use tandem::threads::messages::NewModelSide;
 use tandem::threads::telephony::defaults::{LegDefaults, Pacing};
 use tandem::threads::telephony::leg::{Leg, Received};
-use tandem::threads::telephony::wire::Protocol;
 
 use super::Report;
 use super::ear::Ear;
@@ -42,7 +40,7 @@ use super::gemini::{Gemini, Say};
 use super::switch::{self, Spurt};
 
 const ID: CallId = CallId { slot: 0, generation: 1 };
-const PROTOCOL: Protocol = Protocol::WebSocket(Flavour::Unknown);
+const PROTOCOL: LegKind = LegKind::ModAudioStream;
 const CREDENTIAL: CredentialView<'static> = CredentialView { number: 0, model_prefix: None, vertex: false };
 /// As in `threads::gemini`.
 const REFILL_MS: u64 = 40;

@@ -17,7 +17,6 @@ use tandem::threads::gemini::model_side::ModelSide;
 use tandem::threads::messages::{GeminiOrder, NewModelSide};
 use tandem::threads::telephony::defaults::Pacing;
 use tandem::threads::telephony::leg::Leg;
-use tandem::threads::telephony::wire::Protocol;
 
 use super::ear::Ear;
 use super::hearing::Hearing;
@@ -220,7 +219,7 @@ impl World {
             // The switch has not told its rate; its first message will.
             defaults.rate = tandem::base::SampleRate::Hz8000;
         }
-        let protocol = Protocol::WebSocket(plan.flavour);
+        let protocol = plan.flavour;
         let format = defaults.format(protocol, &plan.fields);
         let shared = Arc::new(CallShared::new(id, format));
         let (telephony_rings, dsp_rings, gemini_rings) = call_rings();

@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use tandem::base::{Instant, LegFormat, PlaybackFormat, SampleRate};
+use tandem::call::LegKind;
 use tandem::codec::base64;
-use tandem::codec::mod_audio_stream::{Flavour, playback};
+use tandem::codec::mod_audio_stream::playback;
 use tandem::dsp::resample::Resampler;
-use tandem::threads::telephony::wire::Protocol;
 use tungstenite::Message;
 
 use super::plan::Plan;
@@ -65,7 +65,7 @@ thread_local! {
 
 /// See the head of this file.
 pub(super) struct Ear {
-    flavour: Flavour,
+    flavour: LegKind,
     playback: PlaybackFormat,
     format: LegFormat,
     /// How late the relay's threads may be together, in microseconds.
@@ -100,7 +100,7 @@ impl Ear {
     pub(super) fn new(plan: &Plan, format: LegFormat, tolerance_us: u64) -> Self {
         Self {
             flavour: plan.flavour,
-            playback: plan.defaults.playback(Protocol::WebSocket(plan.flavour), &plan.fields),
+            playback: plan.defaults.playback(plan.flavour, &plan.fields),
             format,
             tolerance_us,
             stall_us: if plan.stalls.is_empty() { 0 } else { u64::from(format.chunk_ms) * 1000 },

@@ -8,10 +8,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use tandem::base::{Instant, Mix, PlaybackFormat};
 use tandem::call::agent::CallTerms;
-use tandem::call::leg::CallFields;
+use tandem::call::leg::{CallFields, LegKind};
 use tandem::call::model::LinkEnd;
 use tandem::codec::Provider;
-use tandem::codec::mod_audio_stream::Flavour;
 use tandem::threads::gemini::model_side::ModelSideLimits;
 use tandem::threads::telephony::defaults::{LegDefaults, Pacing};
 
@@ -119,7 +118,7 @@ pub(super) struct Plan {
     pub begins: Instant,
     pub fault: Fault,
     pub fields: CallFields,
-    pub flavour: Flavour,
+    pub flavour: LegKind,
     pub defaults: LegDefaults,
     pub limits: ModelSideLimits,
     pub stream_end_after_ms: u64,
@@ -172,7 +171,8 @@ impl Plan {
             ..CallFields::default()
         };
         let flavour =
-            [Flavour::AudioFork, Flavour::Ixwebsocket, Flavour::Unknown, Flavour::Unknown][rng.usize(0..4)];
+            [LegKind::AudioFork, LegKind::Ixwebsocket, LegKind::ModAudioStream, LegKind::ModAudioStream]
+                [rng.usize(0..4)];
 
         let connect_us = rng.u64(1_000..100_000);
         let setup_us = match fault {

@@ -6,12 +6,12 @@
 use tungstenite::Message;
 
 use super::super::defaults::LegDefaults;
-use super::super::wire::{Protocol, Wire};
+use super::super::wire::Wire;
 use super::{Leg, LegNotes, Received, UplinkDecoder};
 use crate::base::{Instant, LegReport, PlaybackFormat};
 use crate::call::LegNote;
-use crate::call::leg::CallFields;
-use crate::codec::mod_audio_stream::{Flavour, Speaker, speaker};
+use crate::call::leg::{CallFields, LegKind};
+use crate::codec::mod_audio_stream::speaker;
 
 /// Metadata comes once or, from versions that reconnect, with each connection; later text is something else.
 const METADATA_TEXTS_MAX: u32 = 8;
@@ -24,10 +24,10 @@ const OLD_MODULE: &str = "mod_audio_stream up to 1.0.2 takes raw audio for text,
                           playback=file and start tandem_events.lua, or use a build that plays";
 
 /// What is to be said of a leg before it has said anything.
-pub(super) fn first_notes(defaults: &LegDefaults, protocol: Protocol, fields: &CallFields) -> LegNotes {
+pub(super) fn first_notes(defaults: &LegDefaults, kind: LegKind, fields: &CallFields) -> LegNotes {
     let mut notes = LegNotes::default();
-    let plays = defaults.playback(protocol, fields);
-    if protocol == Protocol::WebSocket(Flavour::Ixwebsocket) && plays == PlaybackFormat::Binary {
+    let plays = defaults.playback(kind, fields);
+    if kind == LegKind::Ixwebsocket && plays == PlaybackFormat::Binary {
         notes.add(LegNote::CannotPlay(OLD_MODULE));
     }
     notes
@@ -46,9 +46,9 @@ impl Leg {
     }
 
     pub(super) fn adopt(&mut self, fields: CallFields) {
-        self.wire.play_as(self.defaults.playback(self.protocol, &fields));
-        let mix = self.defaults.mix(self.protocol, &fields);
-        if mix != self.defaults.mix(self.protocol, &self.fields) {
+        self.wire.play_as(self.defaults.playback(self.kind, &fields));
+        let mix = self.defaults.mix(self.kind, &fields);
+        if mix != self.defaults.mix(self.kind, &self.fields) {
             self.decoder = UplinkDecoder::new(mix);
         }
         if fields.rate.is_some_and(|rate| rate != self.rate) {
@@ -56,7 +56,7 @@ impl Leg {
         }
         self.rate = fields.rate.unwrap_or(self.rate);
         self.script |= fields.script == Some(true);
-        let downlink = self.defaults.format_at(self.rate, self.protocol, &fields);
+        let downlink = self.defaults.format_at(self.rate, self.kind, &fields);
         if self.shared.format() != downlink {
             self.shared.set_format(downlink);
         }
@@ -65,24 +65,17 @@ impl Leg {
 
     /// Looks at who says this text: a peer that says what only one says is that one.
     pub(super) fn revise(&mut self, text: &str) {
-        let Protocol::WebSocket(taken_for) = self.protocol else { return };
-        if self.texts >= METADATA_TEXTS_MAX {
+        if self.kind.traits().is_certain || self.texts >= METADATA_TEXTS_MAX {
             return;
         }
-        let is = match (taken_for, speaker(text)) {
-            (Flavour::Telephone, _) | (_, None) => return,
-            (_, Some(Speaker::ChanWebSocket)) => Flavour::ChanWebSocket,
-            (_, Some(Speaker::AudioFork)) => Flavour::AudioFork,
-            // The script is mod_audio_stream's, of whichever version.
-            (Flavour::ChanWebSocket | Flavour::AudioFork, Some(Speaker::Script)) => Flavour::Unknown,
-            (_, Some(Speaker::Script)) => return,
-        };
-        if is == taken_for {
+        let (was, Some(now)) = (self.kind, speaker(text)) else { return };
+        // The script is mod_audio_stream's, of whichever version.
+        let says_no_more = now == LegKind::ModAudioStream && was.traits().has_script;
+        if now == was || says_no_more {
             return;
         }
-        let (was, now) = (self.protocol, Protocol::WebSocket(is));
-        self.notes.add(LegNote::Revised { was: was.kind(), is: now.kind() });
-        self.protocol = now;
+        self.notes.add(LegNote::Revised { was, is: now });
+        self.kind = now;
         self.wire = Wire::new(now, self.defaults.playback(now, &self.fields));
         self.decoder = UplinkDecoder::new(self.defaults.mix(now, &self.fields));
         self.measure_anew();
@@ -104,13 +97,9 @@ impl Leg {
         }
         let silent_ms = now.since_ms(self.audio_at.unwrap_or(self.since));
         let seconds = silent_ms / 1000;
-        match (self.audio_at, self.protocol) {
-            (None, protocol) if silent_ms >= NO_AUDIO_MS => {
-                self.notes.add(LegNote::NoAudio(protocol.kind(), seconds));
-            }
-            (Some(_), Protocol::WebSocket(flavour))
-                if flavour != Flavour::ChanWebSocket && silent_ms >= AUDIO_STOPPED_MS =>
-            {
+        match self.audio_at {
+            None if silent_ms >= NO_AUDIO_MS => self.notes.add(LegNote::NoAudio(self.kind, seconds)),
+            Some(_) if silent_ms >= AUDIO_STOPPED_MS && self.kind.traits().sends_silence => {
                 self.notes.add(LegNote::AudioStopped(seconds));
             }
             _ => {}
@@ -123,7 +112,7 @@ impl Leg {
         self.notes.next_note()
     }
 
-    /// What asks the switch for a sign of life, where it does not bear a ping of WebSocket.
+    /// What asks the switch for a sign of life, where it can be asked.
     pub fn probe(&self) -> Option<Message> {
         self.wire.probe()
     }

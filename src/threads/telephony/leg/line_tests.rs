@@ -8,21 +8,19 @@ use std::sync::Arc;
 use tungstenite::{Bytes, Message};
 
 use super::super::defaults::LegDefaults;
-use super::super::wire::Protocol;
 use super::{Leg, Received};
 use crate::base::{CallId, Frame, FrameSink, FrameSource, Instant, Mix, PlaybackFormat, SampleRate};
 use crate::call::leg::CallFields;
 use crate::call::{LegKind, LegNote};
 use crate::codec::audiosocket;
-use crate::codec::mod_audio_stream::Flavour;
 use crate::config::Config;
 use crate::sync::CallShared;
 use crate::sync::rings::{DspRings, call_rings};
 
 const ID: CallId = CallId { slot: 0, generation: 1 };
-const STREAM: Protocol = Protocol::WebSocket(Flavour::Unknown);
-const FORK: Protocol = Protocol::WebSocket(Flavour::AudioFork);
-const ASTERISK: Protocol = Protocol::WebSocket(Flavour::ChanWebSocket);
+const STREAM: LegKind = LegKind::ModAudioStream;
+const FORK: LegKind = LegKind::AudioFork;
+const ASTERISK: LegKind = LegKind::ChanWebsocket;
 
 fn at(ms: u64) -> Instant {
     Instant::from_micros(1_000_000 + ms * 1000)
@@ -34,16 +32,16 @@ struct Line {
 }
 
 impl Line {
-    fn new(protocol: Protocol, fields: CallFields, change: impl FnOnce(&mut LegDefaults)) -> Self {
+    fn new(kind: LegKind, fields: CallFields, change: impl FnOnce(&mut LegDefaults)) -> Self {
         let mut defaults = LegDefaults::configured(&Config::default());
         change(&mut defaults);
-        let shared = Arc::new(CallShared::new(ID, defaults.format(protocol, &fields)));
+        let shared = Arc::new(CallShared::new(ID, defaults.format(kind, &fields)));
         let (rings, dsp, _gemini) = call_rings();
-        Self { leg: Leg::new(ID, shared, rings, defaults, protocol, fields, at(0)), dsp }
+        Self { leg: Leg::new(ID, shared, rings, defaults, kind, fields, at(0)), dsp }
     }
 
-    fn of(protocol: Protocol) -> Self {
-        Self::new(protocol, CallFields::default(), |_| {})
+    fn of(kind: LegKind) -> Self {
+        Self::new(kind, CallFields::default(), |_| {})
     }
 
     /// A caller of three seconds: messages of so many bytes, one each so many milliseconds. Returns the rates at which they
@@ -53,11 +51,11 @@ impl Line {
         for n in 0..3_000 / every_ms {
             let now = at(n * every_ms);
             let received = match self.leg.opened().0 {
-                Protocol::AudioSocket => {
+                LegKind::AudioSocket => {
                     let payload = Bytes::copy_from_slice(message);
                     self.leg.receive_frame(audiosocket::Frame { kind: 0x10, payload }, now)
                 }
-                Protocol::WebSocket(_) => self.leg.receive_audio(Bytes::copy_from_slice(message), now),
+                _ => self.leg.receive_audio(Bytes::copy_from_slice(message), now),
             };
             if let Received::Refused(why) = received {
                 return Err(why);
@@ -149,38 +147,38 @@ fn where_nothing_is_written_the_rate_is_measured_whatever_a_messages_length() {
 #[test]
 fn an_audio_socket_whose_label_is_wrong_is_heard_as_fast_as_it_speaks_and_g711_is_refused() {
     for (bytes, ms) in [(160, 10), (320, 20), (640, 40), (480, 30)] {
-        let mut line = Line::of(Protocol::AudioSocket);
+        let mut line = Line::of(LegKind::AudioSocket);
         assert_eq!(line.caller(&tone(bytes), ms), Ok(vec![SampleRate::Hz8000]));
         assert_eq!(line.notes(), []);
     }
     for (bytes, rate) in [(640, SampleRate::Hz16000), (960, SampleRate::Hz24000)] {
-        let mut line = Line::of(Protocol::AudioSocket);
+        let mut line = Line::of(LegKind::AudioSocket);
         assert_eq!(line.caller(&tone(bytes), 20), Ok(vec![SampleRate::Hz8000, rate]));
         assert_eq!(line.leg.shared.format().rate, SampleRate::Hz8000, "it is answered as it labels");
         assert!(
             matches!(line.notes()[..], [LegNote::Mislabelled(why, is)] if is == rate && why.contains("c(slin)"))
         );
     }
-    let mut half = Line::of(Protocol::AudioSocket);
+    let mut half = Line::of(LegKind::AudioSocket);
     assert!(half.caller(&tone(160), 20).is_ok(), "half the pace alone may be silence left out");
-    let mut g711 = Line::of(Protocol::AudioSocket);
+    let mut g711 = Line::of(LegKind::AudioSocket);
     assert!(g711.caller(&noise(160), 20).unwrap_err().contains("c(slin16)"));
     let mut websocket = Line::of(ASTERISK);
     assert!(websocket.caller(&noise(160), 20).unwrap_err().contains("c(slin16)"));
-    let mut loud = Line::of(Protocol::AudioSocket);
+    let mut loud = Line::of(LegKind::AudioSocket);
     assert!(loud.caller(&noise(320), 20).is_ok(), "noise at its pace is what the caller hears too");
 }
 
 #[test]
 fn asterisk_without_its_subprotocol_is_known_by_its_first_word() {
-    for protocol in [STREAM, FORK, Protocol::WebSocket(Flavour::Ixwebsocket)] {
+    for kind in [STREAM, FORK, LegKind::Ixwebsocket] {
         let json = |defaults: &mut LegDefaults| defaults.playback = PlaybackFormat::File;
-        let mut line = Line::new(protocol, CallFields::default(), json);
+        let mut line = Line::new(kind, CallFields::default(), json);
         line.notes();
         let received = line
             .text("MEDIA_START connection_id:c channel_id:1.2 format:slin optimal_frame_size:320 ptime:20");
         assert!(matches!(received, Received::Identified(fields) if fields.uuid.as_deref() == Some("1.2")));
-        assert_eq!(line.notes(), [LegNote::Revised { was: protocol.kind(), is: LegKind::ChanWebsocket }]);
+        assert_eq!(line.notes(), [LegNote::Revised { was: kind, is: LegKind::ChanWebsocket }]);
         assert_eq!(line.leg.shared.format().rate, SampleRate::Hz8000);
         assert_eq!(line.leg.probe(), Some(Message::text("GET_STATUS")));
         assert!(line.leg.hangs_up_by_closing());
@@ -193,14 +191,13 @@ fn asterisk_without_its_subprotocol_is_known_by_its_first_word() {
 #[test]
 fn jambonz_is_played_as_it_was_set_up_whatever_is_configured_and_hangs_up_by_closing() {
     let json = |defaults: &mut LegDefaults| defaults.playback = PlaybackFormat::Json;
-    for protocol in [FORK, STREAM, ASTERISK] {
-        let mut line = Line::new(protocol, CallFields::default(), json);
+    for kind in [FORK, STREAM, ASTERISK] {
+        let mut line = Line::new(kind, CallFields::default(), json);
         let start = r#"{"sampleRate":8000,"mixType":"mono","callSid":"c-1","callId":"x","from":"1","to":"2",
             "bidirectionalAudio":{"enabled":true,"streaming":true,"sampleRate":24000}}"#;
         let Received::Identified(fields) = line.text(start) else { panic!("metadata") };
         assert_eq!((fields.uuid.as_deref(), fields.did.as_deref()), (Some("c-1"), Some("2")));
-        let revised =
-            (protocol != FORK).then_some(LegNote::Revised { was: protocol.kind(), is: LegKind::AudioFork });
+        let revised = (kind != FORK).then_some(LegNote::Revised { was: kind, is: LegKind::AudioFork });
         assert_eq!(line.notes(), Vec::from_iter(revised));
         assert_eq!((line.leg.rate, line.leg.shared.format().rate), (SampleRate::Hz8000, SampleRate::Hz24000));
         line.dsp.caller_out.put(Frame::audio(1, SampleRate::Hz24000, &[1; 320]));

@@ -4,9 +4,9 @@
 //! Invariant: what is measured never ends a call whose audio is linear, and changes no rate that somebody wrote.
 
 use super::super::meter::Measured;
-use super::super::wire::Protocol;
 use super::{Leg, Meter};
 use crate::base::{Instant, SampleRate};
+use crate::call::LegKind;
 use crate::call::LegNote;
 use crate::codec::audiosocket::Mislabelled;
 
@@ -47,7 +47,7 @@ impl Leg {
 
     /// The caller's audio comes at another rate than it is heard at.
     fn hears(&mut self, rate: SampleRate, measured: Measured) {
-        if self.protocol == Protocol::AudioSocket {
+        if self.kind == LegKind::AudioSocket {
             // Versions before 20.17, 21.12, 22.7 and 23.1 label every rate as 8 kHz. Any other label was meant.
             if self.rate == SampleRate::Hz8000 && rate != SampleRate::Hz8000 {
                 self.heard_rate = Some(rate);
@@ -71,17 +71,17 @@ impl Leg {
 
     /// Where the rate is written, if it is.
     fn place_of_rate(&self) -> Option<&'static str> {
-        match self.protocol {
+        match self.kind.traits().rate {
             _ if self.fields.rate.is_some() => {
                 Some("what the switch said of the call (URL, headers, metadata or MEDIA_START)")
             }
-            Protocol::WebSocket(_) if self.defaults.rate_is_written => Some("leg.rate"),
+            None if self.defaults.rate_is_written => Some("leg.rate"),
             _ => None,
         }
     }
 
     fn channels(&self) -> usize {
-        self.defaults.mix(self.protocol, &self.fields).channels()
+        self.defaults.mix(self.kind, &self.fields).channels()
     }
 
     /// What was measured was of something else.
@@ -92,7 +92,7 @@ impl Leg {
     pub(super) fn set_rate(&mut self, rate: SampleRate) {
         if rate != self.rate {
             self.rate = rate;
-            self.shared.set_format(self.defaults.format_at(rate, self.protocol, &self.fields));
+            self.shared.set_format(self.defaults.format_at(rate, self.kind, &self.fields));
         }
     }
 }
