@@ -4,15 +4,17 @@
 //! Invariant: it ends within the time that the relay may take, and with 0 only if what was asked for was done.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use argh::FromArgs;
+use http::{HeaderValue, Method, header};
 use serde_json::{Map, Value};
 
 use super::Exit;
 use crate::config::{Config, Secret};
-use crate::net::http;
-use crate::sync::Clock;
+use crate::net::http_client::{HttpAnswer, HttpClient, HttpRequest};
+use crate::net::tls::Client;
 
 /// Longer than the relay waits for the switch to begin; and how much longer than it may ring for its end.
 const WITHIN: Duration = Duration::from_secs(12);
@@ -55,14 +57,37 @@ pub(super) fn run(options: &Options, config: &Config) -> Exit {
     request.insert("wait".to_owned(), (!options.no_wait).into());
     let within = if options.no_wait { WITHIN } else { WITHIN + config.esl.answer_timeout + RINGS_AND };
     let (address, token) = (reachable(listen), config.admin.token.as_ref().map(Secret::expose));
-    let request = Value::from(request).to_string();
     let certificate = config.admin.tls_certificate.as_deref();
-    match http::post(address, certificate, "/api/originate", token, &request, &Clock::new(), within) {
-        Ok((status, answer)) => told(status, &serde_json::from_str(&answer).unwrap_or_default()),
-        Err(trouble) => Exit::failure(format_args!(
-            "no answer of the relay's admin server at {address}: {trouble}; is tandem running with this configuration?"
+    match ask(address, certificate, token, &Value::from(request), within) {
+        Ok(HttpAnswer { status, body, .. }) => {
+            told(status, &serde_json::from_slice(&body).unwrap_or_default())
+        }
+        Err(problem) => Exit::failure(format_args!(
+            "no answer of the relay's admin server at {address}: {problem}; is tandem running with this configuration?"
         )),
     }
+}
+
+/// Asks the server whose certificate is in this file, if it speaks TLS.
+fn ask(
+    address: SocketAddr,
+    certificate: Option<&Path>,
+    token: Option<&str>,
+    request: &Value,
+    timeout: Duration,
+) -> Result<HttpAnswer, String> {
+    let tls = certificate.map(Client::of_own_server).transpose()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let bearer = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}"))).transpose();
+    let bearer = bearer.map_err(|_| "admin.token holds characters that no header may have".to_owned())?;
+    let request = HttpRequest {
+        method: Method::POST,
+        url: format!("{scheme}://{address}/api/originate"),
+        headers: bearer.into_iter().map(|bearer| (header::AUTHORIZATION, bearer)).collect(),
+        body: Some(request.to_string()),
+        timeout,
+    };
+    HttpClient::new(tls).ask(request).map_err(|problem| problem.to_string())
 }
 
 /// What the relay's answer is to a shell. The UUID is printed in any case in which there is one.

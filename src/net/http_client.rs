@@ -1,6 +1,6 @@
 //! The HTTP client: one request at a time for a thread that may block, with a limit on everything.
 //!
-//! Runs in: the tool threads. Owns the connections that are kept for the next request.
+//! Runs in: the tool threads, the keeper, and the main thread of `tandem call`. Owns the connections that are kept for the next request.
 //! Never follows a redirect, never logs a request or an answer.
 //! Invariant: a request ends at its time-out at the latest, however slowly its server speaks, and an answer in hand is no
 //! longer than [`ANSWER_BYTES_MAX`].
@@ -10,12 +10,12 @@ use std::io;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, Request, header};
-use native_tls::TlsConnector;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, Error};
 
 use super::http_tls::Tls;
+use super::tls::Client;
 
 /// Longest answer that is taken, in bytes: some ten thousand words, more than a model should be told at once.
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -79,19 +79,22 @@ impl fmt::Display for HttpError {
 }
 
 impl HttpClient {
-    /// A client that speaks TLS by `tls`. A proxy is used for `https://` where `HTTPS_PROXY` names one.
-    pub(crate) fn new(tls: TlsConnector) -> Self {
-        let config = Agent::config_builder()
+    /// A client that speaks TLS by `tls`, or none. A proxy is used for `https://` where `HTTPS_PROXY` names one, but not
+    /// on the way to a server of ours.
+    pub(crate) fn new(tls: Option<Client>) -> Self {
+        let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .max_response_header_size(HEAD_BYTES_MAX)
             .max_idle_age(IDLE_MAX)
-            .user_agent("tandem")
-            .build();
+            .user_agent("tandem");
+        if tls.as_ref().is_some_and(Client::is_of_own_server) {
+            config = config.proxy(None);
+        }
         let connectors =
             ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(Tls(tls));
-        Self { agent: Agent::with_parts(config, connectors, DefaultResolver::default()) }
+        Self { agent: Agent::with_parts(config.build(), connectors, DefaultResolver::default()) }
     }
 
     /// Sends a request and waits for the answer.

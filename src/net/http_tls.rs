@@ -1,20 +1,21 @@
 //! TLS for the HTTP client: the process's one TLS stack (native-tls) over the client's connections.
 //!
-//! Runs in: the tool threads, for each new connection. Owns the settings of TLS.
-//! Never turns verification off.
-//! Invariant: a request to https:// goes over a verified TLS connection or fails.
+//! Runs in: the threads that ask, for each new connection. Owns the settings of TLS.
+//! Invariant: a request to https:// goes over a TLS connection to whom the client takes for its server, or fails.
 
 use std::fmt;
 use std::io::{Read, Write};
 
-use native_tls::{HandshakeError, TlsConnector, TlsStream};
+use native_tls::TlsStream;
 use ureq::Error;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
+use super::tls::Client;
+
 /// The link in the client's chain of connectors that follows TCP.
-pub(super) struct Tls(pub(super) TlsConnector);
+pub(super) struct Tls(pub(super) Option<Client>);
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,11 +38,8 @@ impl<In: Transport> Connector<In> for Tls {
         let host = details.uri.host().ok_or(Error::HostNotFound)?.trim_matches(['[', ']']);
         let mut adapter = TransportAdapter::new(plain.boxed(), details.current_time.clone());
         adapter.set_timeout(details.timeout);
-        let stream = self.0.connect(host, adapter).map_err(|error| match error {
-            HandshakeError::Failure(error) => Error::Other(Box::new(error)),
-            // The connection below waits, so that it never says this.
-            HandshakeError::WouldBlock(_) => Error::Tls("the handshake was not completed"),
-        })?;
+        let client = self.0.as_ref().ok_or(Error::Tls("this client speaks no TLS"))?;
+        let stream = client.handshake(host, adapter).map_err(Error::Other)?;
         let buffers =
             LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(Either::B(TlsTransport { buffers, stream })))

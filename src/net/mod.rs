@@ -6,7 +6,6 @@ pub(crate) mod audiosocket;
 pub(crate) mod dial;
 pub(crate) mod ear;
 pub(crate) mod greeting;
-pub(crate) mod http;
 pub(crate) mod http_client;
 mod http_tls;
 pub(crate) mod listener;

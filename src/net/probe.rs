@@ -15,7 +15,7 @@ use crate::call::model::{LinkEnd, SetupRequest};
 use crate::codec::Provider;
 use crate::codec::esl;
 use crate::net::dial::{DialError, Dialer, Target};
-use crate::net::own_server::OwnServer;
+use crate::net::own_server;
 use crate::net::websocket::Incoming;
 use crate::sync::Clock;
 
@@ -55,7 +55,7 @@ pub(crate) fn ask(
     clock: Clock,
 ) -> io::Result<Answer> {
     let begun = clock.now();
-    let mut socket = OwnServer::connect(address, certificate, within)?;
+    let mut socket = own_server::connect(address, certificate, within)?;
     socket.write_all(request)?;
     let mut bytes = Vec::new();
     let mut piece = [0; 1024];
@@ -262,7 +262,7 @@ pub(crate) fn call(
 ) -> Result<TestCall, String> {
     const FRAME: usize = 320;
     let begun = clock.now();
-    let socket = OwnServer::connect(address, certificate, lasting).map_err(|error| error.to_string())?;
+    let socket = own_server::connect(address, certificate, lasting).map_err(|error| error.to_string())?;
     let prepared = socket.socket().set_read_timeout(Some(lasting));
     prepared.map_err(|error| error.to_string())?;
     let mut request = http::Request::get(format!("ws://{address}{path}"))

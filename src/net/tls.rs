@@ -1,16 +1,17 @@
 //! TLS: the relay's own certificate towards switches and browsers, the system's roots towards Gemini.
 //!
-//! Runs in: main (reads the files), accept, admin and dial threads (handshakes). Owns which versions and ciphers our servers
+//! Runs in: main (reads the files), accept, admin, dial and tool threads (handshakes). Owns which versions and ciphers our servers
 //! speak. Servers take OpenSSL's own acceptor, because that of native-tls is an older preset: without TLS 1.3, and with
-//! ciphers in CBC mode. Never turns verification off.
+//! ciphers in CBC mode. Never turns verification off: a server of ours is known by its certificate, whatever names are in it.
 //! Invariant: a server of ours speaks TLS 1.3 and 1.2 with authenticated encryption, and nothing else.
 
+use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use native_tls::{Certificate, Protocol, TlsConnector};
+use native_tls::{Certificate, HandshakeError, Protocol, TlsConnector, TlsStream};
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVersion};
@@ -66,6 +67,68 @@ pub(crate) fn connector(more_roots: Option<&Path>) -> Result<TlsConnector, Strin
         }
     }
     builder.build().map_err(|error| format!("TLS cannot be set up: {error}"))
+}
+
+/// Whom a client takes for its server: whoever has a valid certificate for the name, or only who has a certain one.
+pub(crate) struct Client {
+    connector: TlsConnector,
+    only: Option<Vec<u8>>,
+}
+
+impl Client {
+    /// Whoever has a certificate that `connector` takes.
+    pub(crate) fn verifying(connector: TlsConnector) -> Self {
+        Self { connector, only: None }
+    }
+
+    /// Only the server that has the certificate in this file.
+    ///
+    /// # Errors
+    /// A text that names the file and what is wrong with it.
+    pub(crate) fn of_own_server(certificate: &Path) -> Result<Self, String> {
+        let unusable = |why: native_tls::Error| format!("{}: {why}", certificate.display());
+        let chain = Certificate::stack_from_pem(&read(certificate)?).map_err(unusable)?;
+        let own = chain.first().ok_or_else(|| format!("{} has no certificate", certificate.display()))?;
+        let mut builder = TlsConnector::builder();
+        // Not who has signed it for which name counts, but that it is this one.
+        builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true).use_sni(false);
+        builder.min_protocol_version(Some(Protocol::Tlsv12));
+        Ok(Self {
+            connector: builder.build().map_err(unusable)?,
+            only: Some(own.to_der().map_err(unusable)?),
+        })
+    }
+
+    /// Whether it takes only one certificate.
+    pub(super) fn is_of_own_server(&self) -> bool {
+        self.only.is_some()
+    }
+
+    /// Begins TLS over `stream`, which blocks.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn handshake<S: Read + Write>(
+        &self,
+        host: &str,
+        stream: S,
+    ) -> Result<TlsStream<S>, Box<dyn Error + Send + Sync>> {
+        let stream = self.connector.connect(host, stream).map_err(|error| match error {
+            HandshakeError::Failure(error) => Box::from(error),
+            HandshakeError::WouldBlock(_) => Box::<dyn Error + Send + Sync>::from("no TLS in time"),
+        })?;
+        if let Some(only) = &self.only {
+            let theirs = stream.peer_certificate()?.ok_or("it has no certificate")?;
+            if theirs.to_der()? != *only {
+                return Err(
+                    "it has another certificate than the configuration: restart the relay, if it was \
+                            replaced"
+                        .into(),
+                );
+            }
+        }
+        Ok(stream)
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

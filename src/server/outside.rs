@@ -58,8 +58,12 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// Those of starting a thread.
-    pub(super) fn tools(&mut self, tls: native_tls::TlsConnector) -> io::Result<ToolPool> {
-        let (pool, thread) = tool_pool(HttpClient::new(tls), self.control.clone(), self.relay.clock);
+    pub(super) fn tools(&mut self, connector: native_tls::TlsConnector) -> io::Result<ToolPool> {
+        let (pool, thread) = tool_pool(
+            HttpClient::new(Some(tls::Client::verifying(connector))),
+            self.control.clone(),
+            self.relay.clock,
+        );
         for n in 0..self.config.threads.tools {
             let thread = thread.clone();
             self.start(&format!("tools-{n}"), move || {

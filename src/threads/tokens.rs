@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::ToSocketAddrs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue, Method};
 use mio::unix::pipe::Receiver;
 use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 use crate::base::Instant;
 use crate::config::Secret;
-use crate::net::http;
+use crate::net::http_client::{HttpAnswer, HttpClient, HttpRequest};
 use crate::sync::Clock;
 use crate::telemetry::conceal_fetched;
 
@@ -85,7 +85,7 @@ pub(super) fn fetch(source: &TokenSource, clock: Clock, stopped: &AtomicBool) ->
     let text = match source {
         TokenSource::Command(command) => run(command, clock, stopped),
         TokenSource::File(path) => read(path),
-        TokenSource::Metadata(host) => ask_metadata(host, clock),
+        TokenSource::Metadata(host) => ask_metadata(host),
     };
     let (token, life_ms) =
         text.and_then(|text| understand(&text)).map_err(|why| format!("{} {why}", source.name()))?;
@@ -148,16 +148,21 @@ fn text(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "gave something that is no text".into())
 }
 
-fn ask_metadata(host: &str, clock: Clock) -> Result<String, String> {
+fn ask_metadata(host: &str) -> Result<String, String> {
     const PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
     let remedy = "does the relay run on Google Cloud, and has the machine a service account?";
-    let place = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-    let mut addresses = place.to_socket_addrs().map_err(|error| format!("at {place}: {error}; {remedy}"))?;
-    let address = addresses.next().ok_or_else(|| format!("at {place} has no address; {remedy}"))?;
-    match http::get(address, host, PATH, "Metadata-Flavor: Google", &clock, METADATA_WITHIN) {
-        Ok((200, body)) => Ok(body),
-        Ok((status, _)) => Err(format!("at {place} answered with status {status}; {remedy}")),
-        Err(trouble) => Err(format!("at {place}: {trouble}; {remedy}")),
+    let flavor = (HeaderName::from_static("metadata-flavor"), HeaderValue::from_static("Google"));
+    let request = HttpRequest {
+        method: Method::GET,
+        url: format!("http://{host}{PATH}"),
+        headers: vec![flavor],
+        body: None,
+        timeout: METADATA_WITHIN,
+    };
+    match HttpClient::new(None).ask(request) {
+        Ok(HttpAnswer { status: 200, body, .. }) => text(body),
+        Ok(answer) => Err(format!("at {host} answered with status {}; {remedy}", answer.status)),
+        Err(problem) => Err(format!("at {host}: {problem}; {remedy}")),
     }
 }
 

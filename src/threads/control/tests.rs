@@ -57,8 +57,7 @@ impl World {
             (1_000_000, 1_000_000);
         let relay = Relay::new(&config).expect("agents");
         relay.credentials.replace(vec![(credential(), Access::with_key(target()))]);
-        let tls = native_tls::TlsConnector::new().expect("a connector");
-        let (tools, _) = tool_pool(HttpClient::new(tls), inbox.clone(), relay.clock);
+        let (tools, _) = tool_pool(HttpClient::new(None), inbox.clone(), relay.clock);
         let parts = ControlParts {
             inbox: own_inbox,
             own: bell(),

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::base::parameters::Parameters;
+use crate::net::tls::Client;
 use crate::sync::{Doorbell, Mailbox, mailbox};
 
 /// How long something may take that is certain to come.
@@ -116,7 +117,7 @@ fn pool(threads: usize) -> Pool {
     let (control, facts) = mailbox(Doorbell::for_parked(thread::current()));
     let tls = native_tls::TlsConnector::new().expect("the system's TLS");
     let clock = Clock::new();
-    let (pool, first) = tool_pool(HttpClient::new(tls), control, clock);
+    let (pool, first) = tool_pool(HttpClient::new(Some(Client::verifying(tls))), control, clock);
     for _ in 0..threads {
         let thread = first.clone();
         thread::spawn(move || thread.run());
