@@ -52,6 +52,35 @@ pub(crate) struct PlayoutReport {
     pub deadline: Option<Instant>,
 }
 
+/// What playout works with in one pass.
+pub(crate) struct Pass<'a, Source, Sink, Tap> {
+    now: Instant,
+    format: LegFormat,
+    source: &'a mut Source,
+    sink: &'a mut Sink,
+    tap: &'a mut Tap,
+    report: PlayoutReport,
+}
+
+impl<'a, Source, Sink, Tap> Pass<'a, Source, Sink, Tap> {
+    /// A pass over the model's audio in `source` to the leg behind `sink`, as far as there is room; `tap` is told what is
+    /// heard and when.
+    pub(crate) fn new(
+        now: Instant,
+        format: LegFormat,
+        source: &'a mut Source,
+        sink: &'a mut Sink,
+        tap: &'a mut Tap,
+    ) -> Self {
+        Self { now, format, source, sink, tap, report: PlayoutReport::default() }
+    }
+
+    /// Samples of 20 ms at the leg's rate.
+    const fn frame_samples(&self) -> usize {
+        self.format.rate.samples_per_frame()
+    }
+}
+
 /// What there is to release.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ready {
@@ -163,39 +192,30 @@ impl Playout {
     }
 
     /// Releases what is due, as far as there is audio and the sink has room. `turn` is the present turn of the call.
-    #[cfg(test)]
     pub(crate) fn pass(
         &mut self,
-        now: Instant,
         turn: Turn,
-        format: LegFormat,
-        source: &mut impl FrameSource,
-        sink: &mut impl FrameSink,
+        mut pass: Pass<'_, impl FrameSource, impl FrameSink, impl Listener>,
     ) -> PlayoutReport {
-        self.pass_heard(now, turn, format, source, sink, &mut ())
+        self.release_due(turn, &mut pass);
+        pass.report
     }
 
-    /// As [`Playout::pass`], and tells `tap` what is heard and when.
-    pub(crate) fn pass_heard(
+    fn release_due(
         &mut self,
-        now: Instant,
         turn: Turn,
-        format: LegFormat,
-        source: &mut impl FrameSource,
-        sink: &mut impl FrameSink,
-        tap: &mut impl Listener,
-    ) -> PlayoutReport {
-        let mut report = PlayoutReport::default();
+        pass: &mut Pass<'_, impl FrameSource, impl FrameSink, impl Listener>,
+    ) {
+        let (now, format, frame_samples) = (pass.now, pass.format, pass.frame_samples());
         if turn != self.turn {
-            tap.agent_cut(self.unheard_from(now, format, sink));
-            self.flush(now, turn, &mut report);
+            pass.tap.agent_cut(self.unheard_from(now, format, pass.sink));
+            self.flush(now, turn, &mut pass.report);
         }
         if format.rate != self.resampler.to() {
             self.resampler = Resampler::new(self.resampler.from(), format.rate);
             (self.staged_len, self.staged_is_last) = (0, false);
         }
-        let frame_samples = format.rate.samples_per_frame();
-        self.count_waiting(now, format, sink, tap);
+        self.count_waiting(pass);
         if self.flow == Flow::FadingIn {
             // What the caller did not hear meanwhile came too late for no one.
             self.dry_at = self.dry_at.max(now);
@@ -204,20 +224,19 @@ impl Playout {
             let due = self.due(format);
             if now < due {
                 self.waits_for = if self.flow == Flow::Paused { WaitsFor::Caller } else { WaitsFor::Worker };
-                report.deadline = Some(due);
-                return report;
+                pass.report.deadline = Some(due);
+                return;
             }
             if self.flow == Flow::Paused {
                 self.waits_for = WaitsFor::Caller;
-                self.close_chunk(now, sink, tap, &mut report);
-                return report;
+                return self.close_chunk(pass);
             }
-            let unheard_from = self.unheard_from(now, format, sink);
-            if self.stage(now, frame_samples, source, &mut report) {
-                tap.agent_cut(unheard_from);
+            let unheard_from = self.unheard_from(now, format, pass.sink);
+            if self.stage(pass) {
+                pass.tap.agent_cut(unheard_from);
             }
             let ready = if self.staged_len < frame_samples {
-                self.complete_frame(now, frame_samples, sink, tap, &mut report)
+                self.complete_frame(pass)
             } else if self.staged_is_last {
                 Ready::LastFrame
             } else {
@@ -229,18 +248,18 @@ impl Playout {
                     self.flow = Flow::Paused;
                 }
                 self.waits_for = WaitsFor::Model;
-                return report;
+                return;
             }
             self.staged_is_last = ready == Ready::LastFrame;
-            if sink.room() < frame_samples.div_ceil(Frame::CAPACITY) {
+            if pass.sink.room() < frame_samples.div_ceil(Frame::CAPACITY) {
                 // The switch is stalled; nobody rings when room appears.
                 if self.waits_for == WaitsFor::Worker || now <= self.dry_at {
                     self.waits_for = WaitsFor::Switch;
                 }
-                report.deadline = Some(now.plus_us(FRAME_US));
-                return report;
+                pass.report.deadline = Some(now.plus_us(FRAME_US));
+                return;
             }
-            self.release(now, format, ready, sink, tap, &mut report);
+            self.release(pass, ready);
         }
     }
 
@@ -272,19 +291,13 @@ impl Playout {
     }
 
     /// Resamples until a frame is staged or the source has nothing for it. Returns whether a newer turn began meanwhile.
-    fn stage(
-        &mut self,
-        now: Instant,
-        frame_samples: usize,
-        source: &mut impl FrameSource,
-        report: &mut PlayoutReport,
-    ) -> bool {
-        let mut flushed = false;
+    fn stage(&mut self, pass: &mut Pass<'_, impl FrameSource, impl FrameSink, impl Listener>) -> bool {
+        let (frame_samples, mut flushed) = (pass.frame_samples(), false);
         while self.staged_len < frame_samples && self.tail.is_none() {
             let input = &self.current.samples()[self.taken..];
             if !input.is_empty() {
                 if self.staged_len == 0 {
-                    self.staged_at = now;
+                    self.staged_at = pass.now;
                 }
                 let room = &mut self.staged[self.staged_len..frame_samples];
                 let progress = self.resampler.process(input, room);
@@ -292,7 +305,7 @@ impl Playout {
                 self.staged_len += progress.produced;
                 continue;
             }
-            let Some(()) = source.take_with(|frame| self.current.copy_from(frame)) else { break };
+            let Some(()) = pass.source.take_with(|frame| self.current.copy_from(frame)) else { break };
             self.taken = 0;
             let turn = self.current.turn;
             if turn != self.turn {
@@ -302,7 +315,7 @@ impl Playout {
                 }
                 // The turn changed after this pass had looked at it.
                 let first = self.current;
-                self.flush(now, turn, report);
+                self.flush(pass.now, turn, &mut pass.report);
                 self.current = first;
                 flushed = true;
             }
@@ -319,12 +332,9 @@ impl Playout {
     /// Completes a frame that the source could not fill, where that is right.
     fn complete_frame(
         &mut self,
-        now: Instant,
-        frame_samples: usize,
-        sink: &mut impl FrameSink,
-        tap: &mut impl Listener,
-        report: &mut PlayoutReport,
+        pass: &mut Pass<'_, impl FrameSource, impl FrameSink, impl Listener>,
     ) -> Ready {
+        let (now, frame_samples) = (pass.now, pass.frame_samples());
         if let Some(tail) = self.tail {
             if self.staged_len == 0 && now > self.dry_at {
                 // The end came after all of the turn was heard. Nothing was missing, so nothing is late.
@@ -345,14 +355,14 @@ impl Playout {
             self.pad(frame_samples);
             return Ready::LastFrame;
         }
-        self.close_chunk(now, sink, tap, report);
+        self.close_chunk(pass);
         // At the start of an answer the switch has long been dry, and the rest of the frame is a moment away.
         let bridge = self.dry_at.max(self.staged_at).plus_us(BRIDGE_US);
         if self.staged_len == 0 {
             return Ready::Nothing;
         }
         if now < bridge {
-            report.deadline = Some(report.deadline.map_or(bridge, |close| close.min(bridge)));
+            pass.report.deadline = Some(pass.report.deadline.map_or(bridge, |close| close.min(bridge)));
             return Ready::Nothing;
         }
         self.pad(frame_samples);
@@ -371,13 +381,10 @@ impl Playout {
 
     fn release(
         &mut self,
-        now: Instant,
-        format: LegFormat,
+        pass: &mut Pass<'_, impl FrameSource, impl FrameSink, impl Listener>,
         ready: Ready,
-        sink: &mut impl FrameSink,
-        tap: &mut impl Listener,
-        report: &mut PlayoutReport,
     ) {
+        let (now, format, report) = (pass.now, pass.format, &mut pass.report);
         // The ones behind the first of a pass build up the lead again.
         if report.frames == 0 && self.speaking && self.waits_for == WaitsFor::Worker {
             report.late_us = Some(now.since_us(self.due(format)));
@@ -397,7 +404,7 @@ impl Playout {
                 WaitsFor::Worker if self.speaking => report.slips += 1,
                 _ => {}
             }
-            self.dry_not_before(now, self.chunk_us(), tap);
+            self.dry_not_before(now, self.chunk_us(), pass.tap);
         }
         self.waits_for = WaitsFor::Worker;
         let heard_at = self.dry_at;
@@ -418,13 +425,13 @@ impl Playout {
             } else if ready == Ready::LastFrame || fades_out {
                 frame.kind = FrameKind::AudioLast;
             }
-            tap.agent(heard_at, offset, &frame);
+            pass.tap.agent(heard_at, offset, &frame);
             offset += piece.len();
-            sink.put(frame);
+            pass.sink.put(frame);
             self.put = self.put.saturating_add(1);
         }
         if chunk_ends && !on_grid {
-            self.chunk_leaves(now, tap);
+            self.chunk_leaves(now, pass.tap);
         } else if chunk_ends {
             self.chunk_frames = 0;
         }
@@ -484,6 +491,20 @@ pub(crate) mod tests {
         }
     }
 
+    impl Playout {
+        /// A pass of which nobody is told.
+        fn unheard_pass(
+            &mut self,
+            now: Instant,
+            turn: Turn,
+            format: LegFormat,
+            source: &mut Queue,
+            sink: &mut Queue,
+        ) -> PlayoutReport {
+            self.pass(turn, Pass::new(now, format, source, sink, &mut ()))
+        }
+    }
+
     const ROOM: usize = 10_000;
 
     fn at(ms: u64) -> Instant {
@@ -512,13 +533,13 @@ pub(crate) mod tests {
             let mut playout = Playout::new(at(0), 1, rate);
             let mut source = Queue::from(speech(1, 1000, 500));
             let mut sink = Queue::with_room(ROOM);
-            let first = playout.pass(at(0), 1, binary(rate), &mut source, &mut sink);
+            let first = playout.unheard_pass(at(0), 1, binary(rate), &mut source, &mut sink);
             assert_eq!(first.frames, 3, "60 ms of lead at {rate}");
             assert_eq!(first.deadline, Some(at(20)));
             let mut deadline = first.deadline;
             let mut released = first.frames;
             while let Some(now) = deadline {
-                let report = playout.pass(now, 1, binary(rate), &mut source, &mut sink);
+                let report = playout.unheard_pass(now, 1, binary(rate), &mut source, &mut sink);
                 released += report.frames;
                 assert!(playout.lead_us(now) <= 60_000);
                 deadline = report.deadline;
@@ -533,7 +554,8 @@ pub(crate) mod tests {
         let mut sink = Queue::with_room(ROOM);
         for n in 0..100 {
             let mut source = Queue::from(speech(1, 20, 500));
-            let report = playout.pass(at(n * 20), 1, binary(SampleRate::Hz16000), &mut source, &mut sink);
+            let report =
+                playout.unheard_pass(at(n * 20), 1, binary(SampleRate::Hz16000), &mut source, &mut sink);
             assert_eq!((report.frames, report.underruns, report.slips), (1, 0, 0), "frame {n}");
         }
     }
@@ -546,7 +568,7 @@ pub(crate) mod tests {
         let mut sink = Queue::with_room(ROOM);
         let (mut now, mut frames, mut slips) = (at(0), 0, 0);
         for n in 0..100 {
-            let report = playout.pass(now, 1, format, &mut source, &mut sink);
+            let report = playout.unheard_pass(now, 1, format, &mut source, &mut sink);
             assert_eq!(report.frames, 1, "frame {n}");
             (frames, slips) = (frames + report.frames, slips + report.slips);
             // Every wake-up comes late, by up to 15 ms.
@@ -563,12 +585,12 @@ pub(crate) mod tests {
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut source = Queue::from(speech(1, 2000, 9));
         let mut sink = Queue { stalled: true, ..Queue::with_room(ROOM) };
-        let first = playout.pass(at(0), 1, format, &mut source, &mut sink);
+        let first = playout.unheard_pass(at(0), 1, format, &mut source, &mut sink);
         // Passes for other calls, while telephony has not woken up yet, do not move the grid.
-        let report = playout.pass(at(7), 1, format, &mut source, &mut sink);
+        let report = playout.unheard_pass(at(7), 1, format, &mut source, &mut sink);
         assert_eq!((first.deadline, report.deadline), (Some(at(20)), Some(at(20))));
         for ms in (20..500).step_by(20) {
-            playout.pass(at(ms), 1, format, &mut source, &mut sink);
+            playout.unheard_pass(at(ms), 1, format, &mut source, &mut sink);
         }
         assert_eq!(samples(&sink), 160);
     }
@@ -579,8 +601,8 @@ pub(crate) mod tests {
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut source = Queue::from(speech(1, 2000, 9));
         let mut sink = Queue::with_room(ROOM);
-        playout.pass(at(0), 1, format, &mut source, &mut sink);
-        let report = playout.pass(at(500), 1, format, &mut source, &mut sink);
+        playout.unheard_pass(at(0), 1, format, &mut source, &mut sink);
+        let report = playout.unheard_pass(at(500), 1, format, &mut source, &mut sink);
         assert_eq!((report.frames, report.slips, report.deadline), (1, 1, Some(at(520))));
     }
 
@@ -589,8 +611,8 @@ pub(crate) mod tests {
         let format = binary(SampleRate::Hz8000);
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut sink = Queue::with_room(ROOM);
-        playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 40, 9)), &mut sink);
-        let report = playout.pass(at(75), 1, format, &mut Queue::from(speech(1, 100, 9)), &mut sink);
+        playout.unheard_pass(at(0), 1, format, &mut Queue::from(speech(1, 40, 9)), &mut sink);
+        let report = playout.unheard_pass(at(75), 1, format, &mut Queue::from(speech(1, 100, 9)), &mut sink);
         assert_eq!((report.underruns, report.underrun_us, report.slips), (1, 35_000, 0));
         assert_eq!(report.late_us, None, "it is the model that was late");
         assert_eq!(report.frames, 3, "the lead is built again, no burst to catch up");
@@ -602,8 +624,8 @@ pub(crate) mod tests {
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut source = Queue::from(speech(1, 1000, 9));
         let mut sink = Queue::with_room(ROOM);
-        playout.pass(at(0), 1, format, &mut source, &mut sink);
-        let report = playout.pass(at(300), 1, format, &mut source, &mut sink);
+        playout.unheard_pass(at(0), 1, format, &mut source, &mut sink);
+        let report = playout.unheard_pass(at(300), 1, format, &mut source, &mut sink);
         assert_eq!((report.slips, report.underruns, report.frames), (1, 0, 3));
         assert_eq!((report.late_us, report.peak), (Some(280_000), 9), "it had its time to wait for: 20 ms");
     }
@@ -615,12 +637,12 @@ pub(crate) mod tests {
         let mut source = Queue::from(speech(1, 30, 20_000));
         source.frames.push_back(Frame::end(1, OUTPUT_RATE));
         let mut sink = Queue::with_room(ROOM);
-        let report = playout.pass(at(0), 1, format, &mut source, &mut sink);
+        let report = playout.unheard_pass(at(0), 1, format, &mut source, &mut sink);
         assert_eq!(report.frames, 2);
         let heard: f64 =
             sink.frames.iter().flat_map(|f| f.samples()).map(|&s| f64::from(s)).sum::<f64>() / 20_000.0;
         assert!((heard - 480.0).abs() < 5.0, "30 ms of a constant are 480 samples of it, heard {heard}");
-        let next = playout.pass(at(500), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
+        let next = playout.unheard_pass(at(500), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
         assert_eq!(next.underruns, 0, "a pause between turns is none");
     }
 
@@ -630,10 +652,10 @@ pub(crate) mod tests {
             let format = binary(rate);
             let mut playout = Playout::new(at(0), 1, rate);
             let mut sink = Queue::with_room(ROOM);
-            playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 60, 9)), &mut sink);
-            playout.pass(at(20), 1, format, &mut Queue::default(), &mut sink);
+            playout.unheard_pass(at(0), 1, format, &mut Queue::from(speech(1, 60, 9)), &mut sink);
+            playout.unheard_pass(at(20), 1, format, &mut Queue::default(), &mut sink);
             let end = VecDeque::from([Frame::end(1, OUTPUT_RATE)]);
-            let report = playout.pass(at(300), 1, format, &mut Queue::from(end), &mut sink);
+            let report = playout.unheard_pass(at(300), 1, format, &mut Queue::from(end), &mut sink);
             assert_eq!((report.frames, report.underruns, report.slips), (1, 0, 0), "{rate}");
         }
     }
@@ -643,9 +665,9 @@ pub(crate) mod tests {
         let format = binary(SampleRate::Hz16000);
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut sink = Queue::with_room(ROOM);
-        let report = playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 30, 9)), &mut sink);
+        let report = playout.unheard_pass(at(0), 1, format, &mut Queue::from(speech(1, 30, 9)), &mut sink);
         assert_eq!((report.frames, report.deadline), (1, Some(at(120))));
-        let report = playout.pass(at(120), 1, format, &mut Queue::default(), &mut sink);
+        let report = playout.unheard_pass(at(120), 1, format, &mut Queue::default(), &mut sink);
         assert_eq!((report.frames, samples(&sink)), (1, 640));
     }
 
@@ -654,9 +676,9 @@ pub(crate) mod tests {
         let format = binary(SampleRate::Hz16000);
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut sink = Queue::with_room(ROOM);
-        let report = playout.pass(at(5000), 1, format, &mut Queue::from(speech(1, 13, 9)), &mut sink);
+        let report = playout.unheard_pass(at(5000), 1, format, &mut Queue::from(speech(1, 13, 9)), &mut sink);
         assert_eq!((report.frames, report.deadline), (0, Some(at(5100))));
-        let report = playout.pass(at(5001), 1, format, &mut Queue::from(speech(1, 7, 9)), &mut sink);
+        let report = playout.unheard_pass(at(5001), 1, format, &mut Queue::from(speech(1, 7, 9)), &mut sink);
         assert_eq!((report.frames, samples(&sink)), (1, 320));
         assert!(sink.frames.iter().flat_map(|frame| &frame.samples()[40..]).all(|&sample| sample > 0));
     }
@@ -667,10 +689,10 @@ pub(crate) mod tests {
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut source = Queue::from(speech(1, 200, 9));
         let mut sink = Queue::with_room(ROOM);
-        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        playout.unheard_pass(at(0), 1, format, &mut source, &mut sink);
         sink.frames.clear();
         source.frames.extend(speech(2, 100, 7));
-        let report = playout.pass(at(10), 2, format, &mut source, &mut sink);
+        let report = playout.unheard_pass(at(10), 2, format, &mut source, &mut sink);
         assert_eq!(report.barge_in_residual_us, Some(50_000));
         assert!(!sink.frames.is_empty());
         assert!(sink.frames.iter().all(|f| f.turn == 2 && f.samples().iter().all(|&s| s < 9)));
@@ -684,7 +706,7 @@ pub(crate) mod tests {
         source.frames.extend(speech(2, 40, 7));
         source.frames.extend(speech(1, 40, 9));
         let mut sink = Queue::with_room(ROOM);
-        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        playout.unheard_pass(at(0), 1, format, &mut source, &mut sink);
         assert!(sink.frames.iter().all(|f| f.turn == 2));
         assert_eq!(samples(&sink), 640);
     }
@@ -695,7 +717,7 @@ pub(crate) mod tests {
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut source = Queue::from(speech(1, 1000, 9));
         let mut sink = Queue::with_room(2);
-        let report = playout.pass(at(0), 1, format, &mut source, &mut sink);
+        let report = playout.unheard_pass(at(0), 1, format, &mut source, &mut sink);
         assert_eq!((report.frames, report.deadline), (2, Some(at(20))));
         assert!(source.frames.len() >= 70);
     }
@@ -708,14 +730,14 @@ pub(crate) mod tests {
             let mut source = Queue::from(speech(1, 2000, 9));
             let mut sink = Queue { stalled: true, ..Queue::with_room(ROOM) };
             for ms in (0..500).step_by(20) {
-                let report = playout.pass(at(ms), 1, format, &mut source, &mut sink);
+                let report = playout.unheard_pass(at(ms), 1, format, &mut source, &mut sink);
                 assert_eq!((report.slips, report.underruns), (0, 0));
             }
             assert_eq!(samples(&sink), rate.samples_in_ms(60), "{rate}");
             // The stall is over: all of it is handed over, and nothing on top of it.
             sink.frames.clear();
-            assert_eq!(playout.pass(at(500), 1, format, &mut source, &mut sink).frames, 1);
-            assert_eq!(playout.pass(at(520), 1, format, &mut source, &mut sink).frames, 1);
+            assert_eq!(playout.unheard_pass(at(500), 1, format, &mut source, &mut sink).frames, 1);
+            assert_eq!(playout.unheard_pass(at(520), 1, format, &mut source, &mut sink).frames, 1);
         }
     }
 
@@ -724,10 +746,10 @@ pub(crate) mod tests {
         let format = LegFormat::new(SampleRate::Hz16000, 200, 100);
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut sink = Queue::with_room(ROOM);
-        let report = playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 140, 9)), &mut sink);
+        let report = playout.unheard_pass(at(0), 1, format, &mut Queue::from(speech(1, 140, 9)), &mut sink);
         // The chunk before it is heard until 100 ms: it leaves a frame earlier.
         assert_eq!((report.frames, report.chunk_closed, report.deadline), (7, false, Some(at(80))));
-        let report = playout.pass(at(80), 1, format, &mut Queue::default(), &mut sink);
+        let report = playout.unheard_pass(at(80), 1, format, &mut Queue::default(), &mut sink);
         assert_eq!((report.chunk_closed, report.deadline), (true, None));
         assert_eq!(sink.frames.back().map(|frame| frame.kind), Some(FrameKind::End));
         assert_eq!(playout.lead_us(at(80)), 60_000);
@@ -738,11 +760,11 @@ pub(crate) mod tests {
         let format = LegFormat::new(SampleRate::Hz16000, 120, 100);
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut sink = Queue::with_room(ROOM);
-        playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 80, 9)), &mut sink);
-        playout.pass(at(30), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
+        playout.unheard_pass(at(0), 1, format, &mut Queue::from(speech(1, 80, 9)), &mut sink);
+        playout.unheard_pass(at(30), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
         assert_eq!(playout.lead_us(at(30)), 70_000);
         // It has waited for more than was right, and is heard from now on.
-        playout.pass(at(95), 1, format, &mut Queue::default(), &mut sink);
+        playout.unheard_pass(at(95), 1, format, &mut Queue::default(), &mut sink);
         assert_eq!(playout.lead_us(at(95)), 20_000);
     }
 
@@ -752,10 +774,10 @@ pub(crate) mod tests {
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut source = Queue::from(speech(1, 2000, 9));
         let mut sink = Queue::with_room(3);
-        playout.pass(at(0), 1, format, &mut source, &mut sink);
-        assert_eq!(playout.pass(at(20), 1, format, &mut source, &mut sink).frames, 0, "no room");
+        playout.unheard_pass(at(0), 1, format, &mut source, &mut sink);
+        assert_eq!(playout.unheard_pass(at(20), 1, format, &mut source, &mut sink).frames, 0, "no room");
         sink.frames.clear();
-        let report = playout.pass(at(100), 1, format, &mut source, &mut sink);
+        let report = playout.unheard_pass(at(100), 1, format, &mut source, &mut sink);
         assert_eq!((report.frames, report.slips, report.underruns), (3, 0, 0));
     }
 
@@ -764,8 +786,8 @@ pub(crate) mod tests {
         let format = binary(SampleRate::Hz16000);
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut sink = Queue { stalled: true, ..Queue::with_room(ROOM) };
-        playout.pass(at(0), 1, format, &mut Queue::from(speech(1, 100, 9)), &mut sink);
-        let report = playout.pass(at(5), 2, format, &mut Queue::from(speech(2, 100, 7)), &mut sink);
+        playout.unheard_pass(at(0), 1, format, &mut Queue::from(speech(1, 100, 9)), &mut sink);
+        let report = playout.unheard_pass(at(5), 2, format, &mut Queue::from(speech(2, 100, 7)), &mut sink);
         assert_eq!(report.frames, 3);
     }
 
@@ -776,7 +798,7 @@ pub(crate) mod tests {
         let mut source = Queue::from(speech(1, 139, 9));
         source.frames.push_back(Frame::end(1, OUTPUT_RATE));
         let mut sink = Queue::with_room(ROOM);
-        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        playout.unheard_pass(at(0), 1, format, &mut source, &mut sink);
         let kinds: Vec<_> = sink.frames.iter().map(|f| f.kind).collect();
         use FrameKind::{Audio, AudioContinued as More, AudioLast as Last};
         assert_eq!(kinds, [More, More, More, More, Audio, More, Last]);
@@ -800,7 +822,7 @@ pub(crate) mod tests {
         let mut playout = Playout::new(at(0), 1, format.rate);
         let (mut source, mut sink) = (Queue::from(speech(1, 1000, 9)), Queue::with_room(ROOM));
         for ms in 0..700 {
-            playout.pass(at(ms), 1, format, &mut source, &mut sink);
+            playout.unheard_pass(at(ms), 1, format, &mut source, &mut sink);
         }
         assert_eq!(chunks(&sink), [5; 8], "two of lead, and one each 100 ms");
         // One that comes as it is spoken: nothing waits for company.
@@ -810,7 +832,7 @@ pub(crate) mod tests {
             if ms % 20 == 0 {
                 source.frames.extend(speech(1, 20, 9));
             }
-            playout.pass(at(ms), 1, format, &mut source, &mut sink);
+            playout.unheard_pass(at(ms), 1, format, &mut source, &mut sink);
         }
         let spoken = chunks(&sink);
         assert!(spoken.len() >= 33 && spoken.iter().all(|frames| *frames == 1), "{spoken:?}");
@@ -844,14 +866,14 @@ pub(crate) mod tests {
                     assert_eq!(playout.heard_at(), NEVER_HEARD);
                     playout.pause(false);
                 }
-                let report = playout.pass(at(ms), 1, format, &mut source, &mut sink);
+                let report = playout.unheard_pass(at(ms), 1, format, &mut source, &mut sink);
                 (underruns, slips) = (underruns + report.underruns, slips + report.slips);
                 match ms {
                     300 => at_pause = samples(&sink),
                     320..1500 => assert_eq!((report.frames, samples(&sink)), (0, at_pause), "{rate} {ms}"),
                     _ => {}
                 }
-                never_paused.pass(at(ms), 1, format, &mut same, &mut plain);
+                never_paused.unheard_pass(at(ms), 1, format, &mut same, &mut plain);
             }
             assert_eq!((underruns, slips), (0, 0), "{rate}");
             let flat = |sink: &Queue| -> Vec<i16> {
@@ -879,16 +901,16 @@ pub(crate) mod tests {
         let mut source = Queue::from(speech(1, 90, 9));
         source.frames.push_back(Frame::end(1, OUTPUT_RATE));
         let mut sink = Queue::with_room(ROOM);
-        playout.pass(at(0), 1, format, &mut source, &mut sink);
-        playout.pass(at(20), 1, format, &mut source, &mut sink);
+        playout.unheard_pass(at(0), 1, format, &mut source, &mut sink);
+        playout.unheard_pass(at(20), 1, format, &mut source, &mut sink);
         playout.pause(true);
-        playout.pass(at(40), 1, format, &mut source, &mut sink);
+        playout.unheard_pass(at(40), 1, format, &mut source, &mut sink);
         assert!(playout.is_heard(at(500)), "the last frame waits");
         playout.pause(false);
-        let frames = playout.pass(at(700), 1, format, &mut source, &mut sink).frames;
+        let frames = playout.unheard_pass(at(700), 1, format, &mut source, &mut sink).frames;
         assert_eq!(frames, 1);
         assert!(!playout.is_heard(at(900)));
-        let next = playout.pass(at(5000), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
+        let next = playout.unheard_pass(at(5000), 1, format, &mut Queue::from(speech(1, 20, 9)), &mut sink);
         assert_eq!((next.frames, next.underruns), (1, 0), "the next turn begins without an underrun");
     }
 
@@ -898,12 +920,12 @@ pub(crate) mod tests {
         let mut playout = Playout::new(at(0), 1, format.rate);
         let mut source = Queue::from(speech(1, 500, 9));
         let mut sink = Queue::with_room(ROOM);
-        playout.pass(at(0), 1, format, &mut source, &mut sink);
+        playout.unheard_pass(at(0), 1, format, &mut source, &mut sink);
         playout.pause(true);
-        playout.pass(at(20), 1, format, &mut source, &mut sink);
+        playout.unheard_pass(at(20), 1, format, &mut source, &mut sink);
         sink.frames.clear();
         source.frames.extend(speech(2, 100, 7));
-        let report = playout.pass(at(300), 2, format, &mut source, &mut sink);
+        let report = playout.unheard_pass(at(300), 2, format, &mut source, &mut sink);
         assert!(report.barge_in_residual_us.is_some(), "the caller was in the middle of it");
         assert_eq!(report.frames, 3);
         assert!(sink.frames.iter().all(|frame| frame.turn == 2));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::base::units::PTIME_MS;
 use crate::base::{CallId, FrameSink, Instant, Turn};
 use crate::call::WorkerOrder;
-use crate::dsp::playout::PlayoutReport;
+use crate::dsp::playout::{Pass, PlayoutReport};
 use crate::dsp::talkspurt::Heard;
 use crate::dsp::uplink::UplinkReport;
 use crate::dsp::{Answers, ListenTerms, LocalBargeIn, Playout, Spurts, Tap, Uplink};
@@ -212,7 +212,7 @@ impl DspCall {
             let was_heard = self.playout.is_heard(now);
             let (source, sink) = (&mut self.rings.model_in, &mut self.rings.caller_out);
             let tap = &mut self.tap.as_deref_mut().filter(|_| self.tapped);
-            let playout = self.playout.pass_heard(now, turn, format, source, sink, tap);
+            let playout = self.playout.pass(turn, Pass::new(now, format, source, sink, tap));
             self.idle_until.playout = playout.deadline.unwrap_or(NEVER);
             self.idle_until.turn = turn;
             self.shared.tally.heard_at_us.store(self.playout.heard_at().as_micros(), Ordering::Relaxed);

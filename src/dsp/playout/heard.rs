@@ -4,7 +4,7 @@
 //! Runs in: the call's dsp worker, inside its playout. Owns nothing of its own.
 //! Invariant: whatever moves the time at which playout runs dry tells the tap of it.
 
-use super::{FRAME_US, Playout, PlayoutReport};
+use super::{FRAME_US, Pass, Playout};
 use crate::base::{Frame, FrameSink, Instant, LegFormat};
 use crate::dsp::tap::Listener;
 
@@ -15,19 +15,13 @@ impl Playout {
     /// The switch cannot have begun to play what still waits in the sink. While it is stalled, the sink so fills up to
     /// the lead and no further: all of it is handed over at once when the stall is over, and more would come on top.
     /// Where the switch queues nothing, the last frame may be on its way until the next is due.
-    pub(super) fn count_waiting(
-        &mut self,
-        now: Instant,
-        format: LegFormat,
-        sink: &impl FrameSink,
-        tap: &mut impl Listener,
-    ) {
-        if format.lead_ms == 0 && now < self.dry_at {
+    pub(super) fn count_waiting(&mut self, pass: &mut Pass<'_, impl Sized, impl FrameSink, impl Listener>) {
+        if pass.format.lead_ms == 0 && pass.now < self.dry_at {
             return;
         }
-        let waiting_us = self.waiting_us(format, sink);
+        let waiting_us = self.waiting_us(pass.format, pass.sink);
         if waiting_us > 0 {
-            self.dry_not_before(now.plus_us(waiting_us), waiting_us, tap);
+            self.dry_not_before(pass.now.plus_us(waiting_us), waiting_us, pass.tap);
         }
     }
 
@@ -62,25 +56,19 @@ impl Playout {
 
     /// Tells telephony that a started chunk gets no more frames, once the switch has so little before it that waiting for them
     /// would be heard.
-    pub(super) fn close_chunk(
-        &mut self,
-        now: Instant,
-        sink: &mut impl FrameSink,
-        tap: &mut impl Listener,
-        report: &mut PlayoutReport,
-    ) {
+    pub(super) fn close_chunk(&mut self, pass: &mut Pass<'_, impl Sized, impl FrameSink, impl Listener>) {
         if self.chunk_frames == 0 {
             return;
         }
         let waits_until = self.dry_at.minus_us(self.chunk_us() + CHUNK_TRAVELS_US);
-        if now < waits_until {
-            report.deadline = Some(waits_until);
-        } else if sink.room() == 0 {
-            report.deadline = Some(now.plus_us(FRAME_US));
+        if pass.now < waits_until {
+            pass.report.deadline = Some(waits_until);
+        } else if pass.sink.room() == 0 {
+            pass.report.deadline = Some(pass.now.plus_us(FRAME_US));
         } else {
-            sink.put(Frame::end(self.turn, self.resampler.to()));
-            report.chunk_closed = true;
-            self.chunk_leaves(now, tap);
+            pass.sink.put(Frame::end(self.turn, self.resampler.to()));
+            pass.report.chunk_closed = true;
+            self.chunk_leaves(pass.now, pass.tap);
         }
     }
 
