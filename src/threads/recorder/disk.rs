@@ -92,7 +92,7 @@ impl Written {
         }
     }
 
-    fn end(self) -> io::Result<u64> {
+    fn end(self) -> io::Result<()> {
         match self {
             Self::Wav(file) => file.end(),
             Self::Opus(file) => file.end(),

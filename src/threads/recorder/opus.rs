@@ -71,7 +71,7 @@ impl OpusFile {
     ///
     /// # Errors
     /// As [`OpusFile::write`].
-    pub(crate) fn end(mut self) -> io::Result<u64> {
+    pub(crate) fn end(mut self) -> io::Result<()> {
         // What the encoder holds back has to come out, too.
         let until = self.pairs * UNITS + u64::from(self.pre_skip);
         while (self.packets + 1) * PACKET as u64 * UNITS < until {
@@ -80,9 +80,7 @@ impl OpusFile {
         }
         self.fill_packet();
         self.write_packet(true)?;
-        let mut file = self.pages.into_inner();
-        file.flush()?;
-        Ok(file.get_ref().metadata()?.len())
+        self.pages.into_inner().flush()
     }
 
     fn fill_packet(&mut self) {

@@ -5,21 +5,25 @@
 //! is behind them for nothing, or for audio, and never fails.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter};
+
+use hound::{SampleFormat, WavSpec, WavWriter};
 
 use super::timeline::{Pair, RATE};
 
 /// Bytes of the header (RIFF, fmt of 16 bytes, data).
 const HEADER_BYTES: u64 = 44;
-const PAIR_BYTES: u32 = 4;
-/// Sizes are written again after so many bytes: five seconds.
-const SIZES_EVERY: u32 = 5 * RATE.hz() * PAIR_BYTES;
+const PAIR_BYTES: u64 = 4;
+/// Sizes are written again after so many pairs: five seconds.
+const SIZES_EVERY: u64 = 5 * RATE.hz() as u64;
+const SPEC: WavSpec =
+    WavSpec { channels: 2, sample_rate: RATE.hz(), bits_per_sample: 16, sample_format: SampleFormat::Int };
 
 /// See the head of this file.
 pub(crate) struct WavFile {
-    file: BufWriter<File>,
-    bytes: u32,
-    sized: u32,
+    file: WavWriter<BufWriter<File>>,
+    pairs: u64,
+    sized: u64,
 }
 
 impl WavFile {
@@ -28,9 +32,7 @@ impl WavFile {
     /// # Errors
     /// Those of writing.
     pub(crate) fn new(file: File) -> io::Result<Self> {
-        let mut wav = Self { file: BufWriter::new(file), bytes: 0, sized: 0 };
-        wav.file.write_all(&header(0))?;
-        Ok(wav)
+        Ok(Self { file: WavWriter::new(BufWriter::new(file), SPEC).map_err(of_io)?, pairs: 0, sized: 0 })
     }
 
     /// Writes what follows.
@@ -38,62 +40,35 @@ impl WavFile {
     /// # Errors
     /// Those of writing; a file of 4 GiB, which is as long as a WAV file can be.
     pub(crate) fn write(&mut self, pairs: &[Pair]) -> io::Result<()> {
-        let more = pairs.len() as u64 * u64::from(PAIR_BYTES);
-        let bytes = u32::try_from(u64::from(self.bytes) + more + HEADER_BYTES);
-        let bytes = bytes.map_err(|_| io::Error::other("a WAV file cannot be longer than 4 GiB"))?;
+        let all = self.pairs + pairs.len() as u64;
+        if all * PAIR_BYTES + HEADER_BYTES > u32::MAX.into() {
+            return Err(io::Error::other("a WAV file cannot be longer than 4 GiB"));
+        }
         for sample in pairs.iter().flatten() {
-            self.file.write_all(&sample.to_le_bytes())?;
+            self.file.write_sample(*sample).map_err(of_io)?;
         }
-        self.bytes = bytes - HEADER_BYTES as u32;
-        if self.bytes - self.sized >= SIZES_EVERY {
-            self.write_sizes()?;
+        // The first sizes are nought, which not every reader takes.
+        if self.sized == 0 || all - self.sized >= SIZES_EVERY {
+            // Audio first: sizes that promise what is not there would be wrong after a crash.
+            self.file.flush().map_err(of_io)?;
+            self.sized = all;
         }
+        self.pairs = all;
         Ok(())
     }
 
-    /// Writes what is left. Returns the file's size.
+    /// Writes what is left.
     ///
     /// # Errors
     /// Those of writing.
-    pub(crate) fn end(mut self) -> io::Result<u64> {
-        self.write_sizes()?;
-        Ok(HEADER_BYTES + u64::from(self.bytes))
-    }
-
-    fn write_sizes(&mut self) -> io::Result<()> {
-        // Audio first: sizes that promise what is not there would be wrong after a crash.
-        self.file.flush()?;
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(&header(self.bytes))?;
-        self.file.seek(SeekFrom::End(0))?;
-        self.sized = self.bytes;
-        Ok(())
+    pub(crate) fn end(self) -> io::Result<()> {
+        self.file.finalize().map_err(of_io)
     }
 }
 
-/// The header of a file with so many bytes of audio.
-fn header(bytes: u32) -> [u8; HEADER_BYTES as usize] {
-    let mut header = [0; HEADER_BYTES as usize];
-    let bytes_per_second = RATE.hz() * PAIR_BYTES;
-    let parts: [&[u8]; 13] = [
-        b"RIFF",
-        &(bytes + HEADER_BYTES as u32 - 8).to_le_bytes(),
-        b"WAVE",
-        b"fmt ",
-        &16_u32.to_le_bytes(),
-        &1_u16.to_le_bytes(),
-        &2_u16.to_le_bytes(),
-        &RATE.hz().to_le_bytes(),
-        &bytes_per_second.to_le_bytes(),
-        &(PAIR_BYTES as u16).to_le_bytes(),
-        &16_u16.to_le_bytes(),
-        b"data",
-        &bytes.to_le_bytes(),
-    ];
-    let mut room = header.as_mut_slice();
-    for part in parts {
-        // All of it fits: the parts are those of the header.
-        _ = room.write_all(part);
+fn of_io(error: hound::Error) -> io::Error {
+    match error {
+        hound::Error::IoError(error) => error,
+        other => io::Error::other(other),
     }
-    header
 }
