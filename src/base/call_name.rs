@@ -5,37 +5,24 @@
 
 use std::borrow::Cow;
 
-/// The lengths of a UUID's groups of hexadecimal digits (RFC 9562 section 4).
-const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
-/// Digits of a UUID that is written without hyphens.
-const DIGITS: usize = 32;
+use uuid::Uuid;
+use uuid::fmt::{Hyphenated, Simple};
 
 /// Whether this is a UUID as everyone writes it: 8-4-4-4-12 hexadecimal digits, in either case.
 pub(crate) fn is_uuid(name: &str) -> bool {
-    name.split('-').map(str::len).eq(GROUPS)
-        && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+    name.len() == Hyphenated::LENGTH && Uuid::try_parse(name).is_ok()
 }
 
 /// A UUID in small letters and with its hyphens, as everyone writes it (RFC 9562 section 4); any other name, which may be a
 /// SIP Call-ID, as it is. This is what records, logs and answers of the API show.
 pub(crate) fn canonical(name: &str) -> Cow<'_, str> {
-    if is_uuid(name) {
-        return match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            true => Cow::Owned(name.to_ascii_lowercase()),
-            false => Cow::Borrowed(name),
-        };
-    }
-    if name.len() != DIGITS || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !matches!(name.len(), Hyphenated::LENGTH | Simple::LENGTH) {
         return Cow::Borrowed(name);
     }
-    let mut uuid = String::with_capacity(DIGITS + 4);
-    for (position, digit) in name.chars().enumerate() {
-        if matches!(position, 8 | 12 | 16 | 20) {
-            uuid.push('-');
-        }
-        uuid.push(digit.to_ascii_lowercase());
+    match Uuid::try_parse(name).map(|uuid| uuid.to_string()) {
+        Ok(uuid) if uuid != name => Cow::Owned(uuid),
+        _ => Cow::Borrowed(name),
     }
-    Cow::Owned(uuid)
 }
 
 /// What is equal for two names of the same call: case never counts, nor do the hyphens of a UUID.

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use uuid::Builder;
+
 /// Longest cause of a hang-up, in bytes; FreeSWITCH's longest has 31.
 pub const CAUSE_BYTES_MAX: usize = 40;
 /// Longest destination, in bytes: E.164 has 16, SIP users and addresses are longer.
@@ -257,11 +259,8 @@ checked!(
 
 impl ChannelName {
     /// A UUID of version 4 out of 128 random bits (RFC 9562 section 5.4).
-    pub fn random(high: u64, low: u64) -> Self {
-        let (high, low) = (high & 0xffff_ffff_ffff_0fff | 0x4000, low & 0x3fff_ffff_ffff_ffff | 1 << 63);
-        let (first, second, third) = (high >> 32, high >> 16 & 0xffff, high & 0xffff);
-        let (fourth, fifth) = (low >> 48, low & 0xffff_ffff_ffff);
-        Self(format!("{first:08x}-{second:04x}-{third:04x}-{fourth:04x}-{fifth:012x}").into())
+    pub fn random(bits: u128) -> Self {
+        Self(Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().to_string().into())
     }
 }
 
@@ -524,12 +523,12 @@ mod tests {
 
     #[test]
     fn a_random_channel_is_a_uuid_of_version_4() {
-        for (high, low, text) in [
-            (0, 0, "00000000-0000-4000-8000-000000000000"),
-            (u64::MAX, u64::MAX, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
-            (0x0123_4567_89ab_cdef, 0x0123_4567_89ab_cdef, "01234567-89ab-4def-8123-456789abcdef"),
+        for (bits, text) in [
+            (0, "00000000-0000-4000-8000-000000000000"),
+            (u128::MAX, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
+            (0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, "01234567-89ab-4def-8123-456789abcdef"),
         ] {
-            assert_eq!(ChannelName::random(high, low).as_str(), text);
+            assert_eq!(ChannelName::random(bits).as_str(), text);
             assert!(ChannelName::new(text).is_ok());
         }
     }

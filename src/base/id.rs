@@ -6,6 +6,9 @@
 
 use std::fmt;
 
+use uuid::fmt::Hyphenated;
+use uuid::{Builder, Uuid};
+
 /// A call, named by the slot it occupies in every per-thread table and the generation of that slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId {
@@ -13,13 +16,6 @@ pub struct CallId {
     pub slot: u32,
     /// How often the slot has been given away, counted from 1.
     pub generation: u32,
-}
-
-impl CallId {
-    /// The id as one number, for registrations with the poll loop.
-    pub const fn to_bits(self) -> u64 {
-        ((self.generation as u64) << 32) | self.slot as u64
-    }
 }
 
 impl fmt::Display for CallId {
@@ -31,38 +27,29 @@ impl fmt::Display for CallId {
 /// The name of a call for ever: in its record, its recording, the API and the page. A UUID of version 7 (RFC 9562 section
 /// 5.7), so that ids of later calls sort behind those of earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RecordId(u128);
+pub struct RecordId(Uuid);
 
 impl RecordId {
     /// Of a call that was offered at this millisecond since 1970, made unique by `chance`.
     pub const fn new(unix_ms: u64, chance: u128) -> Self {
-        let random = chance & 0x0000_0000_0000_0fff_3fff_ffff_ffff_ffff;
-        Self(((unix_ms as u128) << 80) | (0x7 << 76) | (0b10 << 62) | random)
+        let [_, _, _, _, _, _, chance @ ..] = chance.to_be_bytes();
+        Self(Builder::from_unix_timestamp_millis(unix_ms, &chance).into_uuid())
     }
 
     /// The id that is written so: 36 characters, as [`fmt::Display`] writes it, in either case.
     pub fn parse(text: &str) -> Option<Self> {
-        let hyphens = [8, 13, 18, 23];
-        let well_formed = text.len() == 36
-            && text.bytes().enumerate().all(|(at, byte)| match hyphens.contains(&at) {
-                true => byte == b'-',
-                false => byte.is_ascii_hexdigit(),
-            });
-        let digits: String = text.chars().filter(|digit| *digit != '-').collect();
-        u128::from_str_radix(&digits, 16).ok().filter(|_| well_formed).map(Self)
+        Uuid::try_parse(text).ok().filter(|_| text.len() == Hyphenated::LENGTH).map(Self)
     }
 
     /// The millisecond since 1970 at which its call was offered.
     pub const fn unix_ms(self) -> u64 {
-        (self.0 >> 80) as u64
+        (self.0.as_u128() >> 80) as u64
     }
 }
 
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = |from: u32, bits: u32| (self.0 >> from) & ((1 << bits) - 1);
-        let (a, b, c, d, e) = (part(96, 32), part(80, 16), part(64, 16), part(48, 16), part(0, 48));
-        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
+        self.0.fmt(f)
     }
 }
 

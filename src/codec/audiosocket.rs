@@ -7,8 +7,6 @@
 //! The format is that of `res_audiosocket.c` in Asterisk (read in 22.10.1): kind u8, length u16 big-endian, payload;
 //! audio is s16le mono. Asterisk is always the client and sends its UUID first.
 
-use std::fmt::Write as _;
-
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::base::SampleRate;
@@ -61,15 +59,7 @@ pub fn write_audio(out: &mut Vec<u8>, samples: &[i16], rate: SampleRate) {
 
 /// A UUID as everyone writes it: 8-4-4-4-12 hexadecimal digits, lower case (RFC 9562 section 4).
 pub fn uuid_text(uuid: &[u8; UUID_BYTES]) -> String {
-    let mut text = String::with_capacity(36);
-    for (n, byte) in uuid.iter().enumerate() {
-        if matches!(n, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        // Writing to a String cannot fail.
-        _ = write!(text, "{byte:02x}");
-    }
-    text
+    uuid::Uuid::from_bytes_ref(uuid).to_string()
 }
 
 /// A frame as it came.

@@ -73,7 +73,7 @@ impl Examination<'_> {
             self.report.skip(CHECK, why);
             return Ok(());
         };
-        let channel = ChannelName::random(random::bits64(), random::bits64());
+        let channel = ChannelName::random(random::bits128());
         let answer = socket.api(&originate(&channel, &number))?;
         let outcome = match answer.strip_prefix("+OK") {
             Some(_) => self.listen(socket, &channel, host),

@@ -89,7 +89,7 @@ pub(crate) fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
 
 /// A new name for a channel: a random UUID (RFC 9562 section 5.4).
 pub(crate) fn new_channel() -> ChannelName {
-    ChannelName::random(random::bits64(), random::bits64())
+    ChannelName::random(random::bits128())
 }
 
 impl Esl {

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tandem::codec::audiosocket::uuid_text;
 
 use super::{CLOSE_NS, Call, Context, State};
 use crate::callgen::caller::Tick;
@@ -35,7 +36,7 @@ impl Call {
         let mut bytes = context.random.bytes16();
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
-        self.uuid = hyphenated(bytes);
+        self.uuid = uuid_text(&bytes);
         if self.leg == Leg::AudioSocket {
             context.wire.clear();
             asterisk_socket::append_uuid(&mut context.wire, &bytes);
@@ -160,11 +161,4 @@ impl Call {
             self.fail_io(context, &e);
         }
     }
-}
-
-/// A UUID as text.
-fn hyphenated(bytes: [u8; 16]) -> String {
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or("");
-    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
 }
