@@ -3,6 +3,7 @@
 //! Runs in: anywhere: pure. Imports nothing of this crate.
 
 pub(crate) mod address;
+pub(crate) mod bucket;
 mod built_in;
 pub(crate) mod call_name;
 pub mod command;

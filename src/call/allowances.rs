@@ -8,31 +8,11 @@ use std::net::IpAddr;
 
 use crate::base::Instant;
 use crate::base::address::party;
+use crate::base::bucket::Bucket;
+pub(crate) use crate::base::bucket::Rate;
 
 /// Addresses whose allowance is remembered. One whose allowance is full again is forgotten first.
 pub(crate) const ADDRESSES_MAX: usize = 4096;
-
-/// How often one address may.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rate {
-    /// Times a second on average.
-    pub per_second: u32,
-    /// Times at once.
-    pub burst: u32,
-}
-
-impl Rate {
-    /// So many times as often.
-    pub(crate) fn times(self, factor: u32) -> Self {
-        Self { per_second: self.per_second.saturating_mul(factor), burst: self.burst.saturating_mul(factor) }
-    }
-}
-
-struct Bucket {
-    /// Thousandths of a time that may still be.
-    allowance_milli: u64,
-    at: Instant,
-}
 
 /// See the head of this file.
 pub(crate) struct Allowances {
@@ -43,31 +23,23 @@ pub(crate) struct Allowances {
 impl Allowances {
     /// Nobody has done anything yet.
     pub(crate) fn new(rate: Rate) -> Self {
+        let rate = Rate { burst: rate.burst.max(1), ..rate };
         Self { rate, buckets: HashMap::new() }
     }
 
     /// Takes one time of what this address may, if there is one left.
     pub(crate) fn take(&mut self, now: Instant, address: IpAddr) -> bool {
         let address = party(address);
-        let rate = self.rate;
-        let full = u64::from(rate.burst.max(1)) * 1000;
-        let refilled = |bucket: &Bucket| {
-            let milli = now.since_us(bucket.at).saturating_mul(u64::from(rate.per_second)) / 1000;
-            bucket.allowance_milli.saturating_add(milli).min(full)
-        };
         if self.buckets.len() >= ADDRESSES_MAX && !self.buckets.contains_key(&address) {
-            self.buckets.retain(|_, bucket| refilled(bucket) < full);
+            self.buckets.retain(|_, bucket| {
+                bucket.refill(now);
+                !bucket.is_full()
+            });
             if self.buckets.len() >= ADDRESSES_MAX {
                 return false;
             }
         }
-        let bucket = self.buckets.entry(address).or_insert(Bucket { allowance_milli: full, at: now });
-        let allowance = refilled(bucket);
-        if allowance < 1000 {
-            return false;
-        }
-        *bucket = Bucket { allowance_milli: allowance - 1000, at: now };
-        true
+        self.buckets.entry(address).or_insert(Bucket::new(now, self.rate)).take_one(now)
     }
 }
 

@@ -6,9 +6,10 @@
 //! their number up to [`DELAY_MS_MAX`].
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::base::Instant;
+use crate::base::address::party;
 
 /// Wrong tokens that cost nothing: somebody mistypes one, or a program has an old one.
 const FREE: u32 = 3;
@@ -59,7 +60,7 @@ impl Guesses {
     /// # Errors
     /// The wait.
     pub(crate) fn may_try(&mut self, now: Instant, address: IpAddr) -> Result<(), u64> {
-        let Some(guesser) = self.by_address.get_mut(&network_of(address)) else { return Ok(()) };
+        let Some(guesser) = self.by_address.get_mut(&party(address)) else { return Ok(()) };
         guesser.held_until.retain(|&until| until > now);
         if guesser.held_until.len() < IN_PENANCE_MAX {
             return Ok(());
@@ -70,7 +71,7 @@ impl Guesses {
 
     /// Says that a token from there was wrong.
     pub(crate) fn wrong(&mut self, now: Instant, address: IpAddr) -> Penance {
-        let address = network_of(address);
+        let address = party(address);
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
             self.make_room();
         }
@@ -109,14 +110,6 @@ impl Guesses {
         if let Some(address) = oldest {
             self.by_address.remove(&address);
         }
-    }
-}
-
-/// What counts as one address: of IPv6 the network of 64 bits that one customer has.
-pub(crate) fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        address => address,
     }
 }
 
@@ -172,7 +165,6 @@ mod tests {
         }
         assert!(guesses.may_try(at(0), address("2001:db8::ffff")).is_err());
         assert!(guesses.may_try(at(0), address("2001:db8:0:1::1")).is_ok());
-        assert_eq!(network_of(address("::ffff:10.0.0.1")), address("10.0.0.1"));
     }
 
     #[test]

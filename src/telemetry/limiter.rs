@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use parking_lot::Mutex;
 
 use crate::base::Instant;
+use crate::base::address::party;
 
 /// Lines about one thing and one address within [`WINDOW_MS`].
 const LINES_MAX: u32 = 5;
@@ -60,7 +61,7 @@ impl Limiter {
     /// stands for its /64, which is what one subscriber has.
     pub(crate) fn allow(&self, now: Instant, what: &'static str, address: IpAddr) -> Option<LeftOut> {
         let said = &mut self.table.lock().said;
-        let mut pair = (what, network(address));
+        let mut pair = (what, party(address));
         if said.len() >= PAIRS_MAX && !said.contains_key(&pair) {
             said.retain(|_, window| window.left_out > 0 || !window.is_over(now));
             if said.len() >= PAIRS_MAX {
@@ -101,16 +102,6 @@ impl Limiter {
 impl Window {
     fn is_over(&self, now: Instant) -> bool {
         now.since_ms(self.since) >= WINDOW_MS
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        address => address,
     }
 }
 

@@ -15,6 +15,7 @@ pub mod messages;
 pub(crate) mod private_file;
 pub mod recorder;
 pub(crate) mod relay;
+mod slots;
 pub mod store;
 pub mod telephony;
 pub(crate) mod tls;

@@ -348,6 +348,9 @@ mod tests {
         assert!(error.contains("status 404") && !error.contains("ya29"), "{error}");
         let asked = server.join().expect("no panic");
         let path = "GET /computeMetadata/v1/instance/service-accounts/default/token HTTP/1.1\r\n";
-        assert!(asked[0].starts_with(path) && asked[0].contains("Metadata-Flavor: Google\r\n"), "{asked:?}");
+        assert!(
+            asked[0].starts_with(path) && asked[0].to_lowercase().contains("metadata-flavor: google\r\n"),
+            "{asked:?}"
+        );
     }
 }

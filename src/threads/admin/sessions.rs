@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::base::Instant;
-use crate::call::guesses::network_of;
+use crate::base::address::party;
 use crate::sync::random;
 
 /// A page that nobody has open ends so long after its last question. A page that is open asks all the time.
@@ -44,7 +44,7 @@ pub(super) struct Sessions {
 impl Sessions {
     /// Begins one for somebody at this address. Returns its id, for the cookie, and its number, for the log.
     pub(super) fn begin(&mut self, now: Instant, address: IpAddr) -> (String, u64) {
-        let address = network_of(address);
+        let address = party(address);
         self.by_id.retain(|_, session| !session.is_over(now));
         let of_address = self.by_id.values().filter(|session| session.address == address).count();
         if of_address >= PER_ADDRESS_MAX {

@@ -22,7 +22,7 @@ impl Gemini {
         setup: &str,
         now: Instant,
     ) {
-        if self.call(id).is_none_or(|call| number <= call.closed()) {
+        if self.calls.get(id).is_none_or(|call| number <= call.closed()) {
             // The call is over, or has given this link up while it was being connected; the socket closes here.
             return;
         }
@@ -50,7 +50,7 @@ impl Gemini {
             greedy: false,
             next_share: now,
         });
-        if let Some(call) = self.call(id) {
+        if let Some(call) = self.calls.get(id) {
             call.connected(number);
         }
         self.tell(id, Fact::LinkConnected(number));
@@ -72,7 +72,7 @@ impl Gemini {
     }
 
     pub(super) fn close_link(&mut self, id: CallId, number: LinkNumber, now: Instant) {
-        let sent_again = self.call_and_pool(id).and_then(|(call, pool)| call.close(number, pool));
+        let sent_again = self.calls.get(id).and_then(|call| call.close(number, &mut self.pool));
         sent_again.into_iter().for_each(|fact| self.tell(id, fact));
         if let Some(key) = self.find_link(id, number)
             && let Some(link) = self.links.get_mut(key)
@@ -114,11 +114,11 @@ impl Gemini {
     }
 
     pub(super) fn link_gone(&mut self, id: CallId, number: LinkNumber, end: LinkEnd) {
-        if let Some((call, pool)) = self.call_and_pool(id)
+        if let Some(call) = self.calls.get(id)
             && call.link() == number
         {
             let spoken = call.spoken();
-            let sent_again = call.disconnected(pool, end.kind == LinkEndKind::InvalidArgument);
+            let sent_again = call.disconnected(&mut self.pool, end.kind == LinkEndKind::InvalidArgument);
             self.tell(id, Fact::Spoken(number, spoken));
             sent_again.into_iter().for_each(|fact| self.tell(id, fact));
         }

@@ -36,6 +36,7 @@ use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::messages::{ControlInput, GeminiOrder};
+use crate::threads::slots::{OfCall, Slots};
 pub use parts::GeminiParts;
 
 use model_side::{ModelSide, ModelSideLimits, Wake};
@@ -72,6 +73,12 @@ struct Link {
     next_share: Instant,
 }
 
+impl OfCall for ModelSide {
+    fn id(&self) -> CallId {
+        Self::id(self)
+    }
+}
+
 /// The thread's state.
 pub struct Gemini {
     poll: Poll,
@@ -85,8 +92,7 @@ pub struct Gemini {
     limits: ModelSideLimits,
     clock: Clock,
     pool: SpeechPool,
-    calls: Vec<Option<Box<ModelSide>>>,
-    live_calls: usize,
+    calls: Slots<ModelSide>,
     links: Slab<Link>,
     /// The greedy link that comes first in the next pass.
     next_greedy: usize,
@@ -117,8 +123,7 @@ impl Gemini {
             limits: parts.limits,
             clock: parts.clock,
             pool: SpeechPool::new(parts.speech_bytes),
-            calls: (0..parts.max_calls).map(|_| None).collect(),
-            live_calls: 0,
+            calls: Slots::new(parts.max_calls),
             links: Slab::new(),
             next_greedy: 0,
             decoded_bytes: 0,
@@ -172,19 +177,10 @@ impl Gemini {
             } else {
                 Some(Duration::from_secs(1))
             };
-            if let Some(company) = crate::threads::company(self.live_calls) {
+            if let Some(company) = crate::threads::company(self.calls.len()) {
                 thread::sleep(company);
             }
         }
-    }
-
-    fn call(&mut self, id: CallId) -> Option<&mut Box<ModelSide>> {
-        Some(self.call_and_pool(id)?.0)
-    }
-
-    fn call_and_pool(&mut self, id: CallId) -> Option<(&mut Box<ModelSide>, &mut SpeechPool)> {
-        let call = self.calls.get_mut(id.slot as usize)?.as_mut().filter(|call| call.id() == id)?;
-        Some((call, &mut self.pool))
     }
 
     fn tell(&mut self, id: CallId, fact: Fact) {
@@ -196,12 +192,7 @@ impl Gemini {
         while let Some(order) = self.inbox.take() {
             match order {
                 GeminiOrder::Add(new) => {
-                    let call = Box::new(ModelSide::new(*new, self.limits));
-                    let slot = call.id().slot as usize;
-                    if let Some(place) = self.calls.get_mut(slot) {
-                        *place = Some(call);
-                        self.live_calls += 1;
-                    }
+                    self.calls.put(Box::new(ModelSide::new(*new, self.limits)));
                 }
                 GeminiOrder::Connected { id, link, connection, setup } => {
                     self.connected(id, link, *connection, &setup, now);
@@ -235,19 +226,15 @@ impl Gemini {
     }
 
     fn with(&mut self, id: CallId, act: impl FnOnce(&mut ModelSide, &mut SpeechPool, &mut dyn FnMut(Fact))) {
-        let Some(call) = self.calls.get_mut(id.slot as usize).and_then(Option::as_mut) else { return };
-        if call.id() == id {
+        if let Some(call) = self.calls.get(id) {
             let control = &mut self.control;
             act(call, &mut self.pool, &mut |fact| control.send(ControlInput::Fact(id, fact)));
         }
     }
 
     fn retire(&mut self, id: CallId, now: Instant) {
-        if self.call(id).is_some()
-            && let Some(call) = self.calls[id.slot as usize].take()
-        {
+        if let Some(call) = self.calls.take(id) {
             call.release(&mut self.pool);
-            self.live_calls -= 1;
         }
         // A link that was still being dialled when the call was given up may have come meanwhile, and nobody is left to
         // have it closed.
@@ -294,14 +281,7 @@ impl Gemini {
                 }
                 Incoming::Message(message @ (Message::Text(_) | Message::Binary(_))) => {
                     let id = link.call;
-                    let Some(call) = self
-                        .calls
-                        .get_mut(id.slot as usize)
-                        .and_then(Option::as_mut)
-                        .filter(|c| c.id() == id)
-                    else {
-                        continue;
-                    };
+                    let Some(call) = self.calls.get(id) else { continue };
                     if call.link() != link.number || link.close_by.is_some() {
                         continue;
                     }
@@ -367,7 +347,7 @@ impl Gemini {
     /// Moves every call's speech on, both ways. Returns whether speech still waits here.
     fn serve_calls(&mut self, wake: &mut Wake) -> bool {
         let mut backlog = false;
-        for call in self.calls.iter_mut().flatten() {
+        for call in self.calls.iter_mut() {
             let (id, control) = (call.id(), &mut self.control);
             call.take_uplink(&mut self.pool, |fact| control.send(ControlInput::Fact(id, fact)));
             if call.has_backlog() {
@@ -377,10 +357,8 @@ impl Gemini {
         }
         let mut broken = Vec::new();
         for (key, link) in &mut self.links {
-            let Some(call) = self.calls.get_mut(link.call.slot as usize).and_then(Option::as_mut) else {
-                continue;
-            };
-            if call.id() != link.call || call.link() != link.number || link.close_by.is_some() {
+            let Some(call) = self.calls.get(link.call) else { continue };
+            if call.link() != link.number || link.close_by.is_some() {
                 continue;
             }
             while link.connection.is_idle() && call.next_message(&mut self.pool, &mut self.json) {

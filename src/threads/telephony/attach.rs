@@ -15,26 +15,13 @@ use crate::call::leg::{LegClose, LegCloseCode};
 use crate::threads::messages::{ControlInput, ReturnedLeg};
 
 impl Telephony {
-    /// Puts a leg with its connection into its place.
-    pub(super) fn put(&mut self, socket: Socket) {
-        if let Some(place) = self.sockets.get_mut(socket.leg.id().slot as usize) {
-            *place = Some(Box::new(socket));
-            self.live += 1;
-        }
-    }
-
     /// The switch is back: its leg goes on where it was. Of a connection that it may still have, nothing is heard.
     pub(super) fn take_back(&mut self, returned: ReturnedLeg, now: Instant) {
         let ReturnedLeg { id, number, mut connection, fields, kind, .. } = returned;
         let slot = id.slot as usize;
         let leg = match self.lost.iter().position(|leg| leg.id() == id) {
             Some(at) => Some(self.lost.swap_remove(at)),
-            None => {
-                let place = self.sockets.get_mut(slot);
-                let dead = place.and_then(|place| place.take_if(|socket| socket.leg.id() == id));
-                self.live -= usize::from(dead.is_some());
-                dead.map(|socket| socket.leg)
-            }
+            None => self.sockets.take(id).map(|dead| dead.leg),
         };
         let Some(mut leg) = leg else {
             // The call ended meanwhile.
@@ -47,16 +34,13 @@ impl Telephony {
             return;
         }
         leg.reconnected(kind, fields, now);
-        self.put(Socket::new(leg, connection, number, now));
+        self.sockets.put(Box::new(Socket::new(leg, connection, number, now)));
     }
 
     /// Gives the connection of a leg to another call, perhaps of another shard.
     pub(super) fn move_leg(&mut self, from: CallId, to: CallId) {
-        let place = self.sockets.get_mut(from.slot as usize);
-        let socket = place.and_then(|place| place.take_if(|socket| socket.leg.id() == from));
         // If it is gone, control has been told how.
-        let Some(mut socket) = socket else { return };
-        self.live -= 1;
+        let Some(mut socket) = self.sockets.take(from) else { return };
         let peer = socket.connection.stream().peer_addr();
         let away = socket.connection.stream().deregister(self.parts.poll.registry());
         if let Ok(peer) = away.and(peer) {
@@ -70,10 +54,9 @@ impl Telephony {
 
     /// Asks a switch for a sign of life, where its protocol has a question for it.
     pub(super) fn ping(&mut self, id: CallId) {
-        let slot = id.slot as usize;
-        if let Some(socket) = self.socket(slot).filter(|socket| socket.leg.id() == id) {
+        if let Some(socket) = self.sockets.get(id) {
             let pinged = socket.probe().map(|_| ());
-            self.give_up_on_error(slot, pinged);
+            self.give_up_on_error(id.slot as usize, pinged);
         }
     }
 

@@ -15,13 +15,15 @@ mod identity;
 mod line_tests;
 mod rate;
 
-use super::allowance::{AudioAllowance, TextAllowance};
 pub use super::defaults::LegDefaults;
 use super::meter::Meter;
 use super::unheard::Unheard;
 use super::wire::{Said, Wire};
+use crate::base::bucket::{Bucket, Rate};
 use crate::base::command::Command;
-use crate::base::limits::LEG_SAID_MESSAGES;
+use crate::base::limits::{
+    CALLER_AHEAD_MS_MAX, CALLER_SPEED_MAX, LEG_SAID_MESSAGES, LEG_TEXT_BURST, LEG_TEXTS_PER_SECOND,
+};
 use crate::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegReport, SampleRate, Turn};
 use crate::call::leg::{CallFields, LegKind, OrderNumber};
 use crate::call::{LegNote, LegNotes};
@@ -37,6 +39,12 @@ const STALLED_MS_MAX: u64 = 2_000;
 const DELAYED_MS_MAX: u64 = 40;
 /// What one frame of the ring lasts at most: its 320 samples at 8 kHz.
 const MESSAGE_PART_US_MAX: u64 = 40_000;
+
+/// How much audio may come, in microseconds.
+const AUDIO_US: Rate =
+    Rate { per_second: CALLER_SPEED_MAX as u32 * 1_000_000, burst: CALLER_AHEAD_MS_MAX as u32 * 1000 };
+/// How many texts and pings.
+const TEXTS: Rate = Rate { per_second: LEG_TEXTS_PER_SECOND, burst: LEG_TEXT_BURST };
 
 /// What became of a message of the switch.
 #[derive(Debug, PartialEq)]
@@ -94,10 +102,10 @@ pub struct Leg {
     chunk_rate: SampleRate,
     /// What is to be said beside the audio, the oldest first.
     said: VecDeque<Message>,
-    audio_allowance: AudioAllowance,
+    audio_allowance: Bucket,
     ahead: bool,
     texts: u32,
-    text_allowance: TextAllowance,
+    text_allowance: Bucket,
 }
 
 impl Leg {
@@ -137,10 +145,10 @@ impl Leg {
             turn,
             handed_over: false,
             said: VecDeque::new(),
-            audio_allowance: AudioAllowance::new(now),
+            audio_allowance: Bucket::new(now, AUDIO_US),
             ahead: false,
             texts: 0,
-            text_allowance: TextAllowance::new(now),
+            text_allowance: Bucket::new(now, TEXTS),
         }
     }
 
@@ -152,8 +160,8 @@ impl Leg {
         self.measure_anew();
         self.said.clear();
         self.texts = 0;
-        self.text_allowance = TextAllowance::new(now);
-        self.audio_allowance = AudioAllowance::new(now);
+        self.text_allowance = Bucket::new(now, TEXTS);
+        self.audio_allowance = Bucket::new(now, AUDIO_US);
         self.adopt(fields.or(self.fields.clone()));
         self.decoder = UplinkDecoder::new(self.defaults.mix(kind, &self.fields));
         self.wire.reconnected(kind, self.defaults.playback(kind, &self.fields));
@@ -432,7 +440,6 @@ impl Leg {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::limits::{CALLER_AHEAD_MS_MAX, CALLER_SPEED_MAX, LEG_TEXT_BURST};
     use crate::base::{Mix, PlaybackFormat};
     use crate::sync::rings::{DspRings, call_rings};
     use crate::threads::telephony::defaults::Pacing;

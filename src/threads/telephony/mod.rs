@@ -4,7 +4,6 @@
 //! Never blocks but in its poll; per frame it takes no lock and logs nothing.
 //! Invariant: what a leg does, floods, stalls or breaks included, costs the other legs at most its share of one pass.
 
-mod allowance;
 mod attach;
 pub mod chan_websocket;
 pub(crate) mod connection;
@@ -34,6 +33,7 @@ use crate::net::websocket::End;
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::messages::{ControlInput, NewLeg, TelephonyOrder};
+use crate::threads::slots::{OfCall, Slots};
 use connection::Incoming;
 use leg::{Leg, LegDefaults, Received};
 use socket::Socket;
@@ -76,13 +76,18 @@ pub struct TelephonyParts {
     pub max_calls: usize,
 }
 
+impl OfCall for Socket {
+    fn id(&self) -> CallId {
+        self.leg.id()
+    }
+}
+
 /// The thread's state.
 pub struct Telephony {
     parts: TelephonyParts,
-    sockets: Vec<Option<Box<Socket>>>,
+    sockets: Slots<Socket>,
     /// Legs that were lost and whose calls wait for them.
     lost: Vec<Leg>,
-    live: usize,
     swept_at: Instant,
 }
 
@@ -97,8 +102,8 @@ pub fn doorbell(poll: &Poll) -> io::Result<Doorbell> {
 impl Telephony {
     /// The thread's state before its first pass.
     pub fn new(parts: TelephonyParts) -> Self {
-        let sockets = (0..parts.max_calls).map(|_| None).collect();
-        Self { parts, sockets, lost: Vec::new(), live: 0, swept_at: Instant::default() }
+        let sockets = Slots::new(parts.max_calls);
+        Self { parts, sockets, lost: Vec::new(), swept_at: Instant::default() }
     }
 
     /// Serves until told to stop.
@@ -124,7 +129,7 @@ impl Telephony {
                     continue;
                 }
                 let slot = event.token().0;
-                if let Some(socket) = self.socket(slot) {
+                if let Some(socket) = self.sockets.at(slot) {
                     if event.is_readable() {
                         socket.connection.rearm(event.is_read_closed());
                         socket.remembered = true;
@@ -145,14 +150,10 @@ impl Telephony {
             }
             self.parts.control.flush();
             timeout = Some(if again { RETRY } else { Duration::from_millis(SWEEP_MS) });
-            if let Some(company) = crate::threads::company(self.live) {
+            if let Some(company) = crate::threads::company(self.sockets.len()) {
                 thread::sleep(company);
             }
         }
-    }
-
-    fn socket(&mut self, slot: usize) -> Option<&mut Box<Socket>> {
-        self.sockets.get_mut(slot)?.as_mut()
     }
 
     /// Returns false when told to stop.
@@ -168,9 +169,7 @@ impl Telephony {
                     self.command(id, number, &command)
                 }
                 TelephonyOrder::Call(id, LegOrder::Close(close)) => {
-                    if let Some(socket) = self.socket(id.slot as usize)
-                        && socket.leg.id() == id
-                    {
+                    if let Some(socket) = self.sockets.get(id) {
                         socket.start_close(&close, LegEnd::ByUs, now);
                     } else {
                         self.let_go_of_lost(id);
@@ -184,8 +183,7 @@ impl Telephony {
 
     /// Sends a word over a leg that is not being closed. One that takes nothing now is asked again.
     fn challenge(&mut self, id: CallId, word: ChannelWord) {
-        if let Some(socket) = self.socket(id.slot as usize)
-            && socket.leg.id() == id
+        if let Some(socket) = self.sockets.get(id)
             && socket.closing.is_none()
         {
             _ = socket.leg.say(Message::text(channel_word::text(word)));
@@ -194,9 +192,7 @@ impl Telephony {
 
     /// Tells a switch what to do. Of a leg that is gone nothing is said: control is told of its end.
     fn command(&mut self, id: CallId, number: OrderNumber, command: &Command) {
-        let Some(socket) = self.socket(id.slot as usize).filter(|socket| socket.leg.id() == id) else {
-            return;
-        };
+        let Some(socket) = self.sockets.get(id) else { return };
         let told = if socket.closing.is_some() || socket.closed_with.is_some() {
             Err("the leg is being closed")
         } else {
@@ -218,15 +214,15 @@ impl Telephony {
         }
         let defaults = self.parts.settings.defaults;
         let leg = Leg::new(new.id, new.shared, new.rings, defaults, new.kind, new.fields, now);
-        self.put(Socket::new(leg, new.connection, 1, now));
+        self.sockets.put(Box::new(Socket::new(leg, new.connection, 1, now)));
     }
 
     /// Reads what can be read and hands over what is due. Returns whether a socket waits for room in its ring, or for
     /// its next share of a pass.
     fn serve(&mut self, now: Instant, heard: &mut bool) -> bool {
         let mut again = false;
-        for slot in 0..self.sockets.len() {
-            let Some(socket) = self.sockets[slot].as_mut() else { continue };
+        for slot in self.sockets.slots() {
+            let Some(socket) = self.sockets.at(slot) else { continue };
             if socket.leg.is_stalled() && socket.leg.resume(now) {
                 *heard = true;
                 socket.remembered = true;
@@ -239,7 +235,7 @@ impl Telephony {
                 self.give_up(slot, end);
                 continue;
             }
-            let Some(socket) = self.sockets[slot].as_mut() else { continue };
+            let Some(socket) = self.sockets.at(slot) else { continue };
             again |= socket.remembered;
             let written = socket.write(now);
             self.give_up_on_error(slot, written);
@@ -250,7 +246,7 @@ impl Telephony {
     /// Reads one socket within its budget. Returns how the connection ended, if it did.
     fn read(&mut self, slot: usize, now: Instant, heard: &mut bool) -> Option<LegEnd> {
         let counters = Arc::clone(&self.parts.counters);
-        let socket = self.sockets[slot].as_mut()?;
+        let socket = self.sockets.at(slot)?;
         socket.connection.allow(LEG_SHARE_BYTES);
         loop {
             let incoming = match socket.connection.read() {
@@ -316,8 +312,8 @@ impl Telephony {
     /// Looks for legs that have gone silent and for closes that take too long.
     fn sweep(&mut self, now: Instant) {
         let silent_after_ms = self.parts.settings.silent_after_ms;
-        for slot in 0..self.sockets.len() {
-            let Some(socket) = self.sockets[slot].as_mut() else { continue };
+        for slot in self.sockets.slots() {
+            let Some(socket) = self.sockets.at(slot) else { continue };
             if let Some((end, by)) = &socket.closing {
                 if now >= *by {
                     let end = end.clone();
@@ -348,7 +344,7 @@ impl Telephony {
 
     fn give_up_on_error(&mut self, slot: usize, result: Result<(), End>) {
         if let Err(end) = result
-            && let Some(socket) = self.sockets[slot].as_mut()
+            && let Some(socket) = self.sockets.at(slot)
         {
             let end = socket.ended(end, &self.parts.counters);
             self.give_up(slot, end);
@@ -357,8 +353,8 @@ impl Telephony {
 
     /// Lets go of a leg's connection, and of the leg where it cannot come back.
     fn give_up(&mut self, slot: usize, end: LegEnd) {
-        if let Some(mut socket) = self.sockets[slot].take() {
-            self.live -= 1;
+        let id = self.sockets.at(slot).map(|socket| socket.leg.id());
+        if let Some(mut socket) = id.and_then(|id| self.sockets.take(id)) {
             while let Some(note) = socket.leg.next_note() {
                 self.parts.control.send(ControlInput::Noted(socket.leg.id(), Box::new(note)));
             }
