@@ -107,7 +107,7 @@ fn decode_server_message(name: &'static str, ms: u32) -> Pair {
             heard.clear();
             let said =
                 server::decode(black_box(&message), |_, block| heard.extend_from_slice(block)).expect("JSON");
-            assert_eq!(said.audio.samples, heard.len());
+            assert_eq!(said.audio_samples, heard.len());
             checksum(&heard)
         }),
         plain: Box::new(move || {

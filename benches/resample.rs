@@ -6,7 +6,7 @@
 
 use criterion::{Criterion, Throughput};
 use tandem::base::SampleRate;
-use tandem::dsp::{Level, Resampler, fir};
+use tandem::dsp::{Resampler, fir};
 
 use converter::Converter;
 use rubato_side::{Rubato, Variant};
@@ -52,10 +52,6 @@ fn a_frame_each(criterion: &mut Criterion) {
             });
         }
     }
-    let frame = cost::noise(SampleRate::Hz16000.samples_per_frame());
-    criterion.bench_function("level of 20 ms at 16000 Hz", |bencher| {
-        bencher.iter(|| Level::of(std::hint::black_box(&frame)));
-    });
 }
 
 fn ratios() {

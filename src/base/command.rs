@@ -6,6 +6,10 @@
 
 use std::fmt;
 
+use thiserror::Error;
+
+use crate::base::words;
+
 use uuid::Builder;
 
 /// Longest cause of a hang-up, in bytes; FreeSWITCH's longest has 31.
@@ -33,14 +37,16 @@ const SCRIPT_VARIABLES: &[&str] = &[
 ];
 
 /// Why a text cannot be the value it was meant to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Unfit {
     /// Nothing is there.
+    #[error("the {what} may not be empty")]
     Empty {
         /// What it was meant to be.
         what: &'static str,
     },
     /// More bytes than allowed.
+    #[error("the {what} is longer than {bytes_max} bytes")]
     TooLong {
         /// What it was meant to be.
         what: &'static str,
@@ -48,6 +54,7 @@ pub enum Unfit {
         bytes_max: usize,
     },
     /// A character outside the set.
+    #[error("the {what} holds {found:?}; allowed are {allowed}")]
     Character {
         /// What it was meant to be.
         what: &'static str,
@@ -57,6 +64,7 @@ pub enum Unfit {
         allowed: &'static str,
     },
     /// Right characters, and yet something that a switch would take for more than a value.
+    #[error("the {what} {problem}")]
     Meaning {
         /// What it was meant to be.
         what: &'static str,
@@ -64,22 +72,6 @@ pub enum Unfit {
         problem: &'static str,
     },
 }
-
-impl fmt::Display for Unfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty { what } => write!(f, "the {what} may not be empty"),
-            Self::TooLong { what, bytes_max } => write!(f, "the {what} is longer than {bytes_max} bytes"),
-            // Debug escapes what a log line must not hold.
-            Self::Character { what, found, allowed } => {
-                write!(f, "the {what} holds {found:?}; allowed are {allowed}")
-            }
-            Self::Meaning { what, problem } => write!(f, "the {what} {problem}"),
-        }
-    }
-}
-
-impl std::error::Error for Unfit {}
 
 /// The character set of one kind of value.
 struct Set {
@@ -307,36 +299,23 @@ pub enum Command {
     SetVariable(VariableName, VariableValue),
 }
 
-/// A command without its values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CommandKind {
-    /// [`Command::HangUp`].
-    HangUp,
-    /// [`Command::Transfer`].
-    Transfer,
-    /// [`Command::Dtmf`].
-    Dtmf,
-    /// [`Command::Break`].
-    Break,
-    /// [`Command::SetVariable`].
-    SetVariable,
+words! {
+    /// A command without its values.
+    pub enum CommandKind {
+        /// [`Command::HangUp`].
+        HangUp = "hangup",
+        /// [`Command::Transfer`].
+        Transfer = "transfer",
+        /// [`Command::Dtmf`].
+        Dtmf = "dtmf",
+        /// [`Command::Break`].
+        Break = "break",
+        /// [`Command::SetVariable`].
+        SetVariable = "variable",
+    }
 }
 
 impl CommandKind {
-    /// Every kind.
-    pub const ALL: [Self; 5] = [Self::HangUp, Self::Transfer, Self::Dtmf, Self::Break, Self::SetVariable];
-
-    /// The word in logs and errors, which is also the last part of the path in the API.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::HangUp => "hangup",
-            Self::Transfer => "transfer",
-            Self::Dtmf => "dtmf",
-            Self::Break => "break",
-            Self::SetVariable => "variable",
-        }
-    }
-
     /// Whether the call is over for us once it is carried out.
     pub const fn ends_the_call(self) -> bool {
         matches!(self, Self::HangUp | Self::Transfer)

@@ -32,6 +32,13 @@ macro_rules! words {
         impl $name {
             /// Every choice.
             $vis const ALL: [Self; [$($word),+].len()] = [$(Self::$choice),+];
+
+            /// Its word.
+            $vis const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$choice => $word,)+
+                }
+            }
         }
 
         impl $crate::base::Words for $name {
@@ -39,9 +46,7 @@ macro_rules! words {
             const WORDS: &'static [&'static str] = &[$($word),+];
 
             fn label(self) -> &'static str {
-                match self {
-                    $(Self::$choice => $word,)+
-                }
+                self.label()
             }
         }
     };

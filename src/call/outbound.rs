@@ -6,6 +6,7 @@
 
 use crate::base::call_name::is_same;
 use crate::base::command::{AgentName, Destination};
+use crate::base::words;
 use crate::base::{Instant, RecordId};
 
 /// Calls under way at one time: as many as the event socket has.
@@ -32,21 +33,22 @@ pub struct OutboundCall {
     pub begun_at: Instant,
 }
 
-/// What became of an outbound call that has no leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OutboundEnd {
-    /// The line was taken.
-    Busy,
-    /// Nobody answered.
-    NoAnswer,
-    /// It was declined.
-    Rejected,
-    /// It could not be connected: no such number, no route, a gateway that is down.
-    NotConnected,
-    /// It was answered, and its leg never came here.
-    NoLeg,
-    /// The switch never said.
-    Unknown,
+words! {
+    /// What became of an outbound call that has no leg.
+    pub(crate) enum OutboundEnd {
+        /// The line was taken.
+        Busy = "busy",
+        /// Nobody answered.
+        NoAnswer = "no_answer",
+        /// It was declined.
+        Rejected = "rejected",
+        /// It could not be connected: no such number, no route, a gateway that is down.
+        NotConnected = "not_connected",
+        /// It was answered, and its leg never came here.
+        NoLeg = "no_leg",
+        /// The switch never said.
+        Unknown = "not_known",
+    }
 }
 
 impl OutboundEnd {
@@ -61,18 +63,6 @@ impl OutboundEnd {
             | "RECOVERY_ON_TIMER_EXPIRE" => Self::NoAnswer,
             "CALL_REJECTED" => Self::Rejected,
             _ => Self::NotConnected,
-        }
-    }
-
-    /// The outcome's word in records, metrics and answers.
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::Busy => "busy",
-            Self::NoAnswer => "no_answer",
-            Self::Rejected => "rejected",
-            Self::NotConnected => "not_connected",
-            Self::NoLeg => "no_leg",
-            Self::Unknown => "not_known",
         }
     }
 

@@ -6,31 +6,21 @@
 use std::fmt;
 
 use crate::base::command::CommandKind;
+use crate::base::words;
 use crate::call::events::LegEnd;
 use crate::call::model::{LinkEnd, LinkEndKind};
 
-/// Who ended a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Party {
-    /// The caller, or the switch on the caller's behalf.
-    Caller,
-    /// Gemini.
-    Model,
-    /// This relay, by a limit, a shutdown or an order.
-    Us,
-    /// Nobody: a connection was lost.
-    Network,
-}
-
-impl Party {
-    /// The word in logs and metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Caller => "caller",
-            Self::Model => "model",
-            Self::Us => "us",
-            Self::Network => "network",
-        }
+words! {
+    /// Who ended a call.
+    pub enum Party {
+        /// The caller, or the switch on the caller's behalf.
+        Caller = "caller",
+        /// Gemini.
+        Model = "model",
+        /// This relay, by a limit, a shutdown or an order.
+        Us = "us",
+        /// Nobody: a connection was lost.
+        Network = "network",
     }
 }
 

@@ -27,8 +27,9 @@ impl Provider {
     /// Whether this message says that the setup was accepted.
     pub(crate) fn accepts(self, message: &[u8]) -> bool {
         match self {
-            Self::Gemini => gemini::server::decode(message, |_, _| {})
-                .is_ok_and(|message| message.setup_complete.is_some()),
+            Self::Gemini => {
+                gemini::server::decode(message, |_, _| {}).is_ok_and(|message| message.setup_complete)
+            }
         }
     }
 

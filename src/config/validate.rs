@@ -256,7 +256,7 @@ fn check_tables(loaded: &Loaded, problems: &mut Vec<Problem>) {
             let text = format!(
                 "[tools.{name}] has no fitting name: write one that begins with a letter and is none of {}, which are \
                  built in",
-                BuiltIn::ALL.map(BuiltIn::name).join(", ")
+                BuiltIn::ALL.map(BuiltIn::label).join(", ")
             );
             problems.push(Problem::at(place.clone(), text));
         }

@@ -19,7 +19,6 @@ pub(crate) mod uplink;
 pub mod voice;
 
 pub use answers::Answers;
-pub use level::Level;
 pub use local_barge_in::LocalBargeIn;
 pub use playout::Playout;
 pub use resample::{Progress, Resampler};

@@ -3,7 +3,6 @@
 //! Runs in: the dial threads, which it may block until the deadline. Owns the addresses of a few hosts. Never logs the request: its headers carry the key.
 //! Invariant: what it returns is upgraded, non-blocking and has the relay's socket options.
 
-use std::fmt;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
@@ -14,6 +13,8 @@ use mio::{Events, Interest, Poll, Token};
 use native_tls::{TlsConnector, TlsStream};
 use tungstenite::Error;
 use tungstenite::protocol::WebSocketConfig;
+
+use thiserror::Error;
 
 use crate::base::Instant;
 use crate::net::resolve::{ResolveError, Resolver, StartThread};
@@ -41,33 +42,26 @@ pub(crate) struct Target {
 }
 
 /// Why there is no connection.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub(crate) enum DialError {
     /// The name has no addresses.
+    #[error("DNS: {0}")]
     Resolve(String),
     /// The deadline passed; the step that was under way.
+    #[error("timed out during {0}")]
     Timeout(&'static str),
     /// TCP did not connect.
+    #[error("TCP: {0}")]
     Connect(String),
     /// TLS failed: an untrusted certificate, most often.
+    #[error("TLS: {0}")]
     Tls(String),
     /// The server answered the upgrade with this status and body.
+    #[error("HTTP status {0} instead of 101")]
     Refused(u16, Vec<u8>),
     /// The server's answer was no upgrade.
+    #[error("WebSocket upgrade: {0}")]
     Upgrade(String),
-}
-
-impl fmt::Display for DialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Resolve(what) => write!(f, "DNS: {what}"),
-            Self::Timeout(step) => write!(f, "timed out during {step}"),
-            Self::Connect(what) => write!(f, "TCP: {what}"),
-            Self::Tls(what) => write!(f, "TLS: {what}"),
-            Self::Refused(status, _) => write!(f, "HTTP status {status} instead of 101"),
-            Self::Upgrade(what) => write!(f, "WebSocket upgrade: {what}"),
-        }
-    }
 }
 
 /// Connects; shared by all dial threads.

@@ -5,7 +5,6 @@
 //! Invariant: a request ends at its time-out at the latest, however slowly its server speaks, and an answer in hand is no
 //! longer than [`ANSWER_BYTES_MAX`].
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -13,6 +12,8 @@ use http::{HeaderName, HeaderValue, Method, Request, header};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, Error};
+
+use thiserror::Error;
 
 use super::http_tls::Tls;
 use super::tls::Client;
@@ -55,27 +56,20 @@ pub(crate) struct HttpAnswer {
 }
 
 /// Why there is no answer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Error)]
 pub(crate) enum HttpError {
     /// There was no connection: the server has seen nothing of the request.
+    #[error("no connection: {0}")]
     NotConnected(String),
     /// The time was over.
+    #[error("no answer in time")]
     TimedOut,
     /// The answer was longer than [`ANSWER_BYTES_MAX`].
+    #[error("the answer is longer than {ANSWER_BYTES_MAX} bytes")]
     TooLong,
     /// The connection was lost on the way, or what came is not HTTP.
+    #[error("the connection was lost: {0}")]
     Broken(String),
-}
-
-impl fmt::Display for HttpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotConnected(why) => write!(f, "no connection: {why}"),
-            Self::TimedOut => write!(f, "no answer in time"),
-            Self::TooLong => write!(f, "the answer is longer than {ANSWER_BYTES_MAX} bytes"),
-            Self::Broken(why) => write!(f, "the connection was lost: {why}"),
-        }
-    }
 }
 
 impl HttpClient {

@@ -7,12 +7,13 @@
 //! costs a running relay nothing.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
+
+use thiserror::Error;
 
 use crate::base::Instant;
 use crate::sync::Clock;
@@ -32,21 +33,14 @@ pub(crate) type StartThread = Box<dyn Fn(Box<dyn FnOnce() + Send>) -> io::Result
 type LookUp = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 /// Why there are no addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum ResolveError {
     /// The look-up failed; what the system said.
+    #[error("{0}")]
     Failed(String),
     /// It was not answered before the deadline.
+    #[error("no answer in time")]
     Late,
-}
-
-impl fmt::Display for ResolveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(what) => f.write_str(what),
-            Self::Late => f.write_str("no answer in time"),
-        }
-    }
 }
 
 #[derive(Default)]

@@ -75,7 +75,10 @@ impl Sample {
 
 /// Writes the structure and the list of names from one table, so that no counter is forgotten in the list.
 macro_rules! counters {
-    ($($field:ident: $name:literal $({$label:ident = $value:literal})?, $help:literal;)*) => {
+    (
+        histograms { $($histogram:ident: $histogram_name:literal in $bounds:ident, $about:literal;)* }
+        $($field:ident: $name:literal $({$label:ident = $value:literal})?, $help:literal;)*
+    ) => {
         /// All counters and histograms of one relay.
         #[derive(Debug)]
         pub struct Counters {
@@ -85,18 +88,10 @@ macro_rules! counters {
             )*
             refusals: [Counter; RefusalReason::ALL.len()],
             ended: LabelledCounters,
-            /// `tandem_barge_in_residual_seconds`: audio of the flushed turn that the switch already had at a barge-in.
-            pub barge_in_residual: Histogram,
-            /// `tandem_first_audio_seconds`: from the start of a call to the model's first audio.
-            pub first_audio: Histogram,
-            /// `tandem_link_setup_seconds`: from the order to dial to `setupComplete`.
-            pub link_setup: Histogram,
-            /// `tandem_session_gap_seconds`: from the loss of a live link to the next one's `setupComplete`.
-            pub session_gap: Histogram,
-            /// `tandem_answer_latency_seconds`: from the caller's last word to the first that they hear of the answer.
-            pub answer_latency: Histogram,
-            /// `tandem_playout_lateness_seconds`: how late frames leave that had only their time to wait for.
-            pub playout_lateness: Histogram,
+            $(
+                #[doc = concat!("`", $histogram_name, "`: ", $about)]
+                pub $histogram: Histogram,
+            )*
         }
 
         impl Counters {
@@ -106,13 +101,13 @@ macro_rules! counters {
                     $($field: Counter::new(),)*
                     refusals: [const { Counter::new() }; RefusalReason::ALL.len()],
                     ended: LabelledCounters::new(),
-                    barge_in_residual: Histogram::new(RESIDUAL_BOUNDS_US),
-                    first_audio: Histogram::new(LATENCY_BOUNDS_US),
-                    link_setup: Histogram::new(LATENCY_BOUNDS_US),
-                    session_gap: Histogram::new(LATENCY_BOUNDS_US),
-                    answer_latency: Histogram::new(ANSWER_BOUNDS_US),
-                    playout_lateness: Histogram::new(LATENESS_BOUNDS_US),
+                    $($histogram: Histogram::new($bounds),)*
                 }
+            }
+
+            /// Every histogram with its name.
+            pub fn histograms(&self) -> Vec<(&'static str, HistogramSnapshot)> {
+                vec![$(($histogram_name, self.$histogram.snapshot()),)*]
             }
 
             fn table(&self) -> Vec<Sample> {
@@ -129,6 +124,15 @@ macro_rules! counters {
 }
 
 counters! {
+    histograms {
+        barge_in_residual: "tandem_barge_in_residual_seconds" in RESIDUAL_BOUNDS_US, "audio of the flushed turn that the switch already had at a barge-in.";
+        first_audio: "tandem_first_audio_seconds" in LATENCY_BOUNDS_US, "from the start of a call to the model's first audio.";
+        link_setup: "tandem_link_setup_seconds" in LATENCY_BOUNDS_US, "from the order to dial to `setupComplete`.";
+        session_gap: "tandem_session_gap_seconds" in LATENCY_BOUNDS_US, "from the loss of a live link to the next one's `setupComplete`.";
+        answer_latency: "tandem_answer_latency_seconds" in ANSWER_BOUNDS_US, "from the caller's last word to the first that they hear of the answer.";
+        playout_lateness: "tandem_playout_lateness_seconds" in LATENESS_BOUNDS_US, "how late frames leave that had only their time to wait for.";
+    }
+
     records_written: "tandem_records_written_total", "Records of calls written to the database.";
     records_spooled: "tandem_records_spooled_total", "Records of calls that were put on disk to wait for the database.";
     records_failed: "tandem_records_failed_total", "Records of calls that were lost or that the database does not take.";
@@ -274,18 +278,6 @@ impl Counters {
             counter("tandem_calls_ended_total", "Calls ended, by outcome.", Some(("outcome", outcome)), count)
         }));
         samples
-    }
-
-    /// Every histogram with its name.
-    pub fn histograms(&self) -> [(&'static str, HistogramSnapshot); 6] {
-        [
-            ("tandem_barge_in_residual_seconds", self.barge_in_residual.snapshot()),
-            ("tandem_first_audio_seconds", self.first_audio.snapshot()),
-            ("tandem_link_setup_seconds", self.link_setup.snapshot()),
-            ("tandem_session_gap_seconds", self.session_gap.snapshot()),
-            ("tandem_answer_latency_seconds", self.answer_latency.snapshot()),
-            ("tandem_playout_lateness_seconds", self.playout_lateness.snapshot()),
-        ]
     }
 
     /// All counters that are not 0 and all histograms that are not empty, as one line of JSON:

@@ -3,99 +3,53 @@
 //! Runs in: anywhere: pure. Owns the list of reasons. Never says anything to a peer that is not constant text.
 //! Invariant: one label, one status and one explanation for each reason.
 
-/// Why a connection did not become a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum RefusalReason {
-    /// The peer's address is in no network of `listen.allow`.
-    AddressNotAllowed = 0,
-    /// The token is missing or wrong.
-    Token = 1,
-    /// `listen.max_handshakes` connections have not finished their handshake.
-    TooManyHandshakes = 2,
-    /// `listen.max_calls` calls are running.
-    TooManyCalls = 3,
-    /// The address opens more calls a second than it may.
-    RateLimited = 4,
-    /// The request is not valid HTTP, or larger than it may be, or its settings are not understood.
-    BadRequest = 5,
-    /// The handshake did not finish within `listen.handshake_timeout_ms`.
-    HandshakeTimeout = 6,
-    /// The TLS handshake failed.
-    TlsFailed = 7,
-    /// The process has run out of file descriptors.
-    Descriptors = 8,
-    /// The process is ending and lets only running calls finish.
-    Draining = 9,
-    /// Valid HTTP that does not ask for a WebSocket.
-    NotWebSocket = 10,
-    /// The peer left before its handshake was complete.
-    Abandoned = 11,
-    /// An AudioSocket whose UUID nobody announced.
-    NotExpected = 12,
-    /// A route says that nobody answers this number or caller.
-    Route = 13,
-    /// A call with this UUID is running, on a leg that lives or with other credentials.
-    UuidInUse = 14,
-    /// Every credential that works has all the sessions that it may have.
-    NoCapacity = 15,
-    /// No credential works at the moment.
-    Credentials = 16,
-    /// A web page that has no ticket.
-    WebPage = 17,
-    /// The connection is in clear, and `listen.tls_required` is set.
-    TlsRequired = 18,
+use crate::base::words;
+
+words! {
+    /// Why a connection did not become a call.
+    pub enum RefusalReason {
+        /// The peer's address is in no network of `listen.allow`.
+        AddressNotAllowed = "address",
+        /// The token is missing or wrong.
+        Token = "token",
+        /// `listen.max_handshakes` connections have not finished their handshake.
+        TooManyHandshakes = "handshakes",
+        /// `listen.max_calls` calls are running.
+        TooManyCalls = "calls",
+        /// The address opens more calls a second than it may.
+        RateLimited = "rate",
+        /// The request is not valid HTTP, or larger than it may be, or its settings are not understood.
+        BadRequest = "bad_request",
+        /// The handshake did not finish within `listen.handshake_timeout_ms`.
+        HandshakeTimeout = "handshake_timeout",
+        /// The TLS handshake failed.
+        TlsFailed = "tls",
+        /// The process has run out of file descriptors.
+        Descriptors = "descriptors",
+        /// The process is ending and lets only running calls finish.
+        Draining = "draining",
+        /// Valid HTTP that does not ask for a WebSocket.
+        NotWebSocket = "not_websocket",
+        /// The peer left before its handshake was complete.
+        Abandoned = "abandoned",
+        /// An AudioSocket whose UUID nobody announced.
+        NotExpected = "not_expected",
+        /// A route says that nobody answers this number or caller.
+        Route = "route",
+        /// A call with this UUID is running, on a leg that lives or with other credentials.
+        UuidInUse = "uuid_in_use",
+        /// Every credential that works has all the sessions that it may have.
+        NoCapacity = "no_capacity",
+        /// No credential works at the moment.
+        Credentials = "credentials",
+        /// A web page that has no ticket.
+        WebPage = "web_page",
+        /// The connection is in clear, and `listen.tls_required` is set.
+        TlsRequired = "tls_required",
+    }
 }
 
 impl RefusalReason {
-    /// Every reason; the position is the discriminant.
-    pub const ALL: [Self; 19] = [
-        Self::AddressNotAllowed,
-        Self::Token,
-        Self::TooManyHandshakes,
-        Self::TooManyCalls,
-        Self::RateLimited,
-        Self::BadRequest,
-        Self::HandshakeTimeout,
-        Self::TlsFailed,
-        Self::Descriptors,
-        Self::Draining,
-        Self::NotWebSocket,
-        Self::Abandoned,
-        Self::NotExpected,
-        Self::Route,
-        Self::UuidInUse,
-        Self::NoCapacity,
-        Self::Credentials,
-        Self::WebPage,
-        Self::TlsRequired,
-    ];
-
-    /// The value of the label `reason` of `tandem_refusals_total`.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::AddressNotAllowed => "address",
-            Self::Token => "token",
-            Self::TooManyHandshakes => "handshakes",
-            Self::TooManyCalls => "calls",
-            Self::RateLimited => "rate",
-            Self::BadRequest => "bad_request",
-            Self::HandshakeTimeout => "handshake_timeout",
-            Self::TlsFailed => "tls",
-            Self::Descriptors => "descriptors",
-            Self::Draining => "draining",
-            Self::NotWebSocket => "not_websocket",
-            Self::Abandoned => "abandoned",
-            Self::NotExpected => "not_expected",
-            Self::Route => "route",
-            Self::UuidInUse => "uuid_in_use",
-            Self::NoCapacity => "no_capacity",
-            Self::Credentials => "credentials",
-            Self::WebPage => "web_page",
-            Self::TlsRequired => "tls_required",
-        }
-    }
-
     /// Status code and reason phrase of the answer (RFC 9110 section 15, RFC 6585 section 4), or `None` where there is
     /// no HTTP to answer in: after a failed TLS handshake, or nobody.
     pub const fn http_status(self) -> Option<(u16, &'static str)> {

@@ -7,103 +7,55 @@ use std::fmt;
 
 use crate::base::Quoted;
 use crate::base::excerpt::{CLOSE_REASON_BYTES_MAX, excerpt};
+use crate::base::words;
 
-/// Why a link ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LinkEndKind {
-    /// Closed in order: 1000, or no code at all.
-    Normal,
-    /// The key is not one.
-    BadKey,
-    /// The key has expired.
-    KeyExpired,
-    /// The key may not use the API, the project or the model.
-    PermissionDenied,
-    /// Google does not serve the API to this country.
-    LocationUnsupported,
-    /// No such model, or not for this API.
-    ModelNotFound,
-    /// The model does not offer what was asked for.
-    Unsupported,
-    /// A field or value of a message was refused.
-    InvalidArgument,
-    /// The conversation has outgrown the model's context.
-    ContextExhausted,
-    /// Quota or rate limit.
-    Quota,
-    /// The service is overloaded, restarting or going away.
-    Unavailable,
-    /// The server aborted the operation.
-    Aborted,
-    /// The server's own deadline for a connection has passed.
-    DeadlineExpired,
-    /// We did not leave after `goAway`.
-    GoAwayIgnored,
-    /// An error inside the service.
-    Internal,
-    /// One side broke the WebSocket protocol or a size limit.
-    Protocol,
-    /// The address is wrong: no such path, API version, or a redirect.
-    WrongEndpoint,
-    /// The connection ended without a close.
-    Dropped,
-    /// There was no link: every credential is left alone, or has no session left.
-    NoCredential,
-    /// A code or status with no meaning here.
-    Other,
+words! {
+    /// Why a link ended.
+    pub enum LinkEndKind {
+        /// Closed in order: 1000, or no code at all.
+        Normal = "normal",
+        /// The key is not one.
+        BadKey = "bad_key",
+        /// The key has expired.
+        KeyExpired = "key_expired",
+        /// The key may not use the API, the project or the model.
+        PermissionDenied = "permission_denied",
+        /// Google does not serve the API to this country.
+        LocationUnsupported = "location_unsupported",
+        /// No such model, or not for this API.
+        ModelNotFound = "model_not_found",
+        /// The model does not offer what was asked for.
+        Unsupported = "unsupported",
+        /// A field or value of a message was refused.
+        InvalidArgument = "invalid_argument",
+        /// The conversation has outgrown the model's context.
+        ContextExhausted = "context_exhausted",
+        /// Quota or rate limit.
+        Quota = "quota",
+        /// The service is overloaded, restarting or going away.
+        Unavailable = "unavailable",
+        /// The server aborted the operation.
+        Aborted = "aborted",
+        /// The server's own deadline for a connection has passed.
+        DeadlineExpired = "deadline_expired",
+        /// We did not leave after `goAway`.
+        GoAwayIgnored = "go_away_ignored",
+        /// An error inside the service.
+        Internal = "internal",
+        /// One side broke the WebSocket protocol or a size limit.
+        Protocol = "protocol",
+        /// The address is wrong: no such path, API version, or a redirect.
+        WrongEndpoint = "wrong_endpoint",
+        /// The connection ended without a close.
+        Dropped = "dropped",
+        /// There was no link: every credential is left alone, or has no session left.
+        NoCredential = "no_credential",
+        /// A code or status with no meaning here.
+        Other = "other",
+    }
 }
 
 impl LinkEndKind {
-    /// Every cause, for registering metrics.
-    pub const ALL: [Self; 20] = [
-        Self::Normal,
-        Self::BadKey,
-        Self::KeyExpired,
-        Self::PermissionDenied,
-        Self::LocationUnsupported,
-        Self::ModelNotFound,
-        Self::Unsupported,
-        Self::InvalidArgument,
-        Self::ContextExhausted,
-        Self::Quota,
-        Self::Unavailable,
-        Self::Aborted,
-        Self::DeadlineExpired,
-        Self::GoAwayIgnored,
-        Self::Internal,
-        Self::Protocol,
-        Self::WrongEndpoint,
-        Self::Dropped,
-        Self::NoCredential,
-        Self::Other,
-    ];
-
-    /// A short snake_case name, for metrics and records.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::BadKey => "bad_key",
-            Self::KeyExpired => "key_expired",
-            Self::PermissionDenied => "permission_denied",
-            Self::LocationUnsupported => "location_unsupported",
-            Self::ModelNotFound => "model_not_found",
-            Self::Unsupported => "unsupported",
-            Self::InvalidArgument => "invalid_argument",
-            Self::ContextExhausted => "context_exhausted",
-            Self::Quota => "quota",
-            Self::Unavailable => "unavailable",
-            Self::Aborted => "aborted",
-            Self::DeadlineExpired => "deadline_expired",
-            Self::GoAwayIgnored => "go_away_ignored",
-            Self::Internal => "internal",
-            Self::Protocol => "protocol",
-            Self::WrongEndpoint => "wrong_endpoint",
-            Self::Dropped => "dropped",
-            Self::NoCredential => "no_credential",
-            Self::Other => "other",
-        }
-    }
-
     /// What happened and what the operator can do, as one sentence for the log.
     pub const fn remedy(self) -> &'static str {
         match self {

@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use thiserror::Error;
+
 /// Longest head of a message, in bytes; real ones have under 200.
 pub(crate) const HEAD_BYTES_MAX: usize = 4 * 1024;
 /// Longest body, in bytes: an event with every variable of a channel has some 10 KiB, 100 at worst.
@@ -63,23 +65,14 @@ impl fmt::Debug for Event {
 }
 
 /// Why the bytes cannot be read on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum FramingError {
     /// A head without an end.
+    #[error("a head longer than {HEAD_BYTES_MAX} bytes: is this an event socket?")]
     HeadTooLong,
     /// `Content-Length` is no number, or more than [`BODY_BYTES_MAX`].
+    #[error("a Content-Length that is no number up to {BODY_BYTES_MAX}")]
     BadLength,
-}
-
-impl fmt::Display for FramingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::HeadTooLong => {
-                write!(f, "a head longer than {HEAD_BYTES_MAX} bytes: is this an event socket?")
-            }
-            Self::BadLength => write!(f, "a Content-Length that is no number up to {BODY_BYTES_MAX}"),
-        }
-    }
 }
 
 /// See the head of this file.

@@ -39,35 +39,6 @@ pub fn realtime_text(text: &str) -> String {
     to_json(&RealtimeTextMessage { realtime_input: RealtimeText { text } })
 }
 
-/// Who said a turn of [`client_content`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// The caller, or we in the caller's place.
-    User,
-    /// The model.
-    Model,
-}
-
-/// One turn of a conversation, as text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Turn<'a> {
-    /// Who said it.
-    pub role: Role,
-    /// What was said.
-    pub text: &'a str,
-}
-
-/// A `clientContent` message: `turns` appended to the conversation in order.
-///
-/// It always interrupts what the model is saying. With `turn_complete` the model answers; without it the model waits
-/// for more. Model 3.1 takes it only before the first other input (later: close 1007).
-pub fn client_content(turns: &[Turn<'_>], turn_complete: bool) -> String {
-    let turns =
-        turns.iter().map(|turn| Content { role: turn.role, parts: [Part { text: turn.text }] }).collect();
-    to_json(&ClientContentMessage { client_content: ClientContent { turns, turn_complete } })
-}
-
 fn to_json(message: &impl Serialize) -> String {
     serde_json::to_string(message).expect("strings, booleans and lists always serialise")
 }
@@ -80,30 +51,6 @@ struct RealtimeTextMessage<'a> {
 
 #[derive(Serialize)]
 struct RealtimeText<'a> {
-    text: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ClientContentMessage<'a> {
-    client_content: ClientContent<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ClientContent<'a> {
-    turns: Vec<Content<'a>>,
-    turn_complete: bool,
-}
-
-#[derive(Serialize)]
-struct Content<'a> {
-    role: Role,
-    parts: [Part<'a>; 1],
-}
-
-#[derive(Serialize)]
-struct Part<'a> {
     text: &'a str,
 }
 
@@ -150,13 +97,5 @@ mod tests {
     #[test]
     fn text_is_escaped() {
         assert_eq!(realtime_text("a \"b\"\n"), r#"{"realtimeInput":{"text":"a \"b\"\n"}}"#);
-        let turns = [Turn { role: Role::User, text: "hi" }, Turn { role: Role::Model, text: "\u{1}" }];
-        assert_eq!(
-            client_content(&turns, true),
-            concat!(
-                r#"{"clientContent":{"turns":[{"role":"user","parts":[{"text":"hi"}]},"#,
-                r#"{"role":"model","parts":[{"text":"\u0001"}]}],"turnComplete":true}}"#
-            )
-        );
     }
 }

@@ -9,7 +9,6 @@
 
 use serde_json::Value;
 
-use crate::base::Words;
 use crate::base::model_options::ThinkingLevel;
 use crate::base::parameters::Parameters;
 use crate::call::model::{Behavior, Scheduling, SetupRequest, Thinking, Unfit};
@@ -53,8 +52,6 @@ pub(crate) struct Model {
     pub proactive: Proactive,
     /// `silenceDurationMs` has an effect.
     pub silence_duration: bool,
-    /// `clientContent` may be sent after the first other input; else it seeds the history only (later: close 1007).
-    pub client_content: bool,
     /// Functions that it waits for (`BLOCKING`).
     pub blocking_functions: bool,
     /// Functions that it does not wait for (`NON_BLOCKING`).
@@ -63,12 +60,10 @@ pub(crate) struct Model {
     pub scheduling: bool,
     /// Each function must say `behavior` and `parameters`, even where it has none (see `tools.rs`).
     pub functions_in_full: bool,
-    /// `contextUpdate`.
-    pub context_update: bool,
 }
 
 /// A model of which nothing is known: what every model takes.
-pub(crate) static UNKNOWN: Model = Model {
+pub(crate) const UNKNOWN: Model = Model {
     name: "",
     thinks: Thinks::Never,
     thinking_levels: &[],
@@ -76,12 +71,21 @@ pub(crate) static UNKNOWN: Model = Model {
     affective_dialog: false,
     proactive: Proactive::Never,
     silence_duration: true,
-    client_content: false,
     blocking_functions: true,
     non_blocking_functions: false,
     scheduling: false,
     functions_in_full: false,
-    context_update: false,
+};
+
+const NATIVE_AUDIO_2_5: Model = Model {
+    name: "gemini-2.5-flash-native-audio-preview",
+    thinks: Thinks::OnRequest,
+    thinking_budget: true,
+    affective_dialog: true,
+    proactive: Proactive::OnRequest,
+    non_blocking_functions: true,
+    scheduling: true,
+    ..UNKNOWN
 };
 
 /// The models that are known.
@@ -89,10 +93,8 @@ pub(crate) static MODELS: &[Model] = &[
     Model {
         name: "gemini-3.8-live",
         proactive: Proactive::Always,
-        client_content: true,
         non_blocking_functions: true,
         scheduling: true,
-        context_update: true,
         ..UNKNOWN
     },
     Model {
@@ -101,35 +103,14 @@ pub(crate) static MODELS: &[Model] = &[
         thinking_levels: &[ThinkingLevel::Low, ThinkingLevel::Medium, ThinkingLevel::High],
         thinking_budget: true,
         proactive: Proactive::Always,
-        client_content: true,
         blocking_functions: false,
         non_blocking_functions: true,
         functions_in_full: true,
         ..UNKNOWN
     },
     Model { name: "gemini-3.1-flash-live-preview", silence_duration: false, ..UNKNOWN },
-    Model {
-        name: "gemini-2.5-flash-native-audio-preview",
-        thinks: Thinks::OnRequest,
-        thinking_budget: true,
-        affective_dialog: true,
-        proactive: Proactive::OnRequest,
-        client_content: true,
-        non_blocking_functions: true,
-        scheduling: true,
-        ..UNKNOWN
-    },
-    Model {
-        name: "gemini-live-2.5-flash-native-audio",
-        thinks: Thinks::OnRequest,
-        thinking_budget: true,
-        affective_dialog: true,
-        proactive: Proactive::OnRequest,
-        client_content: true,
-        non_blocking_functions: true,
-        scheduling: true,
-        ..UNKNOWN
-    },
+    NATIVE_AUDIO_2_5,
+    Model { name: "gemini-live-2.5-flash-native-audio", ..NATIVE_AUDIO_2_5 },
 ];
 
 impl Model {

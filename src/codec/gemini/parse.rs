@@ -6,7 +6,7 @@
 
 use super::server::{
     AudioError, FunctionCall, GoAway, InteractionStatus, ResumptionUpdate, ServerDecodeError, ServerMessage,
-    SetupComplete, Transcription, TurnCompleteReason, audio_rate, parse_duration,
+    TurnCompleteReason, audio_rate, parse_duration,
 };
 use super::usage::Usage;
 use super::wire::{
@@ -62,13 +62,8 @@ impl<S: FnMut(SampleRate, &[i16])> Reading<'_, S> {
                 return;
             }
         };
-        let tally = &mut self.message.audio;
-        tally.parts += 1;
         match base64::decode_samples(base64_text, |block| (self.sink)(rate, block)) {
-            Ok(decoded) => {
-                tally.samples += decoded.samples;
-                tally.dangling_bytes += u32::from(decoded.dangling);
-            }
+            Ok(samples) => self.message.audio_samples += samples,
             Err(error) => self.fault = Some(AudioError::Base64(error)),
         }
     }
@@ -110,9 +105,7 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for TopLevel<'_, 'de, S> {
             match key {
                 TopKey::ServerContent => map.next_value_seed(Nullable(Content(self.0)))?,
                 TopKey::SetupComplete => {
-                    if let Some(wire) = map.next_value::<Option<WireSetupComplete<'de>>>()? {
-                        message.setup_complete = Some(SetupComplete { session_id: text_of(wire.session_id) });
-                    }
+                    message.setup_complete |= map.next_value::<Option<WireSetupComplete>>()?.is_some();
                 }
                 TopKey::ToolCall => {
                     let wire = map.next_value::<Option<WireToolCall<'de>>>()?.unwrap_or_default();
@@ -170,8 +163,6 @@ enum ContentKey {
     TurnCompleteReason,
     #[serde(rename = "inputTranscription", alias = "input_transcription")]
     InputTranscription,
-    #[serde(rename = "interimInputTranscription", alias = "interim_input_transcription")]
-    InterimInputTranscription,
     #[serde(rename = "outputTranscription", alias = "output_transcription")]
     OutputTranscription,
     #[serde(other)]
@@ -205,9 +196,6 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for Content<'_, 'de, S> {
                         map.next_value::<Scalar<'de>>()?.into_text().map(turn_complete_reason);
                 }
                 ContentKey::InputTranscription => merge(&mut message.input_transcription, &mut map)?,
-                ContentKey::InterimInputTranscription => {
-                    merge(&mut message.interim_input_transcription, &mut map)?;
-                }
                 ContentKey::OutputTranscription => merge(&mut message.output_transcription, &mut map)?,
                 ContentKey::Unknown => skip(&mut map)?,
             }
@@ -263,7 +251,7 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for Parts<'_, 'de, S> {
             let Some(part) = part else { continue };
             let message = &mut self.0.message;
             if part.thought.unwrap_or(false) {
-                message.thought_parts += 1;
+                message.has_text = true;
                 continue;
             }
             if let Some(call) = part.function_call {
@@ -272,9 +260,7 @@ impl<'de, S: FnMut(SampleRate, &[i16])> Visitor<'de> for Parts<'_, 'de, S> {
                 }
                 message.tool_calls.push(function_call(call)?);
             }
-            if let Some(text) = text_of(part.text) {
-                append(&mut message.text, text);
-            }
+            message.has_text |= part.text.is_some();
             if let Some(WireBlob { mime_type, data: Some(base64_text) }) = part.inline_data {
                 self.0.audio(mime_type.as_ref().map(|text| text.0.as_ref()), &base64_text.0);
             }
@@ -348,28 +334,13 @@ fn text_of(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
     text.map(|text| text.0)
 }
 
-fn append<'a>(whole: &mut Option<Cow<'a, str>>, piece: Cow<'a, str>) {
-    match whole {
-        None => *whole = Some(piece),
-        Some(whole) => whole.to_mut().push_str(&piece),
-    }
-}
-
-fn merge<'de, M: MapAccess<'de>>(
-    whole: &mut Option<Transcription<'de>>,
-    map: &mut M,
-) -> Result<(), M::Error> {
+fn merge<'de, M: MapAccess<'de>>(whole: &mut Option<Cow<'de, str>>, map: &mut M) -> Result<(), M::Error> {
     let Some(wire) = map.next_value::<Option<WireTranscription<'de>>>()? else { return Ok(()) };
-    let whole = whole.get_or_insert_default();
-    if let Some(text) = text_of(wire.text) {
-        if whole.text.is_empty() {
-            whole.text = text;
-        } else {
-            whole.text.to_mut().push_str(&text);
-        }
+    let piece = text_of(wire.text).unwrap_or_default();
+    match whole {
+        Some(whole) => whole.to_mut().push_str(&piece),
+        None => *whole = Some(piece),
     }
-    whole.finished |= wire.finished.unwrap_or(false);
-    whole.language = text_of(wire.language).or(whole.language.take());
     Ok(())
 }
 

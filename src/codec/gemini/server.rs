@@ -11,8 +11,8 @@ use crate::base::{Quoted, SampleRate};
 use crate::call::model::OUTPUT_RATE;
 use crate::codec::base64::Base64Error;
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
+use thiserror::Error;
 
 /// The most bytes of a peer's text that an error quotes.
 const QUOTED_BYTES_MAX: usize = 80;
@@ -27,13 +27,11 @@ const QUOTED_BYTES_MAX: usize = 80;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServerMessage<'a> {
     /// The setup was accepted; audio may be sent from now on.
-    pub setup_complete: Option<SetupComplete<'a>>,
-    /// What was handed to the sink.
-    pub audio: AudioTally,
-    /// Text parts of the model's turn, thoughts not among them, put together.
-    pub text: Option<Cow<'a, str>>,
-    /// Parts marked as thought: never spoken, their audio not handed over.
-    pub thought_parts: u32,
+    pub setup_complete: bool,
+    /// Samples handed to the sink.
+    pub audio_samples: usize,
+    /// The model's turn has parts that are text, or thoughts, whose audio is not handed over.
+    pub has_text: bool,
     /// The model has finished generating; its audio may still be playing.
     pub generation_complete: bool,
     /// The turn is over, as the server reckons playback.
@@ -46,12 +44,10 @@ pub struct ServerMessage<'a> {
     pub interaction_status: Option<InteractionStatus<'a>>,
     /// Why the turn ended, where it did not end by itself.
     pub turn_complete_reason: Option<TurnCompleteReason<'a>>,
-    /// A piece of what the caller said.
-    pub input_transcription: Option<Transcription<'a>>,
-    /// A piece of what the caller is saying, to be replaced by later pieces.
-    pub interim_input_transcription: Option<Transcription<'a>>,
+    /// A piece of what the caller said. Pieces are deltas, in no fixed order against the audio.
+    pub input_transcription: Option<Cow<'a, str>>,
     /// A piece of what the model said.
-    pub output_transcription: Option<Transcription<'a>>,
+    pub output_transcription: Option<Cow<'a, str>>,
     /// Functions the model wants called: those of `toolCall`, and of parts of its turn, in which some models write them.
     pub tool_calls: Vec<FunctionCall<'a>>,
     /// Ids of calls that must not be answered any more.
@@ -62,24 +58,6 @@ pub struct ServerMessage<'a> {
     pub resumption: Option<ResumptionUpdate<'a>>,
     /// Tokens used; may come beside any other field.
     pub usage: Option<Usage>,
-}
-
-/// What a message handed to the sink.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AudioTally {
-    /// Parts that held audio, empty ones included.
-    pub parts: u32,
-    /// Samples, over all parts.
-    pub samples: usize,
-    /// Parts that ended with half a sample, which was dropped so that it cannot shift the next part.
-    pub dangling_bytes: u32,
-}
-
-/// The content of `setupComplete`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SetupComplete<'a> {
-    /// The server's id of the session, for support requests.
-    pub session_id: Option<Cow<'a, str>>,
 }
 
 /// The value of `interactionStatus`.
@@ -120,17 +98,6 @@ impl TurnCompleteReason<'_> {
     }
 }
 
-/// A piece of a transcription. Pieces are deltas, in no fixed order against the audio.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Transcription<'a> {
-    /// The text, spaces at its ends included.
-    pub text: Cow<'a, str>,
-    /// The server says that the transcription is complete; not to be relied on.
-    pub finished: bool,
-    /// BCP 47 language, where told.
-    pub language: Option<Cow<'a, str>>,
-}
-
 /// A function that the model wants called.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FunctionCall<'a> {
@@ -160,57 +127,35 @@ pub struct ResumptionUpdate<'a> {
 }
 
 /// Why audio of a message cannot be played.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AudioError {
     /// The part is not 16-bit PCM; holds an excerpt of its `mimeType`.
+    #[error(
+        "the model sent {}, only audio/pcm (16-bit, mono) can be played: choose a model that speaks PCM",
+        Quoted(.0)
+    )]
     UnsupportedType(String),
     /// PCM of a rate that Tandem cannot resample; holds an excerpt of the `mimeType`.
+    #[error(
+        "the model sent {}, only 8000, 16000, 24000, 32000 and 48000 Hz can be played: choose a model that speaks at one \
+         of these rates", Quoted(.0)
+    )]
     UnsupportedRate(String),
     /// The audio is not base64.
+    #[error("audio of the model: {0}")]
     Base64(Base64Error),
 }
 
 /// Why a server message cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ServerDecodeError {
     /// Not JSON, or a known field of a wrong type; holds serde's words with line and column.
+    #[error("server message of the model cannot be read: {0}")]
     Json(String),
     /// Audio that cannot be played; what came before it has been handed over.
+    #[error("{0}")]
     Audio(AudioError),
 }
-
-impl fmt::Display for AudioError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnsupportedType(mime_type) => write!(
-                f,
-                "the model sent {}, only audio/pcm (16-bit, mono) can be played: choose a model that \
-                 speaks PCM",
-                Quoted(mime_type)
-            ),
-            Self::UnsupportedRate(mime_type) => write!(
-                f,
-                "the model sent {}, only 8000, 16000, 24000, 32000 and 48000 Hz can be played: choose \
-                 a model that speaks at one of these rates",
-                Quoted(mime_type)
-            ),
-            Self::Base64(error) => write!(f, "audio of the model: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for AudioError {}
-
-impl fmt::Display for ServerDecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Json(what) => write!(f, "server message of the model cannot be read: {what}"),
-            Self::Audio(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ServerDecodeError {}
 
 impl From<serde_json::Error> for ServerDecodeError {
     fn from(error: serde_json::Error) -> Self {

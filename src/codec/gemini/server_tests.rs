@@ -29,9 +29,8 @@ fn pcm(samples: &[i16]) -> String {
 
 #[test]
 fn setup_complete_with_and_without_a_session_id() {
-    assert_eq!(message(r#"{"setupComplete":{}}"#).setup_complete, Some(SetupComplete::default()));
-    let with_id = message("{\n  \"setupComplete\": {\n    \"sessionId\": \"s-1\"\n  }\n}\n");
-    assert_eq!(with_id.setup_complete.unwrap().session_id.as_deref(), Some("s-1"));
+    assert!(message(r#"{"setupComplete":{}}"#).setup_complete);
+    assert!(message("{\n  \"setupComplete\": {\n    \"sessionId\": \"s-1\"\n  }\n}\n").setup_complete);
 }
 
 #[test]
@@ -69,16 +68,12 @@ fn bundled_fields_are_all_reported_in_any_order() {
         let (result, heard) = decode_all(text.as_bytes());
         let said = result.unwrap();
         assert_eq!(heard, [(SampleRate::Hz24000, vec![1, -2, 3])]);
-        assert_eq!(said.audio, AudioTally { parts: 1, samples: 3, dangling_bytes: 0 });
+        assert_eq!(said.audio_samples, 3);
         assert!(said.turn_complete && said.generation_complete && said.interrupted && said.waiting_for_input);
         assert_eq!(said.turn_complete_reason, Some(TurnCompleteReason::NeedMoreInput));
         assert_eq!(said.interaction_status, Some(InteractionStatus::Idle));
-        let output = said.output_transcription.as_ref().unwrap();
-        assert_eq!(
-            (output.text.as_ref(), output.finished, output.language.as_deref()),
-            (" ahoj", true, Some("cs"))
-        );
-        assert_eq!(said.input_transcription.as_ref().unwrap().text, "yes");
+        assert_eq!(said.output_transcription.as_deref(), Some(" ahoj"));
+        assert_eq!(said.input_transcription.as_deref(), Some("yes"));
         let usage = Usage { prompt_tokens: Some(7), total_tokens: Some(12), ..Usage::default() };
         assert_eq!(said.usage, Some(usage));
         let shown = format!("{said:?}");
@@ -103,8 +98,7 @@ fn several_parts_keep_their_order_and_thoughts_are_not_spoken() {
     let (result, heard) = decode_all(text.as_bytes());
     let said = result.unwrap();
     assert_eq!(heard, [(SampleRate::Hz24000, vec![1, 2, 3])]);
-    assert_eq!(said.text.as_deref(), Some("Hello you"));
-    assert_eq!((said.thought_parts, said.audio.parts), (2, 2));
+    assert!(said.has_text);
 }
 
 #[test]
@@ -115,7 +109,7 @@ fn an_odd_byte_does_not_shift_the_next_part() {
     );
     let (result, heard) = decode_all(text.as_bytes());
     assert_eq!(heard, [(SampleRate::Hz24000, vec![1, 1])]);
-    assert_eq!(result.unwrap().audio, AudioTally { parts: 2, samples: 2, dangling_bytes: 2 });
+    assert_eq!(result.unwrap().audio_samples, 2);
 }
 
 #[test]
@@ -172,7 +166,7 @@ fn escaped_url_safe_and_broken_base64_lines_decode_alike() {
             r#"{{"server_content":{{"model_turn":{{"parts":[{{"inline_data":{{"mime_type":"audio\/pcm;rate=24000","data":"{spelling}"}}}}]}}}}}}"#
         );
         let (result, heard) = decode_all(text.as_bytes());
-        assert_eq!(result.unwrap().audio.samples, samples.len());
+        assert_eq!(result.unwrap().audio_samples, samples.len());
         assert_eq!(heard, [(SampleRate::Hz24000, samples.clone())]);
     }
 }
@@ -182,8 +176,8 @@ fn texts_are_borrowed_from_the_message() {
     let said = message(
         r#"{"serverContent":{"outputTranscription":{"text":"plain"},"inputTranscription":{"text":"a\nb"}}}"#,
     );
-    assert!(matches!(said.output_transcription.unwrap().text, Cow::Borrowed("plain")));
-    assert!(matches!(said.input_transcription.unwrap().text, Cow::Owned(_)));
+    assert!(matches!(said.output_transcription.unwrap(), Cow::Borrowed("plain")));
+    assert!(matches!(said.input_transcription.unwrap(), Cow::Owned(_)));
 }
 
 #[test]
@@ -273,7 +267,7 @@ fn unknown_fields_are_skipped_at_every_level() {
             "serverContent":{"x":1,"modelTurn":{"y":[],"role":"model","parts":[{"z":null}]},"turnComplete":true},
             "setupComplete":{"w":1},"goAway":{"v":2}}"#,
     );
-    assert!(said.turn_complete && said.setup_complete.is_some() && said.go_away.is_some());
+    assert!(said.turn_complete && said.setup_complete && said.go_away.is_some());
 }
 
 #[test]
@@ -365,7 +359,7 @@ proptest! {
     fn any_bytes_are_read_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let (result, heard) = decode_all(&bytes);
         if let Ok(said) = result {
-            prop_assert_eq!(said.audio.samples, heard.iter().map(|(_, samples)| samples.len()).sum::<usize>());
+            prop_assert_eq!(said.audio_samples, heard.iter().map(|(_, samples)| samples.len()).sum::<usize>());
         }
     }
 
@@ -376,7 +370,7 @@ proptest! {
         prop_assert_eq!(&heard_first, &heard_second);
         match (first, second) {
             (Ok(first), Ok(second)) => {
-                prop_assert_eq!(first.audio.samples, heard_first.iter().map(|(_, samples)| samples.len()).sum::<usize>());
+                prop_assert_eq!(first.audio_samples, heard_first.iter().map(|(_, samples)| samples.len()).sum::<usize>());
                 prop_assert_eq!(first, second);
             }
             (Err(_), Err(_)) => {}

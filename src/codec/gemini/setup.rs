@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::tools;
-use crate::base::Words;
 use crate::base::model_options::{Sensitivity, TurnCoverage};
 use crate::call::model::{SetupRequest, Thinking, TurnTaking};
 

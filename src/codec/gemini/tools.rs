@@ -20,12 +20,12 @@ pub(super) fn declarations(request: &SetupRequest) -> Vec<Value> {
 fn declaration(function: &Function) -> Value {
     match function {
         Function::EndCall => json!({
-            "name": BuiltIn::EndCall.name(),
+            "name": BuiltIn::EndCall.label(),
             "description": "Hang up the telephone call. Say goodbye first: the call ends once that was heard.",
         }),
         Function::TransferCall(destinations) => transfer_call(destinations),
         Function::SendDtmf => json!({
-            "name": BuiltIn::SendDtmf.name(),
+            "name": BuiltIn::SendDtmf.label(),
             "description": "Send telephone tones (DTMF) to the other side at once, as if its keys were pressed.",
             "parameters": {
                 "type": "OBJECT",
@@ -37,12 +37,12 @@ fn declaration(function: &Function) -> Value {
             },
         }),
         Function::GetCallInfo => json!({
-            "name": BuiltIn::GetCallInfo.name(),
+            "name": BuiltIn::GetCallInfo.label(),
             "description": "What is known of this telephone call: the number of the caller, the number that was called, how \
                             long the call has lasted, and the local date and time.",
         }),
         Function::PauseRecording => json!({
-            "name": BuiltIn::PauseRecording.name(),
+            "name": BuiltIn::PauseRecording.label(),
             "description": "Pause the recording of this telephone call before the caller says what must not be kept, such as the \
                             number of a payment card, and go on with it afterwards.",
             "parameters": {
@@ -72,7 +72,7 @@ fn transfer_call(destinations: &[Destination]) -> Value {
         }
     }
     json!({
-        "name": BuiltIn::TransferCall.name(),
+        "name": BuiltIn::TransferCall.label(),
         "description": "Transfer the caller to somebody else and leave the call. Say so first: the transfer begins \
                         once that was heard.",
         "parameters": {
@@ -192,7 +192,7 @@ mod tests {
         ]
         .map(|function| declaration(&function));
         let names: Vec<_> = declared.iter().filter_map(|function| function["name"].as_str()).collect();
-        assert_eq!(names, BuiltIn::ALL.map(BuiltIn::name));
+        assert_eq!(names, BuiltIn::ALL.map(BuiltIn::label));
         for name in names {
             let asked = ToolCall::read(Some("c"), name, &Value::Null).expect("a call").asked;
             assert!(!matches!(asked, Ok(Asked::Other(_))), "{name} would be asked of a server");

@@ -65,9 +65,8 @@ pub(crate) struct UsageMeter {
 impl UsageMeter {
     /// Takes a message. Returns the tokens that it counts and none before it did.
     pub(crate) fn take(&mut self, message: &ServerMessage<'_>) -> Option<Tokens> {
-        let generates = message.audio.samples > 0
-            || message.thought_parts > 0
-            || message.text.is_some()
+        let generates = message.audio_samples > 0
+            || message.has_text
             || message.output_transcription.is_some()
             || !message.tool_calls.is_empty();
         if self.over && generates {
@@ -91,7 +90,7 @@ impl UsageMeter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::server::{AudioTally, FunctionCall};
+    use super::super::server::FunctionCall;
     use super::*;
 
     fn usage(prompt: u64, response: u64) -> Option<Usage> {
@@ -99,8 +98,7 @@ mod tests {
     }
 
     fn spoken(usage: Option<Usage>) -> ServerMessage<'static> {
-        let audio = AudioTally { parts: 1, samples: 480, dangling_bytes: 0 };
-        ServerMessage { audio, usage, ..ServerMessage::default() }
+        ServerMessage { audio_samples: 480, usage, ..ServerMessage::default() }
     }
 
     fn complete(usage: Option<Usage>) -> ServerMessage<'static> {

@@ -29,10 +29,7 @@ pub(super) struct WireBlob<'a> {
 }
 
 #[derive(serde::Deserialize)]
-pub(super) struct WireSetupComplete<'a> {
-    #[serde(borrow, rename = "sessionId", alias = "session_id")]
-    pub(super) session_id: Option<Text<'a>>,
-}
+pub(super) struct WireSetupComplete {}
 
 #[derive(serde::Deserialize, Default)]
 pub(super) struct WireToolCall<'a> {
@@ -74,9 +71,6 @@ pub(super) struct WireResumption<'a> {
 pub(super) struct WireTranscription<'a> {
     #[serde(borrow)]
     pub(super) text: Option<Text<'a>>,
-    pub(super) finished: Option<bool>,
-    #[serde(borrow, rename = "languageCode", alias = "language_code")]
-    pub(super) language: Option<Text<'a>>,
 }
 
 #[derive(serde::Deserialize)]

@@ -238,7 +238,7 @@ impl ModelSide {
             fact(Fact::SpeechOverflow);
         }
         let decoded = decoded?;
-        add(&self.shared.tally.model_samples, decoded.audio.samples as u64);
+        add(&self.shared.tally.model_samples, decoded.audio_samples as u64);
         Ok(self.apply(&decoded, pool, &mut fact))
     }
 
@@ -250,22 +250,22 @@ impl ModelSide {
     ) -> Wake {
         let mut wake = Wake::default();
         let link = self.link;
-        if message.setup_complete.is_some() && !self.live {
+        if message.setup_complete && !self.live {
             self.live = true;
             fact(Fact::SetupComplete(link));
         }
-        let heard = message.audio.samples > 0 && !self.stopped;
+        let heard = message.audio_samples > 0 && !self.stopped;
         if heard && !self.speaking {
             (self.speaking, self.turn_samples) = (true, 0);
             self.unanswered.answered(pool);
             fact(Fact::TurnStarted(link));
         }
-        self.turn_samples += message.audio.samples as u64;
+        self.turn_samples += message.audio_samples as u64;
         for (speaker, piece) in
             [(Speaker::Caller, &message.input_transcription), (Speaker::Model, &message.output_transcription)]
         {
-            if let Some(piece) = piece.as_ref().filter(|piece| piece.text.len() <= TRANSCRIPTION_BYTES_MAX) {
-                fact(Fact::Transcribed(link, speaker, piece.text.to_string()));
+            if let Some(piece) = piece.as_ref().filter(|piece| piece.len() <= TRANSCRIPTION_BYTES_MAX) {
+                fact(Fact::Transcribed(link, speaker, piece.to_string()));
             }
         }
         // What is taken back with an interruption is not to be answered because of it.

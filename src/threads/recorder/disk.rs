@@ -19,7 +19,7 @@ use super::shelf::Shelf;
 use super::timeline::{Pair, RATE};
 use super::wav::WavFile;
 use super::waveform::Waveform;
-use crate::base::{CallId, RecordId, Words};
+use crate::base::{CallId, RecordId};
 use crate::call::record::RecordingFile;
 use crate::config::RecordingFormat;
 use crate::sync::{Clock, Outbox};

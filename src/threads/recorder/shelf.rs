@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::base::{RecordId, Words};
+use crate::base::RecordId;
 use crate::config::{RecordingConfig, RecordingFormat};
 use crate::threads::private_file;
 use crate::threads::store::state_directory;

@@ -3,8 +3,9 @@
 //! Runs in: whichever thread waits for the database. Owns the types that both sides have in common.
 //! Invariant: a value is never part of a statement's text.
 
-use std::fmt;
 use std::time::Duration;
+
+use thiserror::Error;
 
 use super::stopper::Interrupt;
 
@@ -27,20 +28,14 @@ pub(super) enum Value {
 pub(super) type Row = Vec<Value>;
 
 /// What went wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StoreError {
     /// The database cannot be asked now: it is away, locked, full, or not what it should be. Another time it can.
+    #[error("{0}")]
     Away(String),
     /// The database does not take this statement with these values, and never will.
+    #[error("{0}")]
     Refused(String),
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Away(what) | Self::Refused(what) => f.write_str(what),
-        }
-    }
 }
 
 /// One connection. Statements name their values `$1`, `$2` and so on, each for the first time in that order.
