@@ -5,7 +5,6 @@
 //! Invariant: whatever the facts and their order, the machine closes leg and link, retires both media parts, and then
 //! finishes exactly once with the outcome of what ended the call first.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::{Instant, LinkNumber};
@@ -15,6 +14,7 @@ use crate::call::events::{Fact, LegEnd, LegOrder, ModelOrder, Order, Part, Worke
 use crate::call::leg::{CallFields, LegClose, LegCloseCode, LegKind};
 use crate::call::model::{LinkEndKind, SessionResumption, SetupRequest};
 use crate::call::outcome::{Cause, Outcome};
+use crate::call::record::CallEvent;
 use crate::call::session::{LinkState, Session};
 use crate::call::transcript::Transcript;
 use crate::dsp::ListenTerms;
@@ -22,6 +22,7 @@ use crate::dsp::ListenTerms;
 mod answers;
 mod control;
 mod counts;
+mod deadlines;
 mod detached;
 mod exchange;
 mod fallback;
@@ -32,24 +33,25 @@ mod limits;
 mod links;
 mod offered;
 mod recording;
+mod shared;
 mod tools;
 mod turns;
-mod view;
 mod watchdog;
 mod wish;
 
 use control::Heard;
 pub use control::{ControlTerms, DigitTerms};
 pub use counts::CallEvents;
+use deadlines::{Deadlines, Timer};
 use detached::Attachment;
 use exchange::Exchange;
 use fallback::Farewell;
-use history::History;
-use holds::Holds;
+use holds::{HoldReason, Holds};
 pub use limits::Limits;
 use limits::Spent;
 use links::Links;
 use recording::Recording;
+use shared::Shared;
 use tools::ToolCalls;
 use turns::Greeting;
 use watchdog::Watchdog;
@@ -75,9 +77,8 @@ pub enum Phase {
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Machine {
-    agent: Arc<Agent>,
-    fields: CallFields,
-    offered_at: Instant,
+    shared: Shared,
+    deadlines: Deadlines,
     answered_at: Option<Instant>,
     phase: Phase,
     session: Session,
@@ -108,8 +109,6 @@ pub struct Machine {
     greeting: Option<Greeting>,
     recording: Recording,
     hang_up_cause: Option<String>,
-    events: CallEvents,
-    history: History,
     /// When the model first spoke.
     first_audio_at: Option<Instant>,
     /// Until when is waited for what decides who answers.
@@ -117,7 +116,6 @@ pub struct Machine {
     /// When the call began, in seconds since 1970; 0: not known.
     begun_s: u64,
     spent: Spent,
-    orders: VecDeque<Order>,
 }
 
 impl Machine {
@@ -125,14 +123,14 @@ impl Machine {
     pub fn new(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
         let mut machine = Self::unanswered(now, agent, fields);
         machine.begin(now);
+        machine.settle();
         machine
     }
 
     fn unanswered(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
         Self {
-            agent,
-            fields,
-            offered_at: now,
+            shared: Shared::new(now, agent, fields),
+            deadlines: Deadlines::default(),
             answered_at: None,
             phase: Phase::Dialing,
             session: Session::new(),
@@ -157,13 +155,10 @@ impl Machine {
             greeting: None,
             recording: Recording::default(),
             hang_up_cause: None,
-            events: CallEvents::default(),
-            history: History::default(),
             first_audio_at: None,
             offered_until: None,
             begun_s: 0,
             spent: Spent::default(),
-            orders: VecDeque::new(),
         }
     }
 
@@ -177,7 +172,7 @@ impl Machine {
         if self.phase == Phase::Ended {
             return;
         }
-        self.history.set_time(now.since_ms(self.offered_at));
+        self.shared.now = now;
         self.watch(now, &fact);
         self.watch_greeting(now, &fact);
         self.watch_wish(now, &fact);
@@ -186,7 +181,7 @@ impl Machine {
             Fact::LinkConnected(link) => self.link_connected(now, link),
             Fact::SetupComplete(link) => self.setup_complete(now, link),
             Fact::TurnStarted(link) => {
-                self.events.turns += 1;
+                self.shared.counts.turns += 1;
                 self.first_audio_at.get_or_insert(now);
                 self.model_is_heard(now, true);
                 self.exchange(now, link, |exchange, transcript, ms| {
@@ -209,7 +204,7 @@ impl Machine {
             }
             // What it means for whoever waits is the watchdog's business.
             Fact::InProgress(..) | Fact::WaitsForInput(_) => {}
-            Fact::TurnEndedBy(_, reason) => self.history.note_of("turn_complete_reason", &reason),
+            Fact::TurnEndedBy(_, reason) => self.shared.note_of("turn_complete_reason", &reason),
             Fact::SentAgain(link, again) => self.sent_again(link, again),
             Fact::TurnComplete(link) => {
                 self.model_is_heard(now, self.links.exchange.is_in_progress());
@@ -219,8 +214,8 @@ impl Machine {
                 });
             }
             Fact::Interrupted(link) => {
-                self.events.interruptions += 1;
-                self.history.note("barge_in");
+                self.shared.counts.interruptions += 1;
+                self.shared.note("barge_in");
                 self.model_is_heard(now, false);
                 self.exchange(now, link, |exchange, transcript, ms| {
                     exchange.interrupted();
@@ -231,7 +226,7 @@ impl Machine {
             Fact::CallerSpoke(begins) => {
                 self.caller_is_heard(now, begins);
                 self.links.exchange.caller_spoke(now, begins);
-                self.transcript.caller_spoke(now.since_ms(self.offered_at), begins);
+                self.transcript.caller_spoke(now.since_ms(self.shared.offered_at), begins);
             }
             Fact::GoAway(link, left) => self.go_away(now, link, left.as_millis() as u64),
             Fact::Reported(report) => self.reported(now, report),
@@ -281,55 +276,107 @@ impl Machine {
             }
         }
         self.note_turns_for_tools(now);
-        self.watch_tools(now);
+        self.settle();
     }
 
     /// Notices that time has passed.
     pub fn tick(&mut self, now: Instant) {
-        self.history.set_time(now.since_ms(self.offered_at));
-        self.tick_control(now);
-        self.tick_offered(now);
-        self.tick_limits(now);
-        self.tick_detached(now);
-        if self.outcome.is_none() && now >= self.max_call_at() {
-            return self.close(Cause::MaxCall);
+        self.shared.now = now;
+        for timer in Timer::ALL {
+            if self.deadlines.is_due(timer, now) {
+                self.fire(now, timer);
+                self.settle();
+            }
         }
-        self.tick_links(now);
-        self.tick_greeting(now);
-        self.tick_recording(now);
-        self.watch_tools(now);
-        self.tick_watchdog(now);
     }
 
     /// When [`Machine::tick`] wants to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let own = [
-            Some(self.max_call_at()),
-            self.links_deadline(),
-            self.detached_deadline(),
-            self.offered_until,
-            self.silence_deadline(),
-            self.greeting_deadline(),
-            self.recording_deadline(),
-            self.watchdog_deadline(),
-        ];
-        let own = own.into_iter().flatten().filter(|_| self.outcome.is_none());
-        own.chain(self.control_deadline()).chain(self.farewell_deadline()).min()
+        self.deadlines.next()
     }
 
-    fn max_call_at(&self) -> Instant {
-        self.offered_at.plus(self.agent.terms.max_call)
+    /// Does what is due.
+    fn fire(&mut self, now: Instant, timer: Timer) {
+        match timer {
+            Timer::Command => self.give_up_commands(now),
+            Timer::Tool => self.tick_tools(now),
+            Timer::Heard => self.tell_heard(now),
+            Timer::Offered => self.choose_at_last(),
+            Timer::Silence => self.close(Cause::CallerSilent),
+            Timer::Leg => self.give_up_leg(now),
+            Timer::MaxCall => self.close(Cause::MaxCall),
+            Timer::Link => self.tick_links(now),
+            Timer::Greeting => self.tick_greeting(now),
+            Timer::Announcement => self.announced(),
+            Timer::Answer => self.heal(now),
+            // Whoever ticks has told it before.
+            Timer::Played => {}
+        }
+    }
+
+    /// When this is due, as things stand.
+    fn due(&self, timer: Timer) -> Option<Instant> {
+        match timer {
+            Timer::Command => self.commands.deadline(),
+            _ if self.outcome.is_some() => None,
+            Timer::Tool => self.tools_deadline(),
+            Timer::Heard => self.heard.due,
+            Timer::Offered => self.offered_until,
+            Timer::Silence => self.silence_deadline(),
+            Timer::Leg => self.attachment.given_up_at(),
+            Timer::MaxCall => Some(self.shared.offered_at.plus(self.shared.terms().max_call)),
+            Timer::Link => self.links_deadline(),
+            Timer::Greeting => self.greeting.as_ref().map(|greeting| greeting.look_at),
+            Timer::Announcement => self.recording.announced_at,
+            Timer::Answer => self.watchdog_deadline(),
+            Timer::Played => self.playing().map(|playing| playing.look_at),
+        }
+    }
+
+    /// Draws what follows by itself from whatever has happened: behind everything that changes the machine.
+    fn settle(&mut self) {
+        self.watch_tools(self.shared.now);
+        for timer in Timer::ALL {
+            self.deadlines.set(timer, self.due(timer));
+        }
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    /// What must be so between any two things that happen.
+    fn check_invariants(&self) {
+        let ended = self.phase == Phase::Ended;
+        let over = self.outcome.is_some();
+        assert_eq!(over, ended || self.phase == Phase::Closing, "a call that closes has an outcome");
+        assert!(!ended || self.deadline().is_none(), "nothing is due when all is over");
+        assert!(
+            !ended || self.leg_gone && self.dsp_retired && self.gemini_retired,
+            "somebody has the call still"
+        );
+        assert!(
+            !over || self.wish.is_none() && !self.tools.ledger.any_waits(),
+            "nobody is left to be answered"
+        );
+        assert!(!over || self.session.link().is_none() && self.farewell.is_none(), "the model is let go");
+        assert_eq!(self.phase == Phase::Offered, self.session.last() == 0 && !over, "who answers dials");
+        let held = self.holds.has(HoldReason::Greeting);
+        assert_eq!(
+            held,
+            self.greeting.is_some(),
+            "the greeting holds the caller's speech back, and nothing else does"
+        );
     }
 
     /// The next order, in the order in which they are to be carried out.
     pub fn next_order(&mut self) -> Option<Order> {
-        self.orders.pop_front()
+        self.shared.next_order()
     }
 
     /// What the next link is asked for, for the credential with which it was connected.
     pub fn setup(&mut self, credential: &CredentialView<'_>) -> SetupRequest {
         let handle = self.handle_for(credential.number);
-        let setup = self.agent.setup_for(&self.fields, self.begun_s);
+        let setup = self.shared.agent.setup_for(&self.shared.fields, self.begun_s);
         let mut setup = setup.for_credential(credential.model_prefix);
         if handle.is_none() && self.answered_at.is_some() {
             self.tell_what_was_said(&mut setup);
@@ -350,8 +397,65 @@ impl Machine {
         if !self.has_live_link() {
             return Err(CommandError::NotSent("the model is not connected at this moment"));
         }
+        self.shared.now = now;
         self.prompt(now, text);
+        self.settle();
         Ok(())
+    }
+
+    /// The phase. A call without a leg is [`Phase::Detached`] whatever its session does meanwhile.
+    pub fn phase(&self) -> Phase {
+        if self.is_detached() { Phase::Detached } else { self.phase }
+    }
+
+    /// Who answers.
+    pub fn agent(&self) -> &Agent {
+        &self.shared.agent
+    }
+
+    /// What is known of the call's identity.
+    pub fn fields(&self) -> &CallFields {
+        &self.shared.fields
+    }
+
+    /// What was said so far.
+    pub fn transcript(&self) -> &Transcript {
+        &self.transcript
+    }
+
+    /// What was counted.
+    pub fn events(&self) -> CallEvents {
+        self.shared.counts
+    }
+
+    /// When the call was admitted.
+    pub fn offered_at(&self) -> Instant {
+        self.shared.offered_at
+    }
+
+    /// When the model was first ready, if it ever was.
+    pub fn answered_at(&self) -> Option<Instant> {
+        self.answered_at
+    }
+
+    /// Whether there is a link whose setup was accepted: speech flows now.
+    pub fn has_live_link(&self) -> bool {
+        self.session.live().is_some()
+    }
+
+    /// With which cause the switch hung up, where the event socket said so.
+    pub fn hang_up_cause(&self) -> Option<&str> {
+        self.hang_up_cause.as_deref()
+    }
+
+    /// What happened, in its order.
+    pub fn history(&self) -> Vec<CallEvent> {
+        self.shared.history()
+    }
+
+    /// When the model first spoke, if it ever did.
+    pub fn first_audio_at(&self) -> Option<Instant> {
+        self.first_audio_at
     }
 
     fn setup_complete(&mut self, now: Instant, link: LinkNumber) {
@@ -363,9 +467,9 @@ impl Machine {
         if self.phase == Phase::Dialing {
             self.phase = Phase::Live;
             self.answered_at = Some(now);
-            self.history.note("answered");
+            self.shared.note("answered");
             self.model_is_heard(now, false);
-            if let Some(greeting) = self.agent.greeting_for(&self.fields, self.begun_s) {
+            if let Some(greeting) = self.shared.agent.greeting_for(&self.shared.fields, self.begun_s) {
                 self.prompt(now, greeting);
                 self.greeting_is_due(now);
                 self.protect_greeting(now);
@@ -382,7 +486,7 @@ impl Machine {
         note: impl FnOnce(&mut Exchange, &mut Transcript, u64),
     ) {
         if self.session.live() == Some(link) {
-            note(&mut self.links.exchange, &mut self.transcript, now.since_ms(self.offered_at));
+            note(&mut self.links.exchange, &mut self.transcript, now.since_ms(self.shared.offered_at));
         }
     }
 
@@ -396,18 +500,18 @@ impl Machine {
         // What made us give the call up, not what then happened first.
         let outcome = Outcome::of(self.farewell.take().map_or(cause, |farewell| farewell.cause));
         if let Some(link) = self.session.link() {
-            self.orders.push_back(Order::Model(ModelOrder::CloseLink(link)));
+            self.shared.order_model(ModelOrder::CloseLink(link));
         }
         self.session.without_link(LinkState::None);
         if !self.leg_gone {
-            self.orders.push_back(Order::Leg(LegOrder::Close(self.leg_close(&outcome))));
+            self.shared.order(Order::Leg(LegOrder::Close(self.leg_close(&outcome))));
         }
         self.outcome = Some(outcome);
     }
 
     fn retire(&mut self) {
-        self.orders.push_back(Order::Dsp(WorkerOrder::Retire));
-        self.orders.push_back(Order::Model(ModelOrder::Retire));
+        self.shared.order(Order::Dsp(WorkerOrder::Retire));
+        self.shared.order_model(ModelOrder::Retire);
     }
 
     fn finish(&mut self) {
@@ -415,7 +519,7 @@ impl Machine {
         if let_go && self.commands.is_empty() && self.phase != Phase::Ended {
             self.phase = Phase::Ended;
             let outcome = self.outcome.clone().unwrap_or(Outcome::of(Cause::Leg(LegEnd::ByUs)));
-            self.orders.push_back(Order::Finish(outcome));
+            self.shared.order(Order::Finish(outcome));
         }
     }
 
@@ -429,7 +533,7 @@ impl Machine {
             Cause::Refused(reason) => return LegClose::new(LegCloseCode::PolicyViolation, reason),
             _ if !outcome.is_failure() || self.is_settled() => LegCloseCode::Normal,
             Cause::UuidInUse => LegCloseCode::PolicyViolation,
-            _ if self.events.given_up || no_credential => LegCloseCode::PolicyViolation,
+            _ if self.shared.counts.given_up || no_credential => LegCloseCode::PolicyViolation,
             _ => LegCloseCode::InternalError,
         };
         LegClose::new(code, outcome.label())

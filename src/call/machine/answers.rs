@@ -39,7 +39,7 @@ impl Machine {
         let run = self.http_run(&tool, arguments);
         let (new, deadline) = self.next_run(now, Some(&tool));
         self.tools.ledger.renumber(number, new, deadline);
-        self.orders.push_back(Order::Tool(ToolOrder::Run(new, Box::new(run))));
+        self.shared.order(Order::Tool(ToolOrder::Run(new, Box::new(run))));
         true
     }
 
@@ -47,12 +47,12 @@ impl Machine {
     pub(super) fn tools_cancelled(&mut self, link: LinkNumber, ids: &[String]) {
         for id in ids.iter().filter(|id| !id.is_empty()) {
             let Some((name, taken)) = self.tools.ledger.take_back(link, id) else { continue };
-            self.events.tools_cancelled += 1;
-            self.history.note_of("tool_cancelled", &name);
+            self.shared.counts.tools_cancelled += 1;
+            self.shared.note_of("tool_cancelled", &name);
             match taken {
                 TakenBack::Running(number) => {
                     self.tools.taken_back.push(number);
-                    self.orders.push_back(Order::Tool(ToolOrder::Cancel(number)));
+                    self.shared.order(Order::Tool(ToolOrder::Cancel(number)));
                 }
                 TakenBack::BuiltIn(call) => {
                     self.wish_cancelled(&call);
@@ -108,15 +108,15 @@ impl Machine {
         let became = match result {
             Ok(_) => "tool_done",
             Err(ToolFailure::TimedOut) => {
-                self.events.tools_timed_out += 1;
+                self.shared.counts.tools_timed_out += 1;
                 "tool_timed_out"
             }
             Err(ToolFailure::Failed(_) | ToolFailure::NotAsked(_)) => {
-                self.events.tools_failed += 1;
+                self.shared.counts.tools_failed += 1;
                 "tool_failed"
             }
         };
-        self.history.note_of(became, name);
+        self.shared.note_of(became, name);
     }
 
     /// Answers a call over the present link.
@@ -130,11 +130,7 @@ impl Machine {
         if scheduling == Some(Scheduling::Silent) {
             self.answers_silently();
         }
-        self.orders.push_back(Order::Model(ModelOrder::AnswerTool(
-            link,
-            call,
-            ToolAnswer { result, scheduling },
-        )));
+        self.shared.order_model(ModelOrder::AnswerTool(link, call, ToolAnswer { result, scheduling }));
     }
 
     /// The model may have finished a turn.
@@ -158,15 +154,15 @@ impl Machine {
     }
 
     pub(super) fn repeated(&mut self, call: &ToolCall) {
-        self.events.tools_repeated += 1;
-        self.history.note_of("tool_repeated", &call.name);
+        self.shared.counts.tools_repeated += 1;
+        self.shared.note_of("tool_repeated", &call.name);
     }
 
     /// Whether the model may call a tool now.
     pub(super) fn keeps_pace(&mut self, now: Instant, call: &ToolCall) -> bool {
-        let goes = self.events.tools_called <= CALLS_MAX && self.tools.pace.take(now);
+        let goes = self.shared.counts.tools_called <= CALLS_MAX && self.tools.pace.take(now);
         if !goes && !std::mem::replace(&mut self.tools.pace.refuses, true) {
-            self.history.note_of("tool_refused", &call.name);
+            self.shared.note_of("tool_refused", &call.name);
         }
         self.tools.pace.refuses = !goes;
         goes
@@ -174,8 +170,8 @@ impl Machine {
 
     /// Tells the model that it calls too often, and gives a call up in which it does not stop.
     pub(super) fn refuse_call(&mut self, now: Instant, link: LinkNumber, call: Box<ToolCall>) {
-        self.events.tools_refused += 1;
-        if self.events.tools_refused >= REFUSED_MAX {
+        self.shared.counts.tools_refused += 1;
+        if self.shared.counts.tools_refused >= REFUSED_MAX {
             return self.give_up(now, Cause::ToolLimit);
         }
         self.give(link, call, Err(TOO_OFTEN.to_owned()), None);

@@ -62,7 +62,7 @@ pub(super) struct Heard {
     keys: String,
     machine: bool,
     machine_told: bool,
-    due: Option<Instant>,
+    pub(super) due: Option<Instant>,
 }
 
 impl Machine {
@@ -98,7 +98,7 @@ impl Machine {
             return Err(CommandError::Ended);
         }
         if let Command::SetVariable(name, _) = &command
-            && !name.is_allowed_by(&self.agent.terms.control.variables)
+            && !name.is_allowed_by(&self.shared.agent.terms.control.variables)
         {
             return Err(CommandError::VariableNotAllowed(name.clone()));
         }
@@ -107,7 +107,7 @@ impl Machine {
         if let (Way::EventSocket, Command::Transfer(Transfer { context: Some(context), .. })) =
             (way, &command)
             && matches!(requester, Requester::Api(_))
-            && !self.agent.terms.control.transfer_contexts.contains(context)
+            && !self.shared.agent.terms.control.transfer_contexts.contains(context)
         {
             return Err(CommandError::ContextNotAllowed(context.clone()));
         }
@@ -117,14 +117,9 @@ impl Machine {
         let (number, send_by) =
             self.commands.begin(now, requester, &command, way).ok_or(CommandError::TooMany)?;
         match (way, self.channel()) {
-            (Way::InBand, _) => self.orders.push_back(Order::Leg(LegOrder::Command(number, command))),
+            (Way::InBand, _) => self.shared.order(Order::Leg(LegOrder::Command(number, command))),
             (Way::EventSocket, Some(channel)) => {
-                self.orders.push_back(Order::EventSocket(EventSocketOrder {
-                    number,
-                    channel,
-                    command,
-                    send_by,
-                }));
+                self.shared.order(Order::EventSocket(EventSocketOrder { number, channel, command, send_by }));
             }
             (Way::CloseLeg, _) => self.close(Cause::Ordered(CommandKind::HangUp, asked_by(requester))),
             // The way was chosen because there is a channel.
@@ -136,7 +131,7 @@ impl Machine {
     /// The way that a command of this kind can take.
     pub(super) fn way_of(&self, kind: CommandKind) -> Result<Way, CommandError> {
         let traits = self.leg.traits();
-        let event_socket = self.agent.terms.control.event_socket;
+        let event_socket = self.shared.agent.terms.control.event_socket;
         if traits.has_script && self.is_scripted() {
             return Ok(Way::InBand);
         }
@@ -162,11 +157,11 @@ impl Machine {
 
     /// Whether our script is there: it said so itself, or in the URL that it made.
     fn is_scripted(&self) -> bool {
-        self.script || self.fields.script == Some(true)
+        self.script || self.shared.fields.script == Some(true)
     }
 
     fn channel(&self) -> Option<ChannelName> {
-        ChannelName::new(self.fields.uuid.as_deref()?).ok()
+        ChannelName::new(self.shared.fields.uuid.as_deref()?).ok()
     }
 
     /// Takes what the switch, or our script in it, reports.
@@ -174,11 +169,11 @@ impl Machine {
         match report {
             LegReport::Hello { .. } => self.script = true,
             LegReport::Playing(_) => {}
-            LegReport::Unheard => self.history.note("unheard"),
-            LegReport::Unplayed(why) => self.history.note_of("unplayed", why.explanation()),
+            LegReport::Unheard => self.shared.note("unheard"),
+            LegReport::Unplayed(why) => self.shared.note_of("unplayed", why.explanation()),
             LegReport::Gaps { late, ms } => {
-                self.events.switch_gaps += u64::from(late);
-                self.events.switch_gap_ms += u64::from(ms);
+                self.shared.counts.switch_gaps += u64::from(late);
+                self.shared.counts.switch_gap_ms += u64::from(ms);
             }
             LegReport::Dtmf(key) => self.key(now, key),
             LegReport::Done(number) => self.done(number),
@@ -214,12 +209,12 @@ impl Machine {
     fn answer(&mut self, requester: Requester, result: CommandResult) {
         match &result {
             Ok(()) => {
-                self.events.commands_done += 1;
-                self.history.note("command_done");
+                self.shared.counts.commands_done += 1;
+                self.shared.note("command_done");
             }
             Err(error) => {
-                self.events.commands_failed += 1;
-                self.history.note_of("command_failed", &error.to_string());
+                self.shared.counts.commands_failed += 1;
+                self.shared.note_of("command_failed", &error.to_string());
             }
         }
         if let Requester::Model(link, call) = &requester
@@ -232,7 +227,7 @@ impl Machine {
         if requester == Requester::Relay {
             self.relay_answered(&result);
         }
-        self.orders.push_back(Order::Answer(requester, result));
+        self.shared.order(Order::Answer(requester, result));
     }
 
     /// The leg is gone, and with it whatever would be said over its socket. What went over the event socket is still
@@ -255,27 +250,13 @@ impl Machine {
         }
     }
 
-    /// Gives up commands whose time is over, and tells the model what was heard.
-    pub(super) fn tick_control(&mut self, now: Instant) {
+    /// Gives up commands whose time is over.
+    pub(super) fn give_up_commands(&mut self, now: Instant) {
         while let Some(command) = self.commands.overdue(now) {
             let error = CommandError::Unconfirmed("the switch did not answer within 5 seconds");
             self.answer(command.requester, Err(error));
             self.finish();
         }
-        self.tick_tools(now);
-        self.tell_heard(now);
-    }
-
-    /// When control wants to be ticked.
-    pub(super) fn control_deadline(&self) -> Option<Instant> {
-        let heard = self.heard.due.filter(|_| self.outcome.is_none());
-        self.commands
-            .deadline()
-            .into_iter()
-            .chain(heard)
-            .chain(self.tools_deadline())
-            .chain(self.wish_deadline())
-            .min()
     }
 
     /// The caller pressed a key, as the leg or the event socket says. Where our script is, it reports keys, and the event
@@ -287,12 +268,12 @@ impl Machine {
     }
 
     fn key(&mut self, now: Instant, key: char) {
-        self.events.keys += 1;
-        self.history.note("key");
+        self.shared.counts.keys += 1;
+        self.shared.note("key");
         self.caller_is_heard(now, false);
         self.key_interrupts();
-        if self.agent.terms.control.tell_keys && self.outcome.is_none() {
-            let digits = self.agent.terms.control.digits;
+        if self.shared.agent.terms.control.tell_keys && self.outcome.is_none() {
+            let digits = self.shared.agent.terms.control.digits;
             let ended = digits.terminator == Some(key);
             if !ended && self.heard.keys.len() < KEYS_MAX {
                 self.heard.keys.push(key);
@@ -312,13 +293,13 @@ impl Machine {
         if !self.heard.machine_told {
             self.heard.machine = true;
             self.heard.machine_told = true;
-            self.history.note("answering_machine");
+            self.shared.note("answering_machine");
             self.heard.due.get_or_insert(now);
             self.tell_heard(now);
         }
     }
 
-    fn tell_heard(&mut self, now: Instant) {
+    pub(super) fn tell_heard(&mut self, now: Instant) {
         if self.outcome.is_some() || self.heard.due.is_none_or(|due| now < due) {
             return;
         }

@@ -37,6 +37,13 @@ impl Default for Attachment {
     }
 }
 
+impl Attachment {
+    /// When the call gives the lost leg up.
+    pub(super) fn given_up_at(&self) -> Option<Instant> {
+        self.lost.as_ref().map(|lost| lost.until)
+    }
+}
+
 impl Machine {
     /// Which connection of the leg the call has, or had last.
     pub fn leg_connection(&self) -> ConnectionNumber {
@@ -64,7 +71,7 @@ impl Machine {
             _ if self.outcome.is_some() => {}
             None => self.close(Cause::Leg(end)),
             Some(wait) => {
-                self.history.note(if end.is_goodbye() { "leg_held" } else { "leg_lost" });
+                self.shared.note(if end.is_goodbye() { "leg_held" } else { "leg_lost" });
                 let until = now.plus(wait);
                 self.attachment.lost = Some(Lost { end, since: now, until });
             }
@@ -73,9 +80,12 @@ impl Machine {
 
     /// How long a leg that ended so is waited for.
     fn waits_for_leg(&self, end: &LegEnd) -> Option<Duration> {
-        let wait = self.agent.terms.detached;
-        let lost = self.fields.uuid.is_none() || self.hang_up_cause.is_some();
-        if lost || !self.leg.traits().comes_back || wait.is_zero() || self.events.reattachments >= RETURNS_MAX
+        let wait = self.shared.agent.terms.detached;
+        let lost = self.shared.fields.uuid.is_none() || self.hang_up_cause.is_some();
+        if lost
+            || !self.leg.traits().comes_back
+            || wait.is_zero()
+            || self.shared.counts.reattachments >= RETURNS_MAX
         {
             return None;
         }
@@ -93,10 +103,10 @@ impl Machine {
             return;
         }
         self.attachment.connection = self.attachment.connection.wrapping_add(1);
-        self.events.reattachments += 1;
-        self.history.note("leg_back");
+        self.shared.counts.reattachments += 1;
+        self.shared.note("leg_back");
         match self.attachment.lost.take() {
-            Some(lost) => self.events.detached_ms += now.since_ms(lost.since),
+            Some(lost) => self.shared.counts.detached_ms += now.since_ms(lost.since),
             None => self.leg_gone_under_commands(&LegEnd::Silent),
         }
     }
@@ -110,20 +120,20 @@ impl Machine {
 
     /// The switch hung the channel up.
     pub(super) fn hung_up(&mut self, cause: String) {
-        self.history.note_of("hung_up", &cause);
+        self.shared.note_of("hung_up", &cause);
         self.hang_up_cause = Some(cause);
         self.replaced();
     }
 
-    /// When the call gives the lost leg up.
-    pub(super) fn detached_deadline(&self) -> Option<Instant> {
-        self.attachment.lost.as_ref().filter(|_| self.takes_leg_back()).map(|lost| lost.until)
+    /// Whether the call waits for its leg.
+    pub(super) fn is_detached(&self) -> bool {
+        self.attachment.lost.is_some() && self.takes_leg_back()
     }
 
     /// Gives a leg up that did not come back.
-    pub(super) fn tick_detached(&mut self, now: Instant) {
-        if let Some(lost) = self.attachment.lost.take_if(|lost| now >= lost.until) {
-            self.events.detached_ms += now.since_ms(lost.since);
+    pub(super) fn give_up_leg(&mut self, now: Instant) {
+        if let Some(lost) = self.attachment.lost.take() {
+            self.shared.counts.detached_ms += now.since_ms(lost.since);
             self.close(Cause::Leg(lost.end));
         }
     }

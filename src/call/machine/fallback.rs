@@ -12,7 +12,7 @@ use super::wish::Playing;
 use crate::base::Instant;
 use crate::base::command::{Command, CommandKind, HangUpCause, Transfer};
 use crate::call::commands::{CommandResult, Requester};
-use crate::call::events::{ModelOrder, Order};
+use crate::call::events::ModelOrder;
 use crate::call::leg::Way;
 use crate::call::outcome::Cause;
 use crate::call::session::LinkState;
@@ -28,7 +28,7 @@ pub(super) struct Farewell {
     /// Until when the sound has been heard in any case, whoever speaks.
     until: Instant,
     /// `None`: heard.
-    playing: Option<Playing>,
+    pub(super) playing: Option<Playing>,
 }
 
 impl Machine {
@@ -37,19 +37,19 @@ impl Machine {
         if self.outcome.is_some() || self.farewell.is_some() {
             return;
         }
-        self.events.given_up = true;
-        self.history.note("given_up");
+        self.shared.counts.given_up = true;
+        self.shared.note("given_up");
         if let Some(link) = self.session.link() {
-            self.orders.push_back(Order::Model(ModelOrder::CloseLink(link)));
+            self.shared.order_model(ModelOrder::CloseLink(link));
         }
         self.session.without_link(LinkState::None);
         self.drop_tools();
-        let sound = self.agent.terms.fallback_sound.clone().filter(|_| !self.leg_gone);
+        let sound = self.shared.agent.terms.fallback_sound.clone().filter(|_| !self.leg_gone);
         let until = now.plus(sound.as_ref().map_or(Duration::ZERO, |sound| sound.duration() + WORDS_WITHIN));
         let playing = sound.is_some().then(|| Playing::new(now));
         self.farewell = Some(Farewell { cause, until, playing });
         match sound {
-            Some(sound) => self.orders.push_back(Order::Model(ModelOrder::Play(Arc::clone(&sound)))),
+            Some(sound) => self.shared.order_model(ModelOrder::Play(Arc::clone(&sound))),
             None => self.said_farewell(now),
         }
     }
@@ -67,14 +67,8 @@ impl Machine {
         }
     }
 
-    /// When to look at what was played.
-    pub(super) fn farewell_deadline(&self) -> Option<Instant> {
-        let playing = self.farewell.as_ref().and_then(|farewell| farewell.playing.as_ref());
-        playing.map(|playing| playing.look_at).filter(|_| self.outcome.is_none())
-    }
-
     fn said_farewell(&mut self, now: Instant) {
-        let command = match self.agent.terms.fallback.clone() {
+        let command = match self.shared.agent.terms.fallback.clone() {
             Fallback::Switch => None,
             Fallback::HangUp => Some(Command::HangUp(HangUpCause::temporary_failure())),
             Fallback::Transfer(to) => Some(Command::Transfer(Transfer { to, dialplan: None, context: None })),
@@ -94,7 +88,8 @@ impl Machine {
 
     /// Whether a call that was given up is over for its switch too, which has nothing to send the caller to.
     pub(super) fn is_settled(&self) -> bool {
-        self.transferred || (self.events.given_up && self.agent.terms.fallback == Fallback::HangUp)
+        self.transferred
+            || (self.shared.counts.given_up && self.shared.agent.terms.fallback == Fallback::HangUp)
     }
 
     /// The order of a call that is given up was, or was not, carried out; then the call ends all the same.

@@ -5,7 +5,7 @@
 //! once, with the first, and let go once, with the last.
 
 use super::Machine;
-use crate::call::events::{ModelOrder, Order};
+use crate::call::events::ModelOrder;
 
 /// Why the model does not hear the caller now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Machine {
     /// This reason to keep the caller's speech back holds from now on, or not any more.
     pub(super) fn hold(&mut self, reason: HoldReason, holds: bool) {
         if let Some(held) = self.holds.set(reason, holds) {
-            self.orders.push_back(Order::Model(ModelOrder::HoldUplink(held)));
+            self.shared.order_model(ModelOrder::HoldUplink(held));
         }
     }
 }

@@ -31,9 +31,9 @@ pub(super) struct Spent {
 impl Machine {
     /// The server counts tokens.
     pub(super) fn tokens_used(&mut self, tokens: Tokens) {
-        self.events.tokens.add(tokens);
-        let used = self.events.tokens.total();
-        if self.agent.terms.limits.tokens.is_some_and(|limit| used >= limit) {
+        self.shared.counts.tokens.add(tokens);
+        let used = self.shared.counts.tokens.total();
+        if self.shared.agent.terms.limits.tokens.is_some_and(|limit| used >= limit) {
             self.close(Cause::TokenLimit);
         }
     }
@@ -54,14 +54,7 @@ impl Machine {
     pub(super) fn silence_deadline(&self) -> Option<Instant> {
         let quiet = self.phase == Phase::Live && !self.spent.caller_speaks && !self.spent.model_speaks;
         let since = self.spent.quiet_since.filter(|_| quiet && self.outcome.is_none())?;
-        Some(since.plus(self.agent.terms.limits.silence?))
-    }
-
-    /// Ends the call if it was quiet for too long.
-    pub(super) fn tick_limits(&mut self, now: Instant) {
-        if self.silence_deadline().is_some_and(|deadline| now >= deadline) {
-            self.close(Cause::CallerSilent);
-        }
+        Some(since.plus(self.shared.agent.terms.limits.silence?))
     }
 }
 

@@ -67,8 +67,14 @@ impl Machine {
     /// Leaves the present link for another one that goes on with the conversation. Without a live link there is nothing
     /// to leave: the next one is on its way.
     pub fn rotate(&mut self, now: Instant) {
+        self.shared.now = now;
+        self.leave(now);
+        self.settle();
+    }
+
+    pub(super) fn leave(&mut self, now: Instant) {
         let Some(link) = self.session.live().filter(|_| self.outcome.is_none()) else { return };
-        self.orders.push_back(Order::Model(ModelOrder::CloseLink(link)));
+        self.shared.order_model(ModelOrder::CloseLink(link));
         self.session.without_link(LinkState::Closing);
         self.left(now);
         self.links.failures = 0;
@@ -76,27 +82,27 @@ impl Machine {
     }
 
     /// Leaves the present link for one with a new conversation, which is told what was said so far.
-    pub fn fresh(&mut self, now: Instant) {
+    pub(super) fn fresh(&mut self, now: Instant) {
         self.links.anew = true;
-        self.rotate(now);
+        self.leave(now);
     }
 
     /// Dials the next link.
     pub(super) fn dial(&mut self, now: Instant) {
         let link = self.session.dial();
-        let due = self.not_beyond_giving_up(now.plus(self.agent.terms.dial_timeout));
+        let due = self.not_beyond_giving_up(now.plus(self.shared.agent.terms.dial_timeout));
         self.links.due = Some(due);
         self.links.trouble = self.links.trouble.take().filter(|_| due <= now);
-        self.orders.push_back(Order::Dial(link));
+        self.shared.order(Order::Dial(link));
     }
 
     /// A link is connected, its setup sent.
     pub(super) fn link_connected(&mut self, now: Instant, link: u32) {
         if self.session.advance(link, LinkState::SettingUp) {
-            self.links.due = Some(self.not_beyond_giving_up(now.plus(self.agent.terms.setup_timeout)));
+            self.links.due = Some(self.not_beyond_giving_up(now.plus(self.shared.agent.terms.setup_timeout)));
         } else {
             // Connected after it was given up.
-            self.orders.push_back(Order::Model(ModelOrder::CloseLink(link)));
+            self.shared.order_model(ModelOrder::CloseLink(link));
         }
     }
 
@@ -125,12 +131,12 @@ impl Machine {
         let after = gap_ms.map_or(String::new(), |gap_ms| format!("after {gap_ms} ms"));
         match (self.answered_at.is_some(), with_handle) {
             (true, true) => {
-                self.events.resumptions += 1;
-                self.history.note_of("resumed", &after);
+                self.shared.counts.resumptions += 1;
+                self.shared.note_of("resumed", &after);
             }
             (true, false) => {
-                self.events.fresh_sessions += 1;
-                self.history.note_of("fresh_session", &after);
+                self.shared.counts.fresh_sessions += 1;
+                self.shared.note_of("fresh_session", &after);
             }
             (false, _) => {}
         }
@@ -141,8 +147,8 @@ impl Machine {
             self.session.forget_handles();
         }
         if let Some(gap_ms) = gap_ms {
-            self.events.gap_ms_max = self.events.gap_ms_max.max(gap_ms);
-            self.events.gap_ms_total += gap_ms;
+            self.shared.counts.gap_ms_max = self.shared.counts.gap_ms_max.max(gap_ms);
+            self.shared.counts.gap_ms_total += gap_ms;
         }
         let mut prompts = self.links.exchange.take_prompts();
         let go_on = self.links.go_on.take().or_else(|| {
@@ -171,7 +177,7 @@ impl Machine {
     pub(super) fn prompt(&mut self, now: Instant, text: String) {
         let Some(link) = self.session.live() else { return };
         self.links.exchange.prompted(now, &text);
-        self.orders.push_back(Order::Model(ModelOrder::Prompt(link, text)));
+        self.shared.order_model(ModelOrder::Prompt(link, text));
     }
 
     /// Tells a model that knows nothing of the call what was said in it.
@@ -189,8 +195,8 @@ impl Machine {
     /// The server will end the link in so much time.
     pub(super) fn go_away(&mut self, now: Instant, link: u32, left_ms: u64) {
         if self.session.live() == Some(link) {
-            self.events.go_aways += 1;
-            self.history.note_of("go_away", &format!("{left_ms} ms left"));
+            self.shared.counts.go_aways += 1;
+            self.shared.note_of("go_away", &format!("{left_ms} ms left"));
             let margin_ms = GO_AWAY_MARGIN_MS.min(left_ms / 4);
             self.links.leave_by = Some(now.plus_ms(left_ms - margin_ms));
         }
@@ -216,26 +222,26 @@ impl Machine {
     /// The present link did not come about, or was lost.
     pub(super) fn link_lost(&mut self, now: Instant, cause: Cause) {
         let was = self.session.state();
-        self.events.link_failed(&cause);
+        self.shared.counts.link_failed(&cause);
         let mut wait_ms = 0;
         if let (Cause::DialTimeout | Cause::SetupTimeout, Some(link)) = (&cause, self.session.link()) {
-            self.orders.push_back(Order::Model(ModelOrder::CloseLink(link)));
+            self.shared.order_model(ModelOrder::CloseLink(link));
             wait_ms = CLOSE_WITHIN_MS;
         }
         self.session.without_link(LinkState::Waiting);
         let what = Outcome::of(cause.clone()).to_string();
         if was == LinkState::Live {
-            self.history.note_of("link_lost", &what);
+            self.shared.note_of("link_lost", &what);
             self.left(now);
         } else {
-            self.events.failed_attempts += 1;
-            self.history.note_of("link_failed", &what);
+            self.shared.counts.failed_attempts += 1;
+            self.shared.note_of("link_failed", &what);
             if self.is_useless(was, &cause) {
                 return self.give_up(now, cause);
             }
         }
         let since = *self.links.trouble_since.get_or_insert(now);
-        let end = since.plus(self.agent.terms.give_up);
+        let end = since.plus(self.shared.agent.terms.give_up);
         if now >= end {
             // An attempt at the very end has no time: what failed before is why.
             let before = self.links.trouble.take().filter(|_| cause == Cause::DialTimeout);
@@ -288,10 +294,10 @@ impl Machine {
         }
         let broken_off = self.transcript.broken_off();
         if self.links.exchange.left(broken_off.is_some()) {
-            self.events.broken_off += 1;
+            self.shared.counts.broken_off += 1;
             self.links.go_on = Some(go_on(broken_off));
         }
-        self.transcript.link_lost(now.since_ms(self.offered_at));
+        self.transcript.link_lost(now.since_ms(self.shared.offered_at));
         self.watchdog.left(now);
     }
 
@@ -306,18 +312,15 @@ impl Machine {
     }
 
     fn not_beyond_giving_up(&self, at: Instant) -> Instant {
-        let give_up = self.links.trouble_since.map(|since| since.plus(self.agent.terms.give_up));
+        let give_up = self.links.trouble_since.map(|since| since.plus(self.shared.agent.terms.give_up));
         give_up.map_or(at, |give_up| give_up.min(at))
     }
 
     /// Does what is due.
     pub(super) fn tick_links(&mut self, now: Instant) {
-        if self.outcome.is_some() || self.links_deadline().is_none_or(|deadline| now < deadline) {
-            return;
-        }
         match self.session.state() {
             LinkState::None => {}
-            LinkState::Live => self.rotate(now),
+            LinkState::Live => self.leave(now),
             LinkState::Dialing => self.link_lost(now, Cause::DialTimeout),
             LinkState::SettingUp => self.link_lost(now, Cause::SetupTimeout),
             LinkState::Closing | LinkState::Waiting => self.dial(now),

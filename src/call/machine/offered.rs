@@ -20,23 +20,25 @@ impl Machine {
         let mut machine = Self::unanswered(now, agent, fields);
         machine.phase = Phase::Offered;
         machine.offered_until = Some(until);
+        machine.settle();
         machine
     }
 
     /// More is known of who is calling.
     pub(super) fn identified(&mut self, fields: CallFields) {
-        self.fields = fields;
+        self.shared.fields = fields;
         self.keep_variables();
         if self.phase == Phase::Offered {
-            self.orders.push_back(Order::ChooseAgent { last: false });
+            self.shared.order(Order::ChooseAgent { last: false });
         }
     }
 
     /// This agent answers.
     pub fn answer_with(&mut self, now: Instant, agent: Arc<Agent>) {
         if self.phase == Phase::Offered {
-            self.agent = agent;
+            (self.shared.agent, self.shared.now) = (agent, now);
             self.begin(now);
+            self.settle();
         }
     }
 
@@ -45,23 +47,23 @@ impl Machine {
         if self.phase == Phase::Offered {
             self.offered_until = None;
             self.close(Cause::Refused(reason.to_owned()));
+            self.settle();
         }
     }
 
     /// Asks for the choice when there is no more time.
-    pub(super) fn tick_offered(&mut self, now: Instant) {
-        if self.phase == Phase::Offered && self.offered_until.is_some_and(|until| now >= until) {
-            self.offered_until = None;
-            self.orders.push_back(Order::ChooseAgent { last: true });
-        }
+    pub(super) fn choose_at_last(&mut self) {
+        self.offered_until = None;
+        self.shared.order(Order::ChooseAgent { last: true });
     }
 
     /// Forgets what the switch says that the agent who answers does not ask for.
     fn keep_variables(&mut self) {
         if self.phase != Phase::Offered {
-            self.fields
+            self.shared
+                .fields
                 .variables
-                .keep(self.agent.terms.variables.iter().map(|variable| variable.name.as_str()));
+                .keep(self.shared.agent.terms.variables.iter().map(|variable| variable.name.as_str()));
         }
     }
 
@@ -71,8 +73,8 @@ impl Machine {
         self.offered_until = None;
         self.keep_variables();
         self.begin_recording(now);
-        if let Some(sound) = self.agent.terms.greeting_sound.clone() {
-            self.orders.push_back(Order::Model(ModelOrder::Play(sound)));
+        if let Some(sound) = self.shared.agent.terms.greeting_sound.clone() {
+            self.shared.order_model(ModelOrder::Play(sound));
         }
         self.begin_turns();
         self.dial(now);

@@ -20,46 +20,41 @@ const HEARD_MS: u64 = 300;
 #[derive(Debug, Default)]
 pub(super) struct Recording {
     paused: bool,
-    announced_at: Option<Instant>,
+    pub(super) announced_at: Option<Instant>,
 }
 
 impl Machine {
     /// Begins to record, where the agent does.
     pub(super) fn begin_recording(&mut self, now: Instant) {
-        if !self.agent.terms.record {
+        if !self.shared.agent.terms.record {
             return;
         }
-        self.orders.push_back(Order::Recording(RecordingOrder::Begin));
-        if let Some(sound) = self.agent.terms.consent_sound.clone() {
+        self.shared.order(Order::Recording(RecordingOrder::Begin));
+        if let Some(sound) = self.shared.agent.terms.consent_sound.clone() {
             self.recording.announced_at = Some(now.plus(sound.duration()).plus_ms(HEARD_MS));
             self.hold(HoldReason::Announcement, true);
-            self.orders.push_back(Order::Model(ModelOrder::Play(sound)));
+            self.shared.order_model(ModelOrder::Play(sound));
         }
     }
 
-    /// When the announcement was heard, if there is one.
-    pub(super) fn recording_deadline(&self) -> Option<Instant> {
-        self.recording.announced_at.filter(|_| self.outcome.is_none())
-    }
-
-    /// Lets the model hear the caller once they have heard the announcement.
-    pub(super) fn tick_recording(&mut self, now: Instant) {
-        if self.recording.announced_at.take_if(|at| now >= *at).is_some() {
-            self.hold(HoldReason::Announcement, false);
-            self.listen();
-        }
+    /// Lets the model hear the caller now that they have heard the announcement.
+    pub(super) fn announced(&mut self) {
+        self.recording.announced_at = None;
+        self.hold(HoldReason::Announcement, false);
+        self.listen();
     }
 
     /// Whether the call is recorded, were it not for a disk that is full, and whether that pauses now.
     pub fn is_recorded(&self) -> (bool, bool) {
         let answered = self.phase != super::Phase::Offered;
-        (answered && self.agent.terms.record, self.recording.paused)
+        (answered && self.shared.agent.terms.record, self.recording.paused)
     }
 
     /// The recording cannot be written from here on; the call goes on.
     pub fn recording_failed(&mut self, now: Instant, why: &str) {
-        self.history.set_time(now.since_ms(self.offered_at));
-        self.history.note_of(RECORDING_FAILED, why);
+        self.shared.now = now;
+        self.shared.note_of(RECORDING_FAILED, why);
+        self.settle();
     }
 
     /// Pauses the recording, or goes on with it; to ask for what is so already is no mistake.
@@ -75,8 +70,8 @@ impl Machine {
         }
         if self.recording.paused != paused {
             self.recording.paused = paused;
-            self.history.note(if paused { "recording_paused" } else { "recording_resumed" });
-            self.orders.push_back(Order::Recording(RecordingOrder::Pause(paused)));
+            self.shared.note(if paused { "recording_paused" } else { "recording_resumed" });
+            self.shared.order(Order::Recording(RecordingOrder::Pause(paused)));
         }
         Ok(())
     }

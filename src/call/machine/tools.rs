@@ -78,7 +78,7 @@ impl Machine {
     /// The tools that the agent has and that the leg can carry out, as far as is known now. A script that
     /// did not say in the URL that it is there is known only once it has spoken: the next link's setup declares them.
     pub(super) fn functions(&self) -> Vec<Function> {
-        let terms = &self.agent.terms;
+        let terms = self.shared.terms();
         let able = |kind| self.way_of(kind).is_ok();
         let mut declared = Vec::new();
         if terms.control.model_may_end && able(CommandKind::HangUp) {
@@ -118,12 +118,12 @@ impl Machine {
         if self.session.link() != Some(link) || self.outcome.is_some() {
             return;
         }
-        self.events.tools_called += 1;
+        self.shared.counts.tools_called += 1;
         if !self.keeps_pace(now, &call) {
             return self.refuse_call(now, link, call);
         }
         match self.tools.ledger.again(now, link, &call) {
-            Again::No => self.history.note_of("tool", &call.name),
+            Again::No => self.shared.note_of("tool", &call.name),
             Again::UnderWay => {
                 self.repeated(&call);
                 self.wish_stays(now, &call);
@@ -144,7 +144,7 @@ impl Machine {
         let allowed = match &call.asked {
             Err(why) => Err(why.clone()),
             Ok(Asked::Command(command)) => self.is_allowed(command).map_err(|error| error.to_string()),
-            Ok(Asked::CallInfo) if !self.agent.terms.tools.call_info => {
+            Ok(Asked::CallInfo) if !self.shared.agent.terms.tools.call_info => {
                 Err(CommandError::NotAllowed.to_string())
             }
             Ok(Asked::CallInfo | Asked::Other(_)) if running >= RUNNING_MAX => {
@@ -177,7 +177,7 @@ impl Machine {
     }
 
     fn http_tool(&self, name: &str) -> Option<&Arc<HttpTool>> {
-        self.agent.terms.tools.http.iter().find(|tool| tool.name == name)
+        self.shared.agent.terms.tools.http.iter().find(|tool| tool.name == name)
     }
 
     fn http_tool_called(
@@ -202,10 +202,10 @@ impl Machine {
 
     pub(super) fn http_run(&self, tool: &Arc<HttpTool>, arguments: Map<String, Value>) -> ToolRun {
         let caller = ToolCaller {
-            uuid: self.fields.uuid_shown(),
-            caller: self.fields.caller.clone(),
-            did: self.fields.did.clone(),
-            agent: self.agent.name.clone(),
+            uuid: self.shared.fields.uuid_shown(),
+            caller: self.shared.fields.caller.clone(),
+            did: self.shared.fields.did.clone(),
+            agent: self.shared.agent.name.clone(),
         };
         ToolRun::Http { tool: Arc::clone(tool), arguments, caller }
     }
@@ -220,7 +220,7 @@ impl Machine {
     ) {
         let (number, deadline) = self.next_run(now, tool.as_deref());
         self.tools.ledger.begin(link, call, tool, Some((number, deadline)));
-        self.orders.push_back(Order::Tool(ToolOrder::Run(number, Box::new(run))));
+        self.shared.order(Order::Tool(ToolOrder::Run(number, Box::new(run))));
         self.hold_uplink();
     }
 
@@ -232,7 +232,7 @@ impl Machine {
     }
 
     fn call_info(&self, now: Instant) -> Map<String, Value> {
-        let fields = &self.fields;
+        let fields = &self.shared.fields;
         let mut known = Map::new();
         for (name, value) in
             [("caller", &fields.caller), ("called_number", &fields.did), ("uuid", &fields.uuid)]
@@ -241,17 +241,17 @@ impl Machine {
                 known.insert(name.to_owned(), value.as_str().into());
             }
         }
-        let began_at = self.answered_at.unwrap_or(self.offered_at);
+        let began_at = self.answered_at.unwrap_or(self.shared.offered_at);
         known.insert("seconds".to_owned(), (now.since_ms(began_at) / 1000).into());
         known
     }
 
     fn is_allowed(&self, command: &Command) -> Result<(), CommandError> {
-        let control = &self.agent.terms.control;
+        let control = &self.shared.agent.terms.control;
         let named = match command {
             Command::HangUp(_) => control.model_may_end,
             Command::Transfer(transfer) => control.model_destinations.contains(&transfer.to),
-            Command::Dtmf(_) => self.agent.terms.tools.send_dtmf,
+            Command::Dtmf(_) => self.shared.agent.terms.tools.send_dtmf,
             // No tool asks for these.
             Command::Break | Command::SetVariable(..) => false,
         };
@@ -264,7 +264,7 @@ impl Machine {
     /// Answers in the place of tools whose result is overdue, and tells what could not be answered.
     pub(super) fn tick_tools(&mut self, now: Instant) {
         while let Some(number) = self.tools.ledger.overdue(now) {
-            self.orders.push_back(Order::Tool(ToolOrder::Cancel(number)));
+            self.shared.order(Order::Tool(ToolOrder::Cancel(number)));
             let result = Err(ToolFailure::TimedOut);
             if let Some(answered) = self.tools.ledger.done(number, &result) {
                 self.answer_all(answered, result);
@@ -302,8 +302,9 @@ impl Machine {
         self.wish = None;
         let tools = std::mem::take(&mut self.tools);
         self.tools.last = tools.last;
-        self.orders
-            .extend(tools.ledger.running().map(|(number, _, _)| Order::Tool(ToolOrder::Cancel(number))));
+        for (number, ..) in tools.ledger.running() {
+            self.shared.order(Order::Tool(ToolOrder::Cancel(number)));
+        }
         self.hold_uplink();
     }
 }

@@ -19,33 +19,33 @@ pub(super) struct Greeting {
     until: Instant,
     began_at: Option<Instant>,
     generated_at: Option<Instant>,
-    look_at: Instant,
+    pub(super) look_at: Instant,
 }
 
 impl Machine {
     /// Says how the caller is listened to, where that is not as every call begins.
     pub(super) fn begin_turns(&mut self) {
         self.listen();
-        if self.agent.terms.turns.relay {
-            self.orders.push_back(Order::Model(ModelOrder::TakeTurns));
+        if self.shared.agent.terms.turns.relay {
+            self.shared.order_model(ModelOrder::TakeTurns);
         }
     }
 
     /// Says how the caller is listened to from now on, where that has changed.
     pub(super) fn listen(&mut self) {
-        let listen = self.agent.terms.turns.listen;
+        let listen = self.shared.agent.terms.turns.listen;
         // A cough must not pause what speech cannot interrupt.
         let local_barge_in = listen.local_barge_in && !self.is_protected();
         let listen = ListenTerms { local_barge_in, ..listen };
         if listen != self.listens {
             self.listens = listen;
-            self.orders.push_back(Order::Dsp(WorkerOrder::Listen(listen)));
+            self.shared.order(Order::Dsp(WorkerOrder::Listen(listen)));
         }
     }
 
     /// What the caller hears, or is about to hear, is not to be interrupted.
     fn is_protected(&self) -> bool {
-        let turns = &self.agent.terms.turns;
+        let turns = &self.shared.agent.terms.turns;
         let to_come = turns.protect_greeting.is_some() && self.answered_at.is_none();
         to_come || self.holds.has(HoldReason::Greeting) || self.holds.has(HoldReason::Announcement)
     }
@@ -53,15 +53,15 @@ impl Machine {
     /// A key was pressed: it stops what the agent says, but for what is to be heard to its end.
     pub(super) fn key_interrupts(&mut self) {
         let protected =
-            self.greeting.is_some() || self.farewell.is_some() || self.recording_deadline().is_some();
-        if self.agent.terms.control.keys_interrupt && self.outcome.is_none() && !protected {
-            self.orders.push_back(Order::Model(ModelOrder::StopSpeech));
+            self.greeting.is_some() || self.farewell.is_some() || self.recording.announced_at.is_some();
+        if self.shared.agent.terms.control.keys_interrupt && self.outcome.is_none() && !protected {
+            self.shared.order_model(ModelOrder::StopSpeech);
         }
     }
 
     /// The model is asked to greet the caller now.
     pub(super) fn protect_greeting(&mut self, now: Instant) {
-        if let Some(limit) = self.agent.terms.turns.protect_greeting {
+        if let Some(limit) = self.shared.agent.terms.turns.protect_greeting {
             let until = now.plus(limit);
             self.greeting = Some(Greeting { until, began_at: None, generated_at: None, look_at: until });
             self.hold(HoldReason::Greeting, true);
@@ -83,15 +83,10 @@ impl Machine {
         }
     }
 
-    /// When to look whether the greeting was heard.
-    pub(super) fn greeting_deadline(&self) -> Option<Instant> {
-        self.greeting.as_ref().map(|greeting| greeting.look_at).filter(|_| self.outcome.is_none())
-    }
-
     /// Looks whether the greeting was heard.
     pub(super) fn tick_greeting(&mut self, now: Instant) {
         let heard_at = self.watchdog.heard_at();
-        let Some(greeting) = self.greeting.as_mut().filter(|greeting| now >= greeting.look_at) else {
+        let Some(greeting) = self.greeting.as_mut() else {
             return;
         };
         // Until the first of it is handed to the switch, the time is that of something else.

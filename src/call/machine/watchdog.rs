@@ -7,7 +7,7 @@
 
 use super::Machine;
 use crate::base::Instant;
-use crate::call::events::{Fact, ModelOrder, Order};
+use crate::call::events::{Fact, ModelOrder};
 use crate::call::outcome::Cause;
 use crate::call::transcript::Speaker;
 
@@ -150,6 +150,8 @@ impl Machine {
     pub fn hears_until(&mut self, now: Instant, at: Instant) {
         // It may be a pause without an end in sight; whoever wants to know asks again.
         self.watchdog.heard_at = at.min(now.plus_ms(1_000));
+        self.shared.now = now;
+        self.settle();
     }
 
     /// Takes notice of a fact, before it changes anything else.
@@ -208,8 +210,8 @@ impl Machine {
                 dog.generating = false;
                 let empty = !std::mem::take(&mut dog.turn_has_meaning);
                 if empty && !tools {
-                    self.events.empty_turns += 1;
-                    self.history.note("empty_turn");
+                    self.shared.counts.empty_turns += 1;
+                    self.shared.note("empty_turn");
                     dog.wait(now, Step::Nudge);
                 }
             }
@@ -218,8 +220,8 @@ impl Machine {
     }
 
     fn caller_stopped(&mut self, now: Instant) {
-        let hangover_ms = u64::from(self.agent.terms.turns.listen.hangover_ms);
-        let first = if self.agent.terms.turns.relay { Step::Nudge } else { Step::Commit };
+        let hangover_ms = u64::from(self.shared.agent.terms.turns.listen.hangover_ms);
+        let first = if self.shared.agent.terms.turns.relay { Step::Nudge } else { Step::Commit };
         let dog = &mut self.watchdog;
         dog.caller_speaks = false;
         let spoken = dog.utterance_since.take();
@@ -240,8 +242,8 @@ impl Machine {
 
     fn model_answers(&mut self) {
         if self.watchdog.answered() {
-            self.events.healed += 1;
-            self.history.note("watchdog_healed");
+            self.shared.counts.healed += 1;
+            self.shared.note("watchdog_healed");
         }
     }
 
@@ -278,14 +280,14 @@ impl Machine {
 
     /// When the next step is due; `None` while nobody waits, or it is not the model that is waited for.
     pub(super) fn watchdog_deadline(&self) -> Option<Instant> {
-        let patience = self.agent.terms.turns.answer_within?;
+        let patience = self.shared.agent.terms.turns.answer_within?;
         let dog = &self.watchdog;
         let waits = !dog.caller_speaks && !self.awaits_tools();
         if !waits || self.session.live().is_none() || self.outcome.is_some() {
             return None;
         }
         if let Some(since) = dog.at_work {
-            let patience = patience.max(self.agent.terms.turns.progress_within);
+            let patience = patience.max(self.shared.agent.terms.turns.progress_within);
             return Some(since.max(dog.heard_at).plus(patience));
         }
         if dog.generating {
@@ -297,14 +299,11 @@ impl Machine {
         Some(waiting.since.max(dog.heard_at).plus(patience.saturating_mul(1 << doublings)))
     }
 
-    /// Takes the next step, if it is due.
-    pub(super) fn tick_watchdog(&mut self, now: Instant) {
-        if self.watchdog_deadline().is_none_or(|due| now < due) {
-            return;
-        }
+    /// Takes the next step.
+    pub(super) fn heal(&mut self, now: Instant) {
         if self.watchdog.at_work.take().is_some() {
             // It has not said for long that it still is.
-            self.history.note("progress_overdue");
+            self.shared.note("progress_overdue");
             self.progress(now, false);
         }
         if std::mem::take(&mut self.watchdog.generating) {
@@ -316,26 +315,26 @@ impl Machine {
         match step {
             Step::Commit => {
                 waiting.next = Step::Nudge;
-                self.events.commits += 1;
-                self.history.note("watchdog_commit");
-                self.orders.push_back(Order::Model(ModelOrder::Commit(link)));
+                self.shared.counts.commits += 1;
+                self.shared.note("watchdog_commit");
+                self.shared.order_model(ModelOrder::Commit(link));
             }
             Step::Nudge => {
                 waiting.next = Step::Rotate;
-                self.events.nudges += 1;
-                self.history.note("watchdog_nudge");
+                self.shared.counts.nudges += 1;
+                self.shared.note("watchdog_nudge");
                 self.prompt(now, NUDGE.to_owned());
             }
             Step::Rotate => {
                 waiting.next = Step::Fresh;
-                self.events.watchdog_resumptions += 1;
-                self.history.note("watchdog_resumption");
-                self.rotate(now);
+                self.shared.counts.watchdog_resumptions += 1;
+                self.shared.note("watchdog_resumption");
+                self.leave(now);
             }
             Step::Fresh => {
                 waiting.next = Step::GiveUp;
-                self.events.watchdog_sessions += 1;
-                self.history.note("watchdog_session");
+                self.shared.counts.watchdog_sessions += 1;
+                self.shared.note("watchdog_session");
                 self.fresh(now);
             }
             Step::GiveUp => {

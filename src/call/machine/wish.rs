@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::exchange::ANSWER_WITHIN_MS;
-use super::{Machine, Phase};
+use super::{Machine, Phase, Timer};
 use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LegReport, LinkNumber};
 use crate::call::commands::Requester;
@@ -111,16 +111,11 @@ impl Machine {
         _ = self.wish.take_if(|wish| wish.call.asks_the_same(call));
     }
 
-    /// When to look at what was played.
-    pub(super) fn wish_deadline(&self) -> Option<Instant> {
-        self.wish.as_ref().map(|wish| wish.playing.look_at)
-    }
-
     /// Notices what speaks against the wish, before the fact changes anything else.
     pub(super) fn watch_wish(&mut self, now: Instant, fact: &Fact) {
         let live = self.session.live();
-        let hangover_ms = u64::from(self.agent.terms.turns.listen.hangover_ms);
-        let keys = &self.agent.terms.control;
+        let hangover_ms = u64::from(self.shared.agent.terms.turns.listen.hangover_ms);
+        let keys = &self.shared.agent.terms.control;
         let Some(wish) = &mut self.wish else { return };
         let withdrawn = match fact {
             Fact::CallerSpoke(begins) => {
@@ -164,7 +159,7 @@ impl Machine {
     fn withdraw_wish(&mut self) {
         if let Some(wish) = self.wish.take() {
             let (name, done) = (&wish.call.name, done(wish.command.kind()));
-            self.history.note_of("tool_withdrawn", name);
+            self.shared.note_of("tool_withdrawn", name);
             let why = format!(
                 "the call was not {done}, because the caller went on speaking. Answer what they say; if it was only a \
                  goodbye, or when there is nothing left to say, call {name} again"
@@ -175,12 +170,24 @@ impl Machine {
 
     /// Whether [`Machine::played`] is wanted in the next pass.
     pub fn wants_played(&self, now: Instant) -> bool {
-        self.wish_deadline().into_iter().chain(self.farewell_deadline()).any(|at| now >= at)
+        self.deadlines.is_due(Timer::Played, now)
+    }
+
+    /// Playout, where something waits until the caller has heard it.
+    pub(super) fn playing(&self) -> Option<&Playing> {
+        let farewell = self.farewell.as_ref().and_then(|farewell| farewell.playing.as_ref());
+        self.wish.as_ref().map(|wish| &wish.playing).or(farewell)
     }
 
     /// So many samples have been handed to the switch so far.
     pub fn played(&mut self, now: Instant, samples: u64) {
+        self.shared.now = now;
         self.farewell_played(now, samples);
+        self.wish_played(now, samples);
+        self.settle();
+    }
+
+    fn wish_played(&mut self, now: Instant, samples: u64) {
         // What waits for a lost leg, or because playout pauses for the caller, has not been heard.
         let unheard = self.phase() == Phase::Detached || now < self.watchdog.heard_at();
         let caller_speaks = self.links.exchange.caller_speaks();

@@ -1,0 +1,77 @@
+//! What all parts of a machine are given: the moment, who answers whom, and where to put what follows.
+//!
+//! Runs in: the control thread, inside a call's machine: pure. Owns the orders that were not taken, the counts and the history.
+//! Never decides anything.
+//! Invariant: orders are taken in the order in which they were given.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::counts::CallEvents;
+use super::history::History;
+use crate::base::Instant;
+use crate::call::agent::{Agent, CallTerms};
+use crate::call::events::{ModelOrder, Order};
+use crate::call::leg::CallFields;
+use crate::call::record::CallEvent;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// When that happens which is being looked at.
+    pub(super) now: Instant,
+    pub(super) offered_at: Instant,
+    pub(super) agent: Arc<Agent>,
+    pub(super) fields: CallFields,
+    pub(super) counts: CallEvents,
+    history: History,
+    orders: VecDeque<Order>,
+}
+
+impl Shared {
+    /// A call that was offered at `now`.
+    pub(super) fn new(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
+        let (counts, history, orders) = (CallEvents::default(), History::default(), VecDeque::new());
+        Self { now, offered_at: now, agent, fields, counts, history, orders }
+    }
+
+    /// What is configured for the call.
+    pub(super) fn terms(&self) -> &CallTerms {
+        &self.agent.terms
+    }
+
+    /// The moment, in milliseconds since the call began.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now.since_ms(self.offered_at)
+    }
+
+    /// This is to be done next.
+    pub(super) fn order(&mut self, order: Order) {
+        self.orders.push_back(order);
+    }
+
+    /// This is to be done next on the model's side.
+    pub(super) fn order_model(&mut self, order: ModelOrder) {
+        self.order(Order::Model(order));
+    }
+
+    /// The next order.
+    pub(super) fn next_order(&mut self) -> Option<Order> {
+        self.orders.pop_front()
+    }
+
+    /// Something happened, for the record.
+    pub(super) fn note(&mut self, kind: &'static str) {
+        self.history.add(self.now_ms(), kind, None);
+    }
+
+    /// Something happened of which there is more to say.
+    pub(super) fn note_of(&mut self, kind: &'static str, detail: &str) {
+        self.history.add(self.now_ms(), kind, Some(detail));
+    }
+
+    /// What happened so far.
+    pub(super) fn history(&self) -> Vec<CallEvent> {
+        self.history.events(self.now_ms())
+    }
+}
