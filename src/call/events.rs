@@ -98,6 +98,34 @@ pub enum Fact {
     ShutDown,
 }
 
+impl Fact {
+    /// The link that it is of, if it is of any.
+    pub(super) fn link(&self) -> Option<LinkNumber> {
+        match self {
+            Self::ToolCalled(link, _)
+            | Self::ToolsCancelled(link, _)
+            | Self::LinkConnected(link)
+            | Self::SetupComplete(link)
+            | Self::TurnStarted(link)
+            | Self::GenerationComplete(link)
+            | Self::TurnComplete(link)
+            | Self::Spoken(link, _)
+            | Self::Transcribed(link, ..)
+            | Self::InProgress(link, _)
+            | Self::WaitsForInput(link)
+            | Self::TurnEndedBy(link, _)
+            | Self::SentAgain(link, _)
+            | Self::Interrupted(link)
+            | Self::GoAway(link, _)
+            | Self::Resumable(link, _)
+            | Self::TokensUsed(link, _)
+            | Self::LinkGone(link, _)
+            | Self::LinkClosed(link) => Some(*link),
+            _ => None,
+        }
+    }
+}
+
 /// Which connection of a call's leg, counted from 1: news of an older one is stale.
 pub type ConnectionNumber = u32;
 

@@ -14,7 +14,7 @@ use crate::call::events::{Fact, LegEnd, LegOrder, ModelOrder, Order, Part, Worke
 use crate::call::leg::{CallFields, LegClose, LegCloseCode, LegKind};
 use crate::call::model::{LinkEndKind, SessionResumption, SetupRequest};
 use crate::call::outcome::{Cause, Outcome};
-use crate::call::record::CallEvent;
+use crate::call::record::{CallEvent, RECORDING_FAILED};
 use crate::call::session::{LinkState, Session};
 use crate::call::transcript::Transcript;
 use crate::dsp::ListenTerms;
@@ -24,8 +24,10 @@ mod control;
 mod counts;
 mod deadlines;
 mod detached;
-mod exchange;
+mod ear;
 mod fallback;
+mod floor;
+mod greeting;
 mod history;
 mod holds;
 mod ledger;
@@ -35,26 +37,27 @@ mod offered;
 mod recording;
 mod shared;
 mod tools;
-mod turns;
 mod watchdog;
 mod wish;
+
+#[cfg(test)]
+mod tests;
 
 use control::Heard;
 pub use control::{ControlTerms, DigitTerms};
 pub use counts::CallEvents;
 use deadlines::{Deadlines, Timer};
 use detached::Attachment;
-use exchange::Exchange;
+use ear::Playing;
 use fallback::Farewell;
+use greeting::Greeting;
 use holds::{HoldReason, Holds};
 pub use limits::Limits;
-use limits::Spent;
 use links::Links;
 use recording::Recording;
 use shared::Shared;
 use tools::ToolCalls;
-use turns::Greeting;
-use watchdog::Watchdog;
+use watchdog::{NUDGE, Step, Watchdog};
 use wish::Wish;
 
 /// A phase of a call's life, as in the design's section 5.
@@ -105,8 +108,7 @@ pub struct Machine {
     /// How the caller is listened to.
     listens: ListenTerms,
     watchdog: Watchdog,
-    /// The greeting that the caller cannot interrupt, until it is over.
-    greeting: Option<Greeting>,
+    greeting: Greeting,
     recording: Recording,
     hang_up_cause: Option<String>,
     /// When the model first spoke.
@@ -115,7 +117,6 @@ pub struct Machine {
     offered_until: Option<Instant>,
     /// When the call began, in seconds since 1970; 0: not known.
     begun_s: u64,
-    spent: Spent,
 }
 
 impl Machine {
@@ -152,13 +153,12 @@ impl Machine {
             holds: Holds::default(),
             listens: ListenTerms::default(),
             watchdog: Watchdog::default(),
-            greeting: None,
+            greeting: Greeting::default(),
             recording: Recording::default(),
             hang_up_cause: None,
             first_audio_at: None,
             offered_until: None,
             begun_s: 0,
-            spent: Spent::default(),
         }
     }
 
@@ -173,61 +173,37 @@ impl Machine {
             return;
         }
         self.shared.now = now;
-        self.watch(now, &fact);
-        self.watch_greeting(now, &fact);
-        self.watch_wish(now, &fact);
+        // News of an older link changes nothing of what is under way.
+        let live = self.session.live();
+        if fact.link().is_none_or(|link| live == Some(link)) {
+            self.watchdog.take(&mut self.shared, live.is_some(), &fact);
+            self.greeting.take(now, &fact);
+            self.watch_wish(now, &fact);
+            self.shared.floor.take(now, &fact);
+            self.write_down(&fact);
+        }
         match fact {
             Fact::Identified(fields) => self.identified(*fields),
             Fact::LinkConnected(link) => self.link_connected(now, link),
             Fact::SetupComplete(link) => self.setup_complete(now, link),
-            Fact::TurnStarted(link) => {
+            Fact::TurnStarted(_) => {
                 self.shared.counts.turns += 1;
                 self.first_audio_at.get_or_insert(now);
-                self.model_is_heard(now, true);
-                self.exchange(now, link, |exchange, transcript, ms| {
-                    exchange.turn_started();
-                    transcript.model_began(ms);
-                });
             }
-            Fact::Spoken(link, spoken) => self.exchange(now, link, |exchange, transcript, _| {
-                exchange.spoken = spoken;
-                transcript.model_spoke(spoken);
-            }),
-            Fact::Transcribed(link, speaker, text) => {
-                self.exchange(now, link, |_, transcript, ms| transcript.transcribed(ms, speaker, &text));
-            }
-            Fact::GenerationComplete(link) => {
-                self.exchange(now, link, |exchange, _, _| exchange.generation_complete());
-            }
-            Fact::InProgress(link, in_progress) if self.session.live() == Some(link) => {
-                self.progress(now, in_progress);
-            }
-            // What it means for whoever waits is the watchdog's business.
-            Fact::InProgress(..) | Fact::WaitsForInput(_) => {}
             Fact::TurnEndedBy(_, reason) => self.shared.note_of("turn_complete_reason", &reason),
             Fact::SentAgain(link, again) => self.sent_again(link, again),
-            Fact::TurnComplete(link) => {
-                self.model_is_heard(now, self.links.exchange.is_in_progress());
-                self.exchange(now, link, |exchange, transcript, ms| {
-                    exchange.turn_complete(now);
-                    transcript.model_ended(ms);
-                });
-            }
-            Fact::Interrupted(link) => {
+            Fact::Interrupted(_) => {
                 self.shared.counts.interruptions += 1;
                 self.shared.note("barge_in");
-                self.model_is_heard(now, false);
-                self.exchange(now, link, |exchange, transcript, ms| {
-                    exchange.interrupted();
-                    transcript.interrupted(ms, exchange.spoken);
-                });
                 self.turn_over_for_tools(now);
             }
-            Fact::CallerSpoke(begins) => {
-                self.caller_is_heard(now, begins);
-                self.links.exchange.caller_spoke(now, begins);
-                self.transcript.caller_spoke(now.since_ms(self.shared.offered_at), begins);
-            }
+            Fact::Spoken(..)
+            | Fact::Transcribed(..)
+            | Fact::GenerationComplete(_)
+            | Fact::InProgress(..)
+            | Fact::WaitsForInput(_)
+            | Fact::TurnComplete(_)
+            | Fact::CallerSpoke(_) => {}
             Fact::GoAway(link, left) => self.go_away(now, link, left.as_millis() as u64),
             Fact::Reported(report) => self.reported(now, report),
             Fact::Commanded(requester, command) => self.command(now, requester, command),
@@ -235,17 +211,20 @@ impl Machine {
             Fact::CommandFailed(number, error) => self.failed(number, error),
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
             Fact::HungUp(cause) => self.hung_up(cause),
-            Fact::ToolCalled(link, call) => {
-                self.exchange(now, link, |exchange, _, _| exchange.tool_called());
-                self.tool_called(now, link, call);
-            }
+            Fact::ToolCalled(link, call) => self.tool_called(now, link, call),
             Fact::ToolsCancelled(link, ids) if self.session.link() == Some(link) => {
                 self.tools_cancelled(link, &ids);
             }
             Fact::ToolsCancelled(..) => {}
             Fact::ToolDone(number, result) => self.tool_done(now, number, result),
             Fact::AnsweringMachine => self.answering_machine(now),
-            Fact::TokensUsed(_, tokens) => self.tokens_used(tokens),
+            Fact::TokensUsed(_, tokens) => {
+                self.shared.counts.tokens.add(tokens);
+                let limit = self.shared.terms().limits.tokens;
+                if limit.is_some_and(|limit| self.shared.counts.tokens.total() >= limit) {
+                    self.close(Cause::TokenLimit);
+                }
+            }
             Fact::Resumable(link, handle) => self.resumable(link, handle),
             Fact::LinkGone(link, end) if self.session.link() == Some(link) => {
                 self.link_lost(now, Cause::Link(end));
@@ -306,8 +285,8 @@ impl Machine {
             Timer::Leg => self.give_up_leg(now),
             Timer::MaxCall => self.close(Cause::MaxCall),
             Timer::Link => self.tick_links(now),
-            Timer::Greeting => self.tick_greeting(now),
-            Timer::Announcement => self.announced(),
+            Timer::Greeting => self.greeting.look(now, &self.shared.ear),
+            Timer::Announcement => self.recording.announced(),
             Timer::Answer => self.heal(now),
             // Whoever ticks has told it before.
             Timer::Played => {}
@@ -322,25 +301,80 @@ impl Machine {
             Timer::Tool => self.tools_deadline(),
             Timer::Heard => self.heard.due,
             Timer::Offered => self.offered_until,
-            Timer::Silence => self.silence_deadline(),
+            Timer::Silence if self.phase != Phase::Live || !self.has_live_link() => None,
+            Timer::Silence => {
+                Some(self.shared.floor.quiet_since()?.plus(self.shared.terms().limits.silence?))
+            }
             Timer::Leg => self.attachment.given_up_at(),
             Timer::MaxCall => Some(self.shared.offered_at.plus(self.shared.terms().max_call)),
             Timer::Link => self.links_deadline(),
-            Timer::Greeting => self.greeting.as_ref().map(|greeting| greeting.look_at),
-            Timer::Announcement => self.recording.announced_at,
-            Timer::Answer => self.watchdog_deadline(),
-            Timer::Played => self.playing().map(|playing| playing.look_at),
+            Timer::Greeting => self.greeting.deadline(),
+            Timer::Announcement => self.recording.announced_at(),
+            Timer::Answer if self.has_live_link() => self.watchdog.deadline(&self.shared),
+            Timer::Answer => None,
+            Timer::Played => self.playing().map(Playing::look_at),
         }
     }
 
     /// Draws what follows by itself from whatever has happened: behind everything that changes the machine.
     fn settle(&mut self) {
-        self.watch_tools(self.shared.now);
+        self.watchdog.tools(self.shared.now, self.awaits_tools());
+        self.derive();
         for timer in Timer::ALL {
             self.deadlines.set(timer, self.due(timer));
         }
         if cfg!(debug_assertions) {
             self.check_invariants();
+        }
+    }
+
+    /// Says what follows of the present state alone: whether the model hears the caller, and how they are listened to.
+    fn derive(&mut self) {
+        if self.outcome.is_some() {
+            return;
+        }
+        let held = self.holds.update(|reason| match reason {
+            HoldReason::Announcement => self.recording.announced_at().is_some(),
+            HoldReason::Greeting => self.greeting.is_under_way(),
+            HoldReason::Tool => self.tools.holds(self.session.link()),
+        });
+        if let Some(held) = held {
+            self.shared.order_model(ModelOrder::HoldUplink(held));
+        }
+        let turns = &self.shared.terms().turns;
+        let greeting_to_come = turns.protect_greeting.is_some() && self.answered_at.is_none();
+        let protected = greeting_to_come || self.is_heard_to_its_end();
+        // A cough must not pause what speech cannot interrupt.
+        let local_barge_in = turns.listen.local_barge_in && !protected;
+        let listens = ListenTerms { local_barge_in, ..turns.listen };
+        if self.listens != listens && self.phase != Phase::Offered {
+            self.listens = listens;
+            self.shared.order(Order::Dsp(WorkerOrder::Listen(listens)));
+        }
+    }
+
+    /// Whether the caller hears, or is about to hear, what nothing may interrupt.
+    fn is_heard_to_its_end(&self) -> bool {
+        self.greeting.is_under_way() || self.recording.announced_at().is_some()
+    }
+
+    /// A key was pressed: it stops what the agent says, but for what is to be heard to its end.
+    fn key_interrupts(&mut self) {
+        let protected = self.is_heard_to_its_end() || self.farewell.is_some();
+        if self.shared.terms().control.keys_interrupt && self.outcome.is_none() && !protected {
+            self.shared.order_model(ModelOrder::StopSpeech);
+        }
+    }
+
+    /// Does what the watchdog has found to be due.
+    fn heal(&mut self, now: Instant) {
+        match (self.watchdog.step(&mut self.shared), self.session.live()) {
+            (Some(Step::Commit), Some(link)) => self.shared.order_model(ModelOrder::Commit(link)),
+            (Some(Step::Nudge), _) => self.prompt(now, NUDGE.to_owned()),
+            (Some(Step::Rotate), _) => self.leave(now),
+            (Some(Step::Fresh), _) => self.fresh(now),
+            (Some(Step::GiveUp), _) => self.give_up(now, Cause::ModelSilent),
+            (Some(Step::Commit) | None, _) => {}
         }
     }
 
@@ -360,12 +394,6 @@ impl Machine {
         );
         assert!(!over || self.session.link().is_none() && self.farewell.is_none(), "the model is let go");
         assert_eq!(self.phase == Phase::Offered, self.session.last() == 0 && !over, "who answers dials");
-        let held = self.holds.has(HoldReason::Greeting);
-        assert_eq!(
-            held,
-            self.greeting.is_some(),
-            "the greeting holds the caller's speech back, and nothing else does"
-        );
     }
 
     /// The next order, in the order in which they are to be carried out.
@@ -463,30 +491,72 @@ impl Machine {
             return;
         }
         self.link_live(now, link);
-        self.wait_anew(now);
+        self.watchdog.wait_anew(now);
         if self.phase == Phase::Dialing {
             self.phase = Phase::Live;
             self.answered_at = Some(now);
             self.shared.note("answered");
-            self.model_is_heard(now, false);
             if let Some(greeting) = self.shared.agent.greeting_for(&self.shared.fields, self.begun_s) {
                 self.prompt(now, greeting);
-                self.greeting_is_due(now);
-                self.protect_greeting(now);
+                self.watchdog.expect(now);
+                if let Some(limit) = self.shared.terms().turns.protect_greeting {
+                    self.greeting.begin(now, limit);
+                }
             }
-            self.listen();
         }
     }
 
-    /// Notes what is under way on the present link, and what was said.
-    fn exchange(
-        &mut self,
-        now: Instant,
-        link: LinkNumber,
-        note: impl FnOnce(&mut Exchange, &mut Transcript, u64),
-    ) {
-        if self.session.live() == Some(link) {
-            note(&mut self.links.exchange, &mut self.transcript, now.since_ms(self.shared.offered_at));
+    /// What was handed to the switch will have been heard at this time, as the dsp worker says.
+    pub fn hears_until(&mut self, now: Instant, at: Instant) {
+        self.shared.now = now;
+        self.shared.ear.hears_until(now, at);
+        self.settle();
+    }
+
+    /// Whether the call is recorded, were it not for a disk that is full, and whether that pauses now.
+    pub fn is_recorded(&self) -> (bool, bool) {
+        (self.phase != Phase::Offered && self.shared.terms().record, self.recording.is_paused())
+    }
+
+    /// The recording cannot be written from here on; the call goes on.
+    pub fn recording_failed(&mut self, now: Instant, why: &str) {
+        self.shared.now = now;
+        self.shared.note_of(RECORDING_FAILED, why);
+        self.settle();
+    }
+
+    /// Pauses the recording, or goes on with it; to ask for what is so already is no mistake.
+    ///
+    /// # Errors
+    /// Where there is none, or none any more.
+    pub fn pause_recording(&mut self, paused: bool) -> CommandResult {
+        if self.outcome.is_some() {
+            return Err(CommandError::Ended);
+        }
+        if !self.is_recorded().0 {
+            return Err(CommandError::NotRecorded);
+        }
+        self.recording.pause(&mut self.shared, paused);
+        Ok(())
+    }
+
+    /// Notes what was said on the present link.
+    fn write_down(&mut self, fact: &Fact) {
+        let now_ms = self.shared.now_ms();
+        match fact {
+            Fact::TurnStarted(_) => {
+                self.links.turn_started();
+                self.transcript.model_began(now_ms);
+            }
+            Fact::Spoken(_, spoken) => {
+                self.links.spoken = *spoken;
+                self.transcript.model_spoke(*spoken);
+            }
+            Fact::Transcribed(_, speaker, text) => self.transcript.transcribed(now_ms, *speaker, text),
+            Fact::TurnComplete(_) => self.transcript.model_ended(now_ms),
+            Fact::Interrupted(_) => self.transcript.interrupted(now_ms, self.links.spoken),
+            Fact::CallerSpoke(begins) => self.transcript.caller_spoke(now_ms, *begins),
+            _ => {}
         }
     }
 

@@ -22,7 +22,6 @@ impl Machine {
             if let Some(answered) = self.tools.ledger.done(number, &result) {
                 self.answer_all(answered, result);
             }
-            self.hold_uplink();
         }
     }
 
@@ -61,7 +60,6 @@ impl Machine {
                 TakenBack::One => {}
             }
         }
-        self.hold_uplink();
     }
 
     /// Takes the answer to what a call asked for to the model.
@@ -128,14 +126,14 @@ impl Machine {
         scheduling: Option<Scheduling>,
     ) {
         if scheduling == Some(Scheduling::Silent) {
-            self.answers_silently();
+            self.watchdog.answers_silently();
         }
         self.shared.order_model(ModelOrder::AnswerTool(link, call, ToolAnswer { result, scheduling }));
     }
 
     /// The model may have finished a turn.
     pub(super) fn note_turns_for_tools(&mut self, now: Instant) {
-        let turns = self.links.exchange.turns();
+        let turns = self.shared.floor.turns();
         if std::mem::replace(&mut self.tools.turns, turns) != turns {
             self.turn_over_for_tools(now);
         }
@@ -144,7 +142,7 @@ impl Machine {
     /// The model has finished a turn, or was interrupted in it.
     pub(super) fn turn_over_for_tools(&mut self, now: Instant) {
         if let Some(link) = self.session.live() {
-            self.tools.ledger.turn_over(now, link, self.links.exchange.turns());
+            self.tools.ledger.turn_over(now, link, self.shared.floor.turns());
         }
     }
 

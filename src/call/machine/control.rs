@@ -270,7 +270,7 @@ impl Machine {
     fn key(&mut self, now: Instant, key: char) {
         self.shared.counts.keys += 1;
         self.shared.note("key");
-        self.caller_is_heard(now, false);
+        self.shared.floor.key(now);
         self.key_interrupts();
         if self.shared.agent.terms.control.tell_keys && self.outcome.is_none() {
             let digits = self.shared.agent.terms.control.digits;

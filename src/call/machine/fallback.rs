@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Machine;
-use super::wish::Playing;
+use super::ear::Playing;
 use crate::base::Instant;
 use crate::base::command::{Command, CommandKind, HangUpCause, Transfer};
 use crate::call::commands::{CommandResult, Requester};
@@ -56,8 +56,8 @@ impl Machine {
 
     /// So many samples have been handed to the switch so far.
     pub(super) fn farewell_played(&mut self, now: Instant, samples: u64) {
-        let unheard = now < self.watchdog.heard_at();
-        let caller_speaks = self.links.exchange.caller_speaks();
+        let unheard = now < self.shared.ear.heard_at();
+        let caller_speaks = self.shared.floor.caller_speaks();
         let Some(farewell) = &mut self.farewell else { return };
         let Some(playing) = &mut farewell.playing else { return };
         let heard = playing.is_over(now, samples, unheard);

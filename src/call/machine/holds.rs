@@ -1,11 +1,9 @@
-//! The machine's part in keeping the caller's speech back from the model: every reason for it, in one place.
+//! Why the caller's speech is kept back from the model: every reason for it, in one place.
 //!
 //! Runs in: the control thread, inside a call's machine: pure. Owns the reasons that hold now.
+//! Never begins or ends one: each is asked of its owner after everything that happens, so that none can be forgotten.
 //! Invariant: the speech is kept back while any reason holds, whatever the order in which they come and go. It is ordered
 //! once, with the first, and let go once, with the last.
-
-use super::Machine;
-use crate::call::events::ModelOrder;
 
 /// Why the model does not hear the caller now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,34 +16,21 @@ pub(super) enum HoldReason {
     Tool,
 }
 
-/// See the head of this file: a set, because a reason that is named twice is still one, and one that ends twice is gone.
+/// See the head of this file: a set, because the speech is held as long as there is any.
 #[derive(Debug, Default)]
 pub(super) struct Holds(u8);
 
-impl Holds {
-    /// Whether this reason holds.
-    pub(super) fn has(&self, reason: HoldReason) -> bool {
-        self.0 & Self::bit(reason) != 0
-    }
-
-    /// Notes that a reason holds, or not any more. Returns what is to be ordered, if that changes anything.
-    fn set(&mut self, reason: HoldReason, holds: bool) -> Option<bool> {
-        let before = self.0;
-        self.0 = if holds { before | Self::bit(reason) } else { before & !Self::bit(reason) };
-        ((before == 0) != (self.0 == 0)).then_some(holds)
-    }
-
-    fn bit(reason: HoldReason) -> u8 {
-        1 << reason as u8
-    }
+impl HoldReason {
+    /// All of them.
+    const ALL: [Self; 3] = [Self::Announcement, Self::Greeting, Self::Tool];
 }
 
-impl Machine {
-    /// This reason to keep the caller's speech back holds from now on, or not any more.
-    pub(super) fn hold(&mut self, reason: HoldReason, holds: bool) {
-        if let Some(held) = self.holds.set(reason, holds) {
-            self.shared.order_model(ModelOrder::HoldUplink(held));
-        }
+impl Holds {
+    /// Notes which reasons hold now, as each one's owner says. Returns what is to be ordered, if that changes anything.
+    pub(super) fn update(&mut self, holds: impl Fn(HoldReason) -> bool) -> Option<bool> {
+        let bits = HoldReason::ALL.map(|reason| u8::from(holds(reason)) << reason as u8);
+        let before = std::mem::replace(&mut self.0, bits.into_iter().sum());
+        ((before == 0) != (self.0 == 0)).then_some(before == 0)
     }
 }
 
@@ -70,12 +55,11 @@ mod tests {
             for &(reason, begins) in &sequence {
                 reasons.retain(|other| *other != reason);
                 reasons.extend(begins.then_some(reason));
-                if let Some(order) = holds.set(reason, begins) {
+                if let Some(order) = holds.update(|reason| reasons.contains(&reason)) {
                     assert_ne!(order, held, "ordered twice: {sequence:?}");
                     held = order;
                 }
                 assert_eq!(held, !reasons.is_empty(), "{sequence:?}");
-                assert_eq!(holds.has(reason), begins, "{sequence:?}");
             }
         }
     }

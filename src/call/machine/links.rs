@@ -6,18 +6,20 @@
 //! at which one will be.
 
 use super::Machine;
-use super::exchange::Exchange;
 use super::watchdog::NUDGE;
 use crate::base::{Instant, LinkNumber};
 use crate::call::events::{ModelOrder, Order};
 use crate::call::model::{LinkEndKind, SetupRequest};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::session::LinkState;
+use crate::call::transcript::Spoken;
 
 /// How long the next link is waited for after so many failures in a row; as long as the last one after more.
 const BACK_OFF_MS: [u64; 5] = [0, 500, 1_000, 2_000, 4_000];
 /// How much of a wait is left to chance, so that calls which lost their links together do not come back together.
 const JITTER_PERCENT: u64 = 25;
+/// Prompts that may wait for an answer.
+const PROMPTS_MAX: usize = 8;
 /// How long the closing of a link is waited for before the next is dialled all the same.
 const CLOSE_WITHIN_MS: u64 = 500;
 /// A link that lived this long ends a series of failures.
@@ -55,7 +57,17 @@ pub(super) struct Links {
     chance: u64,
     /// To be said on the next link: the model was cut off in the middle.
     go_on: Option<String>,
-    pub(super) exchange: Exchange,
+    /// What the model was told and has not answered.
+    prompts: Vec<String>,
+    /// How much of the present turn was received and waits, when last told.
+    pub(super) spoken: Spoken,
+}
+
+impl Links {
+    /// The model speaks: it has heard what it was told.
+    pub(super) fn turn_started(&mut self) {
+        (self.prompts, self.spoken) = (Vec::new(), Spoken::default());
+    }
 }
 
 impl Machine {
@@ -108,7 +120,7 @@ impl Machine {
 
     /// The handle for the next setup, under this credential.
     pub(super) fn handle_for(&mut self, credential: usize) -> Option<String> {
-        let handle = self.session.handle(credential, self.links.exchange.turns()).map(str::to_owned);
+        let handle = self.session.handle(credential, self.shared.floor.turns()).map(str::to_owned);
         let handle = handle.filter(|_| !self.links.anew);
         (self.links.credential, self.links.with_handle) = (credential, handle.is_some());
         self.links.resumed_from = match &handle {
@@ -146,11 +158,12 @@ impl Machine {
         } else {
             self.session.forget_handles();
         }
+        self.shared.floor.ready(now, gap_ms.unwrap_or_default());
         if let Some(gap_ms) = gap_ms {
             self.shared.counts.gap_ms_max = self.shared.counts.gap_ms_max.max(gap_ms);
             self.shared.counts.gap_ms_total += gap_ms;
         }
-        let mut prompts = self.links.exchange.take_prompts();
+        let mut prompts = std::mem::take(&mut self.links.prompts);
         let go_on = self.links.go_on.take().or_else(|| {
             let asked = self.transcript.unanswered().filter(|_| gap_ms.is_some())?;
             let waits = self.watchdog.waits_since()?;
@@ -176,7 +189,10 @@ impl Machine {
     /// Tells the model something that it is to answer; again, if the link is lost before it does.
     pub(super) fn prompt(&mut self, now: Instant, text: String) {
         let Some(link) = self.session.live() else { return };
-        self.links.exchange.prompted(now, &text);
+        self.shared.floor.prompted(now);
+        if self.links.prompts.len() < PROMPTS_MAX {
+            self.links.prompts.push(text.clone());
+        }
         self.shared.order_model(ModelOrder::Prompt(link, text));
     }
 
@@ -204,11 +220,11 @@ impl Machine {
 
     /// A handle came.
     pub(super) fn resumable(&mut self, link: u32, handle: String) {
-        let at_boundary = !self.links.exchange.is_open() && !self.awaits_tools();
-        let (credential, turns) = (self.links.credential, self.links.exchange.turns());
+        let at_boundary = !self.shared.floor.is_open() && !self.awaits_tools();
+        let (credential, turns) = (self.links.credential, self.shared.floor.turns());
         self.session.resumable(link, handle, credential, turns, at_boundary);
         if at_boundary && self.session.live() == Some(link) {
-            self.links.exchange.handle_came();
+            self.shared.floor.handle_came();
         }
     }
 
@@ -293,12 +309,13 @@ impl Machine {
             (self.links.failures, self.links.trouble_since) = (0, None);
         }
         let broken_off = self.transcript.broken_off();
-        if self.links.exchange.left(broken_off.is_some()) {
+        let left = self.shared.floor.leave(now, broken_off.is_some());
+        if left.broken_off {
             self.shared.counts.broken_off += 1;
             self.links.go_on = Some(go_on(broken_off));
         }
         self.transcript.link_lost(now.since_ms(self.shared.offered_at));
-        self.watchdog.left(now);
+        self.watchdog.left(now, left);
     }
 
     fn back_off_ms(&mut self) -> u64 {
@@ -333,7 +350,7 @@ impl Machine {
             return self.links.due;
         }
         let by = self.links.leave_by?;
-        let pause = self.links.exchange.pause_at().filter(|_| !self.awaits_tools());
+        let pause = self.shared.floor.pause_at().filter(|_| !self.awaits_tools());
         Some(pause.map_or(by, |pause| pause.min(by)))
     }
 }

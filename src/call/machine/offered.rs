@@ -72,80 +72,14 @@ impl Machine {
         self.phase = Phase::Dialing;
         self.offered_until = None;
         self.keep_variables();
-        self.begin_recording(now);
-        if let Some(sound) = self.shared.agent.terms.greeting_sound.clone() {
+        let announcement = self.recording.begin(&mut self.shared);
+        self.derive();
+        for sound in announcement.into_iter().chain(self.shared.terms().greeting_sound.clone()) {
             self.shared.order_model(ModelOrder::Play(sound));
         }
-        self.begin_turns();
+        if self.shared.terms().turns.relay {
+            self.shared.order_model(ModelOrder::TakeTurns);
+        }
         self.dial(now);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::call::agent::CallTerms;
-    use crate::call::events::{Fact, LegEnd, LegOrder};
-
-    fn at(ms: u64) -> Instant {
-        Instant::from_micros(ms * 1_000)
-    }
-
-    fn agent(name: &str) -> Arc<Agent> {
-        let mut agent = Agent::from(CallTerms::default());
-        agent.name = name.into();
-        Arc::new(agent)
-    }
-
-    fn waiting() -> Machine {
-        Machine::offered(at(0), agent("default"), CallFields::default(), at(500))
-    }
-
-    fn orders(machine: &mut Machine) -> Vec<Order> {
-        std::iter::from_fn(|| machine.next_order()).collect()
-    }
-
-    #[test]
-    fn a_call_that_waits_dials_nothing_until_it_is_chosen_who_answers() {
-        let mut machine = waiting();
-        assert_eq!((orders(&mut machine), machine.deadline()), (Vec::new(), Some(at(500))));
-        let fields = CallFields { did: Some("220".into()), ..CallFields::default() };
-        machine.tell(at(100), Fact::Identified(Box::new(fields)));
-        assert_eq!(orders(&mut machine), [Order::ChooseAgent { last: false }]);
-        machine.answer_with(at(100), agent("shop"));
-        assert!(orders(&mut machine).contains(&Order::Dial(1)));
-        assert_eq!((machine.agent().name.as_str(), machine.phase()), ("shop", Phase::Dialing));
-        machine.answer_with(at(200), agent("night"));
-        assert_eq!(machine.agent().name, "shop", "who answers is chosen once");
-    }
-
-    #[test]
-    fn when_the_time_is_over_the_choice_is_asked_for_in_any_case_and_once() {
-        let mut machine = waiting();
-        machine.tick(at(499));
-        assert_eq!(orders(&mut machine), []);
-        machine.tick(at(500));
-        machine.tick(at(600));
-        assert_eq!(orders(&mut machine), [Order::ChooseAgent { last: true }]);
-    }
-
-    #[test]
-    fn a_refusal_closes_the_leg_with_1008_and_the_reason() {
-        let mut machine = waiting();
-        machine.refuse("closed today");
-        let orders = orders(&mut machine);
-        let [Order::Leg(LegOrder::Close(close))] = orders.as_slice() else { panic!("{orders:?}") };
-        assert_eq!((close.code().code(), close.reason()), (1008, "closed today"));
-    }
-
-    #[test]
-    fn a_caller_may_hang_up_while_the_call_waits() {
-        let mut machine = waiting();
-        machine.tell(at(100), Fact::LegGone(LegEnd::Closed(1000)));
-        machine.tick(at(500));
-        let orders = orders(&mut machine);
-        assert!(!orders.iter().any(|order| matches!(order, Order::ChooseAgent { .. } | Order::Dial(_))));
-        machine.answer_with(at(600), agent("shop"));
-        assert_eq!(machine.next_order(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What all parts of a machine are given: the moment, who answers whom, and where to put what follows.
+//! What all parts of a machine are given: the moment, who answers whom, who speaks, what is heard, and where to put what follows.
 //!
 //! Runs in: the control thread, inside a call's machine: pure. Owns the orders that were not taken, the counts and the history.
 //! Never decides anything.
@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::counts::CallEvents;
+use super::ear::Ear;
+use super::floor::Floor;
 use super::history::History;
 use crate::base::Instant;
 use crate::call::agent::{Agent, CallTerms};
@@ -23,6 +25,8 @@ pub(super) struct Shared {
     pub(super) offered_at: Instant,
     pub(super) agent: Arc<Agent>,
     pub(super) fields: CallFields,
+    pub(super) floor: Floor,
+    pub(super) ear: Ear,
     pub(super) counts: CallEvents,
     history: History,
     orders: VecDeque<Order>,
@@ -31,8 +35,17 @@ pub(super) struct Shared {
 impl Shared {
     /// A call that was offered at `now`.
     pub(super) fn new(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
-        let (counts, history, orders) = (CallEvents::default(), History::default(), VecDeque::new());
-        Self { now, offered_at: now, agent, fields, counts, history, orders }
+        Self {
+            now,
+            offered_at: now,
+            agent,
+            fields,
+            floor: Floor::default(),
+            ear: Ear::default(),
+            counts: CallEvents::default(),
+            history: History::default(),
+            orders: VecDeque::new(),
+        }
     }
 
     /// What is configured for the call.
@@ -43,6 +56,11 @@ impl Shared {
     /// The moment, in milliseconds since the call began.
     pub(super) fn now_ms(&self) -> u64 {
         self.now.since_ms(self.offered_at)
+    }
+
+    /// The caller hears the model, or will in a moment.
+    pub(super) fn model_is_heard(&self) -> bool {
+        self.floor.expects_more().is_some() || self.now < self.ear.is_free_at()
     }
 
     /// This is to be done next.

@@ -12,7 +12,6 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Machine;
-use super::holds::HoldReason;
 use super::ledger::{Again, Ledger};
 use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LinkNumber};
@@ -74,6 +73,16 @@ impl Pace {
     }
 }
 
+impl ToolCalls {
+    /// Whether this link waits for a tool that asks for the caller's speech to be kept back.
+    pub(super) fn holds(&self, present: Option<LinkNumber>) -> bool {
+        self.ledger.running().any(|(_, _, request)| {
+            request.tool.as_ref().is_some_and(|tool| tool.hold_uplink)
+                && request.waiting.iter().any(|(link, _)| present == Some(*link))
+        })
+    }
+}
+
 impl Machine {
     /// The tools that the agent has and that the leg can carry out, as far as is known now. A script that
     /// did not say in the URL that it is there is known only once it has spoken: the next link's setup declares them.
@@ -126,8 +135,7 @@ impl Machine {
             Again::No => self.shared.note_of("tool", &call.name),
             Again::UnderWay => {
                 self.repeated(&call);
-                self.wish_stays(now, &call);
-                return self.hold_uplink();
+                return self.wish_stays(now, &call);
             }
             Again::Known(result) => {
                 self.repeated(&call);
@@ -221,7 +229,6 @@ impl Machine {
         let (number, deadline) = self.next_run(now, tool.as_deref());
         self.tools.ledger.begin(link, call, tool, Some((number, deadline)));
         self.shared.order(Order::Tool(ToolOrder::Run(number, Box::new(run))));
-        self.hold_uplink();
     }
 
     /// The number of the next run, and when its result is overdue.
@@ -271,30 +278,14 @@ impl Machine {
             }
         }
         self.tell_untold(now);
-        self.hold_uplink();
     }
 
     /// When to look at what is overdue, or at what can be told now.
     pub(super) fn tools_deadline(&self) -> Option<Instant> {
         let tools = &self.tools;
-        let tellable = !tools.untold.is_empty() && self.session.live().is_some();
-        let at_once =
-            (tellable || self.holds.has(HoldReason::Tool) != self.is_to_hold()).then(Instant::default);
+        let at_once = (!tools.untold.is_empty() && self.session.live().is_some()).then(Instant::default);
         let running = tools.ledger.running().map(|(_, deadline, _)| deadline);
         running.chain(at_once).min()
-    }
-
-    /// Keeps the caller's audio back as long as the present link waits for a tool that asks for it.
-    pub(super) fn hold_uplink(&mut self) {
-        self.hold(HoldReason::Tool, self.is_to_hold());
-    }
-
-    fn is_to_hold(&self) -> bool {
-        let present = self.session.link();
-        self.tools.ledger.running().any(|(_, _, request)| {
-            request.tool.as_ref().is_some_and(|tool| tool.hold_uplink)
-                && request.waiting.iter().any(|(link, _)| present == Some(*link))
-        })
     }
 
     /// The call is over: nobody is left to be answered.
@@ -305,6 +296,5 @@ impl Machine {
         for (number, ..) in tools.ledger.running() {
             self.shared.order(Order::Tool(ToolOrder::Cancel(number)));
         }
-        self.hold_uplink();
     }
 }

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use super::exchange::ANSWER_WITHIN_MS;
+use super::ear::Playing;
+use super::floor::ANSWER_WITHIN_MS;
 use super::{Machine, Phase, Timer};
 use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LegReport, LinkNumber};
@@ -17,48 +18,12 @@ use crate::call::model::{Asked, ToolCall};
 use crate::call::tool::ToolFailure;
 use crate::call::transcript::Speaker;
 
-/// Nothing was handed to the switch for this long: the caller has heard all. Longer than the lead of any leg, and than
-/// the pauses of a model that speaks no faster than real time.
-const QUIET: Duration = Duration::from_millis(800);
-/// How often that is looked at.
-const LOOK_MS: u64 = 100;
 /// A wish is carried out after so long, whatever is heard: a model that took it for a caller's words would have answered
 /// them, so it is noise, or a model that does not come to an end.
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// How much later than the hangover is over a talkspurt's end may be told.
 const TOLD_MS: u64 = 100;
-
-/// Playout, watched until the caller has heard all that there is.
-#[derive(Debug)]
-pub(super) struct Playing {
-    samples: u64,
-    changed_at: Instant,
-    /// When to look again.
-    pub(super) look_at: Instant,
-}
-
-impl Playing {
-    /// Watched from now on.
-    pub(super) fn new(now: Instant) -> Self {
-        Self { samples: 0, changed_at: now, look_at: now.plus_ms(LOOK_MS) }
-    }
-
-    /// Whether more was handed to the switch than when last told.
-    fn has_more(&self, samples: u64) -> bool {
-        samples != self.samples
-    }
-
-    /// So many samples have been handed to the switch so far. Returns whether the caller has heard all; not while what
-    /// was handed over is `unheard`.
-    pub(super) fn is_over(&mut self, now: Instant, samples: u64, unheard: bool) -> bool {
-        self.look_at = now.plus_ms(LOOK_MS);
-        if samples != self.samples || unheard {
-            (self.samples, self.changed_at) = (samples, now);
-        }
-        now.since(self.changed_at) >= QUIET
-    }
-}
 
 /// A wish that waits.
 #[derive(Debug)]
@@ -86,7 +51,7 @@ impl Machine {
         }
         self.tools.ledger.begin(link, call.clone(), None, None);
         // Whoever speaks while the model does says something new; else the wish is the answer to what they say.
-        let caller_spoke = self.links.exchange.caller_speaks_anew() && self.watchdog.model_is_heard(now);
+        let caller_spoke = self.shared.floor.caller_speaks_anew() && self.shared.model_is_heard();
         let (playing, answer_by) = (Playing::new(now), now);
         self.wish =
             Some(Wish { link, call, command, since: now, playing, heard: false, caller_spoke, answer_by });
@@ -189,8 +154,8 @@ impl Machine {
 
     fn wish_played(&mut self, now: Instant, samples: u64) {
         // What waits for a lost leg, or because playout pauses for the caller, has not been heard.
-        let unheard = self.phase() == Phase::Detached || now < self.watchdog.heard_at();
-        let caller_speaks = self.links.exchange.caller_speaks();
+        let unheard = self.phase() == Phase::Detached || now < self.shared.ear.heard_at();
+        let caller_speaks = self.shared.floor.caller_speaks();
         let Some(wish) = &mut self.wish else { return };
         // A server that does not end a turn in between: what is said now that the goodbye was heard answers the caller.
         let goes_on = wish.heard && wish.caller_spoke && wish.playing.has_more(samples);
