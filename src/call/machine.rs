@@ -7,19 +7,21 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use crate::base::{Instant, LinkNumber};
 use crate::call::agent::{Agent, CredentialView};
-use crate::call::commands::{CommandError, CommandResult, Commands};
+use crate::call::commands::{CommandError, CommandResult, Commands, Requester};
 use crate::call::events::{Fact, LegEnd, LegOrder, ModelOrder, Order, Part, WorkerOrder};
 use crate::call::leg::{CallFields, LegClose, LegCloseCode, LegKind};
-use crate::call::model::{LinkEndKind, SessionResumption, SetupRequest};
+use crate::call::model::{Asked, LinkEndKind, SessionResumption, SetupRequest, ToolCall};
 use crate::call::outcome::{Cause, Outcome};
 use crate::call::record::{CallEvent, RECORDING_FAILED};
-use crate::call::session::{LinkState, Session};
-use crate::call::transcript::Transcript;
+use crate::call::session::LinkState;
+use crate::call::tool::ToolFailure;
+use crate::call::transcript::{Spoken, Transcript};
 use crate::dsp::ListenTerms;
 
-mod answers;
 mod control;
 mod counts;
 mod deadlines;
@@ -56,9 +58,9 @@ pub use limits::Limits;
 use links::Links;
 use recording::Recording;
 use shared::Shared;
-use tools::ToolCalls;
+use tools::{Called, Tools, functions};
 use watchdog::{NUDGE, Step, Watchdog};
-use wish::Wish;
+use wish::{Fate, Wish};
 
 /// A phase of a call's life, as in the design's section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +84,7 @@ pub enum Phase {
 pub struct Machine {
     shared: Shared,
     deadlines: Deadlines,
-    answered_at: Option<Instant>,
     phase: Phase,
-    session: Session,
     links: Links,
     transcript: Transcript,
     /// The call is being given up.
@@ -101,7 +101,7 @@ pub struct Machine {
     script: bool,
     commands: Commands,
     heard: Heard,
-    tools: ToolCalls,
+    tools: Tools,
     /// The model wants the call's end, or the caller to be sent elsewhere.
     wish: Option<Wish>,
     holds: Holds,
@@ -132,9 +132,7 @@ impl Machine {
         Self {
             shared: Shared::new(now, agent, fields),
             deadlines: Deadlines::default(),
-            answered_at: None,
             phase: Phase::Dialing,
-            session: Session::new(),
             links: Links::default(),
             transcript: Transcript::default(),
             farewell: None,
@@ -148,7 +146,7 @@ impl Machine {
             script: false,
             commands: Commands::default(),
             heard: Heard::default(),
-            tools: ToolCalls::default(),
+            tools: Tools::default(),
             wish: None,
             holds: Holds::default(),
             listens: ListenTerms::default(),
@@ -174,11 +172,13 @@ impl Machine {
         }
         self.shared.now = now;
         // News of an older link changes nothing of what is under way.
-        let live = self.session.live();
+        let live = self.shared.session.live();
         if fact.link().is_none_or(|link| live == Some(link)) {
             self.watchdog.take(&mut self.shared, live.is_some(), &fact);
             self.greeting.take(now, &fact);
-            self.watch_wish(now, &fact);
+            if self.wish.as_mut().is_some_and(|wish| wish.take(&self.shared, &fact) == Fate::Withdrawn) {
+                self.withdraw_wish();
+            }
             self.shared.floor.take(now, &fact);
             self.write_down(&fact);
         }
@@ -195,7 +195,7 @@ impl Machine {
             Fact::Interrupted(_) => {
                 self.shared.counts.interruptions += 1;
                 self.shared.note("barge_in");
-                self.turn_over_for_tools(now);
+                self.tools.look_at_turns(&self.shared, true);
             }
             Fact::Spoken(..)
             | Fact::Transcribed(..)
@@ -211,12 +211,15 @@ impl Machine {
             Fact::CommandFailed(number, error) => self.failed(number, error),
             Fact::KeyOnEventSocket(key) => self.key_on_event_socket(now, key),
             Fact::HungUp(cause) => self.hung_up(cause),
-            Fact::ToolCalled(link, call) => self.tool_called(now, link, call),
-            Fact::ToolsCancelled(link, ids) if self.session.link() == Some(link) => {
-                self.tools_cancelled(link, &ids);
+            Fact::ToolCalled(link, call) => self.tool_called(link, call),
+            Fact::ToolsCancelled(link, ids) if self.shared.session.link() == Some(link) => {
+                for call in self.tools.cancelled(&mut self.shared, link, &ids) {
+                    _ = self.wish.take_if(|wish| wish.call.asks_the_same(&call));
+                    self.commands.take_back(|_, asked| asked.asks_the_same(&call));
+                }
             }
             Fact::ToolsCancelled(..) => {}
-            Fact::ToolDone(number, result) => self.tool_done(now, number, result),
+            Fact::ToolDone(number, result) => self.tools.done(&mut self.shared, number, result),
             Fact::AnsweringMachine => self.answering_machine(now),
             Fact::TokensUsed(_, tokens) => {
                 self.shared.counts.tokens.add(tokens);
@@ -226,7 +229,7 @@ impl Machine {
                 }
             }
             Fact::Resumable(link, handle) => self.resumable(link, handle),
-            Fact::LinkGone(link, end) if self.session.link() == Some(link) => {
+            Fact::LinkGone(link, end) if self.shared.session.link() == Some(link) => {
                 self.link_lost(now, Cause::Link(end));
             }
             Fact::LinkGone(link, _) | Fact::LinkClosed(link) => self.link_closed(now, link),
@@ -254,7 +257,7 @@ impl Machine {
                 self.finish();
             }
         }
-        self.note_turns_for_tools(now);
+        self.tools.look_at_turns(&self.shared, false);
         self.settle();
     }
 
@@ -278,7 +281,7 @@ impl Machine {
     fn fire(&mut self, now: Instant, timer: Timer) {
         match timer {
             Timer::Command => self.give_up_commands(now),
-            Timer::Tool => self.tick_tools(now),
+            Timer::Tool => self.tools.tick(&mut self.shared),
             Timer::Heard => self.tell_heard(now),
             Timer::Offered => self.choose_at_last(),
             Timer::Silence => self.close(Cause::CallerSilent),
@@ -298,7 +301,7 @@ impl Machine {
         match timer {
             Timer::Command => self.commands.deadline(),
             _ if self.outcome.is_some() => None,
-            Timer::Tool => self.tools_deadline(),
+            Timer::Tool => self.tools.deadline(&self.shared),
             Timer::Heard => self.heard.due,
             Timer::Offered => self.offered_until,
             Timer::Silence if self.phase != Phase::Live || !self.has_live_link() => None,
@@ -312,13 +315,17 @@ impl Machine {
             Timer::Announcement => self.recording.announced_at(),
             Timer::Answer if self.has_live_link() => self.watchdog.deadline(&self.shared),
             Timer::Answer => None,
-            Timer::Played => self.playing().map(Playing::look_at),
+            Timer::Played => {
+                let farewell = self.farewell.as_ref().and_then(|farewell| farewell.playing.as_ref());
+                self.wish.as_ref().map(Wish::look_at).or(farewell.map(Playing::look_at))
+            }
         }
     }
 
     /// Draws what follows by itself from whatever has happened: behind everything that changes the machine.
     fn settle(&mut self) {
-        self.watchdog.tools(self.shared.now, self.awaits_tools());
+        let awaits_tools = self.awaits_tools();
+        self.watchdog.tools(self.shared.now, awaits_tools, || self.tools.take_silence());
         self.derive();
         for timer in Timer::ALL {
             self.deadlines.set(timer, self.due(timer));
@@ -336,13 +343,13 @@ impl Machine {
         let held = self.holds.update(|reason| match reason {
             HoldReason::Announcement => self.recording.announced_at().is_some(),
             HoldReason::Greeting => self.greeting.is_under_way(),
-            HoldReason::Tool => self.tools.holds(self.session.link()),
+            HoldReason::Tool => self.tools.holds(self.shared.session.link()),
         });
         if let Some(held) = held {
             self.shared.order_model(ModelOrder::HoldUplink(held));
         }
         let turns = &self.shared.terms().turns;
-        let greeting_to_come = turns.protect_greeting.is_some() && self.answered_at.is_none();
+        let greeting_to_come = turns.protect_greeting.is_some() && self.shared.answered_at.is_none();
         let protected = greeting_to_come || self.is_heard_to_its_end();
         // A cough must not pause what speech cannot interrupt.
         let local_barge_in = turns.listen.local_barge_in && !protected;
@@ -366,11 +373,91 @@ impl Machine {
         }
     }
 
+    /// Whether the model waits for a tool, or the switch for the caller to have heard the model's goodbye: a link that can
+    /// choose should not be renewed now.
+    pub fn awaits_tools(&self) -> bool {
+        self.wish.is_some() || self.tools.any_waits() || self.commands.any_of_the_model()
+    }
+
+    /// The model calls a tool.
+    fn tool_called(&mut self, link: LinkNumber, call: Box<ToolCall>) {
+        if self.shared.session.link() != Some(link) {
+            return;
+        }
+        let now = self.shared.now;
+        let able = match &call.asked {
+            Ok(Asked::Command(command)) => self.way_of(command.kind()).map(|_| ()),
+            _ => Ok(()),
+        };
+        match self.tools.called(&mut self.shared, link, call, able) {
+            Called::Nothing => {}
+            Called::Again(call) => self.wish.iter_mut().for_each(|wish| wish.is_repeated(now, &call)),
+            Called::Command(call, command) if command.kind().ends_the_call() => {
+                if let Some(wish) = &mut self.wish {
+                    wish.is_repeated(now, &call);
+                    let why = "the call is being ended or transferred already".to_owned();
+                    return self.tools.refuse(&mut self.shared, link, call, why);
+                }
+                self.tools.begin_command(link, call.clone());
+                self.wish = Some(Wish::new(&self.shared, link, call, command));
+            }
+            Called::Command(call, command) => {
+                self.tools.begin_command(link, call.clone());
+                self.command(now, Requester::Model(link, call), command);
+            }
+            Called::PauseRecording(call, paused) => {
+                let result = self.pause_recording(paused).map(|()| json!({"paused": paused}));
+                let result = result.map_err(|error| ToolFailure::Failed(error.to_string()));
+                self.tools.answer_call(&mut self.shared, link, call, result);
+            }
+            Called::GiveUp => self.give_up(now, Cause::ToolLimit),
+        }
+    }
+
+    /// The caller goes on: the model may wish so again.
+    fn withdraw_wish(&mut self) {
+        if let Some(wish) = self.wish.take() {
+            self.shared.note_of("tool_withdrawn", &wish.call.name);
+            let why = Err(ToolFailure::Failed(wish.why_withdrawn()));
+            self.tools.answer(&mut self.shared, wish.link, &wish.call, why);
+        }
+    }
+
+    /// Whether [`Machine::played`] is wanted in the next pass.
+    pub fn wants_played(&self, now: Instant) -> bool {
+        self.deadlines.is_due(Timer::Played, now)
+    }
+
+    /// So many samples have been handed to the switch so far.
+    pub fn played(&mut self, now: Instant, samples: u64) {
+        self.shared.now = now;
+        self.farewell_played(now, samples);
+        // What waits for a lost leg, or because playout pauses for the caller, has not been heard.
+        let unheard = self.phase() == Phase::Detached || now < self.shared.ear.heard_at();
+        let fate = self.wish.as_mut().map(|wish| wish.played(&self.shared, samples, unheard));
+        match fate {
+            Some(Fate::Withdrawn) => self.withdraw_wish(),
+            Some(Fate::Due) => {
+                if let Some(wish) = self.wish.take() {
+                    self.command(now, Requester::Model(wish.link, wish.call), wish.command);
+                }
+            }
+            Some(Fate::Waits) | None => {}
+        }
+        self.settle();
+    }
+
+    /// Nobody is left to be answered.
+    fn drop_tools(&mut self) {
+        self.wish = None;
+        self.tools.drop_all(&mut self.shared);
+    }
+
     /// Does what the watchdog has found to be due.
     fn heal(&mut self, now: Instant) {
-        match (self.watchdog.step(&mut self.shared), self.session.live()) {
+        match (self.watchdog.step(&mut self.shared), self.shared.session.live()) {
             (Some(Step::Commit), Some(link)) => self.shared.order_model(ModelOrder::Commit(link)),
-            (Some(Step::Nudge), _) => self.prompt(now, NUDGE.to_owned()),
+            (Some(Step::Nudge), _) => self.shared.prompt(NUDGE.to_owned()),
             (Some(Step::Rotate), _) => self.leave(now),
             (Some(Step::Fresh), _) => self.fresh(now),
             (Some(Step::GiveUp), _) => self.give_up(now, Cause::ModelSilent),
@@ -388,12 +475,16 @@ impl Machine {
             !ended || self.leg_gone && self.dsp_retired && self.gemini_retired,
             "somebody has the call still"
         );
+        assert!(!over || self.wish.is_none() && !self.tools.any_waits(), "nobody is left to be answered");
         assert!(
-            !over || self.wish.is_none() && !self.tools.ledger.any_waits(),
-            "nobody is left to be answered"
+            !over || self.shared.session.link().is_none() && self.farewell.is_none(),
+            "the model is let go"
         );
-        assert!(!over || self.session.link().is_none() && self.farewell.is_none(), "the model is let go");
-        assert_eq!(self.phase == Phase::Offered, self.session.last() == 0 && !over, "who answers dials");
+        assert_eq!(
+            self.phase == Phase::Offered,
+            self.shared.session.last() == 0 && !over,
+            "who answers dials"
+        );
     }
 
     /// The next order, in the order in which they are to be carried out.
@@ -406,11 +497,11 @@ impl Machine {
         let handle = self.handle_for(credential.number);
         let setup = self.shared.agent.setup_for(&self.shared.fields, self.begun_s);
         let mut setup = setup.for_credential(credential.model_prefix);
-        if handle.is_none() && self.answered_at.is_some() {
+        if handle.is_none() && self.shared.answered_at.is_some() {
             self.tell_what_was_said(&mut setup);
         }
         setup.resumption = Some(SessionResumption { handle });
-        setup.functions = self.functions();
+        setup.functions = functions(self.shared.terms(), |kind| self.way_of(kind).is_ok());
         setup
     }
 
@@ -426,7 +517,9 @@ impl Machine {
             return Err(CommandError::NotSent("the model is not connected at this moment"));
         }
         self.shared.now = now;
-        self.prompt(now, text);
+        self.shared.now = now;
+        self.shared.prompt(text);
+        self.settle();
         self.settle();
         Ok(())
     }
@@ -463,12 +556,12 @@ impl Machine {
 
     /// When the model was first ready, if it ever was.
     pub fn answered_at(&self) -> Option<Instant> {
-        self.answered_at
+        self.shared.answered_at
     }
 
     /// Whether there is a link whose setup was accepted: speech flows now.
     pub fn has_live_link(&self) -> bool {
-        self.session.live().is_some()
+        self.shared.session.live().is_some()
     }
 
     /// With which cause the switch hung up, where the event socket said so.
@@ -487,17 +580,17 @@ impl Machine {
     }
 
     fn setup_complete(&mut self, now: Instant, link: LinkNumber) {
-        if self.session.link() != Some(link) {
+        if self.shared.session.link() != Some(link) {
             return;
         }
         self.link_live(now, link);
         self.watchdog.wait_anew(now);
         if self.phase == Phase::Dialing {
             self.phase = Phase::Live;
-            self.answered_at = Some(now);
+            self.shared.answered_at = Some(now);
             self.shared.note("answered");
             if let Some(greeting) = self.shared.agent.greeting_for(&self.shared.fields, self.begun_s) {
-                self.prompt(now, greeting);
+                self.shared.prompt(greeting);
                 self.watchdog.expect(now);
                 if let Some(limit) = self.shared.terms().turns.protect_greeting {
                     self.greeting.begin(now, limit);
@@ -545,7 +638,7 @@ impl Machine {
         let now_ms = self.shared.now_ms();
         match fact {
             Fact::TurnStarted(_) => {
-                self.links.turn_started();
+                self.links.spoken = Spoken::default();
                 self.transcript.model_began(now_ms);
             }
             Fact::Spoken(_, spoken) => {
@@ -569,10 +662,10 @@ impl Machine {
         self.drop_tools();
         // What made us give the call up, not what then happened first.
         let outcome = Outcome::of(self.farewell.take().map_or(cause, |farewell| farewell.cause));
-        if let Some(link) = self.session.link() {
+        if let Some(link) = self.shared.session.link() {
             self.shared.order_model(ModelOrder::CloseLink(link));
         }
-        self.session.without_link(LinkState::None);
+        self.shared.session.without_link(LinkState::None);
         if !self.leg_gone {
             self.shared.order(Order::Leg(LegOrder::Close(self.leg_close(&outcome))));
         }

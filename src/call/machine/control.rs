@@ -98,7 +98,7 @@ impl Machine {
             return Err(CommandError::Ended);
         }
         if let Command::SetVariable(name, _) = &command
-            && !name.is_allowed_by(&self.shared.agent.terms.control.variables)
+            && !name.is_allowed_by(&self.shared.terms().control.variables)
         {
             return Err(CommandError::VariableNotAllowed(name.clone()));
         }
@@ -107,7 +107,7 @@ impl Machine {
         if let (Way::EventSocket, Command::Transfer(Transfer { context: Some(context), .. })) =
             (way, &command)
             && matches!(requester, Requester::Api(_))
-            && !self.shared.agent.terms.control.transfer_contexts.contains(context)
+            && !self.shared.terms().control.transfer_contexts.contains(context)
         {
             return Err(CommandError::ContextNotAllowed(context.clone()));
         }
@@ -131,7 +131,7 @@ impl Machine {
     /// The way that a command of this kind can take.
     pub(super) fn way_of(&self, kind: CommandKind) -> Result<Way, CommandError> {
         let traits = self.leg.traits();
-        let event_socket = self.shared.agent.terms.control.event_socket;
+        let event_socket = self.shared.terms().control.event_socket;
         if traits.has_script && self.is_scripted() {
             return Ok(Way::InBand);
         }
@@ -222,7 +222,7 @@ impl Machine {
         {
             let said = result.clone().map(|()| "done".into());
             let said = said.map_err(|error| ToolFailure::Failed(error.to_string()));
-            self.answer_tool(*link, call, said);
+            self.tools.answer(&mut self.shared, *link, call, said);
         }
         if requester == Requester::Relay {
             self.relay_answered(&result);
@@ -272,8 +272,8 @@ impl Machine {
         self.shared.note("key");
         self.shared.floor.key(now);
         self.key_interrupts();
-        if self.shared.agent.terms.control.tell_keys && self.outcome.is_none() {
-            let digits = self.shared.agent.terms.control.digits;
+        if self.shared.terms().control.tell_keys && self.outcome.is_none() {
+            let digits = self.shared.terms().control.digits;
             let ended = digits.terminator == Some(key);
             if !ended && self.heard.keys.len() < KEYS_MAX {
                 self.heard.keys.push(key);
@@ -303,7 +303,7 @@ impl Machine {
         if self.outcome.is_some() || self.heard.due.is_none_or(|due| now < due) {
             return;
         }
-        if self.session.live().is_none() {
+        if self.shared.session.live().is_none() {
             // Nobody to be told yet.
             self.heard.due = Some(now.plus_ms(TRY_AGAIN_MS));
             return;
@@ -311,12 +311,12 @@ impl Machine {
         self.heard.due = None;
         if std::mem::take(&mut self.heard.machine) {
             let text = "An answering machine has taken this call: its tone was just heard.";
-            self.prompt(now, text.into());
+            self.shared.prompt(text.into());
         }
         if !self.heard.keys.is_empty() {
             let keys = std::mem::take(&mut self.heard.keys);
             let text = format!("The caller has pressed these keys of the telephone: {keys}");
-            self.prompt(now, text);
+            self.shared.prompt(text);
         }
     }
 }

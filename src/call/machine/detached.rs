@@ -80,7 +80,7 @@ impl Machine {
 
     /// How long a leg that ended so is waited for.
     fn waits_for_leg(&self, end: &LegEnd) -> Option<Duration> {
-        let wait = self.shared.agent.terms.detached;
+        let wait = self.shared.terms().detached;
         let lost = self.shared.fields.uuid.is_none() || self.hang_up_cause.is_some();
         if lost
             || !self.leg.traits().comes_back

@@ -39,12 +39,12 @@ impl Machine {
         }
         self.shared.counts.given_up = true;
         self.shared.note("given_up");
-        if let Some(link) = self.session.link() {
+        if let Some(link) = self.shared.session.link() {
             self.shared.order_model(ModelOrder::CloseLink(link));
         }
-        self.session.without_link(LinkState::None);
+        self.shared.session.without_link(LinkState::None);
         self.drop_tools();
-        let sound = self.shared.agent.terms.fallback_sound.clone().filter(|_| !self.leg_gone);
+        let sound = self.shared.terms().fallback_sound.clone().filter(|_| !self.leg_gone);
         let until = now.plus(sound.as_ref().map_or(Duration::ZERO, |sound| sound.duration() + WORDS_WITHIN));
         let playing = sound.is_some().then(|| Playing::new(now));
         self.farewell = Some(Farewell { cause, until, playing });
@@ -68,7 +68,7 @@ impl Machine {
     }
 
     fn said_farewell(&mut self, now: Instant) {
-        let command = match self.shared.agent.terms.fallback.clone() {
+        let command = match self.shared.terms().fallback.clone() {
             Fallback::Switch => None,
             Fallback::HangUp => Some(Command::HangUp(HangUpCause::temporary_failure())),
             Fallback::Transfer(to) => Some(Command::Transfer(Transfer { to, dialplan: None, context: None })),
@@ -88,8 +88,7 @@ impl Machine {
 
     /// Whether a call that was given up is over for its switch too, which has nothing to send the caller to.
     pub(super) fn is_settled(&self) -> bool {
-        self.transferred
-            || (self.shared.counts.given_up && self.shared.agent.terms.fallback == Fallback::HangUp)
+        self.transferred || (self.shared.counts.given_up && self.shared.terms().fallback == Fallback::HangUp)
     }
 
     /// The order of a call that is given up was, or was not, carried out; then the call ends all the same.

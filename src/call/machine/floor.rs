@@ -13,6 +13,9 @@ const HANDLE_WITHIN_MS: u64 = 300;
 /// How long the model may take to begin its answer; what it has not begun to answer by then needs none.
 pub(super) const ANSWER_WITHIN_MS: u64 = 3_000;
 
+/// Prompts that may wait for an answer.
+const PROMPTS_MAX: usize = 8;
+
 /// See the head of this file.
 #[derive(Debug, Default)]
 pub(super) struct Floor {
@@ -21,6 +24,8 @@ pub(super) struct Floor {
     caller_spoke: bool,
     /// Since when the caller, or a prompt, may be waiting for an answer.
     asked_at: Option<Instant>,
+    /// What the model was told and has not answered.
+    prompts: Vec<String>,
     /// Since when the model generates: more of its audio will come.
     generating: Option<Instant>,
     /// It was waited for long enough.
@@ -62,6 +67,7 @@ impl Floor {
             Fact::TurnStarted(_) => {
                 (self.generating, self.stalled, self.speaks) = (Some(now), false, true);
                 (self.over_at, self.asked_at, self.caller_spoke) = (None, None, false);
+                self.prompts.clear();
                 self.shows_work(now);
                 self.changed_at = Some(now);
             }
@@ -120,8 +126,16 @@ impl Floor {
     }
 
     /// The model is told something that it is to answer.
-    pub(super) fn prompted(&mut self, now: Instant) {
+    pub(super) fn prompted(&mut self, now: Instant, text: &str) {
         self.asked_at = Some(now);
+        if self.prompts.len() < PROMPTS_MAX {
+            self.prompts.push(text.to_owned());
+        }
+    }
+
+    /// What the model was told and has not answered.
+    pub(super) fn take_prompts(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.prompts)
     }
 
     /// The handle of the last turn has come.

@@ -18,8 +18,6 @@ use crate::call::transcript::Spoken;
 const BACK_OFF_MS: [u64; 5] = [0, 500, 1_000, 2_000, 4_000];
 /// How much of a wait is left to chance, so that calls which lost their links together do not come back together.
 const JITTER_PERCENT: u64 = 25;
-/// Prompts that may wait for an answer.
-const PROMPTS_MAX: usize = 8;
 /// How long the closing of a link is waited for before the next is dialled all the same.
 const CLOSE_WITHIN_MS: u64 = 500;
 /// A link that lived this long ends a series of failures.
@@ -57,17 +55,8 @@ pub(super) struct Links {
     chance: u64,
     /// To be said on the next link: the model was cut off in the middle.
     go_on: Option<String>,
-    /// What the model was told and has not answered.
-    prompts: Vec<String>,
     /// How much of the present turn was received and waits, when last told.
     pub(super) spoken: Spoken,
-}
-
-impl Links {
-    /// The model speaks: it has heard what it was told.
-    pub(super) fn turn_started(&mut self) {
-        (self.prompts, self.spoken) = (Vec::new(), Spoken::default());
-    }
 }
 
 impl Machine {
@@ -85,9 +74,9 @@ impl Machine {
     }
 
     pub(super) fn leave(&mut self, now: Instant) {
-        let Some(link) = self.session.live().filter(|_| self.outcome.is_none()) else { return };
+        let Some(link) = self.shared.session.live().filter(|_| self.outcome.is_none()) else { return };
         self.shared.order_model(ModelOrder::CloseLink(link));
-        self.session.without_link(LinkState::Closing);
+        self.shared.session.without_link(LinkState::Closing);
         self.left(now);
         self.links.failures = 0;
         self.links.due = Some(now.plus_ms(CLOSE_WITHIN_MS));
@@ -101,8 +90,8 @@ impl Machine {
 
     /// Dials the next link.
     pub(super) fn dial(&mut self, now: Instant) {
-        let link = self.session.dial();
-        let due = self.not_beyond_giving_up(now.plus(self.shared.agent.terms.dial_timeout));
+        let link = self.shared.session.dial();
+        let due = self.not_beyond_giving_up(now.plus(self.shared.terms().dial_timeout));
         self.links.due = Some(due);
         self.links.trouble = self.links.trouble.take().filter(|_| due <= now);
         self.shared.order(Order::Dial(link));
@@ -110,8 +99,8 @@ impl Machine {
 
     /// A link is connected, its setup sent.
     pub(super) fn link_connected(&mut self, now: Instant, link: u32) {
-        if self.session.advance(link, LinkState::SettingUp) {
-            self.links.due = Some(self.not_beyond_giving_up(now.plus(self.shared.agent.terms.setup_timeout)));
+        if self.shared.session.advance(link, LinkState::SettingUp) {
+            self.links.due = Some(self.not_beyond_giving_up(now.plus(self.shared.terms().setup_timeout)));
         } else {
             // Connected after it was given up.
             self.shared.order_model(ModelOrder::CloseLink(link));
@@ -120,11 +109,11 @@ impl Machine {
 
     /// The handle for the next setup, under this credential.
     pub(super) fn handle_for(&mut self, credential: usize) -> Option<String> {
-        let handle = self.session.handle(credential, self.shared.floor.turns()).map(str::to_owned);
+        let handle = self.shared.session.handle(credential, self.shared.floor.turns()).map(str::to_owned);
         let handle = handle.filter(|_| !self.links.anew);
         (self.links.credential, self.links.with_handle) = (credential, handle.is_some());
         self.links.resumed_from = match &handle {
-            Some(handle) => self.session.turns_at(handle),
+            Some(handle) => self.shared.session.turns_at(handle),
             None => 0,
         };
         handle
@@ -132,7 +121,9 @@ impl Machine {
 
     /// The setup was accepted: speech flows.
     pub(super) fn link_live(&mut self, now: Instant, link: u32) {
-        if self.session.state() == LinkState::Live || !self.session.advance(link, LinkState::Live) {
+        if self.shared.session.state() == LinkState::Live
+            || !self.shared.session.advance(link, LinkState::Live)
+        {
             return;
         }
         let links = &mut self.links;
@@ -141,7 +132,7 @@ impl Machine {
         let (with_handle, gap_since) = (links.with_handle, links.gap_since.take());
         let gap_ms = gap_since.map(|since| now.since_ms(since));
         let after = gap_ms.map_or(String::new(), |gap_ms| format!("after {gap_ms} ms"));
-        match (self.answered_at.is_some(), with_handle) {
+        match (self.shared.answered_at.is_some(), with_handle) {
             (true, true) => {
                 self.shared.counts.resumptions += 1;
                 self.shared.note_of("resumed", &after);
@@ -152,18 +143,18 @@ impl Machine {
             }
             (false, _) => {}
         }
-        self.resumed_for_tools(now, self.links.resumed_from);
+        self.tools.resumed(now, self.links.resumed_from);
         if with_handle {
             self.transcript.resumed();
         } else {
-            self.session.forget_handles();
+            self.shared.session.forget_handles();
         }
         self.shared.floor.ready(now, gap_ms.unwrap_or_default());
         if let Some(gap_ms) = gap_ms {
             self.shared.counts.gap_ms_max = self.shared.counts.gap_ms_max.max(gap_ms);
             self.shared.counts.gap_ms_total += gap_ms;
         }
-        let mut prompts = std::mem::take(&mut self.links.prompts);
+        let mut prompts = self.shared.floor.take_prompts();
         let go_on = self.links.go_on.take().or_else(|| {
             let asked = self.transcript.unanswered().filter(|_| gap_ms.is_some())?;
             let waits = self.watchdog.waits_since()?;
@@ -174,26 +165,16 @@ impl Machine {
             prompts.retain(|text| text != NUDGE && Some(text) != go_on.as_ref());
         }
         for text in go_on.into_iter().chain(prompts) {
-            self.prompt(now, text);
+            self.shared.prompt(text);
         }
     }
 
     /// What becomes of the caller's speech that a link was left with.
     pub(super) fn sent_again(&mut self, link: LinkNumber, again: bool) {
         // News of the link that was left last, or is about to be.
-        if self.session.last() == link {
+        if self.shared.session.last() == link {
             self.transcript.sent_again(again);
         }
-    }
-
-    /// Tells the model something that it is to answer; again, if the link is lost before it does.
-    pub(super) fn prompt(&mut self, now: Instant, text: String) {
-        let Some(link) = self.session.live() else { return };
-        self.shared.floor.prompted(now);
-        if self.links.prompts.len() < PROMPTS_MAX {
-            self.links.prompts.push(text.clone());
-        }
-        self.shared.order_model(ModelOrder::Prompt(link, text));
     }
 
     /// Tells a model that knows nothing of the call what was said in it.
@@ -210,7 +191,7 @@ impl Machine {
 
     /// The server will end the link in so much time.
     pub(super) fn go_away(&mut self, now: Instant, link: u32, left_ms: u64) {
-        if self.session.live() == Some(link) {
+        if self.shared.session.live() == Some(link) {
             self.shared.counts.go_aways += 1;
             self.shared.note_of("go_away", &format!("{left_ms} ms left"));
             let margin_ms = GO_AWAY_MARGIN_MS.min(left_ms / 4);
@@ -222,29 +203,29 @@ impl Machine {
     pub(super) fn resumable(&mut self, link: u32, handle: String) {
         let at_boundary = !self.shared.floor.is_open() && !self.awaits_tools();
         let (credential, turns) = (self.links.credential, self.shared.floor.turns());
-        self.session.resumable(link, handle, credential, turns, at_boundary);
-        if at_boundary && self.session.live() == Some(link) {
+        self.shared.session.resumable(link, handle, credential, turns, at_boundary);
+        if at_boundary && self.shared.session.live() == Some(link) {
             self.shared.floor.handle_came();
         }
     }
 
     /// A link that we closed is gone.
     pub(super) fn link_closed(&mut self, now: Instant, link: u32) {
-        if self.session.closing() == Some(link) && self.outcome.is_none() {
+        if self.shared.session.closing() == Some(link) && self.outcome.is_none() {
             self.dial(now);
         }
     }
 
     /// The present link did not come about, or was lost.
     pub(super) fn link_lost(&mut self, now: Instant, cause: Cause) {
-        let was = self.session.state();
+        let was = self.shared.session.state();
         self.shared.counts.link_failed(&cause);
         let mut wait_ms = 0;
-        if let (Cause::DialTimeout | Cause::SetupTimeout, Some(link)) = (&cause, self.session.link()) {
+        if let (Cause::DialTimeout | Cause::SetupTimeout, Some(link)) = (&cause, self.shared.session.link()) {
             self.shared.order_model(ModelOrder::CloseLink(link));
             wait_ms = CLOSE_WITHIN_MS;
         }
-        self.session.without_link(LinkState::Waiting);
+        self.shared.session.without_link(LinkState::Waiting);
         let what = Outcome::of(cause.clone()).to_string();
         if was == LinkState::Live {
             self.shared.note_of("link_lost", &what);
@@ -257,7 +238,7 @@ impl Machine {
             }
         }
         let since = *self.links.trouble_since.get_or_insert(now);
-        let end = since.plus(self.shared.agent.terms.give_up);
+        let end = since.plus(self.shared.terms().give_up);
         if now >= end {
             // An attempt at the very end has no time: what failed before is why.
             let before = self.links.trouble.take().filter(|_| cause == Cause::DialTimeout);
@@ -292,7 +273,7 @@ impl Machine {
         match cause {
             // Said by ourselves, as where no credential has room: a call that is under way waits for it.
             Cause::Link(end) if end.close_code.is_none() && end.http_status.is_none() => {
-                self.answered_at.is_none() && end.is_fatal_at_setup()
+                self.shared.answered_at.is_none() && end.is_fatal_at_setup()
             }
             // Another credential may have room.
             Cause::Link(end) if end.kind == Quota => false,
@@ -329,13 +310,13 @@ impl Machine {
     }
 
     fn not_beyond_giving_up(&self, at: Instant) -> Instant {
-        let give_up = self.links.trouble_since.map(|since| since.plus(self.shared.agent.terms.give_up));
+        let give_up = self.links.trouble_since.map(|since| since.plus(self.shared.terms().give_up));
         give_up.map_or(at, |give_up| give_up.min(at))
     }
 
     /// Does what is due.
     pub(super) fn tick_links(&mut self, now: Instant) {
-        match self.session.state() {
+        match self.shared.session.state() {
             LinkState::None => {}
             LinkState::Live => self.leave(now),
             LinkState::Dialing => self.link_lost(now, Cause::DialTimeout),
@@ -346,7 +327,7 @@ impl Machine {
 
     /// When [`Machine::tick_links`] has something to do.
     pub(super) fn links_deadline(&self) -> Option<Instant> {
-        if self.session.state() != LinkState::Live {
+        if self.shared.session.state() != LinkState::Live {
             return self.links.due;
         }
         let by = self.links.leave_by?;

@@ -16,6 +16,7 @@ use crate::call::agent::{Agent, CallTerms};
 use crate::call::events::{ModelOrder, Order};
 use crate::call::leg::CallFields;
 use crate::call::record::CallEvent;
+use crate::call::session::Session;
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -23,8 +24,11 @@ pub(super) struct Shared {
     /// When that happens which is being looked at.
     pub(super) now: Instant,
     pub(super) offered_at: Instant,
+    /// When the model was first ready.
+    pub(super) answered_at: Option<Instant>,
     pub(super) agent: Arc<Agent>,
     pub(super) fields: CallFields,
+    pub(super) session: Session,
     pub(super) floor: Floor,
     pub(super) ear: Ear,
     pub(super) counts: CallEvents,
@@ -38,8 +42,10 @@ impl Shared {
         Self {
             now,
             offered_at: now,
+            answered_at: None,
             agent,
             fields,
+            session: Session::new(),
             floor: Floor::default(),
             ear: Ear::default(),
             counts: CallEvents::default(),
@@ -71,6 +77,14 @@ impl Shared {
     /// This is to be done next on the model's side.
     pub(super) fn order_model(&mut self, order: ModelOrder) {
         self.order(Order::Model(order));
+    }
+
+    /// Tells the model something that it is to answer; again, if the link is lost before it does.
+    pub(super) fn prompt(&mut self, text: String) {
+        if let Some(link) = self.session.live() {
+            self.floor.prompted(self.now, &text);
+            self.order_model(ModelOrder::Prompt(link, text));
+        }
     }
 
     /// The next order.

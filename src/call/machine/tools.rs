@@ -1,300 +1,438 @@
-//! The machine's part in the tools of the model: which it may call, when they are carried out, and how each is answered.
+//! The model's calls of tools: which it may make, when they are carried out, and how each is answered.
 //!
-//! Runs in: the control thread, inside a call's machine: pure. Owns how often the model calls, and the results that it was
-//! not told.
+//! Runs in: the control thread, inside a call's machine: pure. Owns the requests, how often the model calls, and the results
+//! that it was not told.
 //! Never carries a tool out itself.
-//! Invariant: each call of a tool is answered once, unless the model took it back or the call is over; where its link is
-//! gone, the next one is told the result in words, because it does not know the call's id.
+//! Invariant: each call of a tool is answered once, unless the model took it back or the call is over: over the link that made
+//! it or, where that is gone and no other call of the same is on the present one, in words, because the next one does not know
+//! the call's id.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::Machine;
-use super::ledger::{Again, Ledger};
+use super::ledger::{Again, Answered, Ledger, TakenBack};
+use super::shared::Shared;
 use crate::base::command::{Command, CommandKind};
 use crate::base::{Instant, LinkNumber};
-use crate::call::commands::{CommandError, Requester};
-use crate::call::events::{Order, ToolOrder};
-use crate::call::model::{Asked, Function, ToolCall};
-use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolRun};
+use crate::call::agent::CallTerms;
+use crate::call::commands::CommandError;
+use crate::call::events::{ModelOrder, Order, ToolOrder};
+use crate::call::model::{Asked, Function, Scheduling, ToolAnswer, ToolCall};
+use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolResult, ToolRun};
 
 /// Tools of one call under way at one time; a model asks for two or three.
-pub(super) const RUNNING_MAX: usize = 8;
+const RUNNING_MAX: usize = 8;
 /// How much later than it should a tool's result may come before the machine answers in its place.
 const GRACE: Duration = Duration::from_secs(1);
 /// Calls of tools in one call; a model that needs more in an hour is lost.
-pub(super) const CALLS_MAX: u64 = 1_000;
+const CALLS_MAX: u64 = 1_000;
 /// A model may call so often at once, and then once in each [`CALL_EVERY_MS`].
 const CALLS_AT_ONCE: u64 = 20;
 /// See [`CALLS_AT_ONCE`].
 const CALL_EVERY_MS: u64 = 500;
 /// Calls beyond that which are answered with a refusal; a model that goes on is not to be had.
-pub(super) const REFUSED_MAX: u64 = 100;
+const REFUSED_MAX: u64 = 100;
 /// What it is told.
-pub(super) const TOO_OFTEN: &str =
+const TOO_OFTEN: &str =
     "tools are called too often: this was not done. Speak with the caller before you call another.";
 /// How long the control thread may take to say what is known of the call.
 const CALL_INFO_WITHIN: Duration = Duration::from_secs(5);
 
-/// The calls of tools that are not answered yet, and what is remembered of those that are.
+/// See the head of this file.
 #[derive(Debug, Default)]
-pub(super) struct ToolCalls {
+pub(super) struct Tools {
     last: ToolNumber,
-    pub(super) ledger: Ledger,
+    ledger: Ledger,
     /// Turns that the model had finished when last looked at.
-    pub(super) turns: u64,
-    pub(super) pace: Pace,
-    /// Results whose link was gone, for the next one.
-    pub(super) untold: Vec<(ToolCall, Result<Value, String>)>,
-    /// Runs that were taken back and have not ended.
-    pub(super) taken_back: Vec<ToolNumber>,
-}
-
-/// How often the model calls.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    /// When all is forgotten.
+    turns: u64,
+    /// When all calls so far are forgotten.
     free_at: Instant,
     /// The last call was refused.
-    pub(super) refuses: bool,
+    refuses: bool,
+    /// Results whose link was gone, for the next one.
+    untold: Vec<(ToolCall, Result<Value, String>)>,
+    /// Runs that were taken back and have not ended.
+    taken_back: Vec<ToolNumber>,
+    /// The result of a tool was given that the model is not to speak of.
+    silent: bool,
 }
 
-impl Pace {
-    /// Whether there is room for another call now.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        let free_at = self.free_at.max(now).plus_ms(CALL_EVERY_MS);
-        let fits = free_at.since_ms(now) <= CALLS_AT_ONCE * CALL_EVERY_MS;
+/// What is to be done about a call that the tools do not do themselves.
+pub(super) enum Called {
+    /// Nothing.
+    Nothing,
+    /// It repeats one that is under way.
+    Again(Box<ToolCall>),
+    /// The switch is to be told something.
+    Command(Box<ToolCall>, Command),
+    /// The recording is to pause, or to go on.
+    PauseRecording(Box<ToolCall>, bool),
+    /// The model is not to be had.
+    GiveUp,
+}
+
+/// The tools that the agent has and that the leg is able to carry out, as far as is known now. A script that did not say in
+/// the URL that it is there is known only once it has spoken: the next link's setup declares them.
+pub(super) fn functions(terms: &CallTerms, able: impl Fn(CommandKind) -> bool) -> Vec<Function> {
+    let destinations = &terms.control.model_destinations;
+    let built_in = [
+        (terms.control.model_may_end && able(CommandKind::HangUp)).then_some(Function::EndCall),
+        (!destinations.is_empty() && able(CommandKind::Transfer))
+            .then(|| Function::TransferCall(destinations.clone())),
+        (terms.tools.send_dtmf && able(CommandKind::Dtmf)).then_some(Function::SendDtmf),
+        terms.tools.call_info.then_some(Function::GetCallInfo),
+        terms.record.then_some(Function::PauseRecording),
+    ];
+    let http = terms.tools.http.iter().map(|tool| Function::Other {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        parameters: tool.parameters.clone(),
+        behavior: tool.behavior,
+    });
+    built_in.into_iter().flatten().chain(http).collect()
+}
+
+/// Whether the agent's model may have this done, whatever the leg is able to.
+fn may(terms: &CallTerms, command: &Command) -> Result<(), CommandError> {
+    let named = match command {
+        Command::HangUp(_) => terms.control.model_may_end,
+        Command::Transfer(transfer) => terms.control.model_destinations.contains(&transfer.to),
+        Command::Dtmf(_) => terms.tools.send_dtmf,
+        // No tool asks for these.
+        Command::Break | Command::SetVariable(..) => false,
+    };
+    if named { Ok(()) } else { Err(CommandError::NotAllowed) }
+}
+
+fn http_tool<'a>(terms: &'a CallTerms, name: &str) -> Option<&'a Arc<HttpTool>> {
+    terms.tools.http.iter().find(|tool| tool.name == name)
+}
+
+fn http_run(shared: &Shared, tool: &Arc<HttpTool>, arguments: Map<String, Value>) -> ToolRun {
+    let caller = ToolCaller {
+        uuid: shared.fields.uuid_shown(),
+        caller: shared.fields.caller.clone(),
+        did: shared.fields.did.clone(),
+        agent: shared.agent.name.clone(),
+    };
+    ToolRun::Http { tool: Arc::clone(tool), arguments, caller }
+}
+
+fn call_info(shared: &Shared) -> Map<String, Value> {
+    let fields = &shared.fields;
+    let named = [("caller", &fields.caller), ("called_number", &fields.did), ("uuid", &fields.uuid)];
+    let mut known: Map<String, Value> = named
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value.as_deref()?.into())))
+        .collect();
+    let began_at = shared.answered_at.unwrap_or(shared.offered_at);
+    known.insert("seconds".to_owned(), (shared.now.since_ms(began_at) / 1000).into());
+    known
+}
+
+impl Tools {
+    /// The model calls a tool on the present link. `able` says whether the leg can do what is asked of the switch, if that is
+    /// asked.
+    pub(super) fn called(
+        &mut self,
+        shared: &mut Shared,
+        link: LinkNumber,
+        call: Box<ToolCall>,
+        able: Result<(), CommandError>,
+    ) -> Called {
+        shared.counts.tools_called += 1;
+        if !self.keeps_pace(shared, &call) {
+            shared.counts.tools_refused += 1;
+            if shared.counts.tools_refused >= REFUSED_MAX {
+                return Called::GiveUp;
+            }
+            self.give(shared, link, call, Err(TOO_OFTEN.to_owned()), None);
+            return Called::Nothing;
+        }
+        let again = self.ledger.again(shared.now, link, &call);
+        if again == Again::No {
+            shared.note_of("tool", &call.name);
+        } else {
+            shared.counts.tools_repeated += 1;
+            shared.note_of("tool_repeated", &call.name);
+        }
+        match again {
+            Again::No => {}
+            Again::UnderWay => return Called::Again(call),
+            Again::Known(result) => {
+                self.untold.retain(|(told, _)| !told.asks_the_same(&call));
+                let scheduling = http_tool(shared.terms(), &call.name).and_then(|tool| tool.scheduling);
+                let result = result.map_err(|failure| failure.to_string());
+                self.give(shared, link, call, result, scheduling);
+                return Called::Nothing;
+            }
+            Again::TooOften => {
+                self.refuse(shared, link, call, TOO_OFTEN.to_owned());
+                return Called::Nothing;
+            }
+        }
+        let room = match self.ledger.running().count() < RUNNING_MAX {
+            true => Ok(()),
+            false => Err(format!("{RUNNING_MAX} tools are being carried out already")),
+        };
+        let done = match call.asked.clone() {
+            Err(why) => Err(why),
+            Ok(Asked::Command(command)) => match may(shared.terms(), &command).and(able) {
+                Ok(()) => return Called::Command(call, command),
+                Err(error) => Err(error.to_string()),
+            },
+            Ok(Asked::PauseRecording(paused)) => return Called::PauseRecording(call, paused),
+            Ok(Asked::CallInfo) if !shared.terms().tools.call_info => {
+                Err(CommandError::NotAllowed.to_string())
+            }
+            Ok(Asked::CallInfo) => room.map(|()| (None, ToolRun::CallInfo(call_info(shared)))),
+            Ok(Asked::Other(arguments)) => {
+                let tool = http_tool(shared.terms(), &call.name).cloned();
+                let tool = tool.ok_or_else(|| "there is no such tool".to_owned());
+                room.and(tool).and_then(|tool| {
+                    tool.parameters.check(&arguments)?;
+                    let run = http_run(shared, &tool, arguments);
+                    Ok((Some(tool), run))
+                })
+            }
+        };
+        match done {
+            Err(why) => self.refuse(shared, link, call, why),
+            Ok((tool, run)) => {
+                let (number, deadline) = self.next_run(shared.now, tool.as_deref());
+                self.ledger.begin(link, call, tool, Some((number, deadline)));
+                shared.order(Order::Tool(ToolOrder::Run(number, Box::new(run))));
+            }
+        }
+        Called::Nothing
+    }
+
+    /// Whether the model may call a tool now.
+    fn keeps_pace(&mut self, shared: &mut Shared, call: &ToolCall) -> bool {
+        let free_at = self.free_at.max(shared.now).plus_ms(CALL_EVERY_MS);
+        let fits = shared.counts.tools_called <= CALLS_MAX
+            && free_at.since_ms(shared.now) <= CALLS_AT_ONCE * CALL_EVERY_MS;
         if fits {
             self.free_at = free_at;
+        } else if !self.refuses {
+            shared.note_of("tool_refused", &call.name);
         }
+        self.refuses = !fits;
         fits
     }
-}
 
-impl ToolCalls {
-    /// Whether this link waits for a tool that asks for the caller's speech to be kept back.
+    /// What this call asks for is done by the switch, or will be.
+    pub(super) fn begin_command(&mut self, link: LinkNumber, call: Box<ToolCall>) {
+        self.ledger.begin(link, call, None, None);
+    }
+
+    /// The number of the next run, and when its result is overdue.
+    fn next_run(&mut self, now: Instant, tool: Option<&HttpTool>) -> (ToolNumber, Instant) {
+        self.last = self.last.wrapping_add(1);
+        let within = tool.map_or(CALL_INFO_WITHIN, |tool| tool.timeout + GRACE);
+        (self.last, now.plus(within))
+    }
+
+    /// A tool was carried out, or was not.
+    pub(super) fn done(&mut self, shared: &mut Shared, number: ToolNumber, result: ToolResult) {
+        if !self.asks_after_all(shared, number, &result)
+            && let Some(answered) = self.ledger.done(number, &result)
+        {
+            self.answer_all(shared, answered, result);
+        }
+    }
+
+    /// Has a tool asked that was taken back before anybody was, and that was called again since.
+    fn asks_after_all(&mut self, shared: &mut Shared, number: ToolNumber, result: &ToolResult) -> bool {
+        let taken_back = self.taken_back.extract_if(.., |taken| *taken == number).next().is_some();
+        let wanted = self.ledger.numbered(number).filter(|request| !request.waiting.is_empty());
+        let (true, Err(ToolFailure::NotAsked(_)), Some(request)) = (taken_back, result, wanted) else {
+            return false;
+        };
+        let (Some(tool), Ok(Asked::Other(arguments))) = (request.tool.clone(), request.asked()) else {
+            return false;
+        };
+        let run = http_run(shared, &tool, arguments);
+        let (new, deadline) = self.next_run(shared.now, Some(&tool));
+        self.ledger.renumber(number, new, deadline);
+        shared.order(Order::Tool(ToolOrder::Run(new, Box::new(run))));
+        true
+    }
+
+    /// The model takes calls of tools back; these are not answered. Returns those for which the switch was to do something.
+    pub(super) fn cancelled(
+        &mut self,
+        shared: &mut Shared,
+        link: LinkNumber,
+        ids: &[String],
+    ) -> Vec<Box<ToolCall>> {
+        let mut commands = Vec::new();
+        for id in ids.iter().filter(|id| !id.is_empty()) {
+            let Some((name, taken)) = self.ledger.take_back(link, id) else { continue };
+            shared.counts.tools_cancelled += 1;
+            shared.note_of("tool_cancelled", &name);
+            match taken {
+                TakenBack::Running(number) => {
+                    self.taken_back.push(number);
+                    shared.order(Order::Tool(ToolOrder::Cancel(number)));
+                }
+                TakenBack::BuiltIn(call) => commands.push(call),
+                TakenBack::One => {}
+            }
+        }
+        commands
+    }
+
+    /// Takes the answer to what a call asked for to the model.
+    pub(super) fn answer(
+        &mut self,
+        shared: &mut Shared,
+        link: LinkNumber,
+        call: &ToolCall,
+        result: ToolResult,
+    ) {
+        match self.ledger.done_by(call, &result) {
+            Some(answered) => self.answer_all(shared, answered, result),
+            None => self.answer_call(shared, link, Box::new(call.clone()), result),
+        }
+    }
+
+    /// Answers every call that waited for a result: over the link that asked or, where they all are gone, in words over the
+    /// next.
+    fn answer_all(&mut self, shared: &mut Shared, answered: Answered, result: ToolResult) {
+        let Answered { tool, calls } = answered;
+        let Some((_, first)) = calls.first() else { return };
+        note_result(shared, &first.name, &result);
+        let result = result.map_err(|failure| failure.to_string());
+        let scheduling = tool.and_then(|tool| tool.scheduling);
+        let (present, gone): (Vec<_>, Vec<_>) =
+            calls.into_iter().partition(|(link, _)| shared.session.link() == Some(*link));
+        if present.is_empty()
+            && let Some((_, call)) = gone.into_iter().next()
+        {
+            if self.untold.len() >= RUNNING_MAX {
+                _ = self.untold.remove(0);
+            }
+            return self.untold.push((*call, result));
+        }
+        for (link, call) in present {
+            self.ledger.given(link, &call);
+            self.give(shared, link, call, result.clone(), scheduling);
+        }
+    }
+
+    /// Answers a call that nothing was done for.
+    pub(super) fn refuse(&mut self, shared: &mut Shared, link: LinkNumber, call: Box<ToolCall>, why: String) {
+        self.answer_call(shared, link, call, Err(ToolFailure::NotAsked(why)));
+    }
+
+    /// Answers this call alone.
+    pub(super) fn answer_call(
+        &mut self,
+        shared: &mut Shared,
+        link: LinkNumber,
+        call: Box<ToolCall>,
+        result: ToolResult,
+    ) {
+        note_result(shared, &call.name, &result);
+        if shared.session.link() == Some(link) {
+            self.give(shared, link, call, result.map_err(|failure| failure.to_string()), None);
+        }
+    }
+
+    /// Answers a call over the present link.
+    fn give(
+        &mut self,
+        shared: &mut Shared,
+        link: LinkNumber,
+        call: Box<ToolCall>,
+        result: Result<Value, String>,
+        scheduling: Option<Scheduling>,
+    ) {
+        self.silent |= scheduling == Some(Scheduling::Silent);
+        shared.order_model(ModelOrder::AnswerTool(link, call, ToolAnswer { result, scheduling }));
+    }
+
+    /// Whether one of the answers since this was last asked is one that the model is not to speak of.
+    pub(super) fn take_silence(&mut self) -> bool {
+        std::mem::take(&mut self.silent)
+    }
+
+    /// The model may have finished a turn, or was interrupted in one.
+    pub(super) fn look_at_turns(&mut self, shared: &Shared, interrupted: bool) {
+        let turns = shared.floor.turns();
+        if (std::mem::replace(&mut self.turns, turns) != turns || interrupted)
+            && let Some(link) = shared.session.live()
+        {
+            self.ledger.turn_over(shared.now, link, turns);
+        }
+    }
+
+    /// The conversation goes on from where so many turns were complete.
+    pub(super) fn resumed(&mut self, now: Instant, turns: u64) {
+        self.ledger.resumed(now, turns);
+    }
+
+    /// Answers in the place of tools whose result is overdue, and tells a link that is ready what an older one was to be
+    /// answered.
+    pub(super) fn tick(&mut self, shared: &mut Shared) {
+        while let Some(number) = self.ledger.overdue(shared.now) {
+            shared.order(Order::Tool(ToolOrder::Cancel(number)));
+            let result = Err(ToolFailure::TimedOut);
+            if let Some(answered) = self.ledger.done(number, &result) {
+                self.answer_all(shared, answered, result);
+            }
+        }
+        if let Some(link) = shared.session.live() {
+            for (call, result) in std::mem::take(&mut self.untold) {
+                shared.prompt(call.told_late(&result));
+                self.ledger.given(link, &call);
+            }
+        }
+    }
+
+    /// When to look at what is overdue, or at what can be told now.
+    pub(super) fn deadline(&self, shared: &Shared) -> Option<Instant> {
+        let tellable = !self.untold.is_empty() && shared.session.live().is_some();
+        let running = self.ledger.running().map(|(_, deadline, _)| deadline);
+        running.chain(tellable.then(Instant::default)).min()
+    }
+
+    /// Whether the present link waits for a tool that asks for the caller's speech to be kept back.
     pub(super) fn holds(&self, present: Option<LinkNumber>) -> bool {
         self.ledger.running().any(|(_, _, request)| {
             request.tool.as_ref().is_some_and(|tool| tool.hold_uplink)
                 && request.waiting.iter().any(|(link, _)| present == Some(*link))
         })
     }
+
+    /// Whether any call waits for a result.
+    pub(super) fn any_waits(&self) -> bool {
+        self.ledger.any_waits()
+    }
+
+    /// Nobody is left to be answered.
+    pub(super) fn drop_all(&mut self, shared: &mut Shared) {
+        for (number, ..) in self.ledger.running() {
+            shared.order(Order::Tool(ToolOrder::Cancel(number)));
+        }
+        *self = Self { last: self.last, ..Self::default() };
+    }
 }
 
-impl Machine {
-    /// The tools that the agent has and that the leg can carry out, as far as is known now. A script that
-    /// did not say in the URL that it is there is known only once it has spoken: the next link's setup declares them.
-    pub(super) fn functions(&self) -> Vec<Function> {
-        let terms = self.shared.terms();
-        let able = |kind| self.way_of(kind).is_ok();
-        let mut declared = Vec::new();
-        if terms.control.model_may_end && able(CommandKind::HangUp) {
-            declared.push(Function::EndCall);
+fn note_result(shared: &mut Shared, name: &str, result: &ToolResult) {
+    let became = match result {
+        Ok(_) => "tool_done",
+        Err(ToolFailure::TimedOut) => {
+            shared.counts.tools_timed_out += 1;
+            "tool_timed_out"
         }
-        if !terms.control.model_destinations.is_empty() && able(CommandKind::Transfer) {
-            declared.push(Function::TransferCall(terms.control.model_destinations.clone()));
+        Err(ToolFailure::Failed(_) | ToolFailure::NotAsked(_)) => {
+            shared.counts.tools_failed += 1;
+            "tool_failed"
         }
-        if terms.tools.send_dtmf && able(CommandKind::Dtmf) {
-            declared.push(Function::SendDtmf);
-        }
-        if terms.tools.call_info {
-            declared.push(Function::GetCallInfo);
-        }
-        if terms.record {
-            declared.push(Function::PauseRecording);
-        }
-        let http = terms.tools.http.iter();
-        declared.extend(http.map(|tool| Function::Other {
-            name: tool.name.clone(),
-            description: tool.description.clone(),
-            parameters: tool.parameters.clone(),
-            behavior: tool.behavior,
-        }));
-        declared
-    }
-
-    /// Whether the model waits for a tool, or the switch for the caller to have heard the model's goodbye: a link that can
-    /// choose should not be renewed now.
-    pub fn awaits_tools(&self) -> bool {
-        let tools = &self.tools;
-        self.has_wish() || tools.ledger.any_waits() || self.commands.any_of_the_model()
-    }
-
-    /// The model calls a tool.
-    pub(super) fn tool_called(&mut self, now: Instant, link: LinkNumber, call: Box<ToolCall>) {
-        if self.session.link() != Some(link) || self.outcome.is_some() {
-            return;
-        }
-        self.shared.counts.tools_called += 1;
-        if !self.keeps_pace(now, &call) {
-            return self.refuse_call(now, link, call);
-        }
-        match self.tools.ledger.again(now, link, &call) {
-            Again::No => self.shared.note_of("tool", &call.name),
-            Again::UnderWay => {
-                self.repeated(&call);
-                return self.wish_stays(now, &call);
-            }
-            Again::Known(result) => {
-                self.repeated(&call);
-                self.tools.untold.retain(|(told, _)| !told.asks_the_same(&call));
-                let scheduling = self.http_tool(&call.name).and_then(|tool| tool.scheduling);
-                return self.give(link, call, result.map_err(|failure| failure.to_string()), scheduling);
-            }
-            Again::TooOften => {
-                self.repeated(&call);
-                return self.answer_call(link, call, Err(ToolFailure::NotAsked(TOO_OFTEN.to_owned())));
-            }
-        }
-        let running = self.tools.ledger.running().count();
-        let allowed = match &call.asked {
-            Err(why) => Err(why.clone()),
-            Ok(Asked::Command(command)) => self.is_allowed(command).map_err(|error| error.to_string()),
-            Ok(Asked::CallInfo) if !self.shared.agent.terms.tools.call_info => {
-                Err(CommandError::NotAllowed.to_string())
-            }
-            Ok(Asked::CallInfo | Asked::Other(_)) if running >= RUNNING_MAX => {
-                Err(format!("{RUNNING_MAX} tools are being carried out already"))
-            }
-            Ok(_) => Ok(()),
-        };
-        match (allowed, call.asked.clone()) {
-            (Err(why), _) | (Ok(()), Err(why)) => {
-                self.answer_call(link, call, Err(ToolFailure::NotAsked(why)));
-            }
-            (Ok(()), Ok(Asked::Command(command))) if command.kind().ends_the_call() => {
-                self.wish(now, link, call, command);
-            }
-            (Ok(()), Ok(Asked::Command(command))) => {
-                self.tools.ledger.begin(link, call.clone(), None, None);
-                self.command(now, Requester::Model(link, call), command);
-            }
-            (Ok(()), Ok(Asked::PauseRecording(paused))) => {
-                let result = self.pause_recording(paused).map(|()| json!({"paused": paused}));
-                let result = result.map_err(|error| ToolFailure::Failed(error.to_string()));
-                self.answer_call(link, call, result);
-            }
-            (Ok(()), Ok(Asked::CallInfo)) => {
-                let known = self.call_info(now);
-                self.run(now, link, call, None, ToolRun::CallInfo(known));
-            }
-            (Ok(()), Ok(Asked::Other(arguments))) => self.http_tool_called(now, link, call, arguments),
-        }
-    }
-
-    fn http_tool(&self, name: &str) -> Option<&Arc<HttpTool>> {
-        self.shared.agent.terms.tools.http.iter().find(|tool| tool.name == name)
-    }
-
-    fn http_tool_called(
-        &mut self,
-        now: Instant,
-        link: LinkNumber,
-        call: Box<ToolCall>,
-        arguments: Map<String, Value>,
-    ) {
-        let fits = match self.http_tool(&call.name).cloned() {
-            None => Err("there is no such tool".to_owned()),
-            Some(tool) => tool.parameters.check(&arguments).map(|()| tool),
-        };
-        match fits {
-            Err(why) => self.answer_call(link, call, Err(ToolFailure::NotAsked(why))),
-            Ok(tool) => {
-                let run = self.http_run(&tool, arguments);
-                self.run(now, link, call, Some(tool), run);
-            }
-        }
-    }
-
-    pub(super) fn http_run(&self, tool: &Arc<HttpTool>, arguments: Map<String, Value>) -> ToolRun {
-        let caller = ToolCaller {
-            uuid: self.shared.fields.uuid_shown(),
-            caller: self.shared.fields.caller.clone(),
-            did: self.shared.fields.did.clone(),
-            agent: self.shared.agent.name.clone(),
-        };
-        ToolRun::Http { tool: Arc::clone(tool), arguments, caller }
-    }
-
-    fn run(
-        &mut self,
-        now: Instant,
-        link: LinkNumber,
-        call: Box<ToolCall>,
-        tool: Option<Arc<HttpTool>>,
-        run: ToolRun,
-    ) {
-        let (number, deadline) = self.next_run(now, tool.as_deref());
-        self.tools.ledger.begin(link, call, tool, Some((number, deadline)));
-        self.shared.order(Order::Tool(ToolOrder::Run(number, Box::new(run))));
-    }
-
-    /// The number of the next run, and when its result is overdue.
-    pub(super) fn next_run(&mut self, now: Instant, tool: Option<&HttpTool>) -> (ToolNumber, Instant) {
-        self.tools.last = self.tools.last.wrapping_add(1);
-        let within = tool.map_or(CALL_INFO_WITHIN, |tool| tool.timeout + GRACE);
-        (self.tools.last, now.plus(within))
-    }
-
-    fn call_info(&self, now: Instant) -> Map<String, Value> {
-        let fields = &self.shared.fields;
-        let mut known = Map::new();
-        for (name, value) in
-            [("caller", &fields.caller), ("called_number", &fields.did), ("uuid", &fields.uuid)]
-        {
-            if let Some(value) = value {
-                known.insert(name.to_owned(), value.as_str().into());
-            }
-        }
-        let began_at = self.answered_at.unwrap_or(self.shared.offered_at);
-        known.insert("seconds".to_owned(), (now.since_ms(began_at) / 1000).into());
-        known
-    }
-
-    fn is_allowed(&self, command: &Command) -> Result<(), CommandError> {
-        let control = &self.shared.agent.terms.control;
-        let named = match command {
-            Command::HangUp(_) => control.model_may_end,
-            Command::Transfer(transfer) => control.model_destinations.contains(&transfer.to),
-            Command::Dtmf(_) => self.shared.agent.terms.tools.send_dtmf,
-            // No tool asks for these.
-            Command::Break | Command::SetVariable(..) => false,
-        };
-        if !named {
-            return Err(CommandError::NotAllowed);
-        }
-        self.way_of(command.kind()).map(|_| ())
-    }
-
-    /// Answers in the place of tools whose result is overdue, and tells what could not be answered.
-    pub(super) fn tick_tools(&mut self, now: Instant) {
-        while let Some(number) = self.tools.ledger.overdue(now) {
-            self.shared.order(Order::Tool(ToolOrder::Cancel(number)));
-            let result = Err(ToolFailure::TimedOut);
-            if let Some(answered) = self.tools.ledger.done(number, &result) {
-                self.answer_all(answered, result);
-            }
-        }
-        self.tell_untold(now);
-    }
-
-    /// When to look at what is overdue, or at what can be told now.
-    pub(super) fn tools_deadline(&self) -> Option<Instant> {
-        let tools = &self.tools;
-        let at_once = (!tools.untold.is_empty() && self.session.live().is_some()).then(Instant::default);
-        let running = tools.ledger.running().map(|(_, deadline, _)| deadline);
-        running.chain(at_once).min()
-    }
-
-    /// The call is over: nobody is left to be answered.
-    pub(super) fn drop_tools(&mut self) {
-        self.wish = None;
-        let tools = std::mem::take(&mut self.tools);
-        self.tools.last = tools.last;
-        for (number, ..) in tools.ledger.running() {
-            self.shared.order(Order::Tool(ToolOrder::Cancel(number)));
-        }
-    }
+    };
+    shared.note_of(became, name);
 }

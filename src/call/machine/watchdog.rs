@@ -61,8 +61,6 @@ pub(super) struct Watchdog {
     doublings: u32,
     /// A tool is under way.
     tools: bool,
-    /// The result of a tool was given that the model is not to speak of.
-    silent_answer: bool,
 }
 
 impl Watchdog {
@@ -144,15 +142,10 @@ impl Watchdog {
         }
     }
 
-    /// The model is given the result of a tool that it is not to speak of.
-    pub(super) fn answers_silently(&mut self) {
-        self.silent_answer = true;
-    }
-
-    /// Whether a tool is under way; behind the last one, the model is to speak.
-    pub(super) fn tools(&mut self, now: Instant, tools: bool) {
+    /// Whether a tool is under way; behind the last one the model is to speak, unless that was answered silently.
+    pub(super) fn tools(&mut self, now: Instant, tools: bool, silently: impl FnOnce() -> bool) {
         if std::mem::replace(&mut self.tools, tools) && !tools {
-            if std::mem::take(&mut self.silent_answer) {
+            if silently() {
                 self.turn_has_meaning = true;
             } else {
                 self.wait(now, Step::Nudge);
