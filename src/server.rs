@@ -18,7 +18,7 @@ use crate::net::dial::Dialer;
 use crate::net::listener::Listener;
 use crate::net::tls;
 use crate::sync::rings::ring;
-use crate::sync::{Clock, Doorbell, Mailbox, Outbox, mailbox};
+use crate::sync::{Clock, Doorbell, Mailbox, Outbox, mailbox, random};
 use crate::telemetry::Counters;
 use crate::threads::accept::{self, AcceptParts, Acceptor, ShardDoor};
 use crate::threads::admin::{Admin, AdminShared};
@@ -240,6 +240,7 @@ impl Builder<'_> {
             retired,
             dial: Box::new(move |request| dial.request(request)),
             tools: self.tools(connector)?,
+            random: Box::new(random::bits128),
             stats_interval: self.config.log.stats_interval,
             records,
         };

@@ -29,6 +29,14 @@ pub struct Agents {
     metadata_wait: Duration,
 }
 
+impl From<Agent> for Agents {
+    /// One agent for all calls, for simulations.
+    fn from(agent: Agent) -> Self {
+        let (default, routes) = (Arc::new(agent), RouteTable::default());
+        Self { default, named: BTreeMap::new(), routes, metadata_wait: Duration::ZERO }
+    }
+}
+
 /// What becomes of a call.
 #[derive(Debug, Clone)]
 pub enum Choice {

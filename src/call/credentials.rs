@@ -28,7 +28,7 @@ const BACKOFF_MS_MAX: u64 = 300_000;
 
 /// A credential as the pool needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CredentialTerms {
+pub struct CredentialTerms {
     /// Its name in the configuration, which may be logged. Under the same name a credential keeps number and leases at a
     /// reload.
     pub name: Arc<str>,

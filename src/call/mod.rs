@@ -30,7 +30,7 @@ pub mod transcript;
 pub use agent::{Agent, CallTerms, CredentialView};
 pub use agents::{Agents, Choice, CurrentAgents};
 pub use commands::{Ask, CommandError, CommandResult, Requester};
-pub use credentials::Pool;
+pub use credentials::{CredentialTerms, Pool};
 pub use endings::{Ending, Endings};
 pub use events::{
     EventSocketOrder, Fact, LegOrder, ModelOrder, Order, Part, RecordingOrder, ToolOrder, WorkerOrder,

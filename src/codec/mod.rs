@@ -7,7 +7,7 @@ pub mod audiosocket;
 pub mod base64;
 pub(crate) mod chan_websocket;
 pub(crate) mod channel_word;
-pub(crate) mod esl;
+pub mod esl;
 pub mod gemini;
 pub mod mod_audio_stream;
 mod provider;

@@ -29,7 +29,7 @@ pub(crate) enum Incoming {
 }
 
 /// See the head of this file.
-pub(crate) struct AudioSocketConnection {
+pub struct AudioSocketConnection {
     stream: Stream,
     reader: FrameReader,
     /// What the kernel has not taken yet.

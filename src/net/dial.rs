@@ -26,7 +26,7 @@ use crate::sync::Clock;
 
 /// Where to connect and what to ask for.
 #[derive(Clone)]
-pub(crate) struct Target {
+pub struct Target {
     /// Host name or address, without brackets.
     pub host: String,
     /// TCP port.

@@ -2,8 +2,8 @@
 //!
 //! Runs in: the accept, telephony, gemini and dial threads. Knows nothing of calls.
 
-pub(crate) mod audiosocket;
-pub(crate) mod dial;
+pub mod audiosocket;
+pub mod dial;
 pub(crate) mod ear;
 pub(crate) mod greeting;
 pub(crate) mod http_client;

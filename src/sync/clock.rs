@@ -10,23 +10,42 @@ use crate::base::Instant;
 /// The process's clock. Copies agree with each other.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    start: std::time::Instant,
+    source: Source,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// The machine's, since then.
+    Machine(std::time::Instant),
+    /// None: it is always this moment.
+    Standing(SystemTime),
 }
 
 impl Clock {
     /// A clock that starts now, at one second: so a point shortly before the start can be expressed too.
     pub fn new() -> Self {
-        Self { start: std::time::Instant::now() - Duration::from_secs(1) }
+        Self { source: Source::Machine(std::time::Instant::now() - Duration::from_secs(1)) }
+    }
+
+    /// A clock that stands, at one second and at this moment of the wall clock: for who is told the time, in simulations.
+    pub fn standing(wall: SystemTime) -> Self {
+        Self { source: Source::Standing(wall) }
     }
 
     /// The present.
     pub fn now(&self) -> Instant {
-        Instant::from_micros(self.start.elapsed().as_micros() as u64)
+        match self.source {
+            Source::Machine(start) => Instant::from_micros(start.elapsed().as_micros() as u64),
+            Source::Standing(_) => Instant::from_micros(1_000_000),
+        }
     }
 
     /// The wall clock, for records and seeds; never for measuring time.
     pub fn wall(&self) -> SystemTime {
-        SystemTime::now()
+        match self.source {
+            Source::Machine(_) => SystemTime::now(),
+            Source::Standing(wall) => wall,
+        }
     }
 
     /// Milliseconds of the wall clock since 1970; 0 where it shows an earlier time.

@@ -16,11 +16,6 @@ pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// 32 random bits.
-pub(crate) fn bits32() -> u32 {
-    u32::from_ne_bytes(bytes())
-}
-
 /// 64 random bits.
 pub(crate) fn bits64() -> u64 {
     u64::from_ne_bytes(bytes())
@@ -42,6 +37,6 @@ mod tests {
         assert_eq!((ones, all), (u128::MAX, 0), "a bit that never changes");
         let distinct: std::collections::HashSet<_> = drawn.iter().collect();
         assert_eq!(distinct.len(), drawn.len());
-        assert_ne!((bits32(), bits64()), (bits32(), bits64()));
+        assert_ne!(bits64(), bits64());
     }
 }

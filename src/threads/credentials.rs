@@ -24,7 +24,7 @@ use crate::telemetry::Counters;
 use crate::threads::tokens::{self, TokenSource};
 
 /// How links are made with one credential.
-pub(crate) struct Access {
+pub struct Access {
     /// Without the token.
     target: Arc<Target>,
     source: Option<TokenSource>,
@@ -46,7 +46,7 @@ pub(super) struct TokenState {
 
 impl Access {
     /// Links to `target`, whose headers are complete.
-    pub(crate) fn with_key(target: Target) -> Self {
+    pub fn with_key(target: Target) -> Self {
         Self { target: Arc::new(target), source: None, token: Mutex::default() }
     }
 
@@ -108,7 +108,7 @@ impl Access {
 }
 
 /// See the head of this file.
-pub(crate) struct Credentials {
+pub struct Credentials {
     pool: Arc<Pool>,
     /// By the numbers of the pool.
     accesses: RwLock<Vec<Option<Arc<Access>>>>,
@@ -133,7 +133,7 @@ impl Credentials {
 
     /// Puts these credentials, in order of preference, in the place of all others. Running calls keep what they have;
     /// a token stays good where it still comes from the same source.
-    pub(crate) fn replace(&self, list: Vec<(CredentialTerms, Access)>) {
+    pub fn replace(&self, list: Vec<(CredentialTerms, Access)>) {
         let (terms, list): (Vec<_>, Vec<_>) = list.into_iter().unzip();
         let mut accesses = self.accesses.write();
         let numbers = self.pool.replace(terms);

@@ -38,8 +38,8 @@ pub struct NewLeg {
     pub shared: Arc<CallShared>,
     /// Its rings.
     pub rings: TelephonyRings,
-    /// Its connection, not yet registered with a poll.
-    pub(crate) connection: LegConnection,
+    /// Its connection, not yet registered with a poll; none in simulations.
+    pub connection: Option<LegConnection>,
     /// What URL and headers said, or was announced.
     pub fields: CallFields,
     /// What is on the line.
@@ -54,8 +54,8 @@ pub struct ReturnedLeg {
     pub number: ConnectionNumber,
     /// Where the switch is.
     pub peer: SocketAddr,
-    /// The connection, not yet registered with a poll.
-    pub(crate) connection: LegConnection,
+    /// The connection, not yet registered with a poll; none in simulations.
+    pub connection: Option<LegConnection>,
     /// What URL and headers said this time.
     pub fields: CallFields,
     /// What is on the line.
@@ -209,7 +209,7 @@ pub struct Offer {
 }
 
 /// What the esl thread is told.
-pub(crate) enum EslOrder {
+pub enum EslOrder {
     /// Carry out a command.
     Command {
         /// For which call.

@@ -5,7 +5,7 @@
 pub(crate) mod accept;
 pub(crate) mod admin;
 pub mod control;
-pub(crate) mod credentials;
+pub mod credentials;
 pub(crate) mod dial;
 pub mod dsp;
 pub(crate) mod esl;
@@ -14,14 +14,14 @@ pub(crate) mod keeper;
 pub mod messages;
 pub(crate) mod private_file;
 pub mod recorder;
-pub(crate) mod relay;
+pub mod relay;
 mod slots;
 pub mod store;
 pub mod telephony;
 pub(crate) mod tls;
 pub(crate) mod tokens;
-pub(crate) mod tools;
-pub(crate) mod warm;
+pub mod tools;
+pub mod warm;
 
 use std::time::Duration;
 

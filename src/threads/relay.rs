@@ -17,7 +17,7 @@ use crate::threads::warm::WarmLinks;
 
 /// See the head of this file.
 #[derive(Clone)]
-pub(crate) struct Relay {
+pub struct Relay {
     /// The clock.
     pub clock: Clock,
     /// The process's counters.
@@ -43,7 +43,7 @@ impl Relay {
     ///
     /// # Errors
     /// Those of its agents.
-    pub(crate) fn new(config: &Config) -> Result<Self, String> {
+    pub fn new(config: &Config) -> Result<Self, String> {
         let listen = &config.listen;
         let rate = Rate {
             per_second: listen.max_calls_per_second_per_address,

@@ -38,26 +38,38 @@ const DONE: &str = "done";
 const UNREACHABLE: &str = "the tool cannot be reached";
 
 /// A tool to be carried out.
-struct Job {
-    id: CallId,
-    number: ToolNumber,
-    tool: Arc<HttpTool>,
+pub struct ToolJob {
+    /// For which call.
+    pub id: CallId,
+    /// Its number within the call.
+    pub number: ToolNumber,
+    /// Which.
+    pub tool: Arc<HttpTool>,
     arguments: Map<String, Value>,
     caller: ToolCaller,
-    deadline: Instant,
+    /// Until when.
+    pub deadline: Instant,
     taken_back: Arc<AtomicBool>,
 }
 
+impl ToolJob {
+    /// Whether its result is no longer wanted.
+    pub fn is_taken_back(&self) -> bool {
+        self.taken_back.load(Relaxed)
+    }
+}
+
 /// The queue's near end, owned by the control thread.
-pub(crate) struct ToolPool {
-    queue: Sender<Job>,
-    client: Arc<HttpClient>,
+pub struct ToolPool {
+    queue: Sender<ToolJob>,
+    /// Breaks off what is under way.
+    stop: Box<dyn Fn() + Send>,
     under_way: HashMap<(CallId, ToolNumber), Arc<AtomicBool>>,
 }
 
 /// A tool thread before it runs.
 pub(crate) struct ToolThread {
-    jobs: Receiver<Job>,
+    jobs: Receiver<ToolJob>,
     client: Arc<HttpClient>,
     control: Outbox<ControlInput>,
     clock: Clock,
@@ -69,10 +81,16 @@ pub(crate) fn tool_pool(
     control: Outbox<ControlInput>,
     clock: Clock,
 ) -> (ToolPool, ToolThread) {
-    let (queue, jobs) = crossbeam_channel::bounded(QUEUE_MAX);
     let client = Arc::new(client);
-    let pool = ToolPool { queue, client: Arc::clone(&client), under_way: HashMap::new() };
+    let stopped = Arc::clone(&client);
+    let (pool, jobs) = tool_queue(Box::new(move || stopped.stop()));
     (pool, ToolThread { jobs, client, control, clock })
+}
+
+/// A queue, and what comes out of it; `stop` breaks off what is under way.
+pub fn tool_queue(stop: Box<dyn Fn() + Send>) -> (ToolPool, Receiver<ToolJob>) {
+    let (queue, jobs) = crossbeam_channel::bounded(QUEUE_MAX);
+    (ToolPool { queue, stop, under_way: HashMap::new() }, jobs)
 }
 
 impl ToolPool {
@@ -90,7 +108,8 @@ impl ToolPool {
     ) -> Result<(), String> {
         let taken_back = Arc::new(AtomicBool::new(false));
         let deadline = now.plus(tool.timeout);
-        let job = Job { id, number, tool, arguments, caller, deadline, taken_back: Arc::clone(&taken_back) };
+        let job =
+            ToolJob { id, number, tool, arguments, caller, deadline, taken_back: Arc::clone(&taken_back) };
         if let Err(job) = self.queue.try_send(job) {
             warn!(
                 "call {id}: tool {}: {QUEUE_MAX} tools wait for a thread already; raise threads.tools, or see why their \
@@ -110,6 +129,11 @@ impl ToolPool {
         }
     }
 
+    /// Whether no result is waited for.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
     /// The result of a tool has come.
     pub(crate) fn done(&mut self, id: CallId, number: ToolNumber) {
         self.under_way.remove(&(id, number));
@@ -117,7 +141,7 @@ impl ToolPool {
 
     /// Breaks off what is under way; the threads end once the pool is dropped.
     pub(crate) fn stop(&self) {
-        self.client.stop();
+        (self.stop)();
     }
 }
 
@@ -142,12 +166,12 @@ impl ToolThread {
     }
 
     /// What became of a tool; of one that was taken back, too: its call may be made again.
-    fn carry_out(&self, job: &Job) -> ToolResult {
+    fn carry_out(&self, job: &ToolJob) -> ToolResult {
         let (id, tool) = (job.id, &job.tool);
         let mut repetitions = tool.retries;
         let mut last = Err(ToolFailure::NotAsked("it was taken back".to_owned()));
         loop {
-            if job.taken_back.load(Relaxed) {
+            if job.is_taken_back() {
                 debug!("call {id}: tool {}: taken back", tool.name);
                 return last;
             }
@@ -184,8 +208,8 @@ impl ToolThread {
     }
 }
 
-fn request(job: &Job, timeout: Duration) -> HttpRequest {
-    let Job { tool, arguments, caller, .. } = job;
+fn request(job: &ToolJob, timeout: Duration) -> HttpRequest {
+    let ToolJob { tool, arguments, caller, .. } = job;
     let mut headers = vec![(http::header::ACCEPT, HeaderValue::from_static("application/json, text/*"))];
     let about = [
         ("x-tandem-uuid", caller.uuid.as_deref()),

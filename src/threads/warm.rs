@@ -30,7 +30,7 @@ struct OfCredential {
 }
 
 /// See the head of this file.
-pub(crate) struct WarmLinks {
+pub struct WarmLinks {
     per_credential: usize,
     credentials: Mutex<HashMap<usize, OfCredential>>,
     counters: Arc<Counters>,

@@ -52,7 +52,7 @@ pub(crate) fn control_line(channel: &ChannelName, command: &Command) -> String {
 
 /// A call to be placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Outbound {
+pub struct Outbound {
     /// The name that its channel gets.
     pub channel: ChannelName,
     /// The number to call.

@@ -6,5 +6,6 @@
 mod commands;
 mod message;
 
-pub(crate) use commands::{Outbound, authenticate, bgapi, control_line, originate_line, subscribe};
+pub use commands::Outbound;
+pub(crate) use commands::{authenticate, bgapi, control_line, originate_line, subscribe};
 pub(crate) use message::{Decoder, Event, Message};

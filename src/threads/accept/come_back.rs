@@ -84,7 +84,7 @@ impl Acceptor {
         self.handshakes.remove(key);
         let (peer, kind) = (upgrade.peer, opening.kind);
         match self.connection(now, id, upgrade) {
-            Some(connection) => {
+            connection @ Some(_) => {
                 let fields = opening.fields;
                 let leg = ReturnedLeg { id, number: 0, peer, connection, fields, kind };
                 self.parts.control.send(ControlInput::Returned(Box::new(leg)));

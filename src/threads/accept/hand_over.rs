@@ -50,6 +50,7 @@ impl Acceptor {
             let (credentials, opening) = (credentials.clone(), opening.clone());
             self.relay.registry.known().begin(uuid, credentials, opening, Arc::clone(&shared));
         }
+        let connection = Some(connection);
         let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
         let shard_number = id.slot as usize % self.parts.shards.len();
         let worker = self.next_worker;

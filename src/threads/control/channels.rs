@@ -14,7 +14,6 @@ use super::Control;
 use crate::base::{CallId, Instant};
 use crate::call::{EventSocketOrder, LegKind};
 use crate::codec::channel_word::ChannelWord;
-use crate::sync::random;
 use crate::threads::messages::{EslOrder, OnChannel, TelephonyOrder};
 
 /// How long the switch has to say so: it does within milliseconds.
@@ -34,6 +33,11 @@ enum Claim {
 pub(super) struct Channels(HashMap<CallId, Claim>);
 
 impl Channels {
+    /// Whether nothing is known of any call.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The call is over.
     pub(super) fn forget(&mut self, id: CallId) {
         self.0.remove(&id);
@@ -46,7 +50,7 @@ impl Control {
         if self.parts.esl.is_none() || !kind.traits().has_script {
             return;
         }
-        let claim = if told { Claim::Own } else { Claim::Said(random::bits128(), None) };
+        let claim = if told { Claim::Own } else { Claim::Said((self.parts.random)(), None) };
         self.channels.0.insert(id, claim);
         let is_named = self.call(id).is_some_and(|call| call.machine.fields().uuid.is_some());
         if is_named && !told {
@@ -62,7 +66,7 @@ impl Control {
             Some(Claim::Own) => None,
             Some(Claim::Said(word, _)) => Some(*word),
             // The event socket came with a new configuration, or the leg is of another kind: nobody can confirm it.
-            None => Some(random::bits128()),
+            None => Some((self.parts.random)()),
         };
         if word.is_some() {
             order.send_by = order.send_by.min(now.plus_ms(CONFIRMED_WITHIN_MS));

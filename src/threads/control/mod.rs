@@ -32,7 +32,7 @@ use crate::call::machine::Phase;
 use crate::call::outcome::Cause;
 use crate::call::refused::RefusedCalls;
 use crate::call::{Choice, Fact, LegCredentials, Machine, Opening, OutboundCalls, Outcome, Part};
-use crate::sync::{CallShared, Doorbell, Mailbox, Outbox, random};
+use crate::sync::{CallShared, Doorbell, Mailbox, Outbox};
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};
 use crate::threads::recorder::RecorderOrder;
@@ -54,10 +54,15 @@ const REST: Duration = Duration::from_secs(1);
 const SEND_AGAIN_MS: u64 = 1;
 
 /// Has a connection made, or says why it will not be ([`crate::threads::dial::DialPool::request`]).
-pub(crate) type Dial = Box<dyn FnMut(DialRequest) -> Result<(), String> + Send>;
+pub type Dial = Box<dyn FnMut(DialRequest) -> Result<(), String> + Send>;
+
+/// Gives 128 bits that nobody can guess ([`random::bits128`], but in simulations).
+///
+/// [`random::bits128`]: crate::sync::random::bits128
+pub type Random = Box<dyn FnMut() -> u128 + Send>;
 
 /// What the thread is built from.
-pub(crate) struct ControlParts {
+pub struct ControlParts {
     /// Its mailbox.
     pub inbox: Mailbox<ControlInput>,
     /// Its own bell.
@@ -78,6 +83,8 @@ pub(crate) struct ControlParts {
     pub dial: Dial,
     /// Carries out HTTP tools.
     pub tools: ToolPool,
+    /// Where names and words come from that nobody may guess.
+    pub random: Random,
     /// How often the counters are logged; never if `None`.
     pub stats_interval: Option<Duration>,
     /// Where records of calls go, if they are kept.
@@ -113,7 +120,7 @@ impl Call {
 }
 
 /// The thread's state.
-pub(crate) struct Control {
+pub struct Control {
     relay: Relay,
     parts: ControlParts,
     calls: Calls,
@@ -135,7 +142,7 @@ pub(crate) struct Control {
 
 impl Control {
     /// The thread's state before its first pass.
-    pub(crate) fn new(relay: Relay, parts: ControlParts) -> Self {
+    pub fn new(relay: Relay, parts: ControlParts) -> Self {
         let calls = Calls::new(relay.registry.max_calls());
         let requests = Requests::default();
         Self {
@@ -176,7 +183,7 @@ impl Control {
     }
 
     /// Does everything that there is to do. Returns when there will be more to do by itself.
-    pub(crate) fn step(&mut self, now: Instant) -> Option<Instant> {
+    pub fn step(&mut self, now: Instant) -> Option<Instant> {
         while let Some(input) = self.parts.inbox.take() {
             self.take(now, input);
         }
@@ -236,7 +243,7 @@ impl Control {
     fn offered(&mut self, now: Instant, offer: Offer) {
         let Offer { id, shared, fields, told, peer, credentials, opening, shard, worker, leg } = offer;
         let kind = opening.kind;
-        let record_id = RecordId::new(self.relay.clock.unix_ms(), random::bits128());
+        let record_id = RecordId::new(self.relay.clock.unix_ms(), (self.parts.random)());
         debug!("call {id}: offered from {peer}, {fields}; its record is {record_id}");
         self.relay.counters.calls.increment();
         if fields.uuid.as_deref().is_some_and(|uuid| self.outbound.connected(uuid)) {
@@ -253,7 +260,7 @@ impl Control {
             }
         };
         machine.set_begun(self.relay.clock.unix_seconds());
-        machine.set_leg(opening.kind, random::bits32());
+        machine.set_leg(opening.kind, (self.parts.random)() as u32);
         self.calls.insert(Box::new(Call {
             id,
             record_id,
@@ -273,6 +280,18 @@ impl Control {
         self.parts.telephony[shard].send(TelephonyOrder::Add(leg));
         self.channel_begins(now, id, kind, told);
         self.carry_out(now, id);
+    }
+
+    /// The machines of all calls, to look at.
+    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.calls.iter().map(|call| &call.machine)
+    }
+
+    /// Whether nothing is left of any call, nor of what was asked for one.
+    pub fn keeps_nothing(&self) -> bool {
+        let calls = self.calls.len() == 0 && self.channels.is_empty() && self.named_late.is_empty();
+        let asked = self.requests.is_empty() && self.early.is_empty() && self.parts.tools.is_idle();
+        calls && asked && self.unrecorded.is_empty() && self.outbound.deadline().is_none()
     }
 
     fn call(&mut self, id: CallId) -> Option<&mut Call> {

@@ -23,6 +23,11 @@ pub(super) struct Requests {
 }
 
 impl Requests {
+    /// Whether all are answered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Passes the answer on, and logs it.
     pub(super) fn answer(&mut self, id: CallId, requester: &Requester, result: CommandResult) {
         let who = match requester {

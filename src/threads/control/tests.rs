@@ -1,7 +1,5 @@
 //! The control thread without its thread: real machines, real deadlines, virtual time.
 
-use std::net::{TcpListener, TcpStream};
-
 use proptest::prelude::*;
 
 use super::*;
@@ -14,14 +12,11 @@ use crate::call::transcript::Speaker;
 use crate::call::{LegKind, LegOrder, ModelOrder};
 use crate::config::Config;
 use crate::net::dial::Target;
-use crate::net::http_client::HttpClient;
-use crate::net::stream::Stream;
-use crate::sync::mailbox;
 use crate::sync::rings::call_rings;
+use crate::sync::{mailbox, random};
 use crate::threads::credentials::Access;
 use crate::threads::messages::NewLeg;
-use crate::threads::telephony::connection::LegConnection;
-use crate::threads::tools::tool_pool;
+use crate::threads::tools::tool_queue;
 
 /// How late something may be.
 const LATE_MS: u64 = 100;
@@ -33,7 +28,6 @@ struct World {
     inbox: Outbox<ControlInput>,
     telephony: Mailbox<TelephonyOrder>,
     gemini: Mailbox<GeminiOrder>,
-    listener: TcpListener,
     calls: Vec<CallId>,
     /// What it said that has to be done next, and when it next has something to do by itself.
     deadline: Option<Instant>,
@@ -57,7 +51,6 @@ impl World {
             (1_000_000, 1_000_000);
         let relay = Relay::new(&config).expect("agents");
         relay.credentials.replace(vec![(credential(), Access::with_key(target()))]);
-        let (tools, _) = tool_pool(HttpClient::new(None), inbox.clone(), relay.clock);
         let parts = ControlParts {
             inbox: own_inbox,
             own: bell(),
@@ -68,27 +61,25 @@ impl World {
             workers: vec![mailbox(bell()).0],
             retired: Vec::new(),
             dial: Box::new(|_| Ok(())),
-            tools,
+            tools: tool_queue(Box::new(|| ())).0,
+            random: Box::new(random::bits128),
             stats_interval: Some(Duration::from_secs(60)),
             records: None,
         };
         let control = Control::new(relay, parts);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (calls, deadline) = (Vec::new(), None);
-        Self { control, now, inbox, telephony, gemini, listener, calls, deadline, steps: 0 }
+        Self { control, now, inbox, telephony, gemini, calls, deadline, steps: 0 }
     }
 
     /// A call whose model is ready.
     fn call(&mut self) -> CallId {
         let id = self.control.relay.registry.admit(self.now, [127, 0, 0, 1].into()).expect("room");
-        let socket =
-            TcpStream::connect(self.listener.local_addr().expect("an address")).expect("a connection");
         let shared = Arc::new(CallShared::new(id, LegFormat::new(SampleRate::Hz8000, 20, 20)));
         let (rings, _, _) = call_rings();
         let kind = LegKind::AudioSocket;
-        let connection = LegConnection::accepted(kind, Stream::plain(socket), Vec::new());
         let fields = CallFields { uuid: Some(format!("call-{id}")), ..CallFields::default() };
-        let leg = NewLeg { id, shared: Arc::clone(&shared), rings, connection, fields: fields.clone(), kind };
+        let leg =
+            NewLeg { id, shared: Arc::clone(&shared), rings, connection: None, fields: fields.clone(), kind };
         let offer = Offer {
             id,
             shared,
@@ -102,7 +93,6 @@ impl World {
             leg: Box::new(leg),
         };
         self.tell(ControlInput::Offered(Box::new(offer)));
-        _ = self.listener.accept();
         self.fact(id, Fact::LinkConnected(1));
         self.fact(id, Fact::SetupComplete(1));
         self.calls.push(id);

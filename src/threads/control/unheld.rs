@@ -13,7 +13,6 @@ use crate::call::record::{CallEvent, rfc3339};
 use crate::call::refused::Recorded;
 use crate::call::{CallDetail, CallRecord, CommandError};
 use crate::config::DEFAULT_AGENT;
-use crate::sync::random;
 use crate::threads::messages::{OnChannel, RefusedCall};
 
 impl Control {
@@ -62,7 +61,7 @@ impl Control {
         let unix_ms = self.relay.clock.unix_ms();
         let at = rfc3339(unix_ms);
         let record = CallRecord {
-            id: RecordId::new(unix_ms, random::bits128()).to_string(),
+            id: RecordId::new(unix_ms, (self.parts.random)()).to_string(),
             uuid: fields.uuid,
             did: fields.did,
             caller: fields.caller,

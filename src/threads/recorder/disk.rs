@@ -33,7 +33,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(600);
 static SILENCE: [Pair; RATE.hz() as usize] = [[0, 0]; RATE.hz() as usize];
 
 /// What the thread is told.
-pub(crate) enum DiskOrder {
+pub enum DiskOrder {
     /// Begin a recording.
     Begin(CallId, RecordId),
     /// Write this; its first sample has this number. What is missing before it was lost, and is silence.

@@ -4,7 +4,7 @@
 //! Owns the reading ends of the taps, a timeline for each, and the listeners. Never waits for a disk or a listener.
 //! Invariant: a tap is emptied ten times a second; what is lost on the way is counted and becomes silence of the same length.
 
-pub(crate) mod disk;
+pub mod disk;
 pub(crate) mod listeners;
 pub(crate) mod opus;
 pub(crate) mod shelf;
@@ -40,14 +40,14 @@ const PASS: Duration = Duration::from_millis(100);
 /// How long after its time audio may still come or change, beyond the longest message of the leg.
 const SETTLED_MS: u64 = 500;
 /// Orders that wait for the disk: that many seconds of one recording, 32 MiB.
-pub(crate) const DISK_ORDERS: usize = 512;
+pub const DISK_ORDERS: usize = 512;
 /// Samples that go to the disk together: a second.
 const PIECE: usize = RATE.hz() as usize;
 /// Samples of a frame that was lost, for counting.
 const FRAME: u64 = RATE.samples_per_frame() as u64;
 
 /// A tap whose other end a dsp worker gets.
-pub(crate) struct NewTap {
+pub struct NewTap {
     /// Which call.
     pub id: CallId,
     /// Its record's id.
@@ -75,7 +75,7 @@ pub enum ListenRefused {
 pub type ListenReply = oneshot::Sender<Result<Heard, ListenRefused>>;
 
 /// What the recorder is told.
-pub(crate) enum RecorderOrder {
+pub enum RecorderOrder {
     /// Empty this tap from now on.
     Tapped(Box<NewTap>),
     /// Record this call, from its beginning on.
@@ -89,7 +89,7 @@ pub(crate) enum RecorderOrder {
 }
 
 /// What the recorder is built from.
-pub(crate) struct RecorderParts {
+pub struct RecorderParts {
     /// What it is told.
     pub inbox: Mailbox<RecorderOrder>,
     /// Its own bell.
@@ -103,7 +103,7 @@ pub(crate) struct RecorderParts {
 }
 
 /// See the head of this file.
-pub(crate) struct Recorder {
+pub struct Recorder {
     parts: RecorderParts,
     calls: Vec<Tapped>,
     /// What the disk has to be told and did not take yet.
@@ -129,7 +129,7 @@ struct Tapped {
 
 impl Recorder {
     /// A recorder that has not begun.
-    pub(crate) fn new(parts: RecorderParts) -> Self {
+    pub fn new(parts: RecorderParts) -> Self {
         Self { parts, calls: Vec::new(), held: VecDeque::new(), stopping: false }
     }
 
@@ -137,15 +137,19 @@ impl Recorder {
     pub(crate) fn run(mut self, clock: Clock) {
         while self.pass(clock.now()) {
             if !self.parts.own.is_rung() {
-                let idle = self.calls.is_empty() && self.held.is_empty();
-                thread::park_timeout(if idle { Duration::from_secs(1) } else { PASS });
+                thread::park_timeout(if self.is_idle() { Duration::from_secs(1) } else { PASS });
             }
             self.parts.own.answer();
         }
     }
 
+    /// Whether no call is tapped, and the disk was told everything.
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.held.is_empty()
+    }
+
     /// Takes what it is told and what the taps have. Returns whether it goes on.
-    pub(crate) fn pass(&mut self, now: Instant) -> bool {
+    pub fn pass(&mut self, now: Instant) -> bool {
         while let Some(order) = self.parts.inbox.take() {
             self.take(now, order);
         }

@@ -7,25 +7,31 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use log::error;
 
 use crate::call::CallDetail;
 use crate::telemetry::Counters;
 
 /// Records between the threads: more than end at once.
-pub(super) const CHANNEL_RECORDS: usize = 1_024;
+const CHANNEL_RECORDS: usize = 1_024;
 /// Records kept back. The store thread waits for the disk at most, so these are minutes of a stalled disk.
 const HELD_MAX: usize = 4_096;
 
 /// See the head of this file.
 pub struct RecordDoor {
-    pub(super) records: Sender<Box<CallDetail>>,
-    pub(super) held: VecDeque<Box<CallDetail>>,
-    pub(super) counters: Arc<Counters>,
+    records: Sender<Box<CallDetail>>,
+    held: VecDeque<Box<CallDetail>>,
+    counters: Arc<Counters>,
 }
 
 impl RecordDoor {
+    /// A door, and what comes through it.
+    pub fn new(counters: Arc<Counters>) -> (Self, Receiver<Box<CallDetail>>) {
+        let (records, behind) = bounded(CHANNEL_RECORDS);
+        (Self { records, held: VecDeque::new(), counters }, behind)
+    }
+
     /// Hands a record over, or keeps it back until [`RecordDoor::flush`] finds room.
     pub fn send(&mut self, call: Box<CallDetail>) {
         if self.held.len() >= HELD_MAX {

@@ -28,7 +28,6 @@ pub use stopper::Stopper;
 pub use store_thread::Store;
 pub use writer::Writer;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,11 +54,10 @@ pub fn store(
         error!("the spool {} cannot be looked into: {problem}", place.spool.display());
         Spool::empty(place.spool.clone())
     });
-    let (to_store, records) = bounded(door::CHANNEL_RECORDS);
+    let (door, records) = RecordDoor::new(Arc::clone(counters));
     let (batches, to_write) = bounded(1);
     let (answer, answers) = bounded(1);
     status.set(StoreState::Ok);
-    let door = RecordDoor { records: to_store, held: VecDeque::new(), counters: Arc::clone(counters) };
     let parts = StoreParts {
         records,
         batches,

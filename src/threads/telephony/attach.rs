@@ -17,7 +17,8 @@ use crate::threads::messages::{ControlInput, ReturnedLeg};
 impl Telephony {
     /// The switch is back: its leg goes on where it was. Of a connection that it may still have, nothing is heard.
     pub(super) fn take_back(&mut self, returned: ReturnedLeg, now: Instant) {
-        let ReturnedLeg { id, number, mut connection, fields, kind, .. } = returned;
+        let ReturnedLeg { id, number, connection, fields, kind, .. } = returned;
+        let Some(mut connection) = connection else { return };
         let slot = id.slot as usize;
         let leg = match self.lost.iter().position(|leg| leg.id() == id) {
             Some(at) => Some(self.lost.swap_remove(at)),
@@ -45,7 +46,7 @@ impl Telephony {
         let away = socket.connection.stream().deregister(self.parts.poll.registry());
         if let Ok(peer) = away.and(peer) {
             let (kind, fields) = socket.leg.opened();
-            let connection = socket.connection;
+            let connection = Some(socket.connection);
             let returned = ReturnedLeg { id: to, number: 0, peer, connection, fields, kind };
             self.parts.control.send(ControlInput::Returned(Box::new(returned)));
         }

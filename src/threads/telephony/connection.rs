@@ -28,7 +28,7 @@ pub(super) enum Incoming {
 }
 
 /// See the head of this file.
-pub(crate) enum LegConnection {
+pub enum LegConnection {
     /// A WebSocket, of which the switch is the client or, where the relay has connected to it, the server.
     WebSocket(Connection),
     /// An AudioSocket.

@@ -6,7 +6,7 @@
 
 mod attach;
 pub mod chan_websocket;
-pub(crate) mod connection;
+pub mod connection;
 pub mod defaults;
 pub mod leg;
 mod meter;
@@ -205,16 +205,17 @@ impl Telephony {
         }
     }
 
-    fn add(&mut self, mut new: NewLeg, now: Instant) {
+    fn add(&mut self, new: NewLeg, now: Instant) {
         let slot = new.id.slot as usize;
-        let registered = new.connection.stream().register(self.parts.poll.registry(), Token(slot));
+        let Some(mut connection) = new.connection else { return };
+        let registered = connection.stream().register(self.parts.poll.registry(), Token(slot));
         if let Err(error) = registered {
             self.tell(new.id, Fact::LegGone(LegEnd::Dropped(error.to_string())));
             return;
         }
         let defaults = self.parts.settings.defaults;
         let leg = Leg::new(new.id, new.shared, new.rings, defaults, new.kind, new.fields, now);
-        self.sockets.put(Box::new(Socket::new(leg, new.connection, 1, now)));
+        self.sockets.put(Box::new(Socket::new(leg, connection, 1, now)));
     }
 
     /// Reads what can be read and hands over what is due. Returns whether a socket waits for room in its ring, or for
