@@ -29,11 +29,16 @@ pub struct Agents {
     metadata_wait: Duration,
 }
 
-impl From<Agent> for Agents {
-    /// One agent for all calls, for simulations.
-    fn from(agent: Agent) -> Self {
-        let (default, routes) = (Arc::new(agent), RouteTable::default());
-        Self { default, named: BTreeMap::new(), routes, metadata_wait: Duration::ZERO }
+impl FromIterator<Agent> for Agents {
+    /// These agents by their names, and the first for who names none, for simulations.
+    ///
+    /// # Panics
+    /// Where there are none.
+    fn from_iter<A: IntoIterator<Item = Agent>>(agents: A) -> Self {
+        let mut agents = agents.into_iter().map(Arc::new).peekable();
+        let Some(default) = agents.peek().cloned() else { panic!("nobody would answer") };
+        let named = agents.map(|agent| (agent.name.clone(), agent)).collect();
+        Self { default, named, routes: RouteTable::default(), metadata_wait: Duration::ZERO }
     }
 }
 

@@ -14,6 +14,7 @@ mod goodbye;
 mod links;
 mod long_calls;
 mod machine;
+mod relay;
 mod sessions;
 mod tools;
 mod turns;

@@ -3,7 +3,10 @@
 //! Runs in: the simulation: pure. Owns the present link's server side.
 //! Invariant: what it says on a link is heard by that link alone.
 
+use std::collections::BTreeSet;
+
 use fastrand::Rng;
+use tandem::base::LinkNumber;
 use tandem::codec::base64;
 
 use super::ear;
@@ -46,7 +49,9 @@ pub(super) struct Gemini {
     pub tools: usize,
     /// Milliseconds said of each answer.
     pub said_ms: Vec<u64>,
-    handles: u64,
+    pub handles: usize,
+    /// Calls of tools that were answered, each with its link.
+    pub answered: BTreeSet<(LinkNumber, String)>,
 }
 
 impl Gemini {
@@ -160,10 +165,14 @@ impl Gemini {
             Say::GoAway(ms) => {
                 format!(r#"{{"goAway":{{"timeLeft":"{}.{:03}s"}}}}"#, ms / 1000, ms % 1000).into()
             }
-            Say::ToolCall(id) => format!(
-                r#"{{"toolCall":{{"functionCalls":[{{"id":"t-{id}","name":"get_call_info","args":{{}}}}]}}}}"#
-            )
-            .into(),
+            Say::ToolCall(id) => {
+                let call = match id % 4 {
+                    0 => format!(r#""pause_recording","args":{{"paused":{}}}"#, id % 8 == 0),
+                    1 => r#""get_call_info","args":{}"#.to_owned(),
+                    _ => format!(r#""look_up","args":{{"number":{id}}}"#),
+                };
+                format!(r#"{{"toolCall":{{"functionCalls":[{{"id":"t-{id}","name":{call}}}]}}}}"#).into()
+            }
             Say::ToolCancel(id) => format!(r#"{{"toolCallCancellation":{{"ids":["t-{id}"]}}}}"#).into(),
             Say::Close(..) | Say::Drop => return None,
         })

@@ -1,5 +1,5 @@
-//! Long calls in virtual time: the real machine, model side, dsp worker and leg of one call, between a simulated switch
-//! and a simulated Gemini that fail in every way and at any moment.
+//! Long calls in virtual time: the real control, model side, dsp worker, recorder and leg of one call, between a simulated
+//! switch, Gemini, disk and tool server that fail in every way and at any moment.
 //!
 //! Runs in: `cargo test`, in one thread. Never opens a socket, reads a clock, sleeps or starts a thread.
 //! Invariant: a seed alone decides everything that happens in a call.
@@ -8,8 +8,11 @@
 //! AudioSocket does, and the relay fills in the silence behind it until it ends the stream. What runs beside what, and
 //! every sample of an answer, is `virtual_time`'s business: here all threads run at once.
 
+mod aftermath;
 mod ear;
 mod gemini;
+mod links;
+mod outside;
 mod switch;
 mod world;
 
@@ -22,7 +25,7 @@ use world::World;
 /// What became of a call.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    pub outcome: &'static str,
+    pub outcome: String,
     /// Things that happened, by name.
     pub counts: BTreeMap<&'static str, u64>,
 }
