@@ -6,16 +6,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tandem::base::{CallId, Instant};
+use tandem::base::{CallId, Instant, SampleRate};
+use tandem::call::Fact;
 use tandem::call::events::LegEnd;
-use tandem::call::{Fact, Machine, Outcome};
 use tandem::sync::CallShared;
-use tandem::sync::rings::call_rings;
 use tandem::sync::shared::TallySnapshot;
-use tandem::threads::dsp::{DspCall, DspOrder};
 use tandem::threads::gemini::model_side::ModelSide;
-use tandem::threads::messages::{GeminiOrder, NewModelSide};
-use tandem::threads::telephony::defaults::Pacing;
+use tandem::threads::messages::NewLeg;
+use tandem::threads::telephony::defaults::{LegDefaults, Pacing};
 use tandem::threads::telephony::leg::Leg;
 
 use super::ear::Ear;
@@ -76,26 +74,51 @@ pub(super) struct Call {
     pub lost_leg: Option<Leg>,
     pub model: Option<ModelSide>,
     pub link: Option<LinkSocket>,
-    pub machine: Option<Machine>,
     pub witness: Option<Witness>,
     pub orders: OrderLog,
-    pub outcome: Option<Outcome>,
+    /// What its record says became of it.
+    pub outcome: Option<String>,
+    /// What the switch has sent before telephony had the leg.
+    early: VecDeque<FromSwitch>,
 }
 
 impl Call {
     pub(super) fn new(number: usize, plan: Plan) -> Self {
         Self {
-            id: CallId { slot: number as u32, generation: 1 },
+            id: CallId { slot: number as u32, generation: 0 },
             plan,
             leg: None,
             lost_leg: None,
             model: None,
             link: None,
-            machine: None,
             witness: None,
             orders: OrderLog::default(),
             outcome: None,
+            early: VecDeque::new(),
         }
+    }
+
+    /// Telephony gets the leg.
+    pub(super) fn take_leg(&mut self, new: NewLeg, now: Instant) {
+        let NewLeg { id, shared, rings, fields, protocol, .. } = new;
+        self.leg = Some(LegSocket {
+            leg: Leg::new(id, shared, rings, self.defaults(), protocol, fields, now),
+            incoming: std::mem::take(&mut self.early),
+            remembered: true,
+            stalled: false,
+            closing: None,
+            agreed: false,
+        });
+    }
+
+    /// What the relay takes its leg to be.
+    fn defaults(&self) -> LegDefaults {
+        let mut defaults = self.plan.defaults;
+        if self.plan.fields.rate.is_none() {
+            // The switch has not told its rate; its first message will.
+            defaults.rate = SampleRate::Hz8000;
+        }
+        defaults
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -103,12 +126,12 @@ impl Call {
     }
 
     pub(super) fn describe(&self) -> String {
-        format!("{}: {:?}, {:?}", self.id, self.plan.fault, self.machine.as_ref().map(Machine::phase))
+        format!("{}: {:?}, {:?}", self.id, self.plan.fault, self.orders)
     }
 
     /// Compares what the worker did with what it may do.
     pub(super) fn worker_passed(&mut self, now: Instant) {
-        let (Some(witness), Some(_)) = (&mut self.witness, &self.machine) else { return };
+        let Some(witness) = self.witness.as_mut().filter(|_| self.outcome.is_none()) else { return };
         let tally = witness.shared.tally.snapshot();
         let (frames, silence) = (
             tally.uplink_frames - witness.seen.uplink_frames,
@@ -124,13 +147,7 @@ impl Call {
             panic!("the call never began")
         };
         let Witness { shared, ear, hearing, underruns, .. } = witness;
-        assert!(
-            self.leg.is_none()
-                && self.lost_leg.is_none()
-                && self.model.is_none()
-                && self.link.is_none()
-                && self.machine.is_none()
-        );
+        assert!(self.leg.is_none() && self.lost_leg.is_none() && self.model.is_none() && self.link.is_none());
         assert_eq!(Arc::strong_count(&shared), 1, "somebody still owns a part of the call");
         let tally = shared.tally.snapshot();
         assert_eq!(tally.played_samples, ear.samples);
@@ -148,10 +165,10 @@ impl Call {
             assert!((must..=may).contains(&counted), "{counted} underruns, the ear had {must} to {may} gaps");
         }
         if self.plan.fault == Fault::None {
-            assert_eq!(outcome.label(), "hangup");
+            assert_eq!(outcome, "hangup");
         }
         Report {
-            outcome: outcome.label(),
+            outcome,
             tally,
             whole_answers: ear.whole_answers,
             interruptions: ear.interruptions,
@@ -168,10 +185,15 @@ impl World {
         match event {
             Event::Begins => self.begin(number),
             Event::FromSwitch(n) => {
-                let Some(leg) = &mut call.leg else { return };
                 let (_, what) = &mut call.plan.from_switch[n];
-                leg.incoming.push_back(std::mem::replace(what, FromSwitch::Drop));
-                leg.remembered = true;
+                let what = std::mem::replace(what, FromSwitch::Drop);
+                match &mut call.leg {
+                    Some(leg) => {
+                        leg.incoming.push_back(what);
+                        leg.remembered = true;
+                    }
+                    None => call.early.push_back(what),
+                }
                 self.ring(Part::Telephony);
             }
             Event::Stalls(stalled) => {
@@ -213,36 +235,18 @@ impl World {
     fn begin(&mut self, number: usize) {
         let (now, tolerance_us) = (self.now, self.tolerance_us());
         let call = &mut self.calls[number];
-        let (id, plan) = (call.id, &call.plan);
-        let mut defaults = plan.defaults;
-        if plan.fields.rate.is_none() {
-            // The switch has not told its rate; its first message will.
-            defaults.rate = tandem::base::SampleRate::Hz8000;
-        }
-        let protocol = plan.flavour;
-        let format = defaults.format(protocol, &plan.fields);
-        let shared = Arc::new(CallShared::new(id, format));
-        let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
-        let dsp_call = DspCall::new(now, dsp_rings, Arc::clone(&shared), plan.stream_end_after_ms);
-        self.dsp.send(DspOrder::Add(Box::new(dsp_call)));
-        let model = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
-        self.gemini.send(GeminiOrder::Add(Box::new(model)));
+        let (plan, defaults) = (&call.plan, call.defaults());
+        let mut fields = plan.fields.clone();
+        fields.agent = Some(number.to_string());
+        let shared = self.ends.offer(now, plan.flavour, fields, defaults, plan.stream_end_after_ms);
+        call.id = shared.id();
+        let format = shared.format();
         call.witness = Some(Witness {
             ear: Ear::new(plan, format, tolerance_us),
             hearing: Hearing::new(now, format.rate, plan, tolerance_us),
             seen: TallySnapshot::default(),
             underruns: None,
-            shared: Arc::clone(&shared),
-        });
-        call.machine = Some(Machine::new(now, Arc::new(plan.terms.clone().into()), plan.fields.clone()));
-        let leg = Leg::new(id, shared, telephony_rings, defaults, protocol, plan.fields.clone(), now);
-        call.leg = Some(LegSocket {
-            leg,
-            incoming: VecDeque::new(),
-            remembered: true,
-            stalled: false,
-            closing: None,
-            agreed: false,
+            shared,
         });
         let arrivals: Vec<u64> = call.plan.from_switch.iter().map(|(at, _)| *at).collect();
         let (stalls, shut_down) = (call.plan.stalls.clone(), call.plan.shut_down_at_us);
@@ -260,8 +264,5 @@ impl World {
         if let Some(at) = shut_down {
             self.expect(now.plus_us(at), number, Event::ShutDown);
         }
-        self.carry_out(number);
-        self.ring(Part::Telephony);
-        self.ring(Part::Control);
     }
 }

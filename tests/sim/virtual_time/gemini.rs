@@ -25,7 +25,8 @@ impl World {
         let now = self.now;
         self.take_gemini_orders();
         while let Some((id, link)) = self.connected.pop_front() {
-            self.link_is_up(id.slot as usize, link);
+            let number = self.number(id);
+            self.link_is_up(number, link);
         }
         let mut share = self.share();
         let mut wake = Wake::default();
@@ -61,15 +62,18 @@ impl World {
     }
 
     fn take_gemini_orders(&mut self) {
-        while let Some(order) = self.gemini_inbox.take() {
+        while let Some(order) = self.ends.gemini.take() {
             match order {
                 GeminiOrder::Add(new) => {
-                    let call = &mut self.calls[new.id.slot as usize];
+                    let number = self.number(new.id);
+                    let call = &mut self.calls[number];
                     call.model = Some(ModelSide::new(*new, call.plan.limits));
                 }
                 GeminiOrder::Call(id, ModelOrder::CloseLink(number)) => {
                     let by = self.now.plus_ms(CLOSE_TIMEOUT_MS);
-                    let call = &mut self.calls[id.slot as usize];
+                    let at = self.number(id);
+                    let call = &mut self.calls[at];
+                    call.orders.closes_link();
                     let model = call.model.as_mut();
                     let sent_again = model.and_then(|model| model.close(number, &mut self.pool));
                     if let Some(link) = call.link.as_mut().filter(|link| link.number == number) {
@@ -79,13 +83,17 @@ impl World {
                     sent_again.into_iter().for_each(|fact| self.tell(id, fact));
                 }
                 GeminiOrder::Call(id, ModelOrder::Retire) => {
-                    if let Some(model) = self.calls[id.slot as usize].model.take() {
+                    let at = self.number(id);
+                    self.calls[at].orders.retires(CallPart::Gemini);
+                    if let Some(model) = self.calls[at].model.take() {
                         model.release(&mut self.pool);
                     }
-                    self.control.send(ControlInput::Retired(id, CallPart::Gemini));
+                    self.ends.inbox.send(ControlInput::Retired(id, CallPart::Gemini));
                 }
                 GeminiOrder::Call(id, ModelOrder::Prompt(_, text)) => {
-                    self.note(id.slot as usize, format_args!("prompt: {text}"));
+                    let at = self.number(id);
+                    self.calls[at].orders.prompts();
+                    self.note(at, format_args!("prompt: {text}"));
                 }
                 GeminiOrder::Connected { .. } | GeminiOrder::Call(..) | GeminiOrder::Stop => {
                     unreachable!("never sent here")
@@ -97,7 +105,8 @@ impl World {
     fn link_is_up(&mut self, number: usize, link: u32) {
         let now = self.now;
         let call = &mut self.calls[number];
-        let Some(model) = &mut call.model else { return };
+        // Of one that was given up meanwhile nobody hears anything: it is dropped.
+        let Some(model) = call.model.as_mut().filter(|model| model.closed() < link) else { return };
         model.connected(link);
         call.link = Some(LinkSocket {
             number: link,

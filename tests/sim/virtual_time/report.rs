@@ -12,7 +12,7 @@ use tandem::sync::shared::TallySnapshot;
 #[derive(Debug, PartialEq)]
 pub(crate) struct Report {
     /// The label of the outcome.
-    pub outcome: &'static str,
+    pub outcome: String,
     /// The relay's own counters.
     pub tally: TallySnapshot,
     /// Answers of the model that the caller heard from the first sample to the last.
@@ -29,7 +29,7 @@ pub(crate) struct Report {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Totals {
     calls: u64,
-    outcomes: BTreeMap<&'static str, u64>,
+    outcomes: BTreeMap<String, u64>,
     whole_answers: u64,
     interruptions: u64,
     barge_ins: u64,
@@ -51,7 +51,7 @@ impl Totals {
 
     fn add(&mut self, report: &Report) {
         self.calls += 1;
-        *self.outcomes.entry(report.outcome).or_default() += 1;
+        *self.outcomes.entry(report.outcome.clone()).or_default() += 1;
         self.whole_answers += report.whole_answers;
         self.interruptions += report.interruptions;
         self.barge_ins += report.tally.barge_ins;

@@ -33,14 +33,22 @@ impl World {
     /// A share of a pass. Returns when it wants to run again.
     pub(super) fn telephony_step(&mut self) -> Option<Instant> {
         let now = self.now;
-        while let Some(order) = self.telephony_inbox.take() {
-            if let TelephonyOrder::Call(id, LegOrder::Close(close)) = order {
-                self.note(id.slot as usize, format_args!("the leg is closed with {}", close.code().code()));
-                let number = id.slot as usize;
-                if self.calls[number].lost_leg.take().is_some() {
-                    self.tell(id, Fact::LegGone(LegEnd::ByUs));
+        while let Some(order) = self.ends.telephony.take() {
+            match order {
+                TelephonyOrder::Add(leg) => {
+                    let number = self.number(leg.id);
+                    self.calls[number].take_leg(*leg, now);
                 }
-                self.start_close(number, LegEnd::ByUs);
+                TelephonyOrder::Call(id, LegOrder::Close(close)) => {
+                    let number = self.number(id);
+                    self.note(number, format_args!("the leg is closed with {}", close.code().code()));
+                    self.calls[number].orders.closes_leg();
+                    if self.calls[number].lost_leg.take().is_some() {
+                        self.tell(id, Fact::LegGone(LegEnd::ByUs));
+                    }
+                    self.start_close(number, LegEnd::ByUs);
+                }
+                _ => unreachable!("never sent here"),
             }
         }
         let mut share = self.share();

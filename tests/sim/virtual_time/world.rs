@@ -8,18 +8,16 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use fastrand::Rng;
-use rtrb::Consumer;
 use tandem::base::{CallId, Instant};
-use tandem::sync::rings::ring;
-use tandem::sync::{Doorbell, Mailbox, Outbox, mailbox};
-use tandem::threads::dsp::{DspCall, DspOrder, Worker};
+use tandem::call::{Agent, Agents, Fact};
+use tandem::sync::Doorbell;
 use tandem::threads::gemini::speech::SpeechPool;
-use tandem::threads::messages::{ControlInput, GeminiOrder, TelephonyOrder};
 
 use super::call::Call;
 use super::plan::Plan;
 use super::report::Report;
 use super::scenario::Scenario;
+use crate::relay::{Bells, Ends};
 
 /// How long a thread with nothing to do waits.
 const IDLE_US: u64 = 1_000_000;
@@ -75,16 +73,10 @@ pub(super) struct World {
     pub(super) rng: Rng,
     pub(super) thread_delay_us_max: u64,
     pub(super) calls: Vec<Call>,
-    pub(super) telephony_inbox: Mailbox<TelephonyOrder>,
-    pub(super) telephony: Outbox<TelephonyOrder>,
-    pub(super) worker: Worker,
-    pub(super) dsp: Outbox<DspOrder>,
-    pub(super) retired: Consumer<Box<DspCall>>,
-    pub(super) gemini_inbox: Mailbox<GeminiOrder>,
-    pub(super) gemini: Outbox<GeminiOrder>,
+    pub(super) ends: Ends,
     pub(super) pool: SpeechPool,
-    pub(super) control_inbox: Mailbox<ControlInput>,
-    pub(super) control: Outbox<ControlInput>,
+    /// What was sent to control and not taken yet.
+    pub(super) told: VecDeque<(CallId, Fact)>,
     /// Links that the dial pool has connected and the gemini thread has not yet seen.
     pub(super) connected: VecDeque<(CallId, u32)>,
     places: [Place; 4],
@@ -106,32 +98,32 @@ impl World {
         };
         let places = [place(), place(), place(), place()];
         let bell = |part: Part| places[part as usize].bell.clone();
-        let (telephony, telephony_inbox) = mailbox(bell(Part::Telephony));
-        let (dsp, dsp_inbox) = mailbox(bell(Part::Dsp));
-        let (gemini, gemini_inbox) = mailbox(bell(Part::Gemini));
-        let (control, control_inbox) = mailbox(bell(Part::Control));
-        let (back, retired) = ring(scenarios.len());
+        let bells = Bells {
+            control: bell(Part::Control),
+            telephony: bell(Part::Telephony),
+            dsp: bell(Part::Dsp),
+            gemini: bell(Part::Gemini),
+            ..Bells::new()
+        };
         let delay_us_max = scenarios.iter().map(|scenario| scenario.thread_delay_us_max).max().unwrap_or(0);
         let mut rng = Rng::with_seed(seed);
         let thread_delay_us_max = delay_us_max * rng.u64(0..4) / 3;
         let calls: Vec<Call> = (scenarios.iter().enumerate())
             .map(|(number, scenario)| Call::new(number, Plan::draw(seed, number, scenario)))
             .collect();
+        let agents = calls.iter().enumerate().map(|(number, call)| {
+            let agent = Agent::from(call.plan.terms.clone());
+            Agent { name: number.to_string(), ..agent }
+        });
+        let ends = Ends::new(seed, bells, Agents::from_iter(agents), 1, calls.len());
         let mut world = Self {
             now,
             rng,
             thread_delay_us_max,
             calls,
-            telephony_inbox,
-            telephony,
-            worker: Worker::new(dsp_inbox, back, scenarios.len(), std::sync::Arc::default()),
-            dsp,
-            retired,
-            gemini_inbox,
-            gemini,
+            ends,
             pool: SpeechPool::new(SPEECH_BYTES),
-            control_inbox,
-            control,
+            told: VecDeque::new(),
             connected: VecDeque::new(),
             places,
             events: BinaryHeap::new(),
@@ -178,9 +170,19 @@ impl World {
             self.step(part);
             self.answer_bells();
         }
-        assert_eq!(self.worker.calls(), 0, "calls left at the dsp worker");
+        self.ends.assert_empty(self.now);
         assert_eq!(self.pool.blocks_in_use(), 0, "blocks of speech left");
         self.calls.into_iter().map(Call::finish).collect()
+    }
+
+    /// The call with this id.
+    pub(super) fn call(&mut self, id: CallId) -> Option<&mut Call> {
+        self.calls.iter_mut().find(|call| call.id == id)
+    }
+
+    /// Its number.
+    pub(super) fn number(&self, id: CallId) -> usize {
+        self.calls.iter().position(|call| call.id == id).expect("a call of this world")
     }
 
     /// Lets something happen later.
@@ -255,7 +257,7 @@ impl World {
         self.passed_at = self.now;
         assert!(self.passes_at_once < PASSES_AT_ONCE_MAX, "the dsp worker spins");
         let now = self.now;
-        let report = self.worker.pass(now);
+        let report = self.ends.worker.pass(now);
         for call in &mut self.calls {
             call.worker_passed(now);
         }
