@@ -45,7 +45,8 @@ pub struct ToolJob {
     pub number: ToolNumber,
     /// Which.
     pub tool: Arc<HttpTool>,
-    arguments: Map<String, Value>,
+    /// With what.
+    pub arguments: Map<String, Value>,
     caller: ToolCaller,
     /// Until when.
     pub deadline: Instant,

@@ -50,6 +50,8 @@ pub(super) struct Gemini {
     /// Milliseconds said of each answer.
     pub said_ms: Vec<u64>,
     pub handles: usize,
+    /// Calls of tools that were taken back.
+    pub cancelled: BTreeSet<u64>,
     /// Calls of tools that were answered, each with its link.
     pub answered: BTreeSet<(LinkNumber, String)>,
 }

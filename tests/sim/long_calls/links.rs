@@ -3,7 +3,9 @@
 //! Runs in: the simulation. Owns the model side and what is known of the call's links.
 //! Invariant: no link is dialled beside another one, and none goes on with a conversation that began with another credential.
 
+use std::collections::BTreeSet;
 use tandem::base::LinkNumber;
+
 use tandem::base::limits::CLOSE_TIMEOUT_MS;
 use tandem::call::model::{LinkEnd, LinkEndKind};
 use tandem::call::{Fact, ModelOrder, Part};
@@ -37,6 +39,8 @@ pub(super) struct Links {
     link: Option<Link>,
     /// What Gemini says of each credential, if it refuses it.
     pub refusals: [Option<Say>; CREDENTIALS],
+    /// Which links were dialled with which credentials.
+    dialled: BTreeSet<(LinkNumber, usize)>,
     /// The credential with which each handle was given out.
     handles: Vec<usize>,
 }
@@ -158,6 +162,8 @@ impl World {
         let beside = self.links.open().is_some() || self.links.dialling.is_some();
         assert!(!beside, "link {link} is dialled beside another one");
         assert!(deadline > self.now, "link {link} has no time");
+        let first = self.links.dialled.insert((link, credential));
+        assert!(first, "link {link} is dialled again with credential {credential}, which refused it");
         if let Some((_, rest)) = Provider::Gemini.setup(setup).split_once(r#""handle":"h-"#) {
             let digits = rest.split_once('"').map_or("", |(digits, _)| digits);
             let handle: usize = digits.parse().expect("one of ours");
@@ -272,6 +278,7 @@ impl World {
                 return self.link_gone(number, Provider::Gemini.end_of_close(Some(*code), reason.as_bytes()));
             }
             Say::Drop => return self.link_gone(number, LinkEnd::dropped("reset")),
+            Say::ToolCancel(number) => _ = self.gemini.cancelled.insert(*number as u64),
             Say::Handle => {
                 let credential = self.links.link.as_ref().map_or(0, |link| link.credential);
                 // The first is number 1.

@@ -184,6 +184,9 @@ impl World {
 
     pub(super) fn tool_asked(&mut self, number: ToolNumber) {
         let job = &self.outside.tools[&number];
+        let id = job.arguments["number"].as_u64().expect("a number");
+        let unwanted = self.gemini.cancelled.contains(&id) || self.ends.machines().next().is_none();
+        assert!(job.is_taken_back() || !unwanted, "a tool is asked although nobody waits for it");
         let left_us = job.deadline.since(self.now).as_micros() as u64;
         let us = match self.rng.u32(0..10) {
             _ if job.is_taken_back() => 0,
