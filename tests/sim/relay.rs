@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, unbounded};
 use fastrand::Rng;
 use tandem::base::{CallId, Instant};
-use tandem::call::leg::CallFields;
+use tandem::call::leg::{CallFields, LegKind};
 use tandem::call::{
     Agents, CallDetail, CredentialTerms, CurrentAgents, Fact, LegCredentials, Machine, Opening,
 };
@@ -30,7 +30,6 @@ use tandem::threads::recorder::RecorderOrder;
 use tandem::threads::relay::Relay;
 use tandem::threads::store::RecordDoor;
 use tandem::threads::telephony::defaults::LegDefaults;
-use tandem::threads::telephony::wire::Protocol;
 use tandem::threads::tools::{ToolJob, tool_queue};
 
 /// When the simulations begin, by the wall clock.
@@ -140,14 +139,14 @@ impl Ends {
     pub(crate) fn offer(
         &mut self,
         now: Instant,
-        protocol: Protocol,
+        kind: LegKind,
         fields: CallFields,
         defaults: LegDefaults,
         stream_end_after_ms: u64,
     ) -> Arc<CallShared> {
         let id = self.relay.registry.admit(now, SWITCH).expect("room");
-        let shared = Arc::new(CallShared::new(id, defaults.format(protocol, &fields)));
-        let (credentials, opening) = shown(protocol, &fields);
+        let shared = Arc::new(CallShared::new(id, defaults.format(kind, &fields)));
+        let (credentials, opening) = shown(kind, &fields);
         if let Some(uuid) = &fields.uuid {
             let known = self.relay.registry.known();
             known.begin(uuid, credentials.clone(), opening.clone(), Arc::clone(&shared));
@@ -158,8 +157,7 @@ impl Ends {
         let side = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
         self.to_gemini.send(GeminiOrder::Add(Box::new(side)));
         let leg_shared = Arc::clone(&shared);
-        let leg =
-            NewLeg { id, shared: leg_shared, rings, connection: None, fields: fields.clone(), protocol };
+        let leg = NewLeg { id, shared: leg_shared, rings, connection: None, fields: fields.clone(), kind };
         self.inbox.send(ControlInput::Offered(Box::new(Offer {
             id,
             shared: Arc::clone(&shared),
@@ -215,9 +213,9 @@ impl Ends {
 }
 
 /// What a leg shows at the door, and how it is opened.
-pub(crate) fn shown(protocol: Protocol, fields: &CallFields) -> (LegCredentials, Opening) {
+pub(crate) fn shown(kind: LegKind, fields: &CallFields) -> (LegCredentials, Opening) {
     let credentials = LegCredentials { token: None, address: SWITCH };
-    (credentials, Opening { kind: protocol.kind(), fields: fields.clone() })
+    (credentials, Opening { kind, fields: fields.clone() })
 }
 
 fn terms(number: usize) -> CredentialTerms {

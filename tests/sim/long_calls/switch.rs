@@ -12,7 +12,7 @@ use tandem::threads::messages::{ControlInput, NewLeg, ReturnedLeg, TelephonyOrde
 use tandem::threads::telephony::defaults::LegDefaults;
 use tandem::threads::telephony::leg::{Leg, Received};
 
-use super::world::{Event, LegLoss, PROTOCOL, UUID, World};
+use super::world::{Event, LEG, LegLoss, UUID, World};
 use crate::relay::{SWITCH, shown};
 
 /// What the first sample of a frame says of the others.
@@ -89,8 +89,8 @@ impl Switch {
 
     fn add(&mut self, leg: NewLeg, now: Instant) {
         assert!(self.is_empty(), "two legs of one call");
-        let NewLeg { id, shared, rings, fields, protocol, .. } = leg;
-        self.leg = Some(Leg::new(id, shared, rings, self.defaults, protocol, fields, now));
+        let NewLeg { id, shared, rings, fields, kind, .. } = leg;
+        self.leg = Some(Leg::new(id, shared, rings, self.defaults, kind, fields, now));
     }
 
     /// The leg while somebody speaks on it.
@@ -110,7 +110,7 @@ impl World {
                 TelephonyOrder::Add(leg) => self.switch.add(*leg, now),
                 TelephonyOrder::TakeBack(returned) => {
                     let Some(mut leg) = self.switch.lost.take().or(self.switch.leg.take()) else { continue };
-                    leg.reconnected(returned.protocol, returned.fields, now);
+                    leg.reconnected(returned.kind, returned.fields, now);
                     (self.switch.leg, self.switch.connection) = (Some(leg), returned.number);
                     self.count("legs back");
                 }
@@ -194,7 +194,7 @@ impl World {
     pub(super) fn leg_returns(&mut self) {
         let known = self.ends.relay.registry.known();
         let fields = self.switch.fields.clone();
-        let (credentials, opening) = shown(PROTOCOL, &fields);
+        let (credentials, opening) = shown(LEG, &fields);
         let id = match known.arrive(UUID, &credentials, &opening) {
             Arrival::Returns(id) => id,
             Arrival::Second(id, _) if known.may_take_over(UUID, id, &opening) => id,
@@ -202,14 +202,8 @@ impl World {
             Arrival::New => return,
             other => panic!("a leg that comes back is {other:?}"),
         };
-        let returned = ReturnedLeg {
-            id,
-            number: 0,
-            peer: (SWITCH, 2).into(),
-            connection: None,
-            fields,
-            protocol: PROTOCOL,
-        };
+        let returned =
+            ReturnedLeg { id, number: 0, peer: (SWITCH, 2).into(), connection: None, fields, kind: LEG };
         self.ends.inbox.send(ControlInput::Returned(Box::new(returned)));
     }
 

@@ -29,7 +29,7 @@ use super::outside::Outside;
 use super::switch::{Spurt, Switch};
 use crate::relay::{Bells, Ends};
 
-pub(super) const PROTOCOL: LegKind = LegKind::ModAudioStream;
+pub(super) const LEG: LegKind = LegKind::ModAudioStream;
 pub(super) const UUID: &str = "u-1";
 /// How many credentials there are.
 pub(super) const CREDENTIALS: usize = 3;
@@ -142,7 +142,7 @@ impl World {
         let mut ends = Ends::new(seed, Bells::new(), agents, CREDENTIALS, 1);
         let (uuid, rate) = (Some(UUID.to_owned()), Some(SampleRate::Hz16000));
         let fields = CallFields { uuid, rate, ..CallFields::default() };
-        let shared = ends.offer(now, PROTOCOL, fields.clone(), defaults, STREAM_END_MS);
+        let shared = ends.offer(now, LEG, fields.clone(), defaults, STREAM_END_MS);
         let recorder = ends.recorder.take().expect("its mailbox");
         let outside = Outside::new(&ends, recorder);
         let mut world = Self {

@@ -100,9 +100,9 @@ impl Call {
 
     /// Telephony gets the leg.
     pub(super) fn take_leg(&mut self, new: NewLeg, now: Instant) {
-        let NewLeg { id, shared, rings, fields, protocol, .. } = new;
+        let NewLeg { id, shared, rings, fields, kind, .. } = new;
         self.leg = Some(LegSocket {
-            leg: Leg::new(id, shared, rings, self.defaults(), protocol, fields, now),
+            leg: Leg::new(id, shared, rings, self.defaults(), kind, fields, now),
             incoming: std::mem::take(&mut self.early),
             remembered: true,
             stalled: false,
