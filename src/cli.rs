@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use argh::{EarlyExit, FromArgs};
 
-use crate::call::agents;
+use crate::agents;
 use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
 use crate::telemetry::{conceal, redact};
 

@@ -18,7 +18,7 @@ mod through;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::call::agents;
+use crate::agents;
 use crate::config::{Config, Sources};
 use crate::sync::Clock;
 use crate::telemetry::conceal;

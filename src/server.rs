@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use log::info;
 use mio::Poll;
 
-use crate::call::Expected;
+use crate::admission::Expected;
 use crate::config::Config;
 use crate::net::dial::Dialer;
 use crate::net::listener::Listener;

@@ -805,7 +805,7 @@ fn usable(text: &str) -> Result<Loaded, String> {
     let directory = Directory::new();
     let path = directory.write("tandem.toml", text);
     let sources = Sources { file: FileChoice::Named(path), ..Sources::default() };
-    let loaded = tandem::call::agents::load(&sources);
+    let loaded = tandem::agents::load(&sources);
     loaded.map_err(|problems| problems.to_string().replace(&format!("{}/", directory.0.display()), ""))
 }
 

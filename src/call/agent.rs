@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::base::Sound;
 use crate::call::leg::CallFields;
 use crate::call::machine::{ControlTerms, Limits};
@@ -27,6 +29,8 @@ pub struct Agent {
     pub setup: SetupRequest,
     /// What its model's tokens cost, if that is known.
     pub price: Option<PriceConfig>,
+    /// Where the dates and times of its texts are told.
+    pub zone: TimeZone,
 }
 
 /// Longest value of a variable of a text, in characters: what a caller's name says is not worth more.
@@ -48,9 +52,7 @@ impl Agent {
 
     fn filled(&self, text: &str, fields: &CallFields, begun_s: u64) -> String {
         let local = |format: &str| match i64::try_from(begun_s).map(jiff::Timestamp::from_second) {
-            Ok(Ok(moment)) if begun_s > 0 => {
-                moment.to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string()
-            }
+            Ok(Ok(moment)) if begun_s > 0 => moment.to_zoned(self.zone.clone()).strftime(format).to_string(),
             _ => UNKNOWN.to_owned(),
         };
         let value = |variable| match variable {
@@ -91,7 +93,7 @@ fn known(value: &Option<String>) -> String {
 impl From<CallTerms> for Agent {
     /// An agent without a name and a setup, for tests of machines.
     fn from(terms: CallTerms) -> Self {
-        Self { name: String::new(), terms, setup: SetupRequest::default(), price: None }
+        Self { name: String::new(), terms, setup: SetupRequest::default(), price: None, zone: TimeZone::UTC }
     }
 }
 

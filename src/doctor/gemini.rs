@@ -6,8 +6,8 @@
 use std::net::ToSocketAddrs;
 
 use super::{Examination, PATIENCE};
-use crate::call::Agents;
-use crate::call::credentials::CredentialTerms;
+use crate::admission::credentials::CredentialTerms;
+use crate::agents::Agents;
 use crate::call::leg::CallFields;
 use crate::call::model::{LinkEnd, LinkEndKind};
 use crate::codec::Provider;

@@ -8,7 +8,7 @@ use std::io;
 use http::{HeaderName, HeaderValue};
 
 use super::Builder;
-use crate::call::credentials::CredentialTerms;
+use crate::admission::credentials::CredentialTerms;
 use crate::config::{BaseUrl, Config, CredentialConfig, CredentialKind, GeminiConfig, Secret};
 use crate::net::dial::{Dialer, Target};
 use crate::threads::credentials::Access;

@@ -6,7 +6,7 @@
 
 use log::{error, info, warn};
 
-use crate::call::agents::{self, Agents};
+use crate::agents::{self, Agents};
 use crate::config::{Config, Loaded, Sources};
 use crate::telemetry;
 use crate::threads::relay::Relay;

@@ -17,7 +17,7 @@ use sd_notify::NotifyState;
 
 use super::Server;
 use super::begin::start as start_thread;
-use crate::call::Registry;
+use crate::admission::Registry;
 use crate::sync::Doorbell;
 
 /// The doorbells of the threads that every call depends on, with the threads' names.

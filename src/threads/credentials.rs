@@ -14,9 +14,9 @@ use http::{HeaderValue, header};
 use log::{info, warn};
 use parking_lot::{Mutex, RwLock};
 
+use crate::admission::Pool;
+use crate::admission::credentials::{Change, Chosen, CredentialTerms};
 use crate::base::{CallId, Instant};
-use crate::call::Pool;
-use crate::call::credentials::{Change, Chosen, CredentialTerms};
 use crate::config::Secret;
 use crate::net::dial::Target;
 use crate::sync::Clock;

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::Sender;
 
+use crate::admission::{LegCredentials, Opening};
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::events::ConnectionNumber;
 use crate::call::leg::CallFields;
 use crate::call::model::SetupRequest;
 use crate::call::record::RecordingFile;
 use crate::call::{
-    Ask, CommandError, CommandResult, EventSocketOrder, Fact, LegCredentials, LegKind, LegNote, LegOrder,
-    ModelOrder, Opening, OutboundCall, Part,
+    Ask, CommandError, CommandResult, EventSocketOrder, Fact, LegKind, LegNote, LegOrder, ModelOrder,
+    OutboundCall, Part,
 };
 use crate::codec::channel_word::ChannelWord;
 use crate::codec::esl::Outbound;

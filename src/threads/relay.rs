@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use crate::call::allowances::Rate;
-use crate::call::{Agents, CurrentAgents, Expected, Pool, Registry};
+use crate::admission::allowances::Rate;
+use crate::admission::{Expected, Pool, Registry};
+use crate::agents::{Agents, CurrentAgents};
 use crate::config::Config;
 use crate::sync::Clock;
 use crate::telemetry::{Counters, Limiter};

@@ -11,11 +11,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, unbounded};
 use fastrand::Rng;
+use tandem::admission::{CredentialTerms, LegCredentials, Opening};
+use tandem::agents::{Agents, CurrentAgents};
 use tandem::base::{CallId, Instant};
 use tandem::call::leg::{CallFields, LegKind};
-use tandem::call::{
-    Agents, CallDetail, CredentialTerms, CurrentAgents, Fact, LegCredentials, Machine, Opening,
-};
+use tandem::call::{CallDetail, Fact, Machine};
 use tandem::config::Config;
 use tandem::net::dial::Target;
 use tandem::sync::rings::{call_rings, ring};

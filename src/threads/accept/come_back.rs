@@ -11,9 +11,10 @@ use log::info;
 
 use super::Acceptor;
 use super::request::Upgrade;
+use crate::admission::known::{LOOK_MS, ask_first, lives};
+use crate::admission::{Arrival, LegCredentials, Opening};
 use crate::base::{CallId, Instant};
-use crate::call::known::{LOOK_MS, ask_first, lives};
-use crate::call::{Arrival, Fact, LegCredentials, Opening};
+use crate::call::Fact;
 use crate::telemetry::RefusalReason;
 use crate::threads::messages::{ControlInput, ReturnedLeg};
 

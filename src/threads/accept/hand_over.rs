@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::Acceptor;
+use crate::admission::{LegCredentials, Opening};
 use crate::base::{CallId, Instant};
 use crate::call::leg::{CallFields, LegKind};
-use crate::call::{LegCredentials, Opening};
 use crate::sync::rings::call_rings;
 use crate::sync::{CallShared, Outbox};
 use crate::threads::dsp::{DspCall, DspOrder};

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 
 use super::Acceptor;
+use crate::admission::allowances::{Allowances, Rate};
 use crate::base::Instant;
 use crate::base::address::party;
-use crate::call::allowances::{Allowances, Rate};
 use crate::config::ListenConfig;
 use crate::net::greeting::{Greeted, Greeting};
 use crate::telemetry::RefusalReason;

@@ -25,10 +25,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
+use crate::admission::allowances::Allowances;
+use crate::admission::guesses::Guesses;
+use crate::agents::Choice;
 use crate::base::{CallId, Instant};
-use crate::call::Choice;
-use crate::call::allowances::Allowances;
-use crate::call::guesses::Guesses;
 use crate::call::leg::CallFields;
 use crate::codec::mod_audio_stream::RequestFacts;
 use crate::config::ListenConfig;

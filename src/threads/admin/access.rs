@@ -29,9 +29,9 @@ use super::Admin;
 use super::response::{Response, Wrong};
 use super::routes::Routes;
 use super::sessions::{AGE_MS_MAX, Sessions};
+use crate::admission::guesses::Guesses;
 use crate::base::Quoted;
 use crate::base::excerpt::excerpt;
-use crate::call::guesses::Guesses;
 use crate::call::leg::PresentedToken;
 use crate::config::{Secret, is_near_address};
 

@@ -16,9 +16,9 @@ use super::Admin;
 use super::access::Peer;
 use super::response::Response;
 use super::routes::Routes;
+use crate::admission::Ending;
 use crate::base::RecordId;
 use crate::base::call_name::is_same;
-use crate::call::Ending;
 use crate::threads::control::live::LiveCall;
 use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Reader, Stopper, StoreError};
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::Admin;
 use super::response::{Body, Response, Wrong};
 use super::routes::Routes;
-use crate::call::Choice;
+use crate::agents::Choice;
 use crate::call::leg::CallFields;
 use crate::telemetry::RefusalReason;
 use crate::threads::messages::ControlInput;

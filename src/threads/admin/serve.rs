@@ -36,7 +36,7 @@ use super::AdminShared;
 use super::access::Peer;
 use super::connections::{ConnectionNumber, Connections, UnderWay};
 use super::places::{Place, Places};
-use crate::call::allowances::{Allowances, Rate};
+use crate::admission::allowances::{Allowances, Rate};
 use crate::net::options;
 
 /// Connections at one time.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use log::{debug, info};
 
 use super::Control;
+use crate::admission::credentials::is_worth_another_credential;
 use crate::base::{CallId, Instant, LinkNumber};
-use crate::call::credentials::is_worth_another_credential;
 use crate::call::model::LinkEnd;
 use crate::call::{CredentialView, Fact};
 use crate::threads::messages::{DialRequest, LinkRequest};

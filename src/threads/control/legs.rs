@@ -8,10 +8,11 @@ use std::sync::Arc;
 use log::{debug, info, warn};
 
 use super::Control;
+use crate::admission::Arrival;
+use crate::admission::known::{LOOK_MS, ask_first, lives};
 use crate::base::{CallId, Instant};
-use crate::call::known::{LOOK_MS, ask_first, lives};
 use crate::call::machine::Phase;
-use crate::call::{Arrival, Fact, LegNote};
+use crate::call::{Fact, LegNote};
 use crate::threads::messages::{ReturnedLeg, TelephonyOrder};
 
 /// What the registry knows of a call.

@@ -26,12 +26,14 @@ use std::time::Duration;
 
 use log::{debug, info, warn};
 
+use crate::admission::{LegCredentials, Opening};
+use crate::agents::Choice;
+use crate::agents::warn_of_unknown_agent;
 use crate::base::{CallId, Instant, LegReport, RecordId};
-use crate::call::agents::warn_of_unknown_agent;
 use crate::call::machine::Phase;
 use crate::call::outcome::Cause;
 use crate::call::refused::RefusedCalls;
-use crate::call::{Choice, Fact, LegCredentials, Machine, Opening, OutboundCalls, Outcome, Part};
+use crate::call::{Fact, Machine, OutboundCalls, Outcome, Part};
 use crate::sync::{CallShared, Doorbell, Mailbox, Outbox};
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};

@@ -12,11 +12,13 @@ use log::{debug, warn};
 use serde_json::Value;
 
 use super::Control;
+use crate::admission::Ending;
+use crate::agents::Choice;
+use crate::agents::warn_of_unknown_agent;
 use crate::base::{CallId, Instant, Quoted};
-use crate::call::agents::warn_of_unknown_agent;
 use crate::call::leg::LegCloseCode;
 use crate::call::tool::{ToolFailure, ToolNumber, ToolRun};
-use crate::call::{Choice, Ending, Fact, LegOrder, ModelOrder, Order, RecordingOrder, ToolOrder};
+use crate::call::{Fact, LegOrder, ModelOrder, Order, RecordingOrder, ToolOrder};
 use crate::threads::dsp::DspOrder;
 use crate::threads::messages::{GeminiOrder, TelephonyOrder};
 use crate::threads::recorder::RecorderOrder;

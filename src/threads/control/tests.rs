@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::admission::credentials::CredentialTerms;
 use crate::base::LegFormat;
 use crate::base::SampleRate;
-use crate::call::credentials::CredentialTerms;
 use crate::call::leg::CallFields;
 use crate::call::model::ToolCall;
 use crate::call::transcript::Speaker;

@@ -4,10 +4,11 @@
 //! Runs in: the simulation. Owns what the caller has said, and the leg.
 //! Invariant: every frame is different from every other, and loud enough to be found as speech.
 
+use tandem::admission::Arrival;
 use tandem::base::Instant;
 use tandem::call::events::{ConnectionNumber, LegEnd};
 use tandem::call::leg::CallFields;
-use tandem::call::{Arrival, Fact, LegOrder};
+use tandem::call::{Fact, LegOrder};
 use tandem::threads::messages::{ControlInput, NewLeg, ReturnedLeg, TelephonyOrder};
 use tandem::threads::telephony::defaults::LegDefaults;
 use tandem::threads::telephony::leg::{Leg, Received};

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use tandem::agents::Agents;
 use tandem::base::parameters::Parameters;
 use tandem::base::{CallId, Instant, LinkNumber, Mix, PlaybackFormat, SampleRate, Sound};
+use tandem::call::CallDetail;
 use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::leg::CallFields;
 use tandem::call::leg::LegKind;
 use tandem::call::tool::{HttpTool, Method, ToolNumber, ToolTerms};
-use tandem::call::{Agents, CallDetail};
 use tandem::sync::CallShared;
 use tandem::threads::gemini::speech::SpeechPool;
 use tandem::threads::messages::{ControlInput, OnChannel};

@@ -8,8 +8,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use fastrand::Rng;
+use tandem::agents::Agents;
 use tandem::base::{CallId, Instant};
-use tandem::call::{Agent, Agents, Fact};
+use tandem::call::{Agent, Fact};
 use tandem::sync::Doorbell;
 use tandem::threads::gemini::speech::SpeechPool;
 

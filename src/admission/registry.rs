@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::admission::Pool;
+use crate::admission::allowances::{Allowances, Rate};
+use crate::admission::endings::Endings;
+use crate::admission::known::Known;
 use crate::base::{CallId, Instant};
-use crate::call::Pool;
-use crate::call::allowances::{Allowances, Rate};
-use crate::call::endings::Endings;
-use crate::call::known::Known;
 use crate::telemetry::RefusalReason;
 
 struct Slots {
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn without_a_credential_for_it_a_call_gets_no_slot_either() {
         let pool = Arc::new(Pool::new(1000));
-        let terms = |name: &str| crate::call::credentials::CredentialTerms {
+        let terms = |name: &str| crate::admission::credentials::CredentialTerms {
             name: name.into(),
             max_sessions: 1,
             model_prefix: None,

@@ -1,10 +1,12 @@
 //! An agent as calls need it, made of the configuration.
 //!
-//! Runs in: the main thread. Owns nothing; reads the sounds that an agent names.
+//! Runs in: the main thread. Owns nothing; reads the sounds that an agent names, and the zone of the machine.
 //! Invariant: what is not configured is not sent in a setup, nor what the model is known to refuse.
 
 use std::path::Path;
 use std::sync::Arc;
+
+use jiff::tz::TimeZone;
 
 use crate::base::{SampleRate, Sound};
 use crate::call::agent::{Agent, CallTerms, TurnTerms};
@@ -41,7 +43,7 @@ pub(crate) fn agent(config: &Config, name: &str, agent: &AgentConfig) -> (Agent,
     terms.fallback_sound = sound("fallback_sound", agent.fallback_sound.as_deref(), &mut problems);
     let price =
         config.prices.iter().find(|price| price.fits(setup.model.trim_start_matches("models/"))).cloned();
-    (Agent { name: name.to_owned(), terms, setup, price }, problems)
+    (Agent { name: name.to_owned(), terms, setup, price, zone: TimeZone::system() }, problems)
 }
 
 /// A model takes one of the two settings.

@@ -1,4 +1,4 @@
-//! All agents and the routes to them: who answers a call.
+//! Floor 4: all agents and the routes to them, made of the configuration: who answers a call.
 //!
 //! Runs in: made in the main thread and the signal thread; read in the accept, admin and control threads, once per call.
 //! Owns the agents. Never changes: what is configured anew is another [`Agents`], which [`CurrentAgents`] holds from then on.
@@ -11,14 +11,15 @@ use std::time::Duration;
 use log::warn;
 use parking_lot::RwLock;
 
-use super::agent::Agent;
-use super::configured;
+use crate::call::Agent;
 use crate::call::leg::CallFields;
 use crate::call::model::Unfit;
 use crate::config::routes::{Decision, decide};
 use crate::config::{
     self, AgentConfig, Config, DEFAULT_AGENT, Loaded, Origin, Problem, Problems, RouteTable, Sources,
 };
+
+mod configured;
 
 /// See the head of this file.
 #[derive(Debug)]
