@@ -9,9 +9,8 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use crate::base::{SampleRate, Sound};
-use crate::call::agent::{Agent, CallTerms, TurnTerms};
+use crate::call::agent::{Agent, CallTerms, ControlTerms, DigitTerms, Limits, TurnTerms};
 use crate::call::leg::fields::is_field;
-use crate::call::machine::{ControlTerms, DigitTerms, Limits};
 use crate::call::model::{Compression, SetupRequest, Thinking, TurnTaking, Unfit};
 use crate::call::tool::ToolTerms;
 use crate::codec::Provider;

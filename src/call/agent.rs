@@ -10,8 +10,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::base::Sound;
+use crate::base::command::{Context, Destination, VariableName};
 use crate::call::leg::CallFields;
-use crate::call::machine::{ControlTerms, Limits};
 use crate::call::model::SetupRequest;
 use crate::call::tool::ToolTerms;
 use crate::config::template::{Variable, filled, uses};
@@ -184,6 +184,51 @@ pub struct CredentialView<'a> {
     pub model_prefix: Option<&'a str>,
     /// Vertex AI, not the Developer API: some fields and defaults differ.
     pub vertex: bool,
+}
+
+/// What of the configuration call control needs.
+#[derive(Debug, Clone, Default)]
+pub struct ControlTerms {
+    /// There is an event socket.
+    pub event_socket: bool,
+    /// Variables that may be set beside those beginning with `tandem_`.
+    pub variables: Vec<VariableName>,
+    /// Contexts into which a call may be transferred over the event socket.
+    pub transfer_contexts: Vec<Context>,
+    /// The model is told which keys the caller presses.
+    pub tell_keys: bool,
+    /// A key that the caller presses stops the agent's speech.
+    pub keys_interrupt: bool,
+    /// When what the caller typed is complete.
+    pub digits: DigitTerms,
+    /// The model may end the call.
+    pub model_may_end: bool,
+    /// Where the model may transfer the call to.
+    pub model_destinations: Vec<Destination>,
+}
+
+/// When the keys that a caller pressed are complete, and the model is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DigitTerms {
+    /// When no other has followed for this long.
+    pub pause: Duration,
+    /// Or when this key is pressed, which ends them and is not one of them.
+    pub terminator: Option<char>,
+}
+
+impl Default for DigitTerms {
+    fn default() -> Self {
+        Self { pause: Duration::from_millis(1_500), terminator: None }
+    }
+}
+
+/// How much a call may have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens, all that are billed of each turn added up.
+    pub tokens: Option<u64>,
+    /// How long neither side says anything.
+    pub silence: Option<Duration>,
 }
 
 #[cfg(test)]

@@ -15,9 +15,10 @@ use tandem::base::command::{
 };
 use tandem::base::{Instant, LegReport};
 use tandem::call::agent::{Agent, CallTerms};
+use tandem::call::agent::{ControlTerms, DigitTerms};
 use tandem::call::events::LegEnd;
 use tandem::call::leg::CallFields;
-use tandem::call::machine::{ControlTerms, DigitTerms, Phase};
+use tandem::call::machine::Phase;
 use tandem::call::model::{Asked, ToolCall};
 use tandem::call::{
     Cause, CommandError, EventSocketOrder, Fact, LegKind, LegOrder, Machine, ModelOrder, Order, Outcome,

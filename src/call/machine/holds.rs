@@ -1,9 +1,11 @@
-//! Why the caller's speech is kept back from the model: every reason for it, in one place.
+//! Why the caller's speech is kept back from the model: every reason for it, in one place; and how they are listened to.
 //!
 //! Runs in: the control thread, inside a call's machine: pure. Owns the reasons that hold now.
 //! Never begins or ends one: each is asked of its owner after everything that happens, so that none can be forgotten.
 //! Invariant: the speech is kept back while any reason holds, whatever the order in which they come and go. It is ordered
 //! once, with the first, and let go once, with the last.
+
+use crate::dsp::ListenTerms;
 
 /// Why the model does not hear the caller now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +20,11 @@ pub(super) enum HoldReason {
 
 /// See the head of this file: a set, because the speech is held as long as there is any.
 #[derive(Debug, Default)]
-pub(super) struct Holds(u8);
+pub(super) struct Holds {
+    reasons: u8,
+    /// How they are listened to.
+    listens: ListenTerms,
+}
 
 impl HoldReason {
     /// All of them.
@@ -29,8 +35,13 @@ impl Holds {
     /// Notes which reasons hold now, as each one's owner says. Returns what is to be ordered, if that changes anything.
     pub(super) fn update(&mut self, holds: impl Fn(HoldReason) -> bool) -> Option<bool> {
         let bits = HoldReason::ALL.map(|reason| u8::from(holds(reason)) << reason as u8);
-        let before = std::mem::replace(&mut self.0, bits.into_iter().sum());
-        ((before == 0) != (self.0 == 0)).then_some(before == 0)
+        let before = std::mem::replace(&mut self.reasons, bits.into_iter().sum());
+        ((before == 0) != (self.reasons == 0)).then_some(before == 0)
+    }
+
+    /// The caller is listened to in this way. Returns it if that is another than before.
+    pub(super) fn listen(&mut self, terms: ListenTerms) -> Option<ListenTerms> {
+        (std::mem::replace(&mut self.listens, terms) != terms).then_some(terms)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::base::Instant;
 use crate::call::agent::{Agent, CallTerms};
 use crate::call::events::{ModelOrder, Order};
 use crate::call::leg::CallFields;
+use crate::call::model::SetupRequest;
 use crate::call::record::CallEvent;
 use crate::call::session::Session;
 
@@ -26,6 +27,12 @@ pub(super) struct Shared {
     pub(super) offered_at: Instant,
     /// When the model was first ready.
     pub(super) answered_at: Option<Instant>,
+    /// When the model first spoke.
+    pub(super) first_audio_at: Option<Instant>,
+    /// When the call began, in seconds since 1970; 0: not known.
+    pub(super) begun_s: u64,
+    /// The caller has been sent elsewhere.
+    pub(super) transferred: bool,
     pub(super) agent: Arc<Agent>,
     pub(super) fields: CallFields,
     pub(super) session: Session,
@@ -43,6 +50,9 @@ impl Shared {
             now,
             offered_at: now,
             answered_at: None,
+            first_audio_at: None,
+            begun_s: 0,
+            transferred: false,
             agent,
             fields,
             session: Session::new(),
@@ -62,6 +72,28 @@ impl Shared {
     /// The moment, in milliseconds since the call began.
     pub(super) fn now_ms(&self) -> u64 {
         self.now.since_ms(self.offered_at)
+    }
+
+    /// What a link is asked for, without what is the conversation's.
+    pub(super) fn setup(&self) -> SetupRequest {
+        self.agent.setup_for(&self.fields, self.begun_s)
+    }
+
+    /// The text with which the model is asked to speak first.
+    pub(super) fn greeting(&self) -> Option<String> {
+        self.agent.greeting_for(&self.fields, self.begun_s)
+    }
+
+    /// Forgets what the switch says that the agent who answers does not ask for.
+    pub(super) fn keep_variables(&mut self) {
+        let names = self.agent.terms.variables.iter().map(|variable| variable.name.as_str());
+        self.fields.variables.keep(names);
+    }
+
+    /// The model speaks in a turn that it had not spoken in before.
+    pub(super) fn turn_started(&mut self) {
+        self.counts.turns += 1;
+        self.first_audio_at.get_or_insert(self.now);
     }
 
     /// The caller hears the model, or will in a moment.

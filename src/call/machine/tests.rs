@@ -8,10 +8,11 @@ mod limits {
     use std::time::Duration;
 
     use crate::base::Instant;
+    use crate::call::agent::Limits;
     use crate::call::agent::{Agent, CallTerms};
     use crate::call::events::{Fact, LegOrder, Order};
     use crate::call::leg::CallFields;
-    use crate::call::machine::{Limits, Machine};
+    use crate::call::machine::Machine;
     use crate::call::model::Tokens;
 
     fn at(seconds: u64) -> Instant {

@@ -1,4 +1,4 @@
-//! The machine's part in turns that go wrong: it notices that an answer does not come, and heals step by step.
+//! Turns that go wrong: it notices that an answer does not come, and heals step by step.
 //!
 //! Runs in: the control thread, inside a call's machine: pure. Owns what the caller waits for, and since when.
 //! Never acts while the caller speaks or hears the model, a tool is under way, or there is no live link; nor while the model
@@ -65,11 +65,11 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     /// Takes notice of a fact, which is of the present link if it is of any, before it changes anything else.
-    pub(super) fn take(&mut self, shared: &mut Shared, live: bool, fact: &Fact) {
+    pub(super) fn take(&mut self, shared: &mut Shared, fact: &Fact) {
         let now = shared.now;
         match fact {
             Fact::CallerSpoke(true) => {
-                let beside = shared.model_is_heard() || self.tools || !live;
+                let beside = shared.model_is_heard() || self.tools || shared.session.live().is_none();
                 self.utterance_since = (!beside).then_some(now);
             }
             Fact::CallerSpoke(false) => self.caller_stopped(shared),
