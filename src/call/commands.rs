@@ -187,42 +187,29 @@ impl Commands {
         Some((number, now.plus(ANSWER_WITHIN - SEND_AHEAD)))
     }
 
-    /// Takes out the command with this number, if it is under way.
-    pub(super) fn answered(&mut self, number: OrderNumber) -> Option<UnderWay> {
-        let at = self.under_way.iter().position(|command| command.number == number)?;
+    /// Takes out the first command of which this is so.
+    pub(super) fn take(&mut self, which: impl Fn(&UnderWay) -> bool) -> Option<UnderWay> {
+        let at = self.under_way.iter().position(which)?;
         Some(self.under_way.remove(at))
     }
 
-    /// Takes out one command that went `way`.
-    pub(super) fn take(&mut self, way: Way) -> Option<UnderWay> {
-        let at = self.under_way.iter().position(|command| command.way == way)?;
-        Some(self.under_way.remove(at))
+    /// Takes out the command with this number, if it is under way.
+    pub(super) fn answered(&mut self, number: OrderNumber) -> Option<UnderWay> {
+        self.take(|command| command.number == number)
     }
 
     /// Takes out one command whose time is over.
     pub(super) fn overdue(&mut self, now: Instant) -> Option<UnderWay> {
-        let at = self.under_way.iter().position(|command| now >= command.deadline)?;
-        Some(self.under_way.remove(at))
+        self.take(|command| now >= command.deadline)
     }
 
-    /// Takes out a hang-up, if one is under way.
-    pub(super) fn hang_up(&mut self) -> Option<UnderWay> {
-        let at = self.under_way.iter().position(|command| command.kind == CommandKind::HangUp)?;
-        Some(self.under_way.remove(at))
-    }
-
-    /// Forgets who asked for commands of the model, by link and call; what was sent is sent. Returns how many.
-    pub(super) fn take_back(&mut self, taken: impl Fn(LinkNumber, &ToolCall) -> bool) -> u64 {
-        let mut count = 0;
+    /// Forgets that the model asked for what this call asks for; what was sent is sent.
+    pub(super) fn take_back(&mut self, taken: &ToolCall) {
         for command in &mut self.under_way {
-            if let Requester::Model(link, call) = &command.requester
-                && taken(*link, call)
-            {
-                command.requester = Requester::TakenBack(call.name.clone());
-                count += 1;
+            if matches!(&command.requester, Requester::Model(_, call) if call.asks_the_same(taken)) {
+                command.requester = Requester::TakenBack(taken.name.clone());
             }
         }
-        count
     }
 
     /// Whether one of them is the model's.

@@ -39,7 +39,7 @@ mod wish;
 #[cfg(test)]
 mod tests;
 
-use conversation::{Conversation, LinkOver};
+use conversation::Conversation;
 pub use counts::CallEvents;
 use deadlines::{Deadlines, Timer};
 use farewell::Farewell;
@@ -178,7 +178,7 @@ impl Machine {
         if fact.link().is_none_or(|link| live == Some(link)) {
             self.watchdog.take(&mut self.shared, &fact);
             self.greeting.take(now, &fact);
-            if self.wish.as_mut().is_some_and(|wish| wish.take(&self.shared, &fact) == Fate::Withdrawn) {
+            if self.wish.as_mut().is_some_and(|wish| wish.take(&self.shared, &fact)) {
                 self.withdraw_wish();
             }
             self.shared.floor.take(now, &fact);
@@ -241,8 +241,9 @@ impl Machine {
                 self.conversation.resumable(&mut self.shared, link, handle, awaits_tools);
             }
             Fact::LinkGone(link, end) if self.shared.session.link() == Some(link) => {
-                let over = self.conversation.lost(&mut self.shared, Cause::Link(end));
-                self.link_over(over);
+                if let Some(cause) = self.conversation.lost(&mut self.shared, Cause::Link(end)) {
+                    self.give_up(cause);
+                }
             }
             Fact::LinkGone(link, _) | Fact::LinkClosed(link) => {
                 self.conversation.closed(&mut self.shared, link);
@@ -289,32 +290,24 @@ impl Machine {
     /// Leaves the present link for another one that goes on with the conversation.
     pub fn rotate(&mut self, now: Instant) {
         self.shared.now = now;
-        let over = self.conversation.leave(&mut self.shared);
-        self.link_over(over);
+        self.conversation.leave(&mut self.shared);
         self.settle();
-    }
-
-    /// A link was left or lost, or did not come about.
-    fn link_over(&mut self, over: LinkOver) {
-        if let Some(left) = over.left {
-            self.watchdog.left(self.shared.now, left);
-        }
-        if let Some(cause) = over.give_up {
-            self.give_up(cause);
-        }
     }
 
     /// Does what the watchdog has found to be due.
     fn heal(&mut self) {
-        let over = match (self.watchdog.step(&mut self.shared), self.shared.session.live()) {
-            (Some(Step::Commit), Some(link)) => return self.shared.order_model(ModelOrder::Commit(link)),
-            (Some(Step::Nudge), _) => return self.shared.prompt(NUDGE.to_owned()),
-            (Some(Step::Rotate), _) => self.conversation.leave(&mut self.shared),
-            (Some(Step::Fresh), _) => self.conversation.leave_for_anew(&mut self.shared),
-            (Some(Step::GiveUp), _) => return self.give_up(Cause::ModelSilent),
-            (Some(Step::Commit) | None, _) => return,
-        };
-        self.link_over(over);
+        match self.watchdog.step(&mut self.shared) {
+            None => {}
+            Some(Step::Commit) => {
+                if let Some(link) = self.shared.session.live() {
+                    self.shared.order_model(ModelOrder::Commit(link));
+                }
+            }
+            Some(Step::Nudge) => self.shared.prompt(NUDGE.to_owned()),
+            Some(Step::Rotate) => self.conversation.leave(&mut self.shared),
+            Some(Step::Fresh) => self.conversation.leave_for_anew(&mut self.shared),
+            Some(Step::GiveUp) => self.give_up(Cause::ModelSilent),
+        }
     }
 
     /// Notices that time has passed.
@@ -342,8 +335,9 @@ impl Machine {
             Timer::Leg => self.give_up_leg(),
             Timer::MaxCall => self.close(Cause::MaxCall),
             Timer::Link => {
-                let over = self.conversation.tick(&mut self.shared);
-                self.link_over(over);
+                if let Some(cause) = self.conversation.tick(&mut self.shared) {
+                    self.give_up(cause);
+                }
             }
             Timer::Greeting => self.greeting.look(self.shared.now, &self.shared.ear),
             Timer::Announcement => self.recording.announced(),
@@ -357,7 +351,7 @@ impl Machine {
     fn due(&self, timer: Timer) -> Option<Instant> {
         let live = matches!(self.stage, Stage::Live) && self.has_live_link();
         match (timer, &self.stage) {
-            (Timer::Command, _) => self.line.commands_deadline(),
+            (Timer::Command, _) => self.line.commands.deadline(),
             (_, Stage::Closing(_) | Stage::Ended) => None,
             (Timer::Offered, Stage::Offered(until)) => *until,
             (Timer::Offered, _) => None,
@@ -383,7 +377,7 @@ impl Machine {
     /// Draws what follows by itself from whatever has happened: behind everything that changes the machine.
     fn settle(&mut self) {
         let awaits_tools = self.awaits_tools();
-        self.watchdog.tools(self.shared.now, awaits_tools, || self.tools.take_silence());
+        self.watchdog.settle(&mut self.shared, awaits_tools, || self.tools.take_silence());
         self.derive();
         for timer in Timer::ALL {
             self.deadlines.set(timer, self.due(timer));
@@ -427,7 +421,7 @@ impl Machine {
         if matches!(self.stage, Stage::Ended) {
             assert!(self.deadline().is_none(), "nothing is due when all is over");
             assert!(self.line.is_gone() && self.retired == [true; 2], "somebody has the call still");
-            assert!(self.line.is_answered(), "somebody waits for what became of a command");
+            assert!(self.line.commands.is_empty(), "somebody waits for what became of a command");
         }
         assert!(!over || session.link().is_none(), "the model is let go");
         assert!(!over || self.farewell.is_none(), "a call that closes is given up no more");

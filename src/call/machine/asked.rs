@@ -65,7 +65,7 @@ impl Machine {
 
     /// A command was carried out, or was not.
     pub(super) fn command_answered(&mut self, number: OrderNumber, result: CommandResult) {
-        if let Some(command) = self.line.answered(number) {
+        if let Some(command) = self.line.commands.answered(number) {
             self.became(command, result);
             self.finish();
         }
@@ -73,7 +73,7 @@ impl Machine {
 
     /// Gives up commands whose time is over.
     pub(super) fn give_up_commands(&mut self) {
-        while let Some(command) = self.line.overdue(self.shared.now) {
+        while let Some(command) = self.line.commands.overdue(self.shared.now) {
             let error = CommandError::Unconfirmed("the switch did not answer within 5 seconds");
             self.became(command, Err(error));
             self.finish();
@@ -188,7 +188,7 @@ impl Machine {
         }
         for call in self.tools.cancelled(&mut self.shared, link, ids) {
             _ = self.wish.take_if(|wish| wish.call.asks_the_same(&call));
-            self.line.take_back(&call);
+            self.line.commands.take_back(&call);
         }
     }
 

@@ -8,7 +8,6 @@
 
 use std::time::Duration;
 
-use super::floor::Left;
 use super::shared::Shared;
 use super::watchdog::NUDGE;
 use crate::base::{Instant, LinkNumber};
@@ -64,15 +63,6 @@ pub(super) struct Conversation {
     spoken: Spoken,
 }
 
-/// What follows of a link's end.
-#[derive(Debug, Default)]
-pub(super) struct LinkOver {
-    /// It was live, and left in the middle of this.
-    pub(super) left: Option<Left>,
-    /// There is no use in another link, for this reason.
-    pub(super) give_up: Option<Cause>,
-}
-
 impl Conversation {
     /// Decides by chance with this seed from here on.
     pub(super) fn seed(&mut self, seed: u64) {
@@ -106,20 +96,19 @@ impl Conversation {
 
     /// Leaves the present link for another one that goes on with the conversation. Without a live link there is nothing
     /// to leave: the next one is on its way.
-    pub(super) fn leave(&mut self, shared: &mut Shared) -> LinkOver {
-        let Some(link) = shared.session.live() else { return LinkOver::default() };
+    pub(super) fn leave(&mut self, shared: &mut Shared) {
+        let Some(link) = shared.session.live() else { return };
         shared.order_model(ModelOrder::CloseLink(link));
         shared.session.without_link(LinkState::Closing);
-        let left = self.left(shared);
+        self.left(shared);
         self.failures = 0;
         self.due = Some(shared.now.plus_ms(CLOSE_WITHIN_MS));
-        LinkOver { left: Some(left), give_up: None }
     }
 
     /// Leaves the present link for one with a new conversation, which is told what was said so far.
-    pub(super) fn leave_for_anew(&mut self, shared: &mut Shared) -> LinkOver {
+    pub(super) fn leave_for_anew(&mut self, shared: &mut Shared) {
         self.anew = true;
-        self.leave(shared)
+        self.leave(shared);
     }
 
     /// Dials the next link.
@@ -251,8 +240,8 @@ impl Conversation {
         }
     }
 
-    /// The present link did not come about, or was lost.
-    pub(super) fn lost(&mut self, shared: &mut Shared, cause: Cause) -> LinkOver {
+    /// The present link did not come about, or was lost. Returns why there is no use in another, if so.
+    pub(super) fn lost(&mut self, shared: &mut Shared, cause: Cause) -> Option<Cause> {
         let now = shared.now;
         let was = shared.session.state();
         shared.counts.link_failed(&cause);
@@ -263,15 +252,14 @@ impl Conversation {
         }
         shared.session.without_link(LinkState::Waiting);
         let what = Outcome::of(cause.clone()).to_string();
-        let mut left = None;
         if was == LinkState::Live {
             shared.note_of("link_lost", &what);
-            left = Some(self.left(shared));
+            self.left(shared);
         } else {
             shared.counts.failed_attempts += 1;
             shared.note_of("link_failed", &what);
             if self.is_useless(shared, was, &cause) {
-                return LinkOver { left, give_up: Some(cause) };
+                return Some(cause);
             }
         }
         let since = *self.trouble_since.get_or_insert(now);
@@ -279,7 +267,7 @@ impl Conversation {
         if now >= end {
             // An attempt at the very end has no time: what failed before is why.
             let before = self.trouble.take().filter(|_| cause == Cause::DialTimeout);
-            return LinkOver { left, give_up: before.or(Some(cause)) };
+            return before.or(Some(cause));
         }
         let wait_ms = self.back_off_ms().max(wait_ms);
         if wait_ms == 0 {
@@ -288,7 +276,7 @@ impl Conversation {
             self.trouble = Some(cause);
             self.due = Some(now.plus_ms(wait_ms).min(end));
         }
-        LinkOver { left, give_up: None }
+        None
     }
 
     /// Whether another attempt would fail as this one did. A conversation that cannot be resumed is begun anew.
@@ -321,7 +309,7 @@ impl Conversation {
     }
 
     /// The live link is one no more.
-    fn left(&mut self, shared: &mut Shared) -> Left {
+    fn left(&mut self, shared: &mut Shared) {
         let now = shared.now;
         self.gap_since.get_or_insert(now);
         self.leave_by = None;
@@ -329,13 +317,11 @@ impl Conversation {
             (self.failures, self.trouble_since) = (0, None);
         }
         let broken_off = self.transcript.broken_off();
-        let left = shared.floor.leave(now, broken_off.is_some());
-        if left.broken_off {
+        if shared.floor.leave(now, broken_off.is_some()) {
             shared.counts.broken_off += 1;
             self.go_on = Some(go_on(broken_off));
         }
         self.transcript.link_lost(shared.now_ms());
-        left
     }
 
     fn back_off_ms(&mut self) -> u64 {
@@ -353,16 +339,16 @@ impl Conversation {
         give_up.map_or(at, |give_up| give_up.min(at))
     }
 
-    /// Does what is due.
-    pub(super) fn tick(&mut self, shared: &mut Shared) -> LinkOver {
+    /// Does what is due. Returns why there is no use in another link, if so.
+    pub(super) fn tick(&mut self, shared: &mut Shared) -> Option<Cause> {
         match shared.session.state() {
             LinkState::None => {}
-            LinkState::Live => return self.leave(shared),
+            LinkState::Live => self.leave(shared),
             LinkState::Dialing => return self.lost(shared, Cause::DialTimeout),
             LinkState::SettingUp => return self.lost(shared, Cause::SetupTimeout),
             LinkState::Closing | LinkState::Waiting => self.dial(shared),
         }
-        LinkOver::default()
+        None
     }
 
     /// When [`Conversation::tick`] has something to do.

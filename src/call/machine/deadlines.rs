@@ -37,20 +37,13 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them.
-    pub(super) const ALL: [Self; 12] = [
-        Self::Command,
-        Self::Tool,
-        Self::Heard,
-        Self::Offered,
-        Self::Silence,
-        Self::Leg,
-        Self::MaxCall,
-        Self::Link,
-        Self::Greeting,
-        Self::Announcement,
-        Self::Answer,
-        Self::Played,
-    ];
+    pub(super) const ALL: [Self; 12] = {
+        use Timer::{
+            Announcement, Answer, Command, Greeting, Heard, Leg, Link, MaxCall, Offered, Played, Silence,
+            Tool,
+        };
+        [Command, Tool, Heard, Offered, Silence, Leg, MaxCall, Link, Greeting, Announcement, Answer, Played]
+    };
 }
 
 /// See the head of this file.

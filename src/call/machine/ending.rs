@@ -120,7 +120,7 @@ impl Machine {
     pub(super) fn finish(&mut self) {
         if self.line.is_gone()
             && self.retired == [true; 2]
-            && self.line.is_answered()
+            && self.line.commands.is_empty()
             && let Stage::Closing(outcome) = &self.stage
         {
             self.shared.order(Order::Finish(outcome.clone()));

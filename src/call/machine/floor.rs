@@ -36,21 +36,14 @@ pub(super) struct Floor {
     calls: bool,
     /// When the model last said, or showed, that it is at work, whether or not a turn of it is complete.
     at_work: Option<Instant>,
+    /// A link was left on which the model owed more than came.
+    owes: bool,
     /// The turn is complete since then, and its handle has not come.
     over_at: Option<Instant>,
     /// Turns that are complete.
     turns: u64,
     /// When somebody last began or ended to speak; `None` before the model is ready.
     changed_at: Option<Instant>,
-}
-
-/// What a link was in the middle of that is left.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Left {
-    /// An answer was broken off, which the caller has not spoken into: that is what is to be answered then.
-    pub(super) broken_off: bool,
-    /// The model owed more than came.
-    pub(super) owes: bool,
 }
 
 impl Floor {
@@ -150,16 +143,22 @@ impl Floor {
         expected
     }
 
-    /// The link is left, on which something of the present answer may have been said.
-    pub(super) fn leave(&mut self, now: Instant, partly_said: bool) -> Left {
+    /// The link is left, on which something of the present answer may have been said. Returns whether that broke an answer off
+    /// into which the caller has not spoken: that is what is to be answered then.
+    pub(super) fn leave(&mut self, now: Instant, partly_said: bool) -> bool {
         let within = self.generating.is_some() || self.at_work.is_some() && partly_said;
-        let owes = self.expects_more().is_some() || self.at_work.is_some();
+        self.owes |= self.expects_more().is_some() || self.at_work.is_some();
         if self.model_speaks() {
             self.changed_at = Some(now);
         }
         (self.generating, self.speaks, self.calls) = (None, false, false);
         (self.at_work, self.over_at) = (None, None);
-        Left { broken_off: within && !self.caller_spoke, owes }
+        within && !self.caller_spoke
+    }
+
+    /// Whether a link was left, since this was last asked, on which the model owed more than came.
+    pub(super) fn take_owed(&mut self) -> bool {
+        std::mem::take(&mut self.owes)
     }
 
     /// The caller speaks now.

@@ -13,8 +13,7 @@ use crate::base::Instant;
 use crate::base::command::{ChannelName, Command, CommandKind, Transfer};
 use crate::call::commands::{CommandError, CommandResult, Commands, Requester, UnderWay};
 use crate::call::events::{ConnectionNumber, EventSocketOrder, LegEnd, LegOrder, Order};
-use crate::call::leg::{LegKind, OrderNumber, Way};
-use crate::call::model::ToolCall;
+use crate::call::leg::{LegKind, Way};
 
 /// How long a call waits after a goodbye: versions of mod_audio_stream up to 1.0.2 connect again after those too, within
 /// milliseconds.
@@ -32,7 +31,8 @@ pub(super) struct Line {
     lost: Option<Lost>,
     gone: bool,
     hang_up_cause: Option<String>,
-    commands: Commands,
+    /// Those that are not answered.
+    pub(super) commands: Commands,
 }
 
 /// A leg that may come back.
@@ -66,11 +66,6 @@ impl Line {
     /// What is on the line.
     pub(super) fn kind(&self) -> LegKind {
         self.kind
-    }
-
-    /// Numbers commands from behind this one.
-    pub(super) fn number_from(&mut self, number: OrderNumber) {
-        self.commands.number_from(number);
     }
 
     /// Our script says that it is there.
@@ -232,49 +227,22 @@ impl Line {
         }
     }
 
-    /// The command with this number is answered, if it was not.
-    pub(super) fn answered(&mut self, number: OrderNumber) -> Option<UnderWay> {
-        self.commands.answered(number)
-    }
-
-    /// A command whose time is over.
-    pub(super) fn overdue(&mut self, now: Instant) -> Option<UnderWay> {
-        self.commands.overdue(now)
-    }
-
-    /// When the first command's time is over.
-    pub(super) fn commands_deadline(&self) -> Option<Instant> {
-        self.commands.deadline()
-    }
-
-    /// Whether all commands are answered.
-    pub(super) fn is_answered(&self) -> bool {
-        self.commands.is_empty()
-    }
-
-    /// Whether the model waits for a command.
-    pub(super) fn model_waits(&self) -> bool {
-        self.commands.any_of_the_model()
-    }
-
-    /// The model does not want to know what becomes of what this call asked for; what was sent is sent.
-    pub(super) fn take_back(&mut self, call: &ToolCall) {
-        self.commands.take_back(|_, asked| asked.asks_the_same(call));
-    }
-
     /// The leg ended so, and with it whatever would be said over its socket. What went over the event socket is still
     /// answered there, or has its deadline. Returns the commands that this answers.
     pub(super) fn ended(&mut self, end: &LegEnd) -> Vec<(UnderWay, CommandResult)> {
-        let mut answered = Vec::new();
         // A connection that was lost is no hang-up: the caller may still be there, and our script come back.
-        if matches!(end, LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::ByUs) {
-            answered.extend(std::iter::from_fn(|| self.commands.hang_up()).map(|command| (command, Ok(()))));
+        let is_hang_up = matches!(end, LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::ByUs);
+        let done = |command: &UnderWay| {
+            command.way == Way::CloseLeg || is_hang_up && command.kind == CommandKind::HangUp
+        };
+        let mut answered = Vec::new();
+        while let Some(command) = self.commands.take(done) {
+            answered.push((command, Ok(())));
         }
-        let by_close = std::iter::from_fn(|| self.commands.take(Way::CloseLeg));
-        answered.extend(by_close.map(|command| (command, Ok(()))));
-        let unconfirmed = || Err(CommandError::Unconfirmed("the leg ended before it was reported"));
-        let in_band = std::iter::from_fn(|| self.commands.take(Way::InBand));
-        answered.extend(in_band.map(|command| (command, unconfirmed())));
+        while let Some(command) = self.commands.take(|command| command.way == Way::InBand) {
+            let why = "the leg ended before it was reported";
+            answered.push((command, Err(CommandError::Unconfirmed(why))));
+        }
         answered
     }
 }

@@ -55,7 +55,7 @@ impl Machine {
     /// its channel lives, and the channel's stream may end and begin again, which is another call here.
     pub fn set_leg(&mut self, kind: LegKind, numbers_from: OrderNumber) {
         self.line.set_kind(kind);
-        self.line.number_from(numbers_from);
+        self.line.commands.number_from(numbers_from);
         self.conversation.seed(numbers_from.into());
     }
 
@@ -123,7 +123,7 @@ impl Machine {
     /// Whether the model waits for a tool, or the switch for the caller to have heard the model's goodbye: a link that can
     /// choose should not be renewed now.
     pub fn awaits_tools(&self) -> bool {
-        self.wish.is_some() || self.tools.any_waits() || self.line.model_waits()
+        self.wish.is_some() || self.tools.any_waits() || self.line.commands.any_of_the_model()
     }
 
     /// Who answers.

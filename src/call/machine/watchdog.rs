@@ -5,7 +5,6 @@
 //! says that it is at work, for a limit of its own.
 //! Invariant: each step is taken once until the model speaks again or calls a tool, which ends the waiting.
 
-use super::floor::Left;
 use super::shared::Shared;
 use crate::base::Instant;
 use crate::call::events::Fact;
@@ -128,13 +127,6 @@ impl Watchdog {
         self.waiting.as_ref().map(|waiting| waiting.since)
     }
 
-    /// The link is left: what came on it comes no more, and what it still owed is owed by the next.
-    pub(super) fn left(&mut self, now: Instant, left: Left) {
-        if left.owes {
-            self.wait(now, Step::Nudge);
-        }
-    }
-
     /// A link is live: what was waited for on an older one is waited for on this one, from now on.
     pub(super) fn wait_anew(&mut self, now: Instant) {
         if let Some(waiting) = &mut self.waiting {
@@ -142,14 +134,18 @@ impl Watchdog {
         }
     }
 
-    /// Whether a tool is under way; behind the last one the model is to speak, unless that was answered silently.
-    pub(super) fn tools(&mut self, now: Instant, tools: bool, silently: impl FnOnce() -> bool) {
+    /// Behind everything that happens: whether a tool is under way. Behind the last one the model is to speak, unless that was
+    /// answered silently; and what it owed on a link that was left, it owes on the next.
+    pub(super) fn settle(&mut self, shared: &mut Shared, tools: bool, silently: impl FnOnce() -> bool) {
         if std::mem::replace(&mut self.tools, tools) && !tools {
             if silently() {
                 self.turn_has_meaning = true;
             } else {
-                self.wait(now, Step::Nudge);
+                self.expect(shared.now);
             }
+        }
+        if shared.floor.take_owed() {
+            self.expect(shared.now);
         }
     }
 

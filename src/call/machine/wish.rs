@@ -68,10 +68,10 @@ impl Wish {
     }
 
     /// Takes notice of what speaks against it, before the fact, which is of the present link if it is of any, changes anything
-    /// else.
-    pub(super) fn take(&mut self, shared: &Shared, fact: &Fact) -> Fate {
+    /// else. Returns whether the caller goes on, so that it is withdrawn.
+    pub(super) fn take(&mut self, shared: &Shared, fact: &Fact) -> bool {
         let (now, terms) = (shared.now, shared.terms());
-        let withdrawn = match fact {
+        match fact {
             Fact::CallerSpoke(begins) => {
                 let hangover_ms = u64::from(terms.turns.listen.hangover_ms);
                 // What ends now was spoken until a hangover ago.
@@ -98,8 +98,7 @@ impl Wish {
             Fact::TurnStarted(_) | Fact::InProgress(_, true) => self.caller_spoke,
             Fact::ToolCalled(_, call) => self.caller_spoke && !wishes(call),
             _ => false,
-        };
-        if withdrawn { Fate::Withdrawn } else { Fate::Waits }
+        }
     }
 
     /// When to look at what was played.
