@@ -36,10 +36,7 @@ pub(crate) fn agent(config: &Config, name: &str, agent: &AgentConfig) -> (Agent,
     }
     check_own_variables(agent, &mut problems);
     check_transcription(agent, &mut problems);
-    let mut terms = terms(config, agent, &mut problems);
-    terms.greeting_sound = sound("greeting_sound", agent.greeting_sound.as_deref(), &mut problems);
-    terms.consent_sound = sound("consent_sound", agent.consent_sound.as_deref(), &mut problems);
-    terms.fallback_sound = sound("fallback_sound", agent.fallback_sound.as_deref(), &mut problems);
+    let terms = terms(config, agent, &mut problems);
     let price =
         config.prices.iter().find(|price| price.fits(setup.model.trim_start_matches("models/"))).cloned();
     (Agent { name: name.to_owned(), terms, setup, price, zone: TimeZone::system() }, problems)
@@ -146,10 +143,10 @@ fn terms(config: &Config, agent: &AgentConfig, problems: &mut Vec<Unfit>) -> Cal
         detached: config.leg.detached,
         greeting: agent.greeting.clone(),
         give_up: config.session.give_up,
-        greeting_sound: None,
+        greeting_sound: sound("greeting_sound", agent.greeting_sound.as_deref(), problems),
         record: agent.record,
-        consent_sound: None,
-        fallback_sound: None,
+        consent_sound: sound("consent_sound", agent.consent_sound.as_deref(), problems),
+        fallback_sound: sound("fallback_sound", agent.fallback_sound.as_deref(), problems),
         fallback: agent.fallback.clone(),
         variables: agent.variables.clone(),
         turns: TurnTerms {
