@@ -960,6 +960,10 @@ fn a_sound_is_a_wav_file_that_can_be_played() {
     assert!(problem(&wav("odd.wav", 1, 11_025, 1_600)).contains("11025 Hz"));
     assert!(problem(&wav("empty.wav", 1, 8_000, 0)).contains("holds no sound"));
     assert!(problem("/nonexistent/a.wav").contains("cannot be read"));
+    let long = wav("long.wav", 1, 8_000, 8_000 * 3 + 1);
+    assert!(usable(&format!("agent.fallback_sound = \"{long}\"\nagent.earcon = \"{good}\"")).is_ok());
+    let answers_wait = error_of(usable(&format!("[agents.shop]\nearcon = \"{long}\"")));
+    assert!(answers_wait.contains("is longer than 3 seconds"), "{answers_wait}");
     let text = directory.write("text.wav", "RIFF and so on").display().to_string();
     assert!(problem(&text).contains("is no WAV file that can be read"));
 }

@@ -26,6 +26,9 @@ const PRE_ROLL_MS: u32 = 240;
 /// The longest sound; a caller who hears it for longer has hung up.
 const SOUND_SECONDS_MAX: u32 = 120;
 
+/// The longest sound while a tool works: the model's answer waits for its end.
+const EARCON_SECONDS_MAX: u32 = 3;
+
 /// The agent with this name and configuration, and what is wrong with it. What its model would refuse is left out.
 pub(crate) fn agent(config: &Config, name: &str, agent: &AgentConfig) -> (Agent, Vec<Unfit>) {
     let mut setup = setup(agent);
@@ -93,10 +96,15 @@ fn check_transcription(agent: &AgentConfig, problems: &mut Vec<Unfit>) {
     }
 }
 
-/// Reads a WAV file.
-fn sound(key: &'static str, path: Option<&Path>, problems: &mut Vec<Unfit>) -> Option<Arc<Sound>> {
+/// Reads a WAV file of so many seconds at most.
+fn sound(
+    key: &'static str,
+    path: Option<&Path>,
+    seconds_max: u32,
+    problems: &mut Vec<Unfit>,
+) -> Option<Arc<Sound>> {
     let path = path?;
-    match read_sound(path) {
+    match read_sound(path, seconds_max) {
         Ok(sound) => Some(Arc::new(sound)),
         Err(wrong) => {
             let text = format!("{:?} {wrong}", path.display().to_string());
@@ -106,7 +114,7 @@ fn sound(key: &'static str, path: Option<&Path>, problems: &mut Vec<Unfit>) -> O
     }
 }
 
-fn read_sound(path: &Path) -> Result<Sound, String> {
+fn read_sound(path: &Path, seconds_max: u32) -> Result<Sound, String> {
     let remedy = "convert it, for example with `sox IN.wav -b 16 -c 1 -r 16000 OUT.wav`";
     let mut file = hound::WavReader::open(path).map_err(|error| match error {
         hound::Error::IoError(error) => format!("cannot be read ({error}): correct the path or the file"),
@@ -122,8 +130,8 @@ fn read_sound(path: &Path) -> Result<Sound, String> {
             spec.bits_per_sample, spec.channels, spec.sample_rate
         ));
     };
-    if file.duration() > SOUND_SECONDS_MAX * rate.hz() {
-        return Err(format!("is longer than {SOUND_SECONDS_MAX} seconds: shorten it"));
+    if file.duration() > seconds_max * rate.hz() {
+        return Err(format!("is longer than {seconds_max} seconds: shorten it"));
     }
     let samples: Result<Vec<i16>, _> = file.samples::<i16>().collect();
     match samples {
@@ -143,10 +151,11 @@ fn terms(config: &Config, agent: &AgentConfig, problems: &mut Vec<Unfit>) -> Cal
         detached: config.leg.detached,
         greeting: agent.greeting.clone(),
         give_up: config.session.give_up,
-        greeting_sound: sound("greeting_sound", agent.greeting_sound.as_deref(), problems),
+        greeting_sound: sound("greeting_sound", agent.greeting_sound.as_deref(), SOUND_SECONDS_MAX, problems),
         record: agent.record,
-        consent_sound: sound("consent_sound", agent.consent_sound.as_deref(), problems),
-        fallback_sound: sound("fallback_sound", agent.fallback_sound.as_deref(), problems),
+        consent_sound: sound("consent_sound", agent.consent_sound.as_deref(), SOUND_SECONDS_MAX, problems),
+        fallback_sound: sound("fallback_sound", agent.fallback_sound.as_deref(), SOUND_SECONDS_MAX, problems),
+        earcon: sound("earcon", agent.earcon.as_deref(), EARCON_SECONDS_MAX, problems),
         fallback: agent.fallback.clone(),
         variables: agent.variables.clone(),
         turns: TurnTerms {

@@ -122,6 +122,8 @@ pub struct CallTerms {
     pub consent_sound: Option<Arc<Sound>>,
     /// What the caller hears when the call is given up.
     pub fallback_sound: Option<Arc<Sound>>,
+    /// What the caller hears while the model waits for a tool.
+    pub earcon: Option<Arc<Sound>>,
     /// What becomes of it then.
     pub fallback: Fallback,
     /// Variables of the texts that the switch may say.
@@ -149,6 +151,7 @@ impl Default for CallTerms {
             record: false,
             consent_sound: None,
             fallback_sound: None,
+            earcon: None,
             fallback: Fallback::Switch,
             variables: Vec::new(),
             turns: TurnTerms::default(),

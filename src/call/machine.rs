@@ -20,6 +20,7 @@ mod conversation;
 mod counts;
 mod deadlines;
 mod ear;
+mod earcon;
 mod ending;
 mod farewell;
 mod floor;
@@ -42,6 +43,7 @@ mod tests;
 use conversation::Conversation;
 pub use counts::CallEvents;
 use deadlines::{Deadlines, Timer};
+use earcon::Earcon;
 use farewell::Farewell;
 use greeting::Greeting;
 use holds::{HoldReason, Holds};
@@ -95,6 +97,7 @@ pub struct Machine {
     line: Line,
     keys: Keys,
     greeting: Greeting,
+    earcon: Earcon,
     recording: Recording,
     holds: Holds,
     /// The call is being given up.
@@ -126,6 +129,7 @@ impl Machine {
             line: Line::default(),
             keys: Keys::default(),
             greeting: Greeting::default(),
+            earcon: Earcon::default(),
             recording: Recording::default(),
             holds: Holds::default(),
             farewell: None,
@@ -341,6 +345,7 @@ impl Machine {
             }
             Timer::Greeting => self.greeting.look(self.shared.now, &self.shared.ear),
             Timer::Announcement => self.recording.announced(),
+            Timer::Earcon => self.earcon.play(&mut self.shared),
             Timer::Answer => self.heal(),
             // Whoever ticks has told it before.
             Timer::Played => {}
@@ -366,6 +371,7 @@ impl Machine {
             (Timer::Link, _) => self.conversation.deadline(&self.shared, self.awaits_tools()),
             (Timer::Greeting, _) => self.greeting.deadline(),
             (Timer::Announcement, _) => self.recording.announced_at(),
+            (Timer::Earcon, _) => self.earcon.deadline(&self.shared),
             (Timer::Answer, _) => self.watchdog.deadline(&self.shared),
             (Timer::Played, _) => {
                 let farewell = self.farewell.as_ref().and_then(Farewell::look_at);
@@ -400,6 +406,8 @@ impl Machine {
         if let Some(held) = held {
             self.shared.order_model(ModelOrder::HoldUplink(held));
         }
+        let silent = self.shared.terms().earcon.is_some() && self.farewell.is_none();
+        self.earcon.look(self.shared.now, silent && self.tools.keep_waiting(self.shared.session.live()));
         let turns = &self.shared.terms().turns;
         let greeting_to_come = turns.protect_greeting.is_some() && self.shared.answered_at.is_none();
         // A cough must not pause what speech cannot interrupt.

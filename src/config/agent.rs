@@ -184,6 +184,9 @@ settings! {
         pub record: bool = false, switch();
         /// What a caller whose call is recorded hears first, and nothing interrupts: that it is recorded.
         pub consent_sound: Option<PathBuf>, text(SOUND), like "/etc/tandem/recorded.wav";
+        /// A short sound, of up to 3 s, that the caller hears while a tool is at work for which the model waits, instead of
+        /// nothing: after 0.7 s of silence, and again 3 s after its end.
+        pub earcon: Option<PathBuf>, text(SOUND), like "/etc/tandem/working.wav";
         /// The HTTP tools that the model may use.
         pub tools: Vec<String> = [], list("names of tools: NAME of [tools.NAME]", |v| names(v, "-_"));
     }

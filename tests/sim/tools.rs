@@ -12,13 +12,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tandem::base::command::{Command, Destination};
 use tandem::base::parameters::Parameters;
-use tandem::base::{Instant, LegReport};
-use tandem::call::agent::ControlTerms;
-use tandem::call::agent::{Agent, CallTerms};
+use tandem::base::{Instant, LegReport, SampleRate, Sound};
+use tandem::call::agent::{Agent, CallTerms, ControlTerms};
 use tandem::call::events::LegEnd;
 use tandem::call::leg::CallFields;
 use tandem::call::machine::Phase;
-use tandem::call::model::{LinkEnd, Scheduling, ToolAnswer, ToolCall};
+use tandem::call::model::{Behavior, LinkEnd, Scheduling, ToolAnswer, ToolCall};
 use tandem::call::tool::{HttpTool, Method, ToolFailure, ToolNumber, ToolRun, ToolTerms};
 use tandem::call::{CredentialView, Fact, LegKind, LegOrder, Machine, ModelOrder, Order, ToolOrder};
 use tandem::codec::Provider;
@@ -332,6 +331,50 @@ fn the_callers_audio_is_kept_back_only_while_the_link_waits_for_a_tool_that_asks
 }
 
 /// As [`agent`], with a tool that changes something.
+/// When the earcon is played until so many milliseconds have passed, as a machine is told the time that it asks for.
+fn earcons(machine: &mut Machine, until_ms: u64) -> Vec<u64> {
+    let mut played = Vec::new();
+    while let Some(at) = machine.deadline().filter(|at| at.since_ms(start()) <= until_ms) {
+        machine.tick(at);
+        let sounds = orders(machine).into_iter().filter(|o| matches!(o, Order::Model(ModelOrder::Play(_))));
+        played.extend(sounds.map(|_| at.since_ms(start())));
+    }
+    played
+}
+
+#[test]
+fn a_caller_who_hears_nothing_while_the_model_waits_for_a_tool_hears_that_it_is_at_work() {
+    let patient = HttpTool { timeout: Duration::from_secs(60), ..http_tool("lookup") };
+    let talking = HttpTool { behavior: Some(Behavior::NonBlocking), ..http_tool("note") };
+    let terms = CallTerms {
+        earcon: Some(Arc::new(Sound { rate: SampleRate::Hz8000, samples: vec![1; 4_000] })),
+        tools: ToolTerms { http: [patient, talking].map(Arc::new).into(), ..ToolTerms::default() },
+        ..CallTerms::default()
+    };
+    let mut machine = Machine::new(start(), Arc::new(terms.into()), fields(true));
+    up(&mut machine, start(), 1);
+    orders(&mut machine);
+    call(&mut machine, 1, "a", "note", json!({"n": 1}));
+    assert_eq!(earcons(&mut machine, 5_000), [0; 0], "the model does not wait");
+    let at = |ms| start().plus_ms(ms);
+    let asked = ToolCall::read(Some("b"), "lookup", &json!({"n": 2})).expect("a call");
+    machine.tell(at(5_000), Fact::ToolCalled(1, Box::new(asked)));
+    assert_eq!(runs(&orders(&mut machine)).len(), 1);
+    machine.hears_until(at(5_100), at(5_300));
+    assert_eq!(
+        earcons(&mut machine, 11_000),
+        [6_000, 9_500],
+        "behind what the model said, and behind itself"
+    );
+    machine.tell(at(11_000), Fact::CallerSpoke(true));
+    assert_eq!(earcons(&mut machine, 19_000), [0; 0]);
+    machine.tell(at(19_000), Fact::CallerSpoke(false));
+    assert_eq!(earcons(&mut machine, 23_000), [22_000]);
+    machine.tell(at(23_000), Fact::ToolDone(2, Ok(json!("found"))));
+    assert_eq!(answers(&orders(&mut machine)).len(), 1);
+    assert_eq!(earcons(&mut machine, 60_000), [0; 0], "the model has its result");
+}
+
 fn booking() -> Machine {
     let post = HttpTool { method: Method::Post, ..http_tool("book") };
     let mut agent = Agent::clone(&agent());

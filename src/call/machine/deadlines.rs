@@ -29,6 +29,8 @@ pub(super) enum Timer {
     Greeting,
     /// The announcement of a recording was heard.
     Announcement,
+    /// The caller has heard nothing for too long of a model that waits for a tool.
+    Earcon,
     /// The model's answer does not come.
     Answer,
     /// How much was played is to be told ([`super::Machine::wants_played`]).
@@ -37,12 +39,26 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them.
-    pub(super) const ALL: [Self; 12] = {
+    pub(super) const ALL: [Self; 13] = {
         use Timer::{
-            Announcement, Answer, Command, Greeting, Heard, Leg, Link, MaxCall, Offered, Played, Silence,
-            Tool,
+            Announcement, Answer, Command, Earcon, Greeting, Heard, Leg, Link, MaxCall, Offered, Played,
+            Silence, Tool,
         };
-        [Command, Tool, Heard, Offered, Silence, Leg, MaxCall, Link, Greeting, Announcement, Answer, Played]
+        [
+            Command,
+            Tool,
+            Heard,
+            Offered,
+            Silence,
+            Leg,
+            MaxCall,
+            Link,
+            Greeting,
+            Announcement,
+            Earcon,
+            Answer,
+            Played,
+        ]
     };
 }
 

@@ -195,6 +195,11 @@ impl Floor {
         self.turns
     }
 
+    /// When somebody last began or ended to speak.
+    pub(super) fn changed_at(&self) -> Instant {
+        self.changed_at.unwrap_or_default()
+    }
+
     /// Since when nobody speaks.
     pub(super) fn quiet_since(&self) -> Option<Instant> {
         self.changed_at.filter(|_| !self.caller_speaks && !self.model_speaks())

@@ -19,7 +19,7 @@ use crate::base::{Instant, LinkNumber};
 use crate::call::agent::CallTerms;
 use crate::call::commands::CommandError;
 use crate::call::events::{ModelOrder, Order, ToolOrder};
-use crate::call::model::{Asked, Function, Scheduling, ToolAnswer, ToolCall};
+use crate::call::model::{Asked, Behavior, Function, Scheduling, ToolAnswer, ToolCall};
 use crate::call::tool::{HttpTool, ToolCaller, ToolFailure, ToolNumber, ToolResult, ToolRun};
 
 /// Tools of one call under way at one time; a model asks for two or three.
@@ -402,10 +402,20 @@ impl Tools {
 
     /// Whether the present link waits for a tool that asks for the caller's speech to be kept back.
     pub(super) fn holds(&self, present: Option<LinkNumber>) -> bool {
-        self.ledger.running().any(|(_, _, request)| {
-            request.tool.as_ref().is_some_and(|tool| tool.hold_uplink)
-                && request.waiting.iter().any(|(link, _)| present == Some(*link))
-        })
+        self.awaited(present).any(|tool| tool.hold_uplink)
+    }
+
+    /// Whether the model says nothing over this link because it waits for a tool.
+    pub(super) fn keep_waiting(&self, present: Option<LinkNumber>) -> bool {
+        self.awaited(present).any(|tool| tool.behavior != Some(Behavior::NonBlocking))
+    }
+
+    /// The tools of other servers whose results this link is to be given.
+    fn awaited(&self, present: Option<LinkNumber>) -> impl Iterator<Item = &HttpTool> {
+        let requests = self.ledger.running().map(|(_, _, request)| request);
+        let of_link =
+            requests.filter(move |request| request.waiting.iter().any(|(link, _)| present == Some(*link)));
+        of_link.filter_map(|request| request.tool.as_deref())
     }
 
     /// Whether any call waits for a result.
