@@ -8,10 +8,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant as Stopwatch};
 
+use tandem::agents::Agents;
 use tandem::base::{Instant, LegFormat, SampleRate};
 use tandem::call::agent::{Agent, CallTerms};
 use tandem::call::leg::{CallFields, LegKind};
-use tandem::agents::Agents;
 use tandem::call::{Fact, Machine};
 use tandem::threads::messages::ControlInput;
 

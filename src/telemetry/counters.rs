@@ -5,8 +5,8 @@
 //! so that threads do not fight over a cache line. Invariant: a name with its labels occurs once.
 
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use super::histogram::{
     ANSWER_BOUNDS_US, Histogram, HistogramSnapshot, LATENCY_BOUNDS_US, LATENESS_BOUNDS_US, RESIDUAL_BOUNDS_US,
@@ -73,10 +73,19 @@ impl Sample {
     }
 }
 
+/// The histograms of one name, for each value of its label.
+pub(crate) struct LabelledSnapshots {
+    pub name: &'static str,
+    pub label: &'static str,
+    pub help: &'static str,
+    pub of: Vec<(Arc<str>, HistogramSnapshot)>,
+}
+
 /// Writes the structure and the list of names from one table, so that no counter is forgotten in the list.
 macro_rules! counters {
     (
         histograms { $($histogram:ident: $histogram_name:literal in $bounds:ident, $about:literal;)* }
+        by_label { $($by:ident: $by_name:literal {$by_label:ident} in $by_bounds:ident, $by_help:literal;)* }
         $($field:ident: $name:literal $({$label:ident = $value:literal})?, $help:literal;)*
     ) => {
         /// All counters and histograms of one relay.
@@ -92,6 +101,10 @@ macro_rules! counters {
                 #[doc = concat!("`", $histogram_name, "`: ", $about)]
                 pub $histogram: Histogram,
             )*
+            $(
+                #[doc = concat!("`", $by_name, "{", stringify!($by_label), "=…}`: ", $by_help)]
+                pub $by: super::histogram::LabelledHistograms,
+            )*
         }
 
         impl Counters {
@@ -102,12 +115,23 @@ macro_rules! counters {
                     refusals: [const { Counter::new() }; RefusalReason::ALL.len()],
                     ended: LabelledCounters::new(),
                     $($histogram: Histogram::new($bounds),)*
+                    $($by: super::histogram::LabelledHistograms::new($by_bounds),)*
                 }
             }
 
             /// Every histogram with its name.
             pub fn histograms(&self) -> Vec<(&'static str, HistogramSnapshot)> {
                 vec![$(($histogram_name, self.$histogram.snapshot()),)*]
+            }
+
+            /// Every histogram that has a label: its name, the label's, what it is, and the counts of each value.
+            pub(crate) fn labelled_histograms(&self) -> Vec<LabelledSnapshots> {
+                vec![$(LabelledSnapshots {
+                    name: $by_name,
+                    label: stringify!($by_label),
+                    help: $by_help,
+                    of: self.$by.snapshots(),
+                },)*]
             }
 
             fn table(&self) -> Vec<Sample> {
@@ -127,10 +151,12 @@ counters! {
     histograms {
         barge_in_residual: "tandem_barge_in_residual_seconds" in RESIDUAL_BOUNDS_US, "audio of the flushed turn that the switch already had at a barge-in.";
         first_audio: "tandem_first_audio_seconds" in LATENCY_BOUNDS_US, "from the start of a call to the model's first audio.";
-        link_setup: "tandem_link_setup_seconds" in LATENCY_BOUNDS_US, "from the order to dial to `setupComplete`.";
+        link_setup: "tandem_link_setup_seconds" in LATENCY_BOUNDS_US, "from the start of a call until the model was first ready.";
         session_gap: "tandem_session_gap_seconds" in LATENCY_BOUNDS_US, "from the loss of a live link to the next one's `setupComplete`.";
         answer_latency: "tandem_answer_latency_seconds" in ANSWER_BOUNDS_US, "from the caller's last word to the first that they hear of the answer.";
         playout_lateness: "tandem_playout_lateness_seconds" in LATENESS_BOUNDS_US, "how late frames leave that had only their time to wait for.";
+    }
+    by_label {
     }
 
     records_written: "tandem_records_written_total", "Records of calls written to the database.";

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::counters::{Counters, SampleKind};
+use super::counters::{Counters, LabelledSnapshots, SampleKind};
 use super::histogram::HistogramSnapshot;
 
 /// The content type of the format.
@@ -75,27 +75,30 @@ impl Family {
         Self::new(name, help, MetricKind::Counter, None).with("", value)
     }
 
-    fn histogram(name: &'static str, help: &'static str, observed: &HistogramSnapshot) -> Self {
-        let mut family = Self::new(name, help, MetricKind::Histogram, None);
+    /// The same with one histogram more, whose label has this value.
+    fn with_histogram(mut self, label_value: &str, observed: &HistogramSnapshot) -> Self {
+        let label = self.label.map(|label| (label, label_value));
         let mut count = 0;
         for (bound, total) in observed.cumulative_seconds() {
             let bound = if bound.is_infinite() { "+Inf".to_owned() } else { bound.to_string() };
-            family.line("_bucket", Some(("le", &bound)), total as f64);
+            self.line("_bucket", label.into_iter().chain([("le", bound.as_str())]), total as f64);
             count = total;
         }
-        family.line("_sum", None, observed.sum_us as f64 / 1e6);
+        self.line("_sum", label, observed.sum_us as f64 / 1e6);
         // That of the last bucket: one read a moment later could differ from it.
-        family.line("_count", None, count as f64);
-        family
+        self.line("_count", label, count as f64);
+        self
     }
 
-    fn line(&mut self, suffix: &str, label: Option<(&str, &str)>, value: f64) {
+    fn line<'a>(&mut self, suffix: &str, labels: impl IntoIterator<Item = (&'a str, &'a str)>, value: f64) {
         // Writing to a string cannot fail.
         _ = write!(self.lines, "{}{suffix}", self.name);
-        if let Some((label, text)) = label {
-            _ = write!(self.lines, "{{{label}=\"{}\"}}", escaped(text));
+        let mut open = "{";
+        for (label, text) in labels {
+            _ = write!(self.lines, "{open}{label}=\"{}\"", escaped(text));
+            open = ",";
         }
-        _ = writeln!(self.lines, " {value}");
+        _ = writeln!(self.lines, "{} {value}", if open == "," { "}" } else { "" });
     }
 }
 
@@ -143,7 +146,11 @@ pub(crate) fn families(counters: &Counters) -> Vec<Family> {
     }
     for (name, observed) in counters.histograms() {
         let help = HISTOGRAMS.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help);
-        families.push(Family::histogram(name, help, &observed));
+        families.push(Family::new(name, help, MetricKind::Histogram, None).with_histogram("", &observed));
+    }
+    for LabelledSnapshots { name, label, help, of } in counters.labelled_histograms() {
+        let family = Family::new(name, help, MetricKind::Histogram, Some(label));
+        families.push(of.iter().fold(family, |family, (value, seen)| family.with_histogram(value, seen)));
     }
     families
 }
@@ -160,6 +167,7 @@ pub(crate) fn text(families: &[Family]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::histogram::{LATENCY_BOUNDS_US, LabelledHistograms};
     use std::time::Duration;
 
     #[test]
@@ -193,6 +201,24 @@ mod tests {
                 "{}",
                 family.name
             );
+        }
+    }
+
+    #[test]
+    fn a_histogram_with_a_label_has_it_before_its_bounds() {
+        let histograms = LabelledHistograms::new(LATENCY_BOUNDS_US);
+        histograms.observe(&"key".into(), Duration::from_millis(2));
+        let family = Family::new("a", "b.", MetricKind::Histogram, Some("credential"));
+        let family = histograms
+            .snapshots()
+            .iter()
+            .fold(family, |family, (value, seen)| family.with_histogram(value, seen));
+        for line in [
+            "a_bucket{credential=\"key\",le=\"0.001\"} 0\n",
+            "a_bucket{credential=\"key\",le=\"+Inf\"} 1\n",
+            "a_sum{credential=\"key\"} 0.002\na_count{credential=\"key\"} 1\n",
+        ] {
+            assert!(family.lines.contains(line), "{line} in\n{}", family.lines);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Most bounds a histogram can have.
@@ -76,6 +77,46 @@ impl Histogram {
             counts: used.map(|bucket| bucket.load(Relaxed)).collect(),
             sum_us: self.sum_us.load(Relaxed),
         }
+    }
+}
+
+/// Values of a label that are told apart: more than a configuration has credentials.
+const LABELS_MAX: usize = 16;
+
+/// A histogram for each value of a label: of the first that come, which have to be few, and one for all others. The first
+/// observation of a value allocates; it is not for media threads.
+#[derive(Debug)]
+pub struct LabelledHistograms {
+    bounds_us: &'static [u64],
+    slots: [OnceLock<(Arc<str>, Histogram)>; LABELS_MAX],
+    others: Histogram,
+}
+
+impl LabelledHistograms {
+    /// None yet, with bounds as in [`Histogram::new`].
+    pub const fn new(bounds_us: &'static [u64]) -> Self {
+        let others = Histogram::new(bounds_us);
+        Self { bounds_us, slots: [const { OnceLock::new() }; LABELS_MAX], others }
+    }
+
+    /// Counts one duration for this value.
+    pub fn observe(&self, value: &Arc<str>, duration: Duration) {
+        for slot in &self.slots {
+            // Whoever comes first owns the slot.
+            let (owner, histogram) = slot.get_or_init(|| (Arc::clone(value), Histogram::new(self.bounds_us)));
+            if owner == value {
+                return histogram.observe(duration);
+            }
+        }
+        self.others.observe(duration);
+    }
+
+    /// The counts of each value so far.
+    pub fn snapshots(&self) -> Vec<(Arc<str>, HistogramSnapshot)> {
+        let taken = self.slots.iter().map_while(OnceLock::get);
+        let each = taken.map(|(value, histogram)| (Arc::clone(value), histogram.snapshot()));
+        let others = Some(("other".into(), self.others.snapshot())).filter(|(_, others)| others.count() > 0);
+        each.chain(others).collect()
     }
 }
 
@@ -196,6 +237,22 @@ mod tests {
         within(0.0, 0, 1);
         within(1.0, 75, 100);
         assert_eq!(snapshot.quantile(0.5), Some(ms(50)), "the 50th of 1 to 100 ms ends its bucket");
+    }
+
+    #[test]
+    fn values_of_a_label_are_counted_apart_as_long_as_they_are_few() {
+        let histograms = LabelledHistograms::new(BOUNDS);
+        for n in 0..LABELS_MAX + 3 {
+            histograms.observe(&n.to_string().into(), ms(1));
+            histograms.observe(&"0".into(), ms(11));
+        }
+        let seen = histograms.snapshots();
+        let counts: Vec<_> = seen.iter().map(|(value, seen)| (&**value, seen.count())).collect();
+        assert_eq!(counts.len(), LABELS_MAX + 1);
+        assert_eq!(
+            (counts[0], counts[1], counts[LABELS_MAX]),
+            (("0", LABELS_MAX as u64 + 4), ("1", 1), ("other", 3))
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) mod redact;
 pub(crate) mod refusal;
 
 pub use counters::{Counter, Counters, Sample, SampleKind};
-pub use histogram::{Histogram, HistogramSnapshot};
+pub use histogram::{Histogram, HistogramSnapshot, LabelledHistograms};
 pub use limiter::Limiter;
 pub use redact::{conceal, conceal_fetched, redact};
 pub use refusal::RefusalReason;
