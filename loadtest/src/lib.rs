@@ -15,3 +15,4 @@ pub mod null_relay;
 pub mod processes;
 pub mod sim;
 pub mod speech;
+pub mod websocket;

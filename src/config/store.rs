@@ -69,8 +69,7 @@ impl StoreUrl {
             authority.rsplit_once('@').and_then(|(user, _)| Some(user.split_once(':')?.1.to_owned()));
         let of_query = || query.split('&').find_map(|pair| Some(pair.strip_prefix("password=")?.to_owned()));
         let written = of_user.or_else(of_query).filter(|password| !password.is_empty())?;
-        let pair = format!("x={}", written.replace('+', "%2B"));
-        form_urlencoded::parse(pair.as_bytes()).map(|(_, value)| value.into_owned()).next()
+        Some(percent_encoding::percent_decode_str(&written).decode_utf8_lossy().into_owned())
     }
 }
 

@@ -13,20 +13,7 @@ use bytes::Bytes;
 use crate::base::limits::{LEG_READ_BYTES, WRITE_BACKLOG_BYTES};
 use crate::codec::audiosocket::{Frame, FrameReader, HANGUP};
 use crate::net::stream::Stream;
-use crate::net::websocket::End;
-
-/// What a read brought.
-#[derive(Debug)]
-pub(crate) enum Incoming {
-    /// A frame.
-    Frame(Frame),
-    /// Nothing more until the poll reports the socket again.
-    Drained,
-    /// The bytes allowed for this pass are read. There may be more, of which no edge will tell.
-    Paused,
-    /// The connection is over and its socket can be dropped.
-    Over(End),
-}
+use crate::net::websocket::{End, Incoming};
 
 /// See the head of this file.
 pub struct AudioSocketConnection {
@@ -49,10 +36,10 @@ impl AudioSocketConnection {
     }
 
     /// The next frame.
-    pub(crate) fn read(&mut self) -> Incoming {
+    pub(crate) fn read(&mut self) -> Incoming<Frame> {
         loop {
             if let Some(frame) = self.reader.next_frame() {
-                return Incoming::Frame(frame);
+                return Incoming::Message(frame);
             }
             match self.reader.fill(LEG_READ_BYTES, |room| self.stream.read(room)) {
                 Ok(0) if self.reader.pending_bytes() == 0 => return Incoming::Over(End::Closed),

@@ -15,15 +15,27 @@ use crate::net::texts::Texts;
 
 /// What a read brought.
 #[derive(Debug)]
-pub enum Incoming {
-    /// A message; pings are answered already.
-    Message(Message),
+pub enum Incoming<M = Message> {
+    /// A message; on a WebSocket pings are answered already.
+    Message(M),
     /// Nothing more until the poll reports the socket again.
     Drained,
     /// The bytes allowed for this pass are read. There may be more, of which no edge will tell.
     Paused,
     /// The connection is over and its socket can be dropped.
     Over(End),
+}
+
+impl<M> Incoming<M> {
+    /// The same with what is made of the message.
+    pub(crate) fn map<N>(self, make: impl FnOnce(M) -> N) -> Incoming<N> {
+        match self {
+            Self::Message(message) => Incoming::Message(make(message)),
+            Self::Drained => Incoming::Drained,
+            Self::Paused => Incoming::Paused,
+            Self::Over(end) => Incoming::Over(end),
+        }
+    }
 }
 
 /// How a connection ended.

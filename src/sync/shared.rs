@@ -65,8 +65,8 @@ tally! {
     underrun_us,
     /// dsp: times that the worker itself was later than the lead.
     slips,
-    /// dsp: barge-ins that found audio of the cancelled turn under way or handed over.
-    barge_ins,
+    /// dsp: turns cut off of which audio was under way or handed over; those that the model declares interrupted are `barge_ins` elsewhere.
+    flushes,
     /// dsp: microseconds of audio already handed over at the last barge-in ("residual").
     residual_us_last,
     /// dsp: the most of it in this call.

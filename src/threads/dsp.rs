@@ -285,7 +285,7 @@ impl DspCall {
             add(&tally.slips, playout.slips);
         }
         if let Some(residual_us) = playout.barge_in_residual_us {
-            add(&tally.barge_ins, 1);
+            add(&tally.flushes, 1);
             tally.residual_us_last.store(residual_us, Ordering::Relaxed);
             raise(&tally.residual_us_max, residual_us);
         }

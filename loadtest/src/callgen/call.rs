@@ -18,13 +18,13 @@ use super::caller::{Caller, Mind};
 use super::clock::{Random, now_ns};
 use super::ear::{Ear, TICK_NS};
 use super::floor_leg::FloorReader;
-use super::frame::{FrameReader, Opcode};
 use super::handshake::{self, Answer};
 use super::leg::Leg;
 use super::socket::{Got, Socket};
 use super::switch::{Said, Switch};
 use super::totals::{Progress, Totals};
 use super::worker::Plan;
+use crate::websocket::{FrameReader, Opcode};
 
 /// Connect, TLS and 101 must be through in one second, or the module gives up (libwsc WebSocketClient.h).
 const CONNECT_NS: u64 = 1_000_000_000;

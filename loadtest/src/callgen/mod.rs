@@ -4,8 +4,8 @@
 //! is pure or belongs to one worker. Owns nothing after it has returned. Never used by the relay.
 //! Invariant: what is measured is measured where the caller is: at the socket, and in the audio itself.
 //!
-//! Way of a frame: `caller` says what is sent ([`mark`], [`source`], [`turns`]) → [`frame`] → `socket` → relay →
-//! `socket` → [`frame`] → [`switch`] (what the switch does with it) → [`ear`] (what is heard when) → `caller`:
+//! Way of a frame: `caller` says what is sent ([`mark`], [`source`], [`turns`]) → [`websocket`](crate::websocket) → `socket` → relay →
+//! `socket` → [`websocket`](crate::websocket) → [`switch`] (what the switch does with it) → [`ear`] (what is heard when) → `caller`:
 //! [`track`] (which frame was it), [`turns`] (is it the right answer) → [`totals`] → [`figures`] → [`report`].
 
 pub mod args;
@@ -17,7 +17,6 @@ pub mod ear;
 pub mod envelope;
 pub mod figures;
 mod floor_leg;
-pub mod frame;
 pub mod handshake;
 pub mod html;
 pub mod leg;

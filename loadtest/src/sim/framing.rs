@@ -1,18 +1,12 @@
-//! WebSocket frames of the server's side (RFC 6455 section 5): client frames in, server frames out, faulty ones too.
+//! WebSocket messages of the server's side (RFC 6455 section 5): a client's messages in, server frames out, faulty ones too.
 //!
-//! Runs in: the simulator's thread: pure. Owns the bytes of an unfinished message. Never touches a socket.
+//! Runs in: the simulator's thread: pure. Owns the messages that wait. Never touches a socket.
 //! Invariant: whatever the bytes and however they are cut, reading ends in messages or in one `Violation`; a length
 //! in a header reserves nothing.
-//!
-//! Why not `tungstenite::WebSocket`: the simulator has to delay pongs, send broken frames and write JSON straight into
-//! the output. The headers are tungstenite's all the same.
 
-use std::io::Cursor;
+use std::collections::VecDeque;
 
-use tungstenite::protocol::frame::{
-    FrameHeader,
-    coding::{Control, Data, OpCode},
-};
+use crate::websocket::{self, Opcode, append_frame, append_head};
 
 /// The longest client message that is accepted: far above what the API is sent, far below what hurts.
 pub(super) const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -41,27 +35,58 @@ const fn violation(code: u16, reason: &'static str) -> Violation {
     Violation { code, reason }
 }
 
+impl From<websocket::Violation> for Violation {
+    fn from(what: websocket::Violation) -> Self {
+        match what {
+            websocket::Violation::ReservedBits => {
+                violation(1002, "reserved bits set, no extension was agreed")
+            }
+            websocket::Violation::UnknownOpcode => violation(1002, "a reserved opcode"),
+            websocket::Violation::Mask => violation(1002, "a client frame without a mask"),
+            websocket::Violation::BadControl => {
+                violation(1002, "a control frame that is fragmented or too long")
+            }
+            websocket::Violation::BadFragment => {
+                violation(1002, "a continuation of nothing, or a new message inside a fragmented one")
+            }
+            websocket::Violation::TooLong => violation(1009, "message too big"),
+        }
+    }
+}
+
 /// Cuts a byte stream into messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct FrameReader {
-    pending: Vec<u8>,
-    /// Bytes of `pending` that are done with.
-    done: usize,
-    /// The message whose fragments are arriving, and whether it is text.
-    fragments: Option<(Vec<u8>, bool)>,
+    frames: websocket::FrameReader,
+    ready: VecDeque<Incoming>,
+    violation: Option<Violation>,
+}
+
+impl Default for FrameReader {
+    fn default() -> Self {
+        let frames = websocket::FrameReader::of_client(MESSAGE_BYTES_MAX);
+        Self { frames, ready: VecDeque::new(), violation: None }
+    }
 }
 
 impl FrameReader {
     /// Takes bytes from the socket.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        if self.done == self.pending.len() {
-            self.pending.clear();
-            self.done = 0;
-        } else if self.done > 64 << 10 {
-            self.pending.drain(..self.done);
-            self.done = 0;
+        let Self { frames, ready, violation } = self;
+        if violation.is_some() {
+            return;
         }
-        self.pending.extend_from_slice(bytes);
+        let read = frames.push(bytes, |opcode, payload| {
+            if violation.is_none() {
+                match incoming(opcode, payload) {
+                    Ok(incoming) => ready.extend(incoming),
+                    Err(wrong) => *violation = Some(wrong),
+                }
+            }
+        });
+        if let Err(wrong) = read {
+            violation.get_or_insert(wrong.into());
+        }
     }
 
     /// The next message, or `None` until more bytes come.
@@ -69,80 +94,23 @@ impl FrameReader {
     /// # Errors
     /// [`Violation`] where the client broke the protocol; the connection has to end.
     pub(super) fn next_message(&mut self) -> Result<Option<Incoming>, Violation> {
-        loop {
-            let rest = self.pending.get(self.done..).unwrap_or_default();
-            let mut cursor = Cursor::new(rest);
-            let Some((header, length)) = FrameHeader::parse(&mut cursor)
-                .map_err(|_| violation(1002, "a reserved opcode or a malformed frame header"))?
-            else {
-                return Ok(None);
-            };
-            if header.rsv1 || header.rsv2 || header.rsv3 {
-                return Err(violation(1002, "reserved bits set, no extension was agreed"));
-            }
-            let Some(mask) = header.mask else {
-                return Err(violation(1002, "a client frame without a mask"));
-            };
-            let gathered = self.fragments.as_ref().map_or(0, |(bytes, _)| bytes.len());
-            let Some(length) = usize::try_from(length).ok().filter(|n| gathered + n <= MESSAGE_BYTES_MAX)
-            else {
-                return Err(violation(1009, "message too big"));
-            };
-            let head = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
-            let Some(masked) = rest.get(head..).and_then(|body| body.get(..length)) else {
-                return Ok(None);
-            };
-            let payload = unmask(masked, mask);
-            self.done += head + length;
-            if let Some(incoming) = self.accept(&header, payload)? {
-                return Ok(Some(incoming));
-            }
-        }
-    }
-
-    fn accept(&mut self, header: &FrameHeader, payload: Vec<u8>) -> Result<Option<Incoming>, Violation> {
-        match header.opcode {
-            OpCode::Control(control) => {
-                if !header.is_final || payload.len() > 125 {
-                    return Err(violation(1002, "a control frame that is fragmented or too long"));
-                }
-                match control {
-                    Control::Close => close(&payload).map(Some),
-                    Control::Ping => Ok(Some(Incoming::Ping(payload))),
-                    _ => Ok(None),
-                }
-            }
-            OpCode::Data(Data::Continue) => {
-                let Some((mut bytes, text)) = self.fragments.take() else {
-                    return Err(violation(1002, "a continuation of nothing"));
-                };
-                bytes.extend_from_slice(&payload);
-                if header.is_final {
-                    return message(bytes, text).map(Some);
-                }
-                self.fragments = Some((bytes, text));
-                Ok(None)
-            }
-            OpCode::Data(data) => {
-                if self.fragments.is_some() {
-                    return Err(violation(1002, "a new message inside a fragmented one"));
-                }
-                let text = data == Data::Text;
-                if header.is_final {
-                    return message(payload, text).map(Some);
-                }
-                self.fragments = Some((payload, text));
-                Ok(None)
-            }
+        match (self.ready.pop_front(), &self.violation) {
+            (None, Some(wrong)) => Err(wrong.clone()),
+            (next, _) => Ok(next),
         }
     }
 }
 
-fn message(bytes: Vec<u8>, text: bool) -> Result<Incoming, Violation> {
-    if text && std::str::from_utf8(&bytes).is_err() {
-        return Err(violation(1007, "a text message that is not UTF-8"));
+fn incoming(opcode: Opcode, payload: &[u8]) -> Result<Option<Incoming>, Violation> {
+    match opcode {
+        Opcode::Text if std::str::from_utf8(payload).is_err() => {
+            Err(violation(1007, "a text message that is not UTF-8"))
+        }
+        Opcode::Text | Opcode::Binary => Ok(Some(Incoming::Message(payload.to_vec()))),
+        Opcode::Close => close(payload).map(Some),
+        Opcode::Ping => Ok(Some(Incoming::Ping(payload.to_vec()))),
+        Opcode::Pong | Opcode::Continuation => Ok(None),
     }
-    Ok(Incoming::Message(bytes))
 }
 
 fn close(payload: &[u8]) -> Result<Incoming, Violation> {
@@ -154,23 +122,6 @@ fn close(payload: &[u8]) -> Result<Incoming, Violation> {
             Err(_) => Err(violation(1007, "a close reason that is not UTF-8")),
         },
     }
-}
-
-fn unmask(masked: &[u8], mask: [u8; 4]) -> Vec<u8> {
-    let mut payload = masked.to_vec();
-    let word = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
-    let (words, tail) = payload.as_chunks_mut::<8>();
-    for chunk in words {
-        *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
-    }
-    for (byte, key) in tail.iter_mut().zip(mask) {
-        *byte ^= key;
-    }
-    // The tail can be up to seven bytes long, the key is four: the second round takes the rest.
-    for (byte, key) in tail.iter_mut().skip(4).zip(mask) {
-        *byte ^= key;
-    }
-    payload
 }
 
 /// The opcodes that the simulator sends.
@@ -195,18 +146,7 @@ pub(super) enum Kind {
 
 /// Appends the head of an unmasked frame of `length` payload bytes.
 pub(super) fn put_head(out: &mut Vec<u8>, kind: Kind, is_final: bool, length: u64) {
-    out.push(if is_final { 0x80 } else { 0 } | kind as u8);
-    match length {
-        0..=125 => out.push(length as u8),
-        126..=0xffff => {
-            out.push(126);
-            out.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(127);
-            out.extend_from_slice(&length.to_be_bytes());
-        }
-    }
+    append_head(out, if is_final { 0x80 } else { 0 } | kind as u8, false, length);
 }
 
 /// Appends a whole unmasked frame.
@@ -217,14 +157,7 @@ pub(super) fn put_frame(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
 
 /// Appends a binary frame masked as if a client had sent it, which a client must refuse (RFC 6455 section 5.1).
 pub(super) fn put_masked_frame(out: &mut Vec<u8>, payload: &[u8]) {
-    let at = out.len() + 1;
-    put_head(out, Kind::Binary, true, payload.len() as u64);
-    if let Some(length_byte) = out.get_mut(at) {
-        *length_byte |= 0x80;
-    }
-    let mask = [0x11, 0x22, 0x33, 0x44];
-    out.extend_from_slice(&mask);
-    out.extend_from_slice(&unmask(payload, mask));
+    append_frame(out, Opcode::Binary, payload, [0x11, 0x22, 0x33, 0x44]);
 }
 
 /// Appends a close frame; the reason is cut to the 123 bytes that fit, at a character's boundary. 1005 and 1006 mean

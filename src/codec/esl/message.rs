@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
 /// Longest head of a message, in bytes; real ones have under 200.
@@ -43,7 +44,8 @@ pub(crate) struct Event {
 impl Event {
     /// The value of a header, percent-decoded. Names are compared without regard to case.
     pub(crate) fn header(&self, name: &str) -> Option<Cow<'_, str>> {
-        header_of(self.text.get(..self.body_at)?, name).map(percent_decoded)
+        header_of(self.text.get(..self.body_at)?, name)
+            .map(|value| percent_decode_str(value).decode_utf8_lossy())
     }
 
     /// What follows the headers, for a `BACKGROUND_JOB` the command's output.
@@ -157,36 +159,6 @@ fn header_of<'a>(head: &'a str, name: &str) -> Option<&'a str> {
         let (found, value) = line.split_once(':')?;
         found.eq_ignore_ascii_case(name).then(|| value.trim())
     })
-}
-
-/// `%41` is `A`; a `+` is itself and a `%` without two hexadecimal digits too, as the switch writes them.
-fn percent_decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut remaining = text.as_bytes();
-    while let Some((&first, rest)) = remaining.split_first() {
-        let escaped = match (first, rest) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
-            _ => None,
-        };
-        match escaped {
-            Some((high, low)) => {
-                decoded.push(high << 4 | low);
-                remaining = rest.get(2..).unwrap_or_default();
-            }
-            None => {
-                decoded.push(first);
-                remaining = rest;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl Control {
         ] {
             counter.add(n);
         }
-        if tally.barge_ins > 0 {
+        if tally.flushes > 0 {
             counters.barge_in_residual.observe(Duration::from_micros(tally.residual_us_max));
         }
         if let Some(answered_at) = machine.answered_at() {

@@ -52,7 +52,7 @@ pub(super) fn record_of(now: Instant, call: &Call, outcome: &Outcome, tally: &Ta
         agent_silence_s: positive(live_s - agent_talk_s),
         turns: events.turns,
         barge_ins: events.interruptions,
-        barge_in_residual_ms_max: (tally.barge_ins > 0).then_some(tally.residual_us_max / 1000),
+        barge_in_residual_ms_max: (tally.flushes > 0).then_some(tally.residual_us_max / 1000),
         resumptions: events.resumptions,
         fresh_sessions: events.fresh_sessions,
         gap_ms_max: events.gap_ms_max,

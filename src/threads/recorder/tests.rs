@@ -293,7 +293,7 @@ fn after_ten_minutes_of_gaps_barge_ins_underruns_and_rates_both_sides_stand_wher
         assert!(lags.keys().all(|lag| lag.abs() <= 1), "side {side}: {lags:?}");
     }
     let tally = rig.shared.tally.snapshot();
-    assert!(tally.barge_ins >= 20 && tally.underruns >= 30 && tally.silence_frames >= 2_000, "{tally:?}");
+    assert!(tally.flushes >= 20 && tally.underruns >= 30 && tally.silence_frames >= 2_000, "{tally:?}");
     assert_eq!((tally.tap_lost_frames, rig.counters.recording_frames_lost.get()), (0, 0));
 }
 

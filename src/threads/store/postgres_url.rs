@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use ::postgres::Config;
 use ::postgres::config::{Host, SslMode};
+use percent_encoding::percent_decode_str;
 
 use crate::config::is_near;
 
@@ -92,8 +93,7 @@ fn without_ours(url: &str) -> (String, Asked) {
 
 /// A value of the query, in which a plus is a plus.
 fn decoded(value: &str) -> String {
-    let pair = format!("x={}", value.replace('+', "%2B"));
-    form_urlencoded::parse(pair.as_bytes()).map(|(_, value)| value.into_owned()).collect()
+    percent_decode_str(value).decode_utf8_lossy().into_owned()
 }
 
 /// Whether every server that may be connected to is near: the address counts where one is written beside a name.

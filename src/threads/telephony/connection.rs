@@ -9,22 +9,16 @@ use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use crate::base::limits::{LEG_MESSAGE_BYTES, LEG_READ_BYTES};
 use crate::call::leg::{LegClose, LegKind, LegSocket};
 use crate::codec::audiosocket::Frame;
-use crate::net::audiosocket::{self, AudioSocketConnection};
+use crate::net::audiosocket::AudioSocketConnection;
 use crate::net::stream::Stream;
-use crate::net::websocket::{self, Connection, End};
+use crate::net::websocket::{self, Connection, End, Incoming};
 
-/// What a read brought.
-pub(super) enum Incoming {
+/// What a switch sends.
+pub(super) enum Sent {
     /// A message of a WebSocket.
     Message(Message),
     /// A frame of an AudioSocket.
     Frame(Frame),
-    /// Nothing more until the poll reports the socket again.
-    Drained,
-    /// The bytes allowed for this pass are read. There may be more, of which no edge will tell.
-    Paused,
-    /// The connection is over and its socket can be dropped.
-    Over(End),
 }
 
 /// See the head of this file.
@@ -68,20 +62,10 @@ impl LegConnection {
     }
 
     /// The next message or frame.
-    pub(super) fn read(&mut self) -> Incoming {
+    pub(super) fn read(&mut self) -> Incoming<Sent> {
         match self {
-            Self::WebSocket(connection) => match connection.read() {
-                websocket::Incoming::Message(message) => Incoming::Message(message),
-                websocket::Incoming::Drained => Incoming::Drained,
-                websocket::Incoming::Paused => Incoming::Paused,
-                websocket::Incoming::Over(end) => Incoming::Over(end),
-            },
-            Self::AudioSocket(connection) => match connection.read() {
-                audiosocket::Incoming::Frame(frame) => Incoming::Frame(frame),
-                audiosocket::Incoming::Drained => Incoming::Drained,
-                audiosocket::Incoming::Paused => Incoming::Paused,
-                audiosocket::Incoming::Over(end) => Incoming::Over(end),
-            },
+            Self::WebSocket(connection) => connection.read().map(Sent::Message),
+            Self::AudioSocket(connection) => connection.read().map(Sent::Frame),
         }
     }
 

@@ -29,12 +29,12 @@ use crate::call::events::LegEnd;
 use crate::call::leg::{LegClose, LegCloseCode, OrderNumber};
 use crate::call::{CommandError, Fact, LegOrder};
 use crate::codec::channel_word::{self, ChannelWord};
-use crate::net::websocket::End;
+use crate::net::websocket::{End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::messages::{ControlInput, NewLeg, TelephonyOrder};
 use crate::threads::slots::{OfCall, Slots};
-use connection::Incoming;
+use connection::Sent;
 use leg::{Leg, LegDefaults, Received};
 use socket::Socket;
 
@@ -250,7 +250,7 @@ impl Telephony {
         let socket = self.sockets.at(slot)?;
         socket.connection.allow(LEG_SHARE_BYTES);
         loop {
-            let incoming = match socket.connection.read() {
+            let sent = match socket.connection.read() {
                 Incoming::Drained => {
                     socket.remembered = false;
                     return None;
@@ -260,22 +260,22 @@ impl Telephony {
                     return None;
                 }
                 Incoming::Over(end) => return Some(socket.ended(end, &counters)),
-                message_or_frame => message_or_frame,
+                Incoming::Message(sent) => sent,
             };
             socket.heard_at = now;
             socket.leg.hear_switch(now);
             socket.pinged = false;
-            let received = match incoming {
-                Incoming::Frame(frame) => {
+            let received = match sent {
+                Sent::Frame(frame) => {
                     *heard = true;
                     socket.leg.receive_frame(frame, now)
                 }
-                Incoming::Message(Message::Binary(audio)) => {
+                Sent::Message(Message::Binary(audio)) => {
                     *heard = true;
                     socket.leg.receive_audio(audio, now)
                 }
-                Incoming::Message(Message::Text(text)) => socket.leg.receive_text(&text, now),
-                Incoming::Message(Message::Close(frame)) => {
+                Sent::Message(Message::Text(text)) => socket.leg.receive_text(&text, now),
+                Sent::Message(Message::Close(frame)) => {
                     socket.closed_by_peer(frame.map_or(1005, |frame| frame.code.into()), now);
                     Received::Done
                 }

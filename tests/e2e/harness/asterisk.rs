@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use tandem_loadtest::callgen::frame::Opcode;
+use tandem_loadtest::websocket::Opcode;
 
 use super::{Leg, PATIENCE};
 

@@ -12,9 +12,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tandem_loadtest::callgen::clock::Random;
-use tandem_loadtest::callgen::frame::{FrameReader, Opcode, append_frame};
 use tandem_loadtest::callgen::handshake::{Answer, Target, answer, request};
 use tandem_loadtest::callgen::message::{ServerText, read_text};
+use tandem_loadtest::websocket::{FrameReader, Opcode, append_frame};
 
 use super::asterisk::{MaskedFrames, append_unmasked};
 use super::{PATIENCE, Relay};

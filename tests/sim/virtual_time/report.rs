@@ -54,7 +54,7 @@ impl Totals {
         *self.outcomes.entry(report.outcome.clone()).or_default() += 1;
         self.whole_answers += report.whole_answers;
         self.interruptions += report.interruptions;
-        self.barge_ins += report.tally.barge_ins;
+        self.barge_ins += report.tally.flushes;
         self.residual_us_max = self.residual_us_max.max(report.residual_us_max);
         self.underruns += report.tally.underruns;
         self.slips += report.tally.slips;

@@ -4,8 +4,8 @@
 //! Invariant: what a call's switch cannot take ends the call with a reason.
 
 use super::{Call, Context, State};
-use crate::callgen::frame::Opcode;
 use crate::callgen::switch::Switch;
+use crate::websocket::Opcode;
 
 impl Call {
     pub(super) fn floor_bytes(&mut self, now_ns: u64, bytes: &[u8], context: &mut Context) {

@@ -17,11 +17,11 @@ use crate::callgen::caller::Tick;
 use crate::callgen::clock::now_ns;
 use crate::callgen::ear::TICK_NS;
 use crate::callgen::floor_leg::{self, Head};
-use crate::callgen::frame::{Opcode, append_frame};
 use crate::callgen::handshake;
 use crate::callgen::leg::Leg;
 use crate::callgen::switch::{Switch, asterisk_socket};
 use crate::callgen::totals::record;
+use crate::websocket::{Opcode, append_frame};
 
 /// What mod_audio_stream says at the end; the others give no reason.
 const CLOSE_REASON: &[u8] = b"Normal closure";

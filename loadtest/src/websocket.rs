@@ -1,11 +1,13 @@
-//! WebSocket framing of the switch's side (RFC 6455 section 5): masked frames out, unmasked frames in.
+//! WebSocket framing of both sides (RFC 6455 section 5): the generator's masked frames out and unmasked ones in, the
+//! simulator's the other way round.
 //!
-//! Runs in: a callgen worker; pure. Owns the bytes of an unfinished message. Never allocates per frame once its
-//! vectors have grown, and never believes a length before it is checked against [`MESSAGE_BYTES_MAX`].
-//! Invariant: what [`append_frame`] writes is what libwsc (mod_audio_stream) writes, but for the random mask key.
+//! Runs in: a callgen worker and the simulator's thread; pure. Owns the bytes of an unfinished message. Never allocates per
+//! frame once its vectors have grown, and never believes a length before it is checked against the longest message.
+//! Invariant: whatever the bytes and however they are cut, reading ends in the same messages, or in one [`Violation`]; and
+//! what [`append_frame`] writes is what libwsc (mod_audio_stream) writes, but for the random mask key.
 //!
-//! Why not tungstenite: it costs an allocation a message each way and its own buffer a call; a generator that shares
-//! two cores with what it measures must not.
+//! Why not tungstenite: it costs an allocation a message each way and its own buffer a call, which a generator that shares
+//! two cores with what it measures must not; and the simulator has to delay pongs, and to send broken frames.
 
 /// Longest message taken from the server: 60 s at 16 kHz in base64 is 2.6 MB; mod_audio_stream takes that.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -42,31 +44,34 @@ impl Opcode {
     }
 }
 
-/// Appends one final, masked frame to `wire`.
-pub fn append_frame(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask_key: [u8; 4]) {
-    wire.push(0x80 | opcode as u8);
-    match payload.len() {
-        n @ 0..=125 => wire.push(0x80 | n as u8),
+/// Appends the head of a frame of `length` payload bytes that begins with `first`, but for its mask key.
+pub(crate) fn append_head(wire: &mut Vec<u8>, first: u8, is_masked: bool, length: u64) {
+    let mask_bit = u8::from(is_masked) << 7;
+    wire.push(first);
+    match length {
+        n @ 0..=125 => wire.push(mask_bit | n as u8),
         n @ 126..=0xffff => {
-            wire.push(0x80 | 126);
+            wire.push(mask_bit | 126);
             wire.extend_from_slice(&(n as u16).to_be_bytes());
         }
         n => {
-            wire.push(0x80 | 127);
-            wire.extend_from_slice(&(n as u64).to_be_bytes());
+            wire.push(mask_bit | 127);
+            wire.extend_from_slice(&n.to_be_bytes());
         }
     }
+}
+
+/// Appends one final, masked frame to `wire`.
+pub fn append_frame(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask_key: [u8; 4]) {
+    append_head(wire, 0x80 | opcode as u8, true, payload.len() as u64);
     wire.extend_from_slice(&mask_key);
-    let key = u64::from_ne_bytes([
-        mask_key[0],
-        mask_key[1],
-        mask_key[2],
-        mask_key[3],
-        mask_key[0],
-        mask_key[1],
-        mask_key[2],
-        mask_key[3],
-    ]);
+    append_masked(wire, payload, mask_key);
+}
+
+/// Appends `payload` masked, or what was masked unmasked.
+fn append_masked(wire: &mut Vec<u8>, payload: &[u8], mask_key: [u8; 4]) {
+    let [a, b, c, d] = mask_key;
+    let key = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (blocks, rest) = payload.as_chunks::<8>();
     for block in blocks {
         wire.extend_from_slice(&(u64::from_ne_bytes(*block) ^ key).to_ne_bytes());
@@ -74,30 +79,30 @@ pub fn append_frame(wire: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask_key
     wire.extend(rest.iter().zip(mask_key.iter().cycle()).map(|(byte, key)| byte ^ key));
 }
 
-/// What a server may not send; the call ends with it.
+/// What a peer may not send; the connection ends with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Violation {
     /// A reserved bit is set (no extension was offered).
     ReservedBits,
     /// An opcode that RFC 6455 does not define.
     UnknownOpcode,
-    /// A server's frames are not masked (section 5.1).
-    Masked,
+    /// A server's frames are not masked, a client's are (section 5.1).
+    Mask,
     /// A control frame of more than 125 bytes, or a fragment of one (section 5.5).
     BadControl,
     /// A continuation without a beginning, or a beginning inside a message.
     BadFragment,
-    /// Longer than [`MESSAGE_BYTES_MAX`].
+    /// Longer than may be.
     TooLong,
 }
 
 impl Violation {
-    /// The reason in words.
+    /// The reason in words, of the generator.
     pub fn text(self) -> &'static str {
         match self {
             Self::ReservedBits => "the relay sent a frame with a reserved bit set",
             Self::UnknownOpcode => "the relay sent an unknown opcode",
-            Self::Masked => "the relay sent a masked frame",
+            Self::Mask => "the relay sent a masked frame",
             Self::BadControl => "the relay sent a malformed control frame",
             Self::BadFragment => "the relay sent fragments out of order",
             Self::TooLong => "the relay sent a message longer than 16 MiB",
@@ -105,9 +110,14 @@ impl Violation {
     }
 }
 
-/// Finds whole messages in the server's bytes.
-#[derive(Default)]
+/// Finds whole messages in a peer's bytes.
+#[derive(Debug)]
 pub struct FrameReader {
+    /// The peer is a client.
+    is_masked: bool,
+    message_bytes_max: usize,
+    /// The payload of a masked frame.
+    unmasked: Vec<u8>,
     /// Bytes of an unfinished frame.
     partial: Vec<u8>,
     /// Fragments of an unfinished message, and what it began as.
@@ -121,9 +131,27 @@ struct Header {
     is_final: bool,
     payload_at: usize,
     payload_bytes: usize,
+    mask_key: Option<[u8; 4]>,
+}
+
+impl Default for FrameReader {
+    /// Of what a server sends.
+    fn default() -> Self {
+        Self::new(false, MESSAGE_BYTES_MAX)
+    }
 }
 
 impl FrameReader {
+    fn new(is_masked: bool, message_bytes_max: usize) -> Self {
+        let (unmasked, partial, message) = (Vec::new(), Vec::new(), Vec::new());
+        Self { is_masked, message_bytes_max, unmasked, partial, message, began_as: None }
+    }
+
+    /// Of what a client sends, in messages up to this length.
+    pub(crate) fn of_client(message_bytes_max: usize) -> Self {
+        Self::new(true, message_bytes_max)
+    }
+
     /// Takes `bytes` as they were read and calls `message` for each message and control frame completed.
     ///
     /// # Errors
@@ -146,12 +174,21 @@ impl FrameReader {
     fn frames(&mut self, bytes: &[u8], message: &mut impl FnMut(Opcode, &[u8])) -> Result<usize, Violation> {
         let mut used = 0;
         while let Some(rest) = bytes.get(used..)
-            && let Some(header) = parse_header(rest)?
+            && let Some(header) = self.parse_header(rest)?
         {
             let end = header.payload_at + header.payload_bytes;
             let Some(payload) = rest.get(header.payload_at..end) else { break };
             used += end;
-            self.frame(&header, payload, message)?;
+            match header.mask_key {
+                None => self.frame(&header, payload, message)?,
+                Some(key) => {
+                    let mut unmasked = std::mem::take(&mut self.unmasked);
+                    unmasked.clear();
+                    append_masked(&mut unmasked, payload, key);
+                    self.frame(&header, &unmasked, message)?;
+                    self.unmasked = unmasked;
+                }
+            }
         }
         Ok(used)
     }
@@ -178,7 +215,7 @@ impl FrameReader {
             }
             Opcode::Continuation => {
                 let began_as = self.began_as.ok_or(Violation::BadFragment)?;
-                if self.message.len() + payload.len() > MESSAGE_BYTES_MAX {
+                if self.message.len() + payload.len() > self.message_bytes_max {
                     return Err(Violation::TooLong);
                 }
                 self.message.extend_from_slice(payload);
@@ -190,38 +227,43 @@ impl FrameReader {
         }
         Ok(())
     }
-}
 
-/// The header at the beginning of `bytes`; `None` when more bytes are needed.
-fn parse_header(bytes: &[u8]) -> Result<Option<Header>, Violation> {
-    let [first, second, rest @ ..] = bytes else { return Ok(None) };
-    if first & 0x70 != 0 {
-        return Err(Violation::ReservedBits);
-    }
-    let opcode = Opcode::from_bits(first & 0x0f).ok_or(Violation::UnknownOpcode)?;
-    if second & 0x80 != 0 {
-        return Err(Violation::Masked);
-    }
-    let is_final = first & 0x80 != 0;
-    let (payload_at, length) = match second & 0x7f {
-        126 => match rest.first_chunk::<2>() {
-            Some(length) => (4, u64::from(u16::from_be_bytes(*length))),
-            None => return Ok(None),
-        },
-        127 => match rest.first_chunk::<8>() {
-            Some(length) => (10, u64::from_be_bytes(*length)),
-            None => return Ok(None),
-        },
-        n => (2, u64::from(n)),
-    };
-    if opcode as u8 >= 8 && (!is_final || length > 125) {
-        return Err(Violation::BadControl);
-    }
-    match usize::try_from(length) {
-        Ok(payload_bytes) if payload_bytes <= MESSAGE_BYTES_MAX => {
-            Ok(Some(Header { opcode, is_final, payload_at, payload_bytes }))
+    /// The header at the beginning of `bytes`; `None` when more bytes are needed.
+    fn parse_header(&self, bytes: &[u8]) -> Result<Option<Header>, Violation> {
+        let [first, second, rest @ ..] = bytes else { return Ok(None) };
+        if first & 0x70 != 0 {
+            return Err(Violation::ReservedBits);
         }
-        _ => Err(Violation::TooLong),
+        let opcode = Opcode::from_bits(first & 0x0f).ok_or(Violation::UnknownOpcode)?;
+        if (second & 0x80 != 0) != self.is_masked {
+            return Err(Violation::Mask);
+        }
+        let is_final = first & 0x80 != 0;
+        let (payload_at, length) = match second & 0x7f {
+            126 => match rest.first_chunk::<2>() {
+                Some(length) => (4, u64::from(u16::from_be_bytes(*length))),
+                None => return Ok(None),
+            },
+            127 => match rest.first_chunk::<8>() {
+                Some(length) => (10, u64::from_be_bytes(*length)),
+                None => return Ok(None),
+            },
+            n => (2, u64::from(n)),
+        };
+        if opcode as u8 >= 8 && (!is_final || length > 125) {
+            return Err(Violation::BadControl);
+        }
+        match usize::try_from(length) {
+            Ok(payload_bytes) if payload_bytes <= self.message_bytes_max => {
+                let mask_key = match self.is_masked.then(|| bytes.get(payload_at..)?.first_chunk::<4>()) {
+                    Some(None) => return Ok(None),
+                    key => key.flatten().copied(),
+                };
+                let payload_at = payload_at + mask_key.map_or(0, |key| key.len());
+                Ok(Some(Header { opcode, is_final, payload_at, payload_bytes, mask_key }))
+            }
+            _ => Err(Violation::TooLong),
+        }
     }
 }
 
@@ -295,7 +337,7 @@ mod tests {
         for (bytes, violation) in [
             (&[0xc2u8, 0][..], Violation::ReservedBits),
             (&[0x83, 0], Violation::UnknownOpcode),
-            (&[0x82, 0x80, 1, 2, 3, 4], Violation::Masked),
+            (&[0x82, 0x80, 1, 2, 3, 4], Violation::Mask),
             (&[0x89, 126, 0, 126], Violation::BadControl),
             (&[0x09, 0], Violation::BadControl),
             (&[0x80, 0], Violation::BadFragment),
