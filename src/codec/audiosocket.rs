@@ -51,7 +51,7 @@ pub fn hz_of(kind: u8) -> Option<u32> {
 /// the payload comes more than 5 ms after the head. More samples than a length can say are left out.
 pub fn write_audio(out: &mut Vec<u8>, samples: &[i16], rate: SampleRate) {
     let samples = &samples[..samples.len().min(usize::from(u16::MAX) / 2)];
-    let [high, low] = (samples.len() as u16 * 2).to_be_bytes();
+    let [high, low] = u16::try_from(samples.len() * 2).unwrap_or(u16::MAX).to_be_bytes();
     out.reserve(HEAD_BYTES + samples.len() * 2);
     out.extend_from_slice(&[kind_of(rate), high, low]);
     samples.iter().for_each(|sample| out.extend_from_slice(&sample.to_le_bytes()));

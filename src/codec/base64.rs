@@ -130,7 +130,7 @@ fn decode_leniently(
             continue;
         }
         bit_count -= 8;
-        let whole = (bits >> bit_count) as u8;
+        let [whole, ..] = (bits >> bit_count).to_le_bytes();
         bits &= (1 << bit_count) - 1;
         let Some(low) = low_byte.take() else {
             low_byte = Some(whole);

@@ -2,6 +2,9 @@
 //!
 //! Runs in: the accept, telephony, gemini and dial threads. Knows nothing of calls.
 
+// What a peer says is not to become another number unnoticed; tests make samples as they like.
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
+
 pub mod audiosocket;
 pub mod dial;
 pub(crate) mod ear;
