@@ -6,9 +6,9 @@
 use serde_json::{Map, Value, json};
 
 use super::models;
-use crate::base::BuiltIn;
 use crate::base::command::Destination;
-use crate::call::model::{Behavior, Function, Scheduling, SetupRequest, ToolAnswer, ToolCall};
+use crate::base::{BuiltIn, Words};
+use crate::call::model::{Behavior, Function, SetupRequest, ToolAnswer, ToolCall};
 
 /// `functionDeclarations` of what a setup asks for, as its model wants them.
 pub(super) fn declarations(request: &SetupRequest) -> Vec<Value> {
@@ -57,7 +57,7 @@ fn declaration(function: &Function) -> Value {
                 declared["parametersJsonSchema"] = schema.clone();
             }
             if let Some(behavior) = behavior {
-                declared["behavior"] = behavior_word(*behavior).into();
+                declared["behavior"] = capitals(*behavior);
             }
             declared
         }
@@ -93,7 +93,7 @@ fn in_full(mut declared: Value) -> Value {
     if declared.get("parameters").is_none() {
         declared["parameters"] = json!({"type": "OBJECT", "properties": {}});
     }
-    declared["behavior"] = behavior_word(Behavior::NonBlocking).into();
+    declared["behavior"] = capitals(Behavior::NonBlocking);
     declared
 }
 
@@ -132,11 +132,9 @@ fn is_open_api_format(kind: &str, format: &str) -> bool {
     }
 }
 
-const fn behavior_word(behavior: Behavior) -> &'static str {
-    match behavior {
-        Behavior::Blocking => "BLOCKING",
-        Behavior::NonBlocking => "NON_BLOCKING",
-    }
+/// The API has the words of the configuration in capitals.
+fn capitals(choice: impl Words) -> Value {
+    choice.label().to_ascii_uppercase().into()
 }
 
 /// The `toolResponse` message that answers a call.
@@ -150,12 +148,7 @@ pub(crate) fn response(call: &ToolCall, answer: &ToolAnswer) -> String {
         function["id"] = call.id.as_str().into();
     }
     if let Some(scheduling) = answer.scheduling {
-        function["scheduling"] = match scheduling {
-            Scheduling::WhenIdle => "WHEN_IDLE",
-            Scheduling::Interrupt => "INTERRUPT",
-            Scheduling::Silent => "SILENT",
-        }
-        .into();
+        function["scheduling"] = capitals(scheduling);
     }
     json!({"toolResponse": {"functionResponses": [function]}}).to_string()
 }
@@ -164,7 +157,7 @@ pub(crate) fn response(call: &ToolCall, answer: &ToolAnswer) -> String {
 mod tests {
     use super::*;
     use crate::base::parameters::Parameters;
-    use crate::call::model::Asked;
+    use crate::call::model::{Asked, Scheduling};
 
     fn other(name: &str, parameters: &Parameters, behavior: Option<Behavior>) -> Function {
         Function::Other {
