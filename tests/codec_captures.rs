@@ -204,7 +204,7 @@ fn the_reference_call_tells_who_calls_and_is_heard() {
         assert_eq!(call.binary_lengths(), vec![640; 275]);
         assert_tone("basic", &call.caller(Mix::Mono), SampleRate::Hz16000);
         let (code, reason) = call.close().expect("a close");
-        assert_eq!((LegCloseCode::from_code(code), reason), (Some(LegCloseCode::Normal), "Normal closure"));
+        assert_eq!((code, reason), (LegCloseCode::Normal.code(), "Normal closure"));
     }
 }
 

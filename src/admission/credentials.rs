@@ -34,10 +34,8 @@ pub struct CredentialTerms {
     pub name: Arc<str>,
     /// Sessions at one time; 0 for no limit.
     pub max_sessions: usize,
-    /// See [`CredentialView::model_prefix`](super::CredentialView::model_prefix).
+    /// What stands before a model's name; `models/` if `None`.
     pub model_prefix: Option<Arc<str>>,
-    /// Vertex AI, not the Developer API.
-    pub vertex: bool,
     /// It cannot be used before [`Pool::token_ready`] was told.
     pub needs_token: bool,
 }

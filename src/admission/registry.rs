@@ -163,7 +163,6 @@ mod tests {
             name: name.into(),
             max_sessions: 1,
             model_prefix: None,
-            vertex: false,
             needs_token: false,
         };
         pool.replace(vec![terms("a"), terms("b")]);

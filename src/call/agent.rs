@@ -185,8 +185,6 @@ pub struct CredentialView<'a> {
     /// What stands before the model's name, `projects/P/locations/L/publishers/google/models/` on Vertex AI; `models/` if
     /// `None`.
     pub model_prefix: Option<&'a str>,
-    /// Vertex AI, not the Developer API: some fields and defaults differ.
-    pub vertex: bool,
 }
 
 /// What of the configuration call control needs.

@@ -60,7 +60,6 @@ fn terms(name: &str, max_sessions: Option<usize>) -> CredentialTerms {
         name: name.into(),
         max_sessions: max_sessions.unwrap_or(0),
         model_prefix: None,
-        vertex: false,
         needs_token: false,
     }
 }
@@ -84,12 +83,8 @@ fn of(credential: &CredentialConfig, gemini: &GeminiConfig) -> Result<(Credentia
     };
     let target = target(&base, &format!("{VERTEX_API}.LlmBidiService/BidiGenerateContent"), key)?;
     let source = source(credential).filter(|_| key.is_none());
-    let terms = CredentialTerms {
-        model_prefix: Some(model_prefix.into()),
-        vertex: true,
-        needs_token: source.is_some(),
-        ..terms
-    };
+    let terms =
+        CredentialTerms { model_prefix: Some(model_prefix.into()), needs_token: source.is_some(), ..terms };
     Ok(match source {
         Some(source) => (terms, Access::with_tokens(target, source)),
         None => (terms, Access::with_key(target)),
@@ -164,7 +159,7 @@ mod tests {
                 (c.kind, c.api_key) = (CredentialKind::Vertex, Some(Secret::new("express")));
                 c.location = location.map(str::to_owned);
             });
-            assert!(terms.vertex && !terms.needs_token);
+            assert!(terms.model_prefix.is_some() && !terms.needs_token);
             url(&access)
         };
         let path = "/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent";
@@ -190,7 +185,7 @@ mod tests {
         let (terms, access) = with(|c| {
             (c.api_key, c.max_sessions) = (Some(Secret::new("AIza-secret")), Some(3));
         });
-        assert_eq!((terms.max_sessions, terms.vertex, terms.model_prefix), (3, false, None));
+        assert_eq!((terms.max_sessions, terms.model_prefix), (3, None));
         let target = access.target().expect("no token needed");
         assert!(target.url.path().ends_with("v1beta.GenerativeService.BidiGenerateContent"));
         assert_eq!(target.headers[0].1.to_str().ok(), Some("AIza-secret"));

@@ -257,13 +257,7 @@ mod tests {
     }
 
     fn terms(name: &str, needs_token: bool) -> CredentialTerms {
-        CredentialTerms {
-            name: name.into(),
-            max_sessions: 1,
-            model_prefix: None,
-            vertex: needs_token,
-            needs_token,
-        }
+        CredentialTerms { name: name.into(), max_sessions: 1, model_prefix: None, needs_token }
     }
 
     fn tokens(path: &str) -> Access {

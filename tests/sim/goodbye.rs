@@ -78,7 +78,7 @@ impl Call {
             match order {
                 Order::Dial(link) => {
                     self.link = link;
-                    _ = self.machine.setup(&CredentialView { number: 0, model_prefix: None, vertex: false });
+                    _ = self.machine.setup(&CredentialView { number: 0, model_prefix: None });
                     self.machine.tell(self.now, Fact::LinkConnected(link));
                     self.machine.tell(self.now, Fact::SetupComplete(link));
                     self.machine.tell(self.now, Fact::Resumable(link, "handle".into()));

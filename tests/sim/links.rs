@@ -18,7 +18,7 @@ use tandem::call::{Fact, LegKind, LegOrder, Machine, ModelOrder, Order, Part};
 use tandem::codec::Provider;
 use tandem::config::Fallback;
 
-const KEY: CredentialView<'static> = CredentialView { number: 0, model_prefix: None, vertex: false };
+const KEY: CredentialView<'static> = CredentialView { number: 0, model_prefix: None };
 
 /// A machine and the time.
 struct Call {

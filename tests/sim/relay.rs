@@ -238,7 +238,6 @@ fn terms(number: usize) -> CredentialTerms {
         name: format!("key-{number}").into(),
         max_sessions: 0,
         model_prefix: None,
-        vertex: false,
         needs_token: false,
     }
 }

@@ -22,7 +22,7 @@ use tandem::call::tool::{HttpTool, Method, ToolFailure, ToolNumber, ToolRun, Too
 use tandem::call::{CredentialView, Fact, LegKind, LegOrder, Machine, ModelOrder, Order, ToolOrder};
 use tandem::codec::Provider;
 
-const CREDENTIAL: CredentialView<'static> = CredentialView { number: 0, model_prefix: None, vertex: false };
+const CREDENTIAL: CredentialView<'static> = CredentialView { number: 0, model_prefix: None };
 
 fn http_tool(name: &str) -> HttpTool {
     let schema = r#"{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}"#;

@@ -58,8 +58,7 @@ impl Call {
                 Order::Model(ModelOrder::HoldUplink(held)) => self.told.push(if held { 'h' } else { 'r' }),
                 Order::Dial(link) => {
                     self.link = link;
-                    let setup =
-                        self.machine.setup(&CredentialView { number: 0, model_prefix: None, vertex: false });
+                    let setup = self.machine.setup(&CredentialView { number: 0, model_prefix: None });
                     let setup = Provider::Gemini.setup(&setup);
                     self.told.push(if setup.contains("the handle") { 'd' } else { 'f' });
                     self.machine.tell(self.now, Fact::LinkConnected(link));

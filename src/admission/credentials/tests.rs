@@ -12,7 +12,7 @@ fn call(slot: u32) -> CallId {
 }
 
 fn terms(name: &str, max_sessions: usize) -> CredentialTerms {
-    CredentialTerms { name: name.into(), max_sessions, model_prefix: None, vertex: false, needs_token: false }
+    CredentialTerms { name: name.into(), max_sessions, model_prefix: None, needs_token: false }
 }
 
 /// `a` and `b` with so many sessions each, and a first back-off of a second.

@@ -14,14 +14,10 @@ const FINAL_CLOSE_FRAME: u8 = 0x88;
 pub enum LegCloseCode {
     /// 1000: the call is over.
     Normal,
-    /// 1001: we are going away.
-    GoingAway,
     /// 1002: the peer broke the protocol.
     ProtocolError,
     /// 1003: a kind of message that we cannot use.
     UnsupportedData,
-    /// 1007: a text that is not UTF-8.
-    InvalidPayload,
     /// 1008: refused, or given up: the relay's last word.
     PolicyViolation,
     /// 1009: a message too long.
@@ -30,19 +26,6 @@ pub enum LegCloseCode {
     MandatoryExtension,
     /// 1011: our fault.
     InternalError,
-    /// 3000 to 4999: a meaning of our own.
-    Application(ApplicationCode),
-}
-
-/// A close code from 3000 to 4999.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ApplicationCode(u16);
-
-impl ApplicationCode {
-    /// The code, or `None` outside 3000 to 4999.
-    pub(crate) const fn new(code: u16) -> Option<Self> {
-        if matches!(code, 3000..=4999) { Some(Self(code)) } else { None }
-    }
 }
 
 impl LegCloseCode {
@@ -50,15 +33,12 @@ impl LegCloseCode {
     pub const fn code(self) -> u16 {
         match self {
             Self::Normal => 1000,
-            Self::GoingAway => 1001,
             Self::ProtocolError => 1002,
             Self::UnsupportedData => 1003,
-            Self::InvalidPayload => 1007,
             Self::PolicyViolation => 1008,
             Self::MessageTooBig => 1009,
             Self::MandatoryExtension => 1010,
             Self::InternalError => 1011,
-            Self::Application(ApplicationCode(code)) => code,
         }
     }
 
@@ -72,31 +52,7 @@ impl LegCloseCode {
             | Self::MessageTooBig
             | Self::MandatoryExtension => true,
             // 1002 is also what the module makes of a code that it does not know, such as a proxy's 1012.
-            Self::Normal
-            | Self::GoingAway
-            | Self::ProtocolError
-            | Self::InvalidPayload
-            | Self::InternalError
-            | Self::Application(_) => false,
-        }
-    }
-
-    /// The code with this number, or `None` for one that the module would answer with 1002.
-    pub const fn from_code(code: u16) -> Option<Self> {
-        match code {
-            1000 => Some(Self::Normal),
-            1001 => Some(Self::GoingAway),
-            1002 => Some(Self::ProtocolError),
-            1003 => Some(Self::UnsupportedData),
-            1007 => Some(Self::InvalidPayload),
-            1008 => Some(Self::PolicyViolation),
-            1009 => Some(Self::MessageTooBig),
-            1010 => Some(Self::MandatoryExtension),
-            1011 => Some(Self::InternalError),
-            _ => match ApplicationCode::new(code) {
-                Some(application) => Some(Self::Application(application)),
-                None => None,
-            },
+            Self::Normal | Self::ProtocolError | Self::InternalError => false,
         }
     }
 }
@@ -138,14 +94,20 @@ impl LegClose {
 mod tests {
     use super::*;
 
+    const ALL: [LegCloseCode; 7] = [
+        LegCloseCode::Normal,
+        LegCloseCode::ProtocolError,
+        LegCloseCode::UnsupportedData,
+        LegCloseCode::PolicyViolation,
+        LegCloseCode::MessageTooBig,
+        LegCloseCode::MandatoryExtension,
+        LegCloseCode::InternalError,
+    ];
+
     #[test]
     fn only_codes_that_the_module_understands_exist() {
-        let known: Vec<u16> =
-            (0..=u16::MAX).filter(|&code| LegCloseCode::from_code(code).is_some()).collect();
-        let expected: Vec<u16> = (1000..=1003).chain(1007..=1011).chain(3000..=4999).collect();
-        assert_eq!(known, expected);
-        for code in known {
-            assert_eq!(LegCloseCode::from_code(code).map(LegCloseCode::code), Some(code));
+        for code in ALL.map(LegCloseCode::code) {
+            assert!(matches!(code, 1000..=1003 | 1007..=1011), "{code}");
         }
     }
 
@@ -161,8 +123,7 @@ mod tests {
             .map(|entry| entry.trim().trim_start_matches('[').split(']').next().unwrap_or_default())
             .map(|code| code.parse().expect("a code"))
             .collect();
-        let last_word = |code: &u16| LegCloseCode::from_code(*code).is_some_and(LegCloseCode::is_final);
-        let own: Vec<u16> = (0..=u16::MAX).filter(last_word).collect();
+        let own: Vec<u16> = ALL.into_iter().filter(|code| code.is_final()).map(LegCloseCode::code).collect();
         assert_eq!(listed, own);
     }
 

@@ -8,7 +8,7 @@ mod kind;
 mod token;
 mod variables;
 
-pub use close::{ApplicationCode, LegClose, LegCloseCode};
+pub use close::{LegClose, LegCloseCode};
 pub use fields::{CallFields, FieldNote};
 pub use kind::LegKind;
 pub(crate) use kind::{Lead, LegSocket, Way};

@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::base::excerpt::is_loggable;
+
 /// Most of them that are looked at.
 const VARIABLES_MAX: usize = 64;
 /// Shortest and longest name, in bytes, without its separators. A single letter is some protocol's own.
@@ -36,7 +38,7 @@ impl Variables {
     /// Notes a value, unless there is one, or too many.
     pub(super) fn note(&mut self, name: &str, value: &str) {
         let Some(name) = plain(name).filter(|_| self.0.len() < VARIABLES_MAX) else { return };
-        let visible = value.chars().filter(|c| !c.is_control() && !is_invisible(*c));
+        let visible = value.chars().filter(|&c| is_loggable(c));
         let value: String = visible.take(VALUE_CHARACTERS_MAX).collect();
         if !value.trim().is_empty() {
             self.0.entry(name).or_insert(value.trim().to_owned());
@@ -67,15 +69,6 @@ fn plain(name: &str) -> Option<String> {
     let fits = (VARIABLE_NAME_BYTES_MIN..=VARIABLE_NAME_BYTES_MAX).contains(&plain.len())
         && plain.bytes().all(|byte| byte.is_ascii_alphanumeric());
     fits.then_some(plain)
-}
-
-/// Characters that show nothing or turn the direction of others (Unicode's format characters that occur in text).
-const fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 #[cfg(test)]

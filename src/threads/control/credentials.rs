@@ -60,11 +60,8 @@ impl Control {
             debug!("call {id}: link {link} with credential {name:?}");
         }
         call.credential = Some(Arc::clone(name));
-        let view = CredentialView {
-            number: chosen.number,
-            model_prefix: chosen.terms.model_prefix.as_deref(),
-            vertex: chosen.terms.vertex,
-        };
+        let view =
+            CredentialView { number: chosen.number, model_prefix: chosen.terms.model_prefix.as_deref() };
         let setup = Box::new(call.machine.setup(&view));
         let deadline = now.plus(call.machine.agent().terms.dial_timeout);
         let credential = chosen.number;

@@ -139,13 +139,7 @@ impl World {
 }
 
 fn credential() -> CredentialTerms {
-    CredentialTerms {
-        name: "test".into(),
-        max_sessions: 0,
-        model_prefix: None,
-        vertex: false,
-        needs_token: false,
-    }
+    CredentialTerms { name: "test".into(), max_sessions: 0, model_prefix: None, needs_token: false }
 }
 
 fn target() -> Target {
