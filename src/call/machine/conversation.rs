@@ -122,11 +122,12 @@ impl Conversation {
 
     /// A link is connected, its setup sent.
     pub(super) fn connected(&mut self, shared: &mut Shared, link: LinkNumber) {
-        if shared.session.advance(link, LinkState::SettingUp) {
-            self.due = Some(self.not_beyond_giving_up(shared, shared.terms().setup_timeout));
-        } else {
+        if shared.session.link() != Some(link) {
             // Connected after it was given up.
             shared.order_model(ModelOrder::CloseLink(link));
+        } else if shared.session.state() == LinkState::Dialing {
+            shared.session.advance(link, LinkState::SettingUp);
+            self.due = Some(self.not_beyond_giving_up(shared, shared.terms().setup_timeout));
         }
     }
 

@@ -267,7 +267,7 @@ impl Tools {
         shared: &mut Shared,
         link: LinkNumber,
         ids: &[String],
-    ) -> Vec<Box<ToolCall>> {
+    ) -> Vec<ToolCall> {
         let mut commands = Vec::new();
         for id in ids.iter().filter(|id| !id.is_empty()) {
             let Some((name, taken)) = self.ledger.take_back(link, id) else { continue };
@@ -278,7 +278,7 @@ impl Tools {
                     self.taken_back.push(number);
                     shared.order(Order::Tool(ToolOrder::Cancel(number)));
                 }
-                TakenBack::BuiltIn(call) => commands.push(call),
+                TakenBack::BuiltIn(call) => commands.push(*call),
                 TakenBack::One => {}
             }
         }
