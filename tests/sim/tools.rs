@@ -330,7 +330,6 @@ fn the_callers_audio_is_kept_back_only_while_the_link_waits_for_a_tool_that_asks
     assert_eq!(holds(&given), [false], "the next link does not wait");
 }
 
-/// As [`agent`], with a tool that changes something.
 /// When the earcon is played until so many milliseconds have passed, as a machine is told the time that it asks for.
 fn earcons(machine: &mut Machine, until_ms: u64) -> Vec<u64> {
     let mut played = Vec::new();
@@ -375,6 +374,7 @@ fn a_caller_who_hears_nothing_while_the_model_waits_for_a_tool_hears_that_it_is_
     assert_eq!(earcons(&mut machine, 60_000), [0; 0], "the model has its result");
 }
 
+/// As [`agent`], with a tool that changes something.
 fn booking() -> Machine {
     let post = HttpTool { method: Method::Post, ..http_tool("book") };
     let mut agent = Agent::clone(&agent());

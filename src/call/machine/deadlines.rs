@@ -39,27 +39,21 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them.
-    pub(super) const ALL: [Self; 13] = {
-        use Timer::{
-            Announcement, Answer, Command, Earcon, Greeting, Heard, Leg, Link, MaxCall, Offered, Played,
-            Silence, Tool,
-        };
-        [
-            Command,
-            Tool,
-            Heard,
-            Offered,
-            Silence,
-            Leg,
-            MaxCall,
-            Link,
-            Greeting,
-            Announcement,
-            Earcon,
-            Answer,
-            Played,
-        ]
-    };
+    pub(super) const ALL: [Self; 13] = [
+        Self::Command,
+        Self::Tool,
+        Self::Heard,
+        Self::Offered,
+        Self::Silence,
+        Self::Leg,
+        Self::MaxCall,
+        Self::Link,
+        Self::Greeting,
+        Self::Announcement,
+        Self::Earcon,
+        Self::Answer,
+        Self::Played,
+    ];
 }
 
 /// See the head of this file.
