@@ -157,6 +157,7 @@ counters! {
         playout_lateness: "tandem_playout_lateness_seconds" in LATENESS_BOUNDS_US, "how late frames leave that had only their time to wait for.";
     }
     by_label {
+        credential_setup: "tandem_credential_setup_seconds" {credential} in LATENCY_BOUNDS_US, "From the order to connect a link until the model was ready on it, by the credential that it was made with.";
     }
 
     records_written: "tandem_records_written_total", "Records of calls written to the database.";

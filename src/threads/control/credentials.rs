@@ -25,6 +25,8 @@ pub(super) struct Dialled {
     ready: bool,
     /// Credentials that refused it.
     refused_by: Vec<usize>,
+    /// When it was ordered, with this credential.
+    since: Instant,
     /// When it should have been ready, or on the way to it.
     due: Instant,
 }
@@ -65,7 +67,8 @@ impl Control {
         let setup = Box::new(call.machine.setup(&view));
         let deadline = now.plus(call.machine.agent().terms.dial_timeout);
         let credential = chosen.number;
-        call.dialled = Some(Dialled { link, credential, ready: false, refused_by, due: deadline });
+        call.dialled =
+            Some(Dialled { link, credential, ready: false, refused_by, since: now, due: deadline });
         let shard = call.shard;
         let request = LinkRequest { id, link, credential: chosen.number, target, setup, deadline, shard };
         if let Err(why) = (self.parts.dial)(DialRequest::Link(request))
@@ -95,11 +98,15 @@ impl Control {
     /// refused is made with another one, and the machine waits on.
     pub(super) fn tell_pool(&mut self, now: Instant, id: CallId, fact: &Fact) -> bool {
         let credentials = Arc::clone(&self.relay.credentials);
+        let counters = Arc::clone(&self.relay.counters);
         let Some(call) = self.call(id) else { return false };
         match fact {
             Fact::SetupComplete(link) => {
                 if let Some(dialled) = call.dialled.as_mut().filter(|dialled| dialled.link == *link) {
-                    dialled.ready = true;
+                    let before = std::mem::replace(&mut dialled.ready, true);
+                    if let Some(name) = call.credential.as_ref().filter(|_| !before) {
+                        counters.credential_setup.observe(name, now.since(dialled.since));
+                    }
                     call.refusal = None;
                     credentials.note(credentials.pool().ready(id, dialled.credential));
                 }

@@ -217,6 +217,19 @@ fn each_step_of_the_watchdog_comes_in_its_time_with_nobody_to_wake_the_thread() 
 }
 
 #[test]
+fn the_setup_of_each_link_is_measured_for_its_credential() {
+    let mut world = World::new(2, |_| ());
+    for _ in 0..2 {
+        let id = world.call();
+        // Said again, it is no other setup.
+        world.fact(id, Fact::SetupComplete(1));
+    }
+    let measured = world.control.relay.counters.credential_setup.snapshots();
+    let measured: Vec<_> = measured.iter().map(|(name, setups)| (&**name, setups.count())).collect();
+    assert_eq!(measured, [("test", 2)]);
+}
+
+#[test]
 fn a_wake_up_costs_the_calls_that_are_due_and_a_thread_without_work_sleeps() {
     let mut world = World::new(200, |_| ());
     for _ in 0..200 {
