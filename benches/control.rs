@@ -6,70 +6,135 @@
 //! Invariant: all calls but one are live and want nothing; that one tries again and again to get a link, in vain.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant as Stopwatch};
 
-use tandem::agents::Agents;
+use crossbeam_channel::{Receiver, unbounded};
+use tandem::admission::{CredentialTerms, LegCredentials, Opening};
+use tandem::agents::{Agents, CurrentAgents};
 use tandem::base::{Instant, LegFormat, SampleRate};
-use tandem::call::agent::{Agent, CallTerms};
+use tandem::call::agent::CallTerms;
 use tandem::call::leg::{CallFields, LegKind};
 use tandem::call::{Fact, Machine};
-use tandem::threads::messages::ControlInput;
+use tandem::config::Config;
+use tandem::net::dial::Target;
+use tandem::sync::rings::call_rings;
+use tandem::sync::{CallShared, Doorbell, Mailbox, mailbox};
+use tandem::threads::control::{Control, ControlParts};
+use tandem::threads::credentials::Access;
+use tandem::threads::messages::{ControlInput, DialRequest, GeminiOrder, NewLeg, Offer};
+use tandem::threads::relay::Relay;
+use tandem::threads::tools::tool_queue;
 
 use ratios::{Report, in_turns};
-use relay::{Bells, Ends};
 
 mod ratios;
-#[allow(dead_code, reason = "the simulations use more of it")]
-#[path = "../tests/sim/relay.rs"]
-mod relay;
 
 const CALLS: [usize; 3] = [100, 1_000, 10_000];
 /// Far beyond what is measured.
 const FOR_EVER: Duration = Duration::from_secs(1 << 31);
 
 struct Rig {
-    ends: Ends,
+    control: Control,
     now: Instant,
+    gemini: Mailbox<GeminiOrder>,
+    dials: Receiver<DialRequest>,
+}
+
+/// What nobody stands behind.
+fn bell() -> Doorbell {
+    Doorbell::for_parked(std::thread::current())
 }
 
 impl Rig {
     fn new(calls: usize) -> Self {
-        let agent: Agent = CallTerms { max_call: FOR_EVER, give_up: FOR_EVER, ..CallTerms::default() }.into();
-        let mut ends = Ends::new(0, Bells::new(), Agents::from_iter([agent]), 1, calls);
+        let mut config = Config::default();
+        config.listen.max_calls = calls;
+        config.listen.max_calls_burst_per_address = calls as u32;
+        let mut relay = Relay::new(&config).expect("a relay");
+        let terms = CallTerms { max_call: FOR_EVER, give_up: FOR_EVER, ..CallTerms::default() };
+        relay.agents = Arc::new(CurrentAgents::new(Agents::from_iter([terms.into()])));
+        relay.credentials.replace(vec![credential()]);
+        let (mut inbox, own_inbox) = mailbox(bell());
+        let (telephony, legs) = mailbox(bell());
+        let (to_gemini, gemini) = mailbox(bell());
+        let (dial, dials) = unbounded();
+        let parts = ControlParts {
+            inbox: own_inbox,
+            own: bell(),
+            telephony: vec![telephony],
+            gemini: vec![to_gemini],
+            esl: None,
+            recorder: mailbox(bell()).0,
+            workers: vec![mailbox(bell()).0],
+            retired: Vec::new(),
+            dial: Box::new(move |request| dial.send(request).map_err(|error| error.to_string())),
+            tools: tool_queue(Box::new(|| ())).0,
+            random: Box::new(|| 0),
+            stats_interval: None,
+            records: None,
+        };
+        let registry = Arc::clone(&relay.registry);
+        let mut control = Control::new(relay, parts);
         let mut now = Instant::from_micros(1_000_000);
-        let format = LegFormat::new(SampleRate::Hz8000, 20, 20);
-        for live in (0..calls).map(|number| number > 0) {
+        for number in 0..calls {
             now = now.plus_us(1);
-            let (offer, ..) = ends.admit(now, LegKind::ModAudioStream, CallFields::default(), format);
-            let id = offer.id;
-            ends.inbox.send(ControlInput::Offered(Box::new(offer)));
-            if live {
-                ends.tell(id, Fact::LinkConnected(1));
-                ends.tell(id, Fact::SetupComplete(1));
+            let id = registry.admit(now, [127, 0, 0, 1].into()).expect("room");
+            let shared = Arc::new(CallShared::new(id, LegFormat::new(SampleRate::Hz8000, 20, 20)));
+            let (fields, kind, rings) = (CallFields::default(), LegKind::ModAudioStream, call_rings().0);
+            let offer = Offer {
+                id,
+                shared: Arc::clone(&shared),
+                fields: fields.clone(),
+                told: false,
+                peer: ([127, 0, 0, 1], 1).into(),
+                credentials: LegCredentials { token: None, address: [127, 0, 0, 1].into() },
+                opening: Opening { kind, fields: fields.clone() },
+                shard: 0,
+                worker: 0,
+                leg: Box::new(NewLeg { id, shared, rings, connection: None, fields, kind }),
+            };
+            inbox.send(ControlInput::Offered(Box::new(offer)));
+            if number > 0 {
+                inbox.send(ControlInput::Fact(id, Fact::LinkConnected(1)));
+                inbox.send(ControlInput::Fact(id, Fact::SetupComplete(1)));
             }
-            ends.control.step(now);
-            while ends.telephony.take().is_some() {}
+            control.step(now);
+            while legs.take().is_some() {}
         }
-        Self { ends, now }
+        Self { control, now, gemini, dials }
     }
 
     /// Wakes up when the first is due. Returns how long that took.
     fn wake_up(&mut self) -> Duration {
-        let Self { ends, now } = self;
         let start = Stopwatch::now();
-        let next = black_box(ends.control.step(*now)).expect("a deadline");
+        let next = black_box(self.control.step(self.now)).expect("a deadline");
         let took = start.elapsed();
-        *now = next;
-        while ends.gemini.take().is_some() || ends.dials.try_recv().is_ok() {}
+        self.now = next;
+        while self.gemini.take().is_some() || self.dials.try_recv().is_ok() {}
         took
     }
 
     /// Looks at all.
     fn walk(&self) -> Duration {
         let start = Stopwatch::now();
-        black_box(self.ends.machines().filter_map(Machine::deadline).min());
+        black_box(self.control.machines().filter_map(Machine::deadline).min());
         start.elapsed()
     }
+}
+
+fn credential() -> (CredentialTerms, Access) {
+    let terms =
+        CredentialTerms { name: "key".into(), max_sessions: 0, model_prefix: None, needs_token: false };
+    let target = Target {
+        host: "gemini".into(),
+        port: 443,
+        tls: true,
+        url: "wss://gemini/".parse().expect("a URL"),
+        headers: Vec::new(),
+        limits: tungstenite::protocol::WebSocketConfig::default(),
+    };
+    (terms, Access::with_key(target))
 }
 
 fn main() {

@@ -1,6 +1,6 @@
 //! The state of a real control thread with the other end of each of its mailboxes, for worlds in virtual time.
 //!
-//! Runs in: the simulations, and benchmarks. Owns what stands around control: the relay that it decides for, and what it orders from others.
+//! Runs in: the simulations. Owns what stands around control: the relay that it decides for, and what it orders from others.
 //! Never opens a socket, reads a clock, or starts a thread. Invariant: control is stepped through [`Ends::step`] alone, which
 //! looks whether what it says of its next step is true.
 
@@ -13,12 +13,12 @@ use crossbeam_channel::{Receiver, unbounded};
 use fastrand::Rng;
 use tandem::admission::{CredentialTerms, LegCredentials, Opening};
 use tandem::agents::{Agents, CurrentAgents};
-use tandem::base::{CallId, Instant, LegFormat};
+use tandem::base::{CallId, Instant};
 use tandem::call::leg::{CallFields, LegKind};
 use tandem::call::{CallDetail, Fact, Machine};
 use tandem::config::Config;
 use tandem::net::dial::Target;
-use tandem::sync::rings::{DspRings, GeminiRings, call_rings, ring};
+use tandem::sync::rings::{call_rings, ring};
 use tandem::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox, mailbox};
 use tandem::threads::control::{Control, ControlParts};
 use tandem::threads::credentials::Access;
@@ -57,7 +57,7 @@ impl Bells {
 /// See the head of this file.
 pub(crate) struct Ends {
     pub relay: Relay,
-    pub control: Control,
+    control: Control,
     pub bells: Bells,
     pub inbox: Outbox<ControlInput>,
     pub telephony: Mailbox<TelephonyOrder>,
@@ -144,38 +144,23 @@ impl Ends {
         defaults: LegDefaults,
         stream_end_after_ms: u64,
     ) -> Arc<CallShared> {
-        let format = defaults.format(kind, &fields);
-        let (offer, dsp_rings, gemini_rings) = self.admit(now, kind, fields, format);
-        let shared = Arc::clone(&offer.shared);
-        let call = DspCall::new(now, dsp_rings, Arc::clone(&shared), stream_end_after_ms);
-        self.dsp.send(DspOrder::Add(Box::new(call)));
-        let side = NewModelSide { id: offer.id, shared: Arc::clone(&shared), rings: gemini_rings };
-        self.to_gemini.send(GeminiOrder::Add(Box::new(side)));
-        self.inbox.send(ControlInput::Offered(Box::new(offer)));
-        shared
-    }
-
-    /// Gives a leg its slot, and what its call is made of.
-    pub(crate) fn admit(
-        &mut self,
-        now: Instant,
-        kind: LegKind,
-        fields: CallFields,
-        format: LegFormat,
-    ) -> (Offer, DspRings, GeminiRings) {
         let id = self.relay.registry.admit(now, SWITCH).expect("room");
-        let shared = Arc::new(CallShared::new(id, format));
+        let shared = Arc::new(CallShared::new(id, defaults.format(kind, &fields)));
         let (credentials, opening) = shown(kind, &fields);
         if let Some(uuid) = &fields.uuid {
             let known = self.relay.registry.known();
             known.begin(uuid, credentials.clone(), opening.clone(), Arc::clone(&shared));
         }
         let (rings, dsp_rings, gemini_rings) = call_rings();
+        let call = DspCall::new(now, dsp_rings, Arc::clone(&shared), stream_end_after_ms);
+        self.dsp.send(DspOrder::Add(Box::new(call)));
+        let side = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
+        self.to_gemini.send(GeminiOrder::Add(Box::new(side)));
         let leg_shared = Arc::clone(&shared);
         let leg = NewLeg { id, shared: leg_shared, rings, connection: None, fields: fields.clone(), kind };
-        let offer = Offer {
+        self.inbox.send(ControlInput::Offered(Box::new(Offer {
             id,
-            shared,
+            shared: Arc::clone(&shared),
             fields,
             told: false,
             peer: (SWITCH, 1).into(),
@@ -184,8 +169,8 @@ impl Ends {
             shard: 0,
             worker: 0,
             leg: Box::new(leg),
-        };
-        (offer, dsp_rings, gemini_rings)
+        })));
+        shared
     }
 
     /// Sends a fact to control.
