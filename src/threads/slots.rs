@@ -46,7 +46,7 @@ impl<T: OfCall> Slots<T> {
     }
 
     /// What belongs to a call.
-    pub(super) fn get(&mut self, id: CallId) -> Option<&mut T> {
+    pub(super) fn get_mut(&mut self, id: CallId) -> Option<&mut T> {
         self.at(id.slot as usize).filter(|of_call| of_call.id() == id)
     }
 
@@ -55,6 +55,11 @@ impl<T: OfCall> Slots<T> {
         let taken = self.places.get_mut(id.slot as usize)?.take_if(|of_call| of_call.id() == id)?;
         self.len -= 1;
         Some(taken)
+    }
+
+    /// Everything, to look at.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.places.iter().filter_map(Option::as_deref)
     }
 
     /// Everything.
@@ -80,8 +85,8 @@ mod tests {
         let (older, newer) = (CallId { slot: 1, generation: 1 }, CallId { slot: 1, generation: 2 });
         let mut slots = Slots::new(2);
         slots.put(Box::new(Named(newer)));
-        assert!(slots.get(older).is_none() && slots.take(older).is_none());
-        assert!(slots.get(newer).is_some() && slots.at(1).is_some() && slots.at(0).is_none());
+        assert!(slots.get_mut(older).is_none() && slots.take(older).is_none());
+        assert!(slots.get_mut(newer).is_some() && slots.at(1).is_some() && slots.at(0).is_none());
         slots.put(Box::new(Named(CallId { slot: 2, generation: 1 })));
         assert_eq!((slots.len(), slots.iter_mut().count()), (1, 1), "there is no slot 2");
         assert!(slots.take(newer).is_some() && slots.len() == 0);

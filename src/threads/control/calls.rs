@@ -8,77 +8,75 @@ use std::collections::BTreeSet;
 
 use super::Call;
 use crate::base::{CallId, Instant};
+use crate::threads::slots::{OfCall, Slots};
 
 /// See the head of this file.
 pub(super) struct Calls {
-    places: Vec<Place>,
-    /// The deadline of every call that has one, with its slot.
-    agenda: BTreeSet<(Instant, u32)>,
-    /// Slots whose calls may have another deadline than the agenda says.
-    changed: Vec<u32>,
-    len: usize,
+    calls: Slots<Call>,
+    /// The deadline of every call that has one.
+    agenda: BTreeSet<(Instant, CallId)>,
+    /// Those that may have another deadline than the agenda says.
+    changed: Vec<CallId>,
 }
 
+/// How the agenda knows a call.
 #[derive(Default)]
-struct Place {
-    call: Option<Box<Call>>,
+pub(super) struct Armed {
     /// What the agenda says.
     due: Option<Instant>,
     /// It is among those that changed.
     changed: bool,
 }
 
+impl OfCall for Call {
+    fn id(&self) -> CallId {
+        self.id
+    }
+}
+
 impl Calls {
     /// Room for so many.
     pub(super) fn new(max: usize) -> Self {
-        let places = (0..max).map(|_| Place::default()).collect();
-        Self { places, agenda: BTreeSet::new(), changed: Vec::new(), len: 0 }
+        Self { calls: Slots::new(max), agenda: BTreeSet::new(), changed: Vec::new() }
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.calls.len()
     }
 
-    /// Puts a call into its slot, in the place of whatever was there.
+    /// Puts a call into its slot, which is free.
     pub(super) fn insert(&mut self, call: Box<Call>) {
-        let slot = call.id.slot;
-        if let Some(place) = self.places.get_mut(slot as usize) {
-            self.len += usize::from(place.call.replace(call).is_none());
-            self.note(slot);
-        }
-    }
-
-    /// A call, to look at.
-    pub(super) fn get(&self, id: CallId) -> Option<&Call> {
-        self.places.get(id.slot as usize)?.call.as_deref().filter(|call| call.id == id)
+        let id = call.id;
+        self.calls.put(call);
+        _ = self.get_mut(id);
     }
 
     /// A call, to be changed.
     pub(super) fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
-        self.get(id)?;
-        self.note(id.slot);
-        self.places.get_mut(id.slot as usize)?.call.as_deref_mut()
+        let call = self.calls.get_mut(id)?;
+        if !std::mem::replace(&mut call.armed.changed, true) {
+            self.changed.push(id);
+        }
+        Some(call)
     }
 
     /// Takes a call that is over.
     pub(super) fn remove(&mut self, id: CallId) -> Option<Box<Call>> {
-        self.get(id)?;
-        self.note(id.slot);
-        self.len -= 1;
-        self.places.get_mut(id.slot as usize)?.call.take()
+        let call = self.calls.take(id)?;
+        call.armed.due.into_iter().for_each(|at| _ = self.agenda.remove(&(at, id)));
+        Some(call)
     }
 
     /// All of them, to look at.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Call> {
-        self.places.iter().filter_map(|place| place.call.as_deref())
+        self.calls.iter()
     }
 
     /// Those that want to be called by now, the longest overdue first.
     pub(super) fn due(&mut self, now: Instant) -> Vec<CallId> {
         self.rearm();
-        let due = self.agenda.range(..=(now, u32::MAX));
-        due.filter_map(|&(_, slot)| Some(self.places.get(slot as usize)?.call.as_ref()?.id)).collect()
+        self.agenda.iter().take_while(|(at, _)| *at <= now).map(|&(_, id)| id).collect()
     }
 
     /// When the first of them wants to be called again.
@@ -87,24 +85,15 @@ impl Calls {
         self.agenda.first().map(|&(at, _)| at)
     }
 
-    fn note(&mut self, slot: u32) {
-        if let Some(place) = self.places.get_mut(slot as usize)
-            && !std::mem::replace(&mut place.changed, true)
-        {
-            self.changed.push(slot);
-        }
-    }
-
     /// Asks those that changed when they want to be called.
     fn rearm(&mut self) {
-        for slot in self.changed.drain(..) {
-            let Some(place) = self.places.get_mut(slot as usize) else { continue };
-            place.changed = false;
-            let due = place.call.as_ref().and_then(|call| call.machine.deadline());
-            let before = std::mem::replace(&mut place.due, due);
+        for id in self.changed.drain(..) {
+            let Some(call) = self.calls.get_mut(id) else { continue };
+            let due = call.machine.deadline();
+            let Armed { due: before, .. } = std::mem::replace(&mut call.armed, Armed { due, changed: false });
             if before != due {
-                before.into_iter().for_each(|at| _ = self.agenda.remove(&(at, slot)));
-                self.agenda.extend(due.map(|at| (at, slot)));
+                before.into_iter().for_each(|at| _ = self.agenda.remove(&(at, id)));
+                self.agenda.extend(due.map(|at| (at, id)));
             }
         }
     }

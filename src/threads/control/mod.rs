@@ -41,7 +41,7 @@ use crate::threads::recorder::RecorderOrder;
 use crate::threads::relay::Relay;
 use crate::threads::store::RecordDoor;
 use crate::threads::tools::ToolPool;
-use calls::Calls;
+use calls::{Armed, Calls};
 use channels::Channels;
 use credentials::Dialled;
 use legs::Presence;
@@ -111,6 +111,7 @@ struct Call {
     /// What a credential said that refused a link, until one is set up.
     refusal: Option<String>,
     tap: CallTap,
+    armed: Armed,
 }
 
 impl Call {
@@ -278,6 +279,7 @@ impl Control {
             dialled: None,
             refusal: None,
             tap: CallTap::default(),
+            armed: Armed::default(),
         }));
         self.parts.telephony[shard].send(TelephonyOrder::Add(leg));
         self.channel_begins(now, id, kind, told);

@@ -22,7 +22,7 @@ impl Gemini {
         setup: &str,
         now: Instant,
     ) {
-        if self.calls.get(id).is_none_or(|call| number <= call.closed()) {
+        if self.calls.get_mut(id).is_none_or(|call| number <= call.closed()) {
             // The call is over, or has given this link up while it was being connected; the socket closes here.
             return;
         }
@@ -31,7 +31,7 @@ impl Gemini {
         let ready = connection.queue(Message::text(setup)).and_then(|()| connection.flush()).and_then(|()| {
             connection
                 .stream()
-                .register(self.poll.registry(), token)
+                .register(self.parts.poll.registry(), token)
                 .map_err(|error| End::Dropped(error.to_string()))
         });
         if let Err(end) = ready {
@@ -50,7 +50,7 @@ impl Gemini {
             greedy: false,
             next_share: now,
         });
-        if let Some(call) = self.calls.get(id) {
+        if let Some(call) = self.calls.get_mut(id) {
             call.connected(number);
         }
         self.tell(id, Fact::LinkConnected(number));
@@ -72,7 +72,7 @@ impl Gemini {
     }
 
     pub(super) fn close_link(&mut self, id: CallId, number: LinkNumber, now: Instant) {
-        let sent_again = self.calls.get(id).and_then(|call| call.close(number, &mut self.pool));
+        let sent_again = self.calls.get_mut(id).and_then(|call| call.close(number, &mut self.pool));
         sent_again.into_iter().for_each(|fact| self.tell(id, fact));
         if let Some(key) = self.find_link(id, number)
             && let Some(link) = self.links.get_mut(key)
@@ -84,7 +84,7 @@ impl Gemini {
     /// Drops links whose closing handshake takes too long. Returns whether some are still closing.
     pub(super) fn expire_closing(&mut self, now: Instant) -> bool {
         let mut closing = false;
-        let control = &mut self.control;
+        let control = &mut self.parts.control;
         self.links.retain(|_, link| {
             let expired = link.close_by.is_some_and(|by| now >= by);
             closing |= link.close_by.is_some() && !expired;
@@ -100,8 +100,8 @@ impl Gemini {
     pub(super) fn drop_link(&mut self, key: usize, end: End) {
         let Some(link) = self.links.try_remove(key) else { return };
         match &end {
-            End::TooBig(_) => self.counters.link_messages_too_big.increment(),
-            End::Protocol(_) => self.counters.link_protocol_errors.increment(),
+            End::TooBig(_) => self.parts.counters.link_messages_too_big.increment(),
+            End::Protocol(_) => self.parts.counters.link_protocol_errors.increment(),
             End::Closed | End::Dropped(_) => {}
         }
         if link.closed_by_us {
@@ -114,7 +114,7 @@ impl Gemini {
     }
 
     pub(super) fn link_gone(&mut self, id: CallId, number: LinkNumber, end: LinkEnd) {
-        if let Some(call) = self.calls.get(id)
+        if let Some(call) = self.calls.get_mut(id)
             && call.link() == number
         {
             let spoken = call.spoken();

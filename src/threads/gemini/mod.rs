@@ -7,7 +7,6 @@
 
 mod links;
 pub mod model_side;
-mod parts;
 pub mod speech;
 mod state;
 mod unanswered;
@@ -37,7 +36,6 @@ use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::messages::{ControlInput, GeminiOrder};
 use crate::threads::slots::{OfCall, Slots};
-pub use parts::GeminiParts;
 
 use model_side::{ModelSide, ModelSideLimits, Wake};
 use speech::SpeechPool;
@@ -73,6 +71,32 @@ struct Link {
     next_share: Instant,
 }
 
+/// What the thread is built from.
+pub struct GeminiParts {
+    /// Its poll, whose waker is `own`.
+    pub poll: Poll,
+    /// Its mailbox.
+    pub inbox: Mailbox<GeminiOrder>,
+    /// To the control thread.
+    pub control: Outbox<ControlInput>,
+    /// Its own bell.
+    pub own: Doorbell,
+    /// The shard's telephony thread.
+    pub telephony: Doorbell,
+    /// The shard's dsp workers.
+    pub workers: Vec<Doorbell>,
+    /// The process's counters.
+    pub counters: Arc<Counters>,
+    /// What of the configuration it needs.
+    pub limits: ModelSideLimits,
+    /// Bytes of speech that may wait in the shard.
+    pub speech_bytes: usize,
+    /// The clock.
+    pub clock: Clock,
+    /// Calls in the process at most: slots are below it.
+    pub max_calls: usize,
+}
+
 impl OfCall for ModelSide {
     fn id(&self) -> CallId {
         Self::id(self)
@@ -81,16 +105,7 @@ impl OfCall for ModelSide {
 
 /// The thread's state.
 pub struct Gemini {
-    poll: Poll,
-    inbox: Mailbox<GeminiOrder>,
-    control: Outbox<ControlInput>,
-    own: Doorbell,
-    telephony: Doorbell,
-    /// The dsp worker of each slot is one of these.
-    workers: Vec<Doorbell>,
-    counters: Arc<Counters>,
-    limits: ModelSideLimits,
-    clock: Clock,
+    parts: GeminiParts,
     pool: SpeechPool,
     calls: Slots<ModelSide>,
     links: Slab<Link>,
@@ -113,21 +128,13 @@ impl Gemini {
     /// The thread's state before its first pass.
     pub fn new(parts: GeminiParts) -> Self {
         Self {
-            poll: parts.poll,
-            inbox: parts.inbox,
-            control: parts.control,
-            own: parts.own,
-            telephony: parts.telephony,
-            workers: parts.workers,
-            counters: parts.counters,
-            limits: parts.limits,
-            clock: parts.clock,
             pool: SpeechPool::new(parts.speech_bytes),
             calls: Slots::new(parts.max_calls),
             links: Slab::new(),
             next_greedy: 0,
             decoded_bytes: 0,
             json: Vec::new(),
+            parts,
         }
     }
 
@@ -139,12 +146,12 @@ impl Gemini {
         let mut events = Events::with_capacity(1024);
         let mut timeout = None;
         loop {
-            match self.poll.poll(&mut events, timeout) {
+            match self.parts.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.own.answer();
-            let now = self.clock.now();
+            self.parts.own.answer();
+            let now = self.parts.clock.now();
             let mut wake = Wake::default();
             if !self.take_orders(now, &mut wake) {
                 return Ok(());
@@ -164,12 +171,12 @@ impl Gemini {
             let backlog = self.serve_calls(&mut wake);
             let closing = self.expire_closing(now);
             if wake.telephony {
-                self.telephony.ring();
+                self.parts.telephony.ring();
             }
             if wake.dsp {
-                self.workers.iter().for_each(Doorbell::ring);
+                self.parts.workers.iter().for_each(Doorbell::ring);
             }
-            self.control.flush();
+            self.parts.control.flush();
             timeout = if remembered {
                 Some(Duration::from_millis(SHARE_MS))
             } else if backlog || closing {
@@ -184,15 +191,15 @@ impl Gemini {
     }
 
     fn tell(&mut self, id: CallId, fact: Fact) {
-        self.control.send(ControlInput::Fact(id, fact));
+        self.parts.control.send(ControlInput::Fact(id, fact));
     }
 
     /// Returns false when told to stop.
     fn take_orders(&mut self, now: Instant, wake: &mut Wake) -> bool {
-        while let Some(order) = self.inbox.take() {
+        while let Some(order) = self.parts.inbox.take() {
             match order {
                 GeminiOrder::Add(new) => {
-                    self.calls.put(Box::new(ModelSide::new(*new, self.limits)));
+                    self.calls.put(Box::new(ModelSide::new(*new, self.parts.limits)));
                 }
                 GeminiOrder::Connected { id, link, connection, setup } => {
                     self.connected(id, link, *connection, &setup, now);
@@ -226,8 +233,8 @@ impl Gemini {
     }
 
     fn with(&mut self, id: CallId, act: impl FnOnce(&mut ModelSide, &mut SpeechPool, &mut dyn FnMut(Fact))) {
-        if let Some(call) = self.calls.get(id) {
-            let control = &mut self.control;
+        if let Some(call) = self.calls.get_mut(id) {
+            let control = &mut self.parts.control;
             act(call, &mut self.pool, &mut |fact| control.send(ControlInput::Fact(id, fact)));
         }
     }
@@ -243,7 +250,7 @@ impl Gemini {
                 link.start_close(now);
             }
         }
-        self.control.send(ControlInput::Retired(id, Part::Gemini));
+        self.parts.control.send(ControlInput::Retired(id, Part::Gemini));
     }
 
     /// Reads and flushes one link.
@@ -281,7 +288,7 @@ impl Gemini {
                 }
                 Incoming::Message(message @ (Message::Text(_) | Message::Binary(_))) => {
                     let id = link.call;
-                    let Some(call) = self.calls.get(id) else { continue };
+                    let Some(call) = self.calls.get_mut(id) else { continue };
                     if call.link() != link.number || link.close_by.is_some() {
                         continue;
                     }
@@ -291,7 +298,7 @@ impl Gemini {
                         _ => continue,
                     };
                     self.decoded_bytes += bytes.len();
-                    let control = &mut self.control;
+                    let control = &mut self.parts.control;
                     match call.receive(bytes, &mut self.pool, |fact| {
                         control.send(ControlInput::Fact(id, fact));
                     }) {
@@ -300,7 +307,7 @@ impl Gemini {
                             wake.telephony |= woken.telephony;
                         }
                         Err(error) => {
-                            self.counters.link_garbage.increment();
+                            self.parts.counters.link_garbage.increment();
                             debug!("call {id}: message {} of the model: {error}", link.garbage + 1);
                             link.garbage += 1;
                             if link.garbage >= GARBAGE_MAX {
@@ -348,7 +355,7 @@ impl Gemini {
     fn serve_calls(&mut self, wake: &mut Wake) -> bool {
         let mut backlog = false;
         for call in self.calls.iter_mut() {
-            let (id, control) = (call.id(), &mut self.control);
+            let (id, control) = (call.id(), &mut self.parts.control);
             call.take_uplink(&mut self.pool, |fact| control.send(ControlInput::Fact(id, fact)));
             if call.has_backlog() {
                 wake.dsp |= call.fill(&mut self.pool);
@@ -357,7 +364,7 @@ impl Gemini {
         }
         let mut broken = Vec::new();
         for (key, link) in &mut self.links {
-            let Some(call) = self.calls.get(link.call) else { continue };
+            let Some(call) = self.calls.get_mut(link.call) else { continue };
             if call.link() != link.number || link.close_by.is_some() {
                 continue;
             }

@@ -55,7 +55,7 @@ impl Telephony {
 
     /// Asks a switch for a sign of life, where its protocol has a question for it.
     pub(super) fn ping(&mut self, id: CallId) {
-        if let Some(socket) = self.sockets.get(id) {
+        if let Some(socket) = self.sockets.get_mut(id) {
             let pinged = socket.probe().map(|_| ());
             self.give_up_on_error(id.slot as usize, pinged);
         }

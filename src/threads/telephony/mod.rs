@@ -169,7 +169,7 @@ impl Telephony {
                     self.command(id, number, &command)
                 }
                 TelephonyOrder::Call(id, LegOrder::Close(close)) => {
-                    if let Some(socket) = self.sockets.get(id) {
+                    if let Some(socket) = self.sockets.get_mut(id) {
                         socket.start_close(&close, LegEnd::ByUs, now);
                     } else {
                         self.let_go_of_lost(id);
@@ -183,7 +183,7 @@ impl Telephony {
 
     /// Sends a word over a leg that is not being closed. One that takes nothing now is asked again.
     fn challenge(&mut self, id: CallId, word: ChannelWord) {
-        if let Some(socket) = self.sockets.get(id)
+        if let Some(socket) = self.sockets.get_mut(id)
             && socket.closing.is_none()
         {
             _ = socket.leg.say(Message::text(channel_word::text(word)));
@@ -192,7 +192,7 @@ impl Telephony {
 
     /// Tells a switch what to do. Of a leg that is gone nothing is said: control is told of its end.
     fn command(&mut self, id: CallId, number: OrderNumber, command: &Command) {
-        let Some(socket) = self.sockets.get(id) else { return };
+        let Some(socket) = self.sockets.get_mut(id) else { return };
         let told = if socket.closing.is_some() || socket.closed_with.is_some() {
             Err("the leg is being closed")
         } else {
