@@ -242,7 +242,7 @@ fn vertex_is_called_with_a_token_of_the_metadata_server_fetched_before_the_call(
     let relay = Relay::start_at(&model.url(), &sets, &[("GCE_METADATA_HOST", &metadata)]);
     relay.line(&["there is a token for credential \"cloud\""]);
     let request = asked.recv_timeout(PATIENCE).expect("it was asked");
-    assert!(request.contains("Metadata-Flavor: Google"), "{request}");
+    assert!(request.to_ascii_lowercase().contains("metadata-flavor: google"), "{request}");
     let leg = Leg::call(&relay, "/?uuid=vertex");
     leg.audio(&noise(1, 320), 320);
     let (setup, auth) = model.event(1, "a setup", |what| match what {
