@@ -67,7 +67,7 @@ const PATTERN: &str =
 
 settings! {
     /// Which agent answers which call, by the number that was called and the caller's. The first route that fits decides;
-    /// without one the default agent, [agent], answers. `tandem route NUMBER` says which it is.
+    /// without one the default agent answers. `tandem route NUMBER` says which it is.
     pub struct RouteConfig {
         /// The number that was called. Without it the route is for every number.
         pub did: Option<Pattern>, text(PATTERN, Pattern::new), like "22004*";

@@ -64,19 +64,8 @@ impl Uplink {
         }
     }
 
-    /// Takes what the caller sent as far as the sink has room, and fills silence that is due.
-    #[cfg(test)]
+    /// Takes what the caller sent as far as the sink has room, fills silence that is due, and tells `tap` of the caller's audio.
     pub(crate) fn pass(
-        &mut self,
-        now: Instant,
-        source: &mut impl FrameSource,
-        sink: &mut impl FrameSink,
-    ) -> UplinkReport {
-        self.pass_heard(now, source, sink, &mut ())
-    }
-
-    /// As [`Uplink::pass`], and tells `tap` of the caller's audio.
-    pub(crate) fn pass_heard(
         &mut self,
         now: Instant,
         source: &mut impl FrameSource,
@@ -200,7 +189,7 @@ mod tests {
             for n in 0..50 {
                 let mut sink = Queue::with_room(8);
                 let mut source = Queue::from(caller_frame(rate, 1000));
-                let report = uplink.pass(at(n * 20), &mut source, &mut sink);
+                let report = uplink.pass(at(n * 20), &mut source, &mut sink, &mut ());
                 assert_eq!((report.frames, report.silence_frames), (1, 0), "{rate} frame {n}");
                 assert_eq!(sink.frames[0].samples().len(), 320);
             }
@@ -211,13 +200,13 @@ mod tests {
     fn silence_takes_the_place_of_missing_frames_after_60_ms_and_leaves_no_hole() {
         let mut uplink = Uplink::new(at(0), SampleRate::Hz16000, 0);
         let mut sink = Queue::with_room(1000);
-        uplink.pass(at(0), &mut Queue::from(caller_frame(SampleRate::Hz16000, 5)), &mut sink);
-        let report = uplink.pass(at(59), &mut Queue::default(), &mut sink);
+        uplink.pass(at(0), &mut Queue::from(caller_frame(SampleRate::Hz16000, 5)), &mut sink, &mut ());
+        let report = uplink.pass(at(59), &mut Queue::default(), &mut sink, &mut ());
         assert_eq!(report.silence_frames, 0);
         assert_eq!(report.deadline, Some(at(60)));
         let mut now = report.deadline.expect("silence is due");
         while now < at(1000) {
-            now = uplink.pass(now, &mut Queue::default(), &mut sink).deadline.expect("it goes on");
+            now = uplink.pass(now, &mut Queue::default(), &mut sink, &mut ()).deadline.expect("it goes on");
         }
         // The model has audio up to 40 ms behind the clock, without a hole.
         assert_eq!(sink.frames.len(), 48);
@@ -227,11 +216,12 @@ mod tests {
     fn a_long_silence_ends_the_stream_once_and_the_next_frame_opens_it_again() {
         let mut uplink = Uplink::new(at(0), SampleRate::Hz8000, 1000);
         let mut sink = Queue::with_room(1000);
-        let report = uplink.pass(at(5000), &mut Queue::default(), &mut sink);
+        let report = uplink.pass(at(5000), &mut Queue::default(), &mut sink, &mut ());
         assert_eq!((report.silence_frames, report.deadline), (50, None));
         assert_eq!(sink.frames.iter().filter(|f| f.kind == FrameKind::End).count(), 1);
-        assert_eq!(uplink.pass(at(9000), &mut Queue::default(), &mut sink).silence_frames, 0);
-        let report = uplink.pass(at(9000), &mut Queue::from(caller_frame(SampleRate::Hz8000, 5)), &mut sink);
+        assert_eq!(uplink.pass(at(9000), &mut Queue::default(), &mut sink, &mut ()).silence_frames, 0);
+        let report =
+            uplink.pass(at(9000), &mut Queue::from(caller_frame(SampleRate::Hz8000, 5)), &mut sink, &mut ());
         assert_eq!((report.frames, report.deadline), (1, Some(at(9060))));
     }
 
@@ -245,8 +235,8 @@ mod tests {
             for _ in 0..10 {
                 source.frames.extend(caller_frame(SampleRate::Hz16000, 9));
             }
-            silence_frames += uplink.pass(at(n * 200), &mut source, &mut sink).silence_frames;
-            silence_frames += uplink.pass(at(n * 200 + 199), &mut source, &mut sink).silence_frames;
+            silence_frames += uplink.pass(at(n * 200), &mut source, &mut sink, &mut ()).silence_frames;
+            silence_frames += uplink.pass(at(n * 200 + 199), &mut source, &mut sink, &mut ()).silence_frames;
         }
         assert_eq!(silence_frames, 0);
         assert_eq!(sink.frames.len(), 500);
@@ -257,7 +247,7 @@ mod tests {
         let mut uplink = Uplink::new(at(0), SampleRate::Hz8000, 0);
         let mut sink = Queue::with_room(2);
         for ms in (60..200).step_by(20) {
-            let report = uplink.pass(at(ms), &mut Queue::default(), &mut sink);
+            let report = uplink.pass(at(ms), &mut Queue::default(), &mut sink, &mut ());
             assert!(report.deadline > Some(at(ms)), "at {ms} ms: {report:?}");
         }
         assert_eq!(sink.frames.len(), 1);
@@ -273,7 +263,7 @@ mod tests {
         let mut taken = 0;
         for _ in 0..30 {
             let mut sink = Queue::with_room(1);
-            taken += uplink.pass(at(0), &mut source, &mut sink).frames;
+            taken += uplink.pass(at(0), &mut source, &mut sink, &mut ()).frames;
         }
         assert_eq!(taken, 20);
     }

@@ -188,7 +188,7 @@ impl DspCall {
         if now >= self.idle_until.uplink || !self.rings.caller_in.is_empty() {
             let mut marked = self.spurts.before(&mut self.rings.model_out);
             let tap = &mut self.tap.as_deref_mut().filter(|_| self.tapped);
-            let uplink = self.uplink.pass_heard(now, &mut self.rings.caller_in, &mut marked, tap);
+            let uplink = self.uplink.pass(now, &mut self.rings.caller_in, &mut marked, tap);
             self.idle_until.uplink = uplink.deadline.unwrap_or(NEVER);
             if self.spurts.has_backlog() {
                 // Nobody rings when room appears.
