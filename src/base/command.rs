@@ -99,9 +99,9 @@ impl Set {
     }
 }
 
-/// A type around a text that only its constructor makes.
+/// Types around a text that only their constructor makes: of a set, and none that is wrong otherwise.
 macro_rules! checked {
-    ($(#[$doc:meta])* $name:ident, $set:expr $(, $also:expr)?) => {
+    ($($(#[$doc:meta])* $name:ident = $set:expr $(, $is_wrong:expr => $problem:literal)?;)+) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
         pub struct $name(Box<str>);
@@ -113,7 +113,12 @@ macro_rules! checked {
             /// What is wrong with it, in a sentence for an operator.
             pub fn new(text: &str) -> Result<Self, Unfit> {
                 let checked = $set.check(text)?;
-                $($also(text)?;)?
+                $(
+                    let is_wrong: fn(&str) -> bool = $is_wrong;
+                    if is_wrong(text) {
+                        return Err(Unfit::Meaning { what: $set.what, problem: $problem });
+                    }
+                )?
                 Ok(Self(checked))
             }
 
@@ -128,20 +133,74 @@ macro_rules! checked {
                 f.write_str(&self.0)
             }
         }
-    };
+    )+};
 }
 
-checked!(
+checked! {
     /// Why a call is hung up, by the name that FreeSWITCH gives the Q.850 cause: `NORMAL_CLEARING`, `USER_BUSY`.
-    HangUpCause,
-    Set {
+    HangUpCause = Set {
         what: "cause",
         bytes_min: 1,
         bytes_max: CAUSE_BYTES_MAX,
         allowed: "A-Z and _, as in NORMAL_CLEARING",
         fits: |byte| byte.is_ascii_uppercase() || byte == b'_',
-    }
-);
+    };
+
+    /// Where a call is transferred to, or which number is called: an extension, a number, a SIP user or address.
+    Destination = Set {
+        what: "destination",
+        bytes_min: 1,
+        bytes_max: DESTINATION_BYTES_MAX,
+        allowed: "A-Z a-z 0-9 + * # _ . @ -",
+        fits: |byte| byte.is_ascii_alphanumeric() || b"+*#_.@-".contains(&byte),
+    // uuid_transfer would read -bleg and -both as options.
+    }, |text| text.starts_with('-') => "begins with - and could be taken for an option";
+
+    /// The name of a dialplan.
+    Dialplan = name_set("dialplan"),
+    // inline executes the destination as applications; of others nobody knows what they make of it.
+    |text| !text.eq_ignore_ascii_case("XML") => "may be XML only: others may execute the destination";
+
+    /// The name of a context of the dialplan.
+    Context = name_set("context");
+
+    /// The name of an agent where it goes to a switch, as for an outbound call.
+    AgentName = name_set("agent");
+
+    /// The name of a channel variable. Whether it may be set is for [`VariableName::is_allowed_by`] to say.
+    VariableName = name_set("variable name");
+
+    /// The value of a channel variable; empty unsets it. It may hold commas, so that it must not stand in a dial string.
+    VariableValue = Set {
+        what: "value",
+        bytes_min: 0,
+        bytes_max: VALUE_BYTES_MAX,
+        allowed: "A-Z a-z 0-9, space and _ . , : ; + @ / -",
+        fits: |byte| byte.is_ascii_alphanumeric() || b" _.,:;+@/-".contains(&byte),
+    };
+
+    /// Tones to be sent to the other side: digits, `A` to `D`, `*`, `#`, and `w` and `W` for a pause.
+    Digits = Set {
+        what: "digits",
+        bytes_min: 1,
+        bytes_max: DIGITS_MAX,
+        allowed: "0-9 A-D * # and w W for a pause",
+        fits: |byte| byte.is_ascii_digit() || b"ABCD*#wW".contains(&byte),
+    };
+
+    /// The switch's own name for a call's channel, its UUID, as event socket commands name it.
+    ChannelName = Set {
+        what: "call's UUID",
+        bytes_min: 1,
+        bytes_max: CHANNEL_BYTES_MAX,
+        allowed: "A-Z a-z 0-9 - _ . @ : + ~ =",
+        fits: |byte| byte.is_ascii_alphanumeric() || b"-_.@:+~=".contains(&byte),
+    }, |text| !text.starts_with(|first: char| first.is_ascii_alphanumeric()) => "does not begin with a letter or digit";
+
+    /// Asterisk's name for a WebSocket that it waits for, `MEDIA_WEBSOCKET_CONNECTION_ID`: the last part of a URL's path,
+    /// which it can neither leave nor go beyond.
+    ConnectionId = name_set("connection_id");
+}
 
 impl HangUpCause {
     /// What is said where nobody said more.
@@ -155,52 +214,6 @@ impl HangUpCause {
     }
 }
 
-checked!(
-    /// Where a call is transferred to, or which number is called: an extension, a number, a SIP user or address.
-    Destination,
-    Set {
-        what: "destination",
-        bytes_min: 1,
-        bytes_max: DESTINATION_BYTES_MAX,
-        allowed: "A-Z a-z 0-9 + * # _ . @ -",
-        fits: |byte| byte.is_ascii_alphanumeric() || b"+*#_.@-".contains(&byte),
-    },
-    |text: &str| match text.starts_with('-') {
-        // uuid_transfer would read -bleg and -both as options.
-        true => Err(Unfit::Meaning { what: "destination", problem: "begins with - and could be taken for an option" }),
-        false => Ok(()),
-    }
-);
-
-checked!(
-    /// The name of a dialplan.
-    Dialplan,
-    name_set("dialplan"),
-    |text: &str| match text.eq_ignore_ascii_case("XML") {
-        true => Ok(()),
-        // inline executes the destination as applications; of others nobody knows what they make of it.
-        false => Err(Unfit::Meaning { what: "dialplan", problem: "may be XML only: others may execute the destination" }),
-    }
-);
-
-checked!(
-    /// The name of a context of the dialplan.
-    Context,
-    name_set("context")
-);
-
-checked!(
-    /// The name of an agent where it goes to a switch, as for an outbound call.
-    AgentName,
-    name_set("agent")
-);
-
-checked!(
-    /// The name of a channel variable. Whether it may be set is for [`VariableName::is_allowed_by`] to say.
-    VariableName,
-    name_set("variable name")
-);
-
 impl VariableName {
     /// Whether it is one of ours (`tandem_…`) or on the operator's list, and none that steers our scripts.
     pub fn is_allowed_by(&self, list: &[Self]) -> bool {
@@ -209,59 +222,12 @@ impl VariableName {
     }
 }
 
-checked!(
-    /// The value of a channel variable; empty unsets it. It may hold commas, so that it must not stand in a dial string.
-    VariableValue,
-    Set {
-        what: "value",
-        bytes_min: 0,
-        bytes_max: VALUE_BYTES_MAX,
-        allowed: "A-Z a-z 0-9, space and _ . , : ; + @ / -",
-        fits: |byte| byte.is_ascii_alphanumeric() || b" _.,:;+@/-".contains(&byte),
-    }
-);
-
-checked!(
-    /// Tones to be sent to the other side: digits, `A` to `D`, `*`, `#`, and `w` and `W` for a pause.
-    Digits,
-    Set {
-        what: "digits",
-        bytes_min: 1,
-        bytes_max: DIGITS_MAX,
-        allowed: "0-9 A-D * # and w W for a pause",
-        fits: |byte| byte.is_ascii_digit() || b"ABCD*#wW".contains(&byte),
-    }
-);
-
-checked!(
-    /// The switch's own name for a call's channel, its UUID, as event socket commands name it.
-    ChannelName,
-    Set {
-        what: "call's UUID",
-        bytes_min: 1,
-        bytes_max: CHANNEL_BYTES_MAX,
-        allowed: "A-Z a-z 0-9 - _ . @ : + ~ =",
-        fits: |byte| byte.is_ascii_alphanumeric() || b"-_.@:+~=".contains(&byte),
-    },
-    |text: &str| match text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
-        true => Ok(()),
-        false => Err(Unfit::Meaning { what: "call's UUID", problem: "does not begin with a letter or digit" }),
-    }
-);
-
 impl ChannelName {
     /// A UUID of version 4 out of 128 random bits (RFC 9562 section 5.4).
     pub fn random(bits: u128) -> Self {
         Self(Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().to_string().into())
     }
 }
-
-checked!(
-    /// Asterisk's name for a WebSocket that it waits for, `MEDIA_WEBSOCKET_CONNECTION_ID`: the last part of a URL's path,
-    /// which it can neither leave nor go beyond.
-    ConnectionId,
-    name_set("connection_id")
-);
 
 const fn name_set(what: &'static str) -> Set {
     Set {
