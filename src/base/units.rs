@@ -42,15 +42,8 @@ impl SampleRate {
     }
 
     /// The rate with this many hertz, or `None` where no switch uses it.
-    pub const fn from_hz(hz: u32) -> Option<Self> {
-        match hz {
-            8_000 => Some(Self::Hz8000),
-            16_000 => Some(Self::Hz16000),
-            24_000 => Some(Self::Hz24000),
-            32_000 => Some(Self::Hz32000),
-            48_000 => Some(Self::Hz48000),
-            _ => None,
-        }
+    pub fn from_hz(hz: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|rate| rate.hz() == hz)
     }
 
     /// Samples in `ms` milliseconds of one channel.

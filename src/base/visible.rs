@@ -33,37 +33,28 @@ pub fn is_invisible(character: char) -> bool {
 
 /// Text in which whatever [`is_invisible`] is written as an escape, such as `\n` or `\u{202e}`.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_invisible) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        if is_invisible(character) {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    Cow::Owned(shown)
+    escaped(text, is_invisible, |hidden, shown| shown.extend(hidden.escape_default()))
 }
 
 /// JSON of which a terminal shows every character: in the strings of JSON, the only place for such characters, `\u202e` is
 /// the same as the character. Line breaks between values stay.
 pub fn visible_json(json: &str) -> Cow<'_, str> {
     let hidden = |character: char| character != '\n' && is_invisible(character);
-    if !json.contains(hidden) {
-        return Cow::Borrowed(json);
-    }
-    let mut shown = String::with_capacity(json.len() + 16);
-    for character in json.chars() {
-        if hidden(character) {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                // Writing to a String cannot fail.
-                _ = write!(shown, "\\u{unit:04x}");
-            }
-        } else {
-            shown.push(character);
+    escaped(json, hidden, |hidden, shown| {
+        for unit in hidden.encode_utf16(&mut [0; 2]) {
+            // Writing to a String cannot fail.
+            _ = write!(shown, "\\u{unit:04x}");
         }
+    })
+}
+
+fn escaped(text: &str, is_hidden: fn(char) -> bool, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_hidden(character) { escape(character, &mut shown) } else { shown.push(character) }
     }
     Cow::Owned(shown)
 }
