@@ -12,6 +12,7 @@ use super::histogram::{
     ANSWER_BOUNDS_US, Histogram, HistogramSnapshot, LATENCY_BOUNDS_US, LATENESS_BOUNDS_US, RESIDUAL_BOUNDS_US,
 };
 use super::refusal::RefusalReason;
+use crate::base::words;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -39,13 +40,16 @@ impl Counter {
     }
 }
 
-/// Whether a sample only grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SampleKind {
-    /// It only grows; its name ends in `_total`.
-    Counter,
-    /// It goes up and down.
-    Gauge,
+words! {
+    /// What a name measures, by the word of Prometheus' format.
+    pub enum MetricKind {
+        /// A number that only grows; its name ends in `_total`, save where Prometheus' own names do not.
+        Counter = "counter",
+        /// A number that goes up and down.
+        Gauge = "gauge",
+        /// Buckets, a sum and a count.
+        Histogram = "histogram",
+    }
 }
 
 /// One value at one moment, in Prometheus' terms.
@@ -56,7 +60,7 @@ pub struct Sample {
     /// What it counts.
     pub help: &'static str,
     /// Counter or gauge.
-    pub kind: SampleKind,
+    pub kind: MetricKind,
     /// Name and value of the label, if the metric has one.
     pub label: Option<(&'static str, &'static str)>,
     /// The value.
@@ -119,9 +123,9 @@ macro_rules! counters {
                 }
             }
 
-            /// Every histogram with its name.
-            pub fn histograms(&self) -> Vec<(&'static str, HistogramSnapshot)> {
-                vec![$(($histogram_name, self.$histogram.snapshot()),)*]
+            /// Every histogram with its name and what it measures.
+            pub fn histograms(&self) -> Vec<(&'static str, &'static str, HistogramSnapshot)> {
+                vec![$(($histogram_name, $about, self.$histogram.snapshot()),)*]
             }
 
             /// Every histogram that has a label: its name, the label's, what it is, and the counts of each value.
@@ -138,7 +142,7 @@ macro_rules! counters {
                 vec![$(Sample {
                     name: $name,
                     help: $help,
-                    kind: SampleKind::Counter,
+                    kind: MetricKind::Counter,
                     label: [$((stringify!($label), $value))?].first().copied(),
                     value: self.$field.get(),
                 },)*]
@@ -149,12 +153,12 @@ macro_rules! counters {
 
 counters! {
     histograms {
-        barge_in_residual: "tandem_barge_in_residual_seconds" in RESIDUAL_BOUNDS_US, "audio of the flushed turn that the switch already had at a barge-in.";
-        first_audio: "tandem_first_audio_seconds" in LATENCY_BOUNDS_US, "from the start of a call to the model's first audio.";
-        link_setup: "tandem_link_setup_seconds" in LATENCY_BOUNDS_US, "from the start of a call until the model was first ready.";
-        session_gap: "tandem_session_gap_seconds" in LATENCY_BOUNDS_US, "from the loss of a live link to the next one's `setupComplete`.";
-        answer_latency: "tandem_answer_latency_seconds" in ANSWER_BOUNDS_US, "from the caller's last word to the first that they hear of the answer.";
-        playout_lateness: "tandem_playout_lateness_seconds" in LATENESS_BOUNDS_US, "how late frames leave that had only their time to wait for.";
+        barge_in_residual: "tandem_barge_in_residual_seconds" in RESIDUAL_BOUNDS_US, "Audio of the interrupted turn that the switch already had at a barge-in; the most of a call, counted at its end.";
+        first_audio: "tandem_first_audio_seconds" in LATENCY_BOUNDS_US, "From the start of a call to the model's first audio.";
+        link_setup: "tandem_link_setup_seconds" in LATENCY_BOUNDS_US, "From the start of a call until the model was first ready; counted at the call's end.";
+        session_gap: "tandem_session_gap_seconds" in LATENCY_BOUNDS_US, "From the loss of a live link to the next one's setupComplete.";
+        answer_latency: "tandem_answer_latency_seconds" in ANSWER_BOUNDS_US, "From the caller's last word to the first that they hear of the answer.";
+        playout_lateness: "tandem_playout_lateness_seconds" in LATENESS_BOUNDS_US, "How late frames leave that had only their time to wait for: the relay's jitter.";
     }
     by_label {
         credential_setup: "tandem_credential_setup_seconds" {credential} in LATENCY_BOUNDS_US, "From the order to connect a link until the model was ready on it, by the credential that it was made with.";
@@ -291,12 +295,12 @@ impl Counters {
         samples.push(Sample {
             name: "tandem_active_calls",
             help: "Calls admitted and not ended.",
-            kind: SampleKind::Gauge,
+            kind: MetricKind::Gauge,
             label: None,
             value: self.active_calls(),
         });
         let counter =
-            |name, help, label, value| Sample { name, help, kind: SampleKind::Counter, label, value };
+            |name, help, label, value| Sample { name, help, kind: MetricKind::Counter, label, value };
         samples.extend(RefusalReason::ALL.into_iter().map(|reason| {
             let label = Some(("reason", reason.label()));
             counter("tandem_refusals_total", "Connections refused, by reason.", label, self.refused(reason))
@@ -316,8 +320,7 @@ impl Counters {
         for sample in self.snapshot().into_iter().filter(|sample| sample.value > 0) {
             object.insert(sample.full_name(), sample.value.into());
         }
-        for (name, histogram) in self.histograms().into_iter().filter(|(_, histogram)| histogram.count() > 0)
-        {
+        for (name, _, histogram) in self.histograms().into_iter().filter(|(.., seen)| seen.count() > 0) {
             let summary = serde_json::json!({
                 "count": histogram.count(),
                 "mean_ms": ms(histogram.mean()),
@@ -335,12 +338,11 @@ impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let short = |name: &str| name.strip_prefix("tandem_").unwrap_or(name).to_owned();
         write!(f, "active_calls={}", self.active_calls())?;
-        let counted = self.snapshot().into_iter().filter(|s| s.kind == SampleKind::Counter && s.value > 0);
+        let counted = self.snapshot().into_iter().filter(|s| s.kind == MetricKind::Counter && s.value > 0);
         for sample in counted {
             write!(f, " {}={}", short(&sample.full_name()), sample.value)?;
         }
-        for (name, histogram) in self.histograms().into_iter().filter(|(_, histogram)| histogram.count() > 0)
-        {
+        for (name, _, histogram) in self.histograms().into_iter().filter(|(.., seen)| seen.count() > 0) {
             write!(f, " {}({histogram})", short(name))?;
         }
         Ok(())
@@ -401,7 +403,7 @@ mod tests {
             );
             assert_eq!(
                 sample.name.ends_with("_total"),
-                sample.kind == SampleKind::Counter,
+                sample.kind == MetricKind::Counter,
                 "{}",
                 sample.name
             );

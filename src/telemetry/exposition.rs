@@ -5,33 +5,11 @@
 
 use std::fmt::Write as _;
 
-use super::counters::{Counters, LabelledSnapshots, SampleKind};
+use super::counters::{Counters, LabelledSnapshots, MetricKind};
 use super::histogram::HistogramSnapshot;
 
 /// The content type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// What a name measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MetricKind {
-    /// A number that only grows; its name ends in `_total`, save where Prometheus' own names do not.
-    Counter,
-    /// A number that goes up and down.
-    Gauge,
-    /// Buckets, a sum and a count.
-    Histogram,
-}
-
-impl MetricKind {
-    /// The word of the format.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
 
 /// All samples of one name.
 #[derive(Debug, Clone)]
@@ -107,45 +85,18 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// What each histogram measures.
-const HISTOGRAMS: &[(&str, &str)] = &[
-    (
-        "tandem_barge_in_residual_seconds",
-        "Audio of the interrupted turn that the switch already had at a barge-in; the most of a call, counted at its end.",
-    ),
-    ("tandem_first_audio_seconds", "From the start of a call to the model's first audio."),
-    (
-        "tandem_link_setup_seconds",
-        "From the start of a call until the model was first ready; counted at the call's end.",
-    ),
-    ("tandem_session_gap_seconds", "From the loss of a live link to the next one's setupComplete."),
-    (
-        "tandem_answer_latency_seconds",
-        "From the caller's last word to the first that they hear of the answer.",
-    ),
-    (
-        "tandem_playout_lateness_seconds",
-        "How late frames leave that had only their time to wait for: the relay's jitter.",
-    ),
-];
-
 /// Every counter and histogram.
 pub(crate) fn families(counters: &Counters) -> Vec<Family> {
     let mut families: Vec<Family> = Vec::new();
     for sample in counters.snapshot() {
         let (label, text) = sample.label.unzip();
         let at = families.iter().position(|family| family.name == sample.name).unwrap_or_else(|| {
-            let kind = match sample.kind {
-                SampleKind::Counter => MetricKind::Counter,
-                SampleKind::Gauge => MetricKind::Gauge,
-            };
-            families.push(Family::new(sample.name, sample.help, kind, label));
+            families.push(Family::new(sample.name, sample.help, sample.kind, label));
             families.len() - 1
         });
         families[at].line("", label.zip(text), sample.value as f64);
     }
-    for (name, observed) in counters.histograms() {
-        let help = HISTOGRAMS.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help);
+    for (name, help, observed) in counters.histograms() {
         families.push(Family::new(name, help, MetricKind::Histogram, None).with_histogram("", &observed));
     }
     for LabelledSnapshots { name, label, help, of } in counters.labelled_histograms() {

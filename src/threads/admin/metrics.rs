@@ -14,7 +14,8 @@ use super::Admin;
 use super::access::Peer;
 use super::response::Response;
 use super::routes::Routes;
-use crate::telemetry::exposition::{self, Family, MetricKind, families};
+use crate::telemetry::MetricKind;
+use crate::telemetry::exposition::{self, Family, families};
 use crate::threads::store::StoreState;
 
 /// Hundredths of a second: the unit in which Linux tells every process its processor time, whatever the kernel's own.
