@@ -17,3 +17,4 @@ pub use histogram::{Histogram, HistogramSnapshot, LabelledHistograms};
 pub use limiter::Limiter;
 pub use redact::{conceal, conceal_fetched, redact};
 pub use refusal::RefusalReason;
+pub(crate) use refusal::Refused;

@@ -49,7 +49,15 @@ words! {
     }
 }
 
+/// What a peer and the log are told: the reason, and the words for it.
+pub(crate) type Refused<'a> = (RefusalReason, &'a str);
+
 impl RefusalReason {
+    /// The reason in words of its own.
+    pub(crate) const fn explained(self) -> Refused<'static> {
+        (self, self.explanation())
+    }
+
     /// Status code and reason phrase of the answer (RFC 9110 section 15, RFC 6585 section 4), or `None` where there is
     /// no HTTP to answer in: after a failed TLS handshake, or nobody.
     pub const fn http_status(self) -> Option<(u16, &'static str)> {
@@ -77,27 +85,8 @@ impl RefusalReason {
     /// moment. Our script is told so by a close frame, because mod_audio_stream keeps the status to itself
     /// (docs/control.md).
     pub const fn is_final(self) -> bool {
-        match self {
-            Self::AddressNotAllowed
-            | Self::Token
-            | Self::BadRequest
-            | Self::NotWebSocket
-            | Self::NotExpected
-            | Self::Route
-            | Self::UuidInUse
-            | Self::WebPage
-            | Self::TlsRequired => true,
-            Self::TooManyHandshakes
-            | Self::TooManyCalls
-            | Self::RateLimited
-            | Self::HandshakeTimeout
-            | Self::TlsFailed
-            | Self::Descriptors
-            | Self::Draining
-            | Self::Abandoned
-            | Self::NoCapacity
-            | Self::Credentials => false,
-        }
+        matches!(self.http_status(), Some((400..500, _)))
+            && !matches!(self, Self::RateLimited | Self::HandshakeTimeout)
     }
 
     /// A line for the body of the answer and the log. Names the setting that decided, which an operator needs and which

@@ -54,7 +54,7 @@ impl Acceptor {
             Arrival::Returns(id) => self.let_back(now, key, upgrade, id, opening),
             Arrival::Stranger => {
                 let why = "a call with this UUID is running that was begun with another token, or from another address";
-                self.refuse(now, key, upgrade, RefusalReason::UuidInUse, why);
+                self.refuse(now, key, upgrade, (RefusalReason::UuidInUse, why));
             }
             Arrival::Second(id, first) => {
                 let since = held_since.unwrap_or(now);
@@ -73,8 +73,7 @@ impl Acceptor {
                 {
                     self.let_back(now, key, upgrade, id, opening);
                 } else {
-                    let why = RefusalReason::UuidInUse.explanation();
-                    self.refuse(now, key, upgrade, RefusalReason::UuidInUse, why);
+                    self.refuse(now, key, upgrade, RefusalReason::UuidInUse.explained());
                 }
             }
         }

@@ -17,7 +17,7 @@ use crate::codec::audiosocket::{
 use crate::codec::mod_audio_stream::RequestFacts;
 use crate::net::greeting::{Greeted, Greeting};
 use crate::net::stream::Stream;
-use crate::telemetry::RefusalReason;
+use crate::telemetry::{RefusalReason, Refused};
 
 /// The first byte of a TLS handshake record, RFC 8446 section 5.1.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -36,7 +36,7 @@ enum Stage {
     /// AudioSocket: the first frame says which call it is.
     Uuid(Stream, FrameReader),
     /// The answer to a wrong token, which is held back until the deadline.
-    Penance(Box<Upgrade>, RefusalReason, &'static str),
+    Penance(Box<Upgrade>, Refused<'static>),
     /// The answer is on its way; afterwards the peer may read it in peace.
     Refusing(Stream, Vec<u8>),
     Lingering(Stream),
@@ -71,7 +71,7 @@ pub(crate) enum Step {
     /// The connection is over.
     Over,
     /// The peer was refused for this reason; the answer may still be on its way.
-    Refused(RefusalReason, &'static str),
+    Refused(Refused<'static>),
 }
 
 impl Handshake {
@@ -99,7 +99,7 @@ impl Handshake {
     /// Says that it is given up, and why to a peer that has begun to speak HTTP.
     pub(crate) fn time_out(self, why: &str) {
         let (mut stream, last_word) = match self.stage {
-            Some(Stage::Request(stream, _)) => (stream, refusal(RefusalReason::HandshakeTimeout, why)),
+            Some(Stage::Request(stream, _)) => (stream, refusal((RefusalReason::HandshakeTimeout, why))),
             Some(Stage::Uuid(stream, _)) => (stream, HANGUP.to_vec()),
             _ => return,
         };
@@ -147,26 +147,17 @@ impl Handshake {
 
     /// Gives the kept request back, and since when it has waited.
     pub(crate) fn take_held(&mut self) -> Option<(Upgrade, Instant)> {
-        match self.stage.take() {
-            Some(Stage::Held(upgrade, since)) => Some((*upgrade, since)),
-            stage => {
-                self.stage = stage;
-                None
-            }
-        }
+        let held = self.stage.take_if(|stage| matches!(stage, Stage::Held(..)));
+        let Some(Stage::Held(upgrade, since)) = held else { return None };
+        Some((*upgrade, since))
     }
 
     /// Answers a complete request with a refusal; to be stepped on until it is over.
-    pub(crate) fn refuse_request(
-        &mut self,
-        now: Instant,
-        upgrade: Upgrade,
-        reason: RefusalReason,
-        why: &str,
-    ) -> Step {
+    pub(crate) fn refuse_request(&mut self, now: Instant, upgrade: Upgrade, refused: Refused<'_>) -> Step {
         let Upgrade { stream, facts, answer, .. } = upgrade;
+        let (reason, why) = refused;
         if facts.url.script != Some(true) || !reason.is_final() || answer.is_empty() {
-            return self.refuse(now, stream, facts.kind.traits().socket, reason, why);
+            return self.refuse(now, stream, facts.kind.traits().socket, refused);
         }
         // mod_audio_stream tells our script of a refused upgrade that it failed, and no more. A close has a code.
         self.refused = true;
@@ -176,18 +167,11 @@ impl Handshake {
         self.refusing(stream, [answer, LegClose::new(LegCloseCode::PolicyViolation, &why).frame()].concat())
     }
 
-    fn refuse(
-        &mut self,
-        now: Instant,
-        stream: Stream,
-        socket: LegSocket,
-        reason: RefusalReason,
-        why: &str,
-    ) -> Step {
+    fn refuse(&mut self, now: Instant, stream: Stream, socket: LegSocket, refused: Refused<'_>) -> Step {
         self.refused = true;
         self.deadline = now.plus_ms(LINGER_MS);
         let answer = match socket {
-            LegSocket::WebSocket => refusal(reason, why),
+            LegSocket::WebSocket => refusal(refused),
             // There is no word for why; the dialplan goes on, or the channel hangs up.
             LegSocket::AudioSocket => HANGUP.to_vec(),
         };
@@ -200,25 +184,18 @@ impl Handshake {
         now: Instant,
         ms: u64,
         upgrade: Upgrade,
-        reason: RefusalReason,
-        why: &'static str,
+        refused: Refused<'static>,
     ) {
         self.refused = true;
         self.deadline = now.plus_ms(ms);
-        self.stage = Some(Stage::Penance(Box::new(upgrade), reason, why));
+        self.stage = Some(Stage::Penance(Box::new(upgrade), refused));
     }
 
     /// Gives the answer that was held back, when its time has come. Returns whether there was one, and the peer is still there.
     pub(crate) fn end_penance(&mut self, now: Instant) -> bool {
-        match self.stage.take() {
-            Some(Stage::Penance(upgrade, reason, why)) => {
-                !matches!(self.refuse_request(now, *upgrade, reason, why), Step::Over)
-            }
-            stage => {
-                self.stage = stage;
-                false
-            }
-        }
+        let penance = self.stage.take_if(|stage| matches!(stage, Stage::Penance(..)));
+        let Some(Stage::Penance(upgrade, refused)) = penance else { return false };
+        !matches!(self.refuse_request(now, *upgrade, refused), Step::Over)
     }
 
     fn first_byte(
@@ -236,30 +213,23 @@ impl Handshake {
             Ok(_) if first[0] == TLS_HANDSHAKE && has_tls => Ok(self.greet(Greeting::Begun(socket))),
             Ok(_) if first[0] == TLS_HANDSHAKE => {
                 self.refused = true;
-                Ok(Next::Done(Step::Refused(
-                    RefusalReason::TlsFailed,
-                    "TLS was spoken, but listen.tls_certificate and listen.tls_key are not set",
-                )))
+                let why = "TLS was spoken, but listen.tls_certificate and listen.tls_key are not set";
+                Ok(Next::Done(Step::Refused((RefusalReason::TlsFailed, why))))
             }
             // Before anything is read: whatever it says was said in clear already, and nothing is answered to it.
             Ok(_) if tls_required => {
                 let spoken =
                     if first[0] == KIND_UUID { LegSocket::AudioSocket } else { LegSocket::WebSocket };
-                let reason = RefusalReason::TlsRequired;
-                Ok(self.refuse_as(now, Stream::plain(socket), spoken, reason, reason.explanation()))
+                let refused = RefusalReason::TlsRequired.explained();
+                Ok(self.refuse_as(now, Stream::plain(socket), spoken, refused))
             }
             Ok(_) if first[0] == KIND_UUID => {
                 Ok(Next::Go(Stage::Uuid(Stream::plain(socket), FrameReader::default())))
             }
             Ok(_) if !first[0].is_ascii_alphabetic() => {
                 let why = "neither HTTP nor TLS nor AudioSocket";
-                Ok(self.refuse_as(
-                    now,
-                    Stream::plain(socket),
-                    LegSocket::WebSocket,
-                    RefusalReason::NotWebSocket,
-                    why,
-                ))
+                let refused = (RefusalReason::NotWebSocket, why);
+                Ok(self.refuse_as(now, Stream::plain(socket), LegSocket::WebSocket, refused))
             }
             Ok(_) => Ok(Next::Go(Stage::Request(Stream::plain(socket), Vec::new()))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -293,7 +263,7 @@ impl Handshake {
             Greeted::Failed => {
                 self.stage = None;
                 self.refused = true;
-                Step::Refused(RefusalReason::TlsFailed, "the TLS handshake failed")
+                Step::Refused(RefusalReason::TlsFailed.explained())
             }
         }
     }
@@ -315,7 +285,7 @@ impl Handshake {
         }
         let Some(Meaning::Uuid(uuid)) = reader.next_frame().map(Frame::meaning) else {
             let why = "AudioSocket's first frame is not a UUID of 16 bytes";
-            return Ok(self.refuse_as(now, stream, LegSocket::AudioSocket, RefusalReason::BadRequest, why));
+            return Ok(self.refuse_as(now, stream, LegSocket::AudioSocket, (RefusalReason::BadRequest, why)));
         };
         let url = CallFields { uuid: Some(uuid_text(&uuid)), ..CallFields::default() };
         Ok(Next::Done(Step::Upgrade(Box::new(Upgrade {
@@ -353,12 +323,17 @@ impl Handshake {
                         stream,
                         behind,
                     }))),
-                    Err((reason, why)) => self.refuse_as(now, stream, LegSocket::WebSocket, reason, why),
+                    Err(refused) => self.refuse_as(now, stream, LegSocket::WebSocket, refused),
                 });
             }
             if head.len() > UPGRADE_REQUEST_BYTES {
                 let why = "the request's head is longer than 16 KiB";
-                return Ok(self.refuse_as(now, stream, LegSocket::WebSocket, RefusalReason::BadRequest, why));
+                return Ok(self.refuse_as(
+                    now,
+                    stream,
+                    LegSocket::WebSocket,
+                    (RefusalReason::BadRequest, why),
+                ));
             }
         }
     }
@@ -368,11 +343,10 @@ impl Handshake {
         now: Instant,
         stream: Stream,
         socket: LegSocket,
-        reason: RefusalReason,
-        why: &'static str,
+        refused: Refused<'static>,
     ) -> Next {
-        match self.refuse(now, stream, socket, reason, why) {
-            Step::Wait | Step::Over => Next::Done(Step::Refused(reason, why)),
+        match self.refuse(now, stream, socket, refused) {
+            Step::Wait | Step::Over => Next::Done(Step::Refused(refused)),
             step => Next::Done(step),
         }
     }

@@ -44,8 +44,7 @@ impl Acceptor {
         if let Some(handshake) = most.and_then(|(_, _, key)| self.handshakes.try_remove(key))
             && !handshake.is_refused()
         {
-            let reason = RefusalReason::TooManyHandshakes;
-            self.refuse_counted(now, Some(handshake.peer), reason, reason.explanation());
+            self.refuse_counted(now, Some(handshake.peer), RefusalReason::TooManyHandshakes.explained());
         }
     }
 
@@ -82,9 +81,9 @@ impl Acceptor {
                 "more TLS handshakes are under way than can be kept",
             ))
         };
-        if let Some((reason, why)) = refused {
+        if let Some(refused) = refused {
             self.handshakes.remove(key);
-            self.refuse_counted(now, Some(peer), reason, why);
+            self.refuse_counted(now, Some(peer), refused);
         }
     }
 }

@@ -129,8 +129,7 @@ enum More {
 impl Acceptor {
     /// The thread's state before its first pass.
     pub(crate) fn new(relay: Relay, parts: AcceptParts) -> Self {
-        let reason = RefusalReason::Descriptors;
-        let no_descriptor = refusal(reason, reason.explanation());
+        let no_descriptor = refusal(RefusalReason::Descriptors.explained());
         let greetings = many::greetings(&parts.listen);
         Self {
             relay,
@@ -218,7 +217,7 @@ impl Acceptor {
                 Accepted::Connection(socket, peer) => self.welcome(now, socket, peer),
                 Accepted::Shed => {
                     self.relay.counters.connections.increment();
-                    self.refuse_counted(now, None, no_descriptor, no_descriptor.explanation());
+                    self.refuse_counted(now, None, no_descriptor.explained());
                 }
                 Accepted::Gone => {}
                 Accepted::Starved => return More::Later,
@@ -231,13 +230,11 @@ impl Acceptor {
     fn welcome(&mut self, now: Instant, socket: TcpStream, peer: SocketAddr) {
         self.relay.counters.connections.increment();
         if !self.parts.listen.allows(peer.ip()) {
-            let why = "this address is in no network of listen.allow";
-            self.turn_away(now, &socket, peer, RefusalReason::AddressNotAllowed, why);
+            self.turn_away(now, &socket, peer, RefusalReason::AddressNotAllowed.explained());
             return;
         }
         if options::apply(&socket).is_err() {
-            let reason = RefusalReason::Abandoned;
-            self.refuse_counted(now, Some(peer), reason, reason.explanation());
+            self.refuse_counted(now, Some(peer), RefusalReason::Abandoned.explained());
             return;
         }
         if self.handshakes.len() >= self.parts.listen.max_handshakes {
@@ -274,12 +271,12 @@ impl Acceptor {
                     self.abandoned(now, handshake.peer, handshake.has_spoken());
                 }
             }
-            Step::Refused(reason, why) => {
+            Step::Refused(refused) => {
                 let peer = handshake.peer;
                 if handshake.is_over() {
                     self.handshakes.remove(key);
                 }
-                self.refuse_counted(now, Some(peer), reason, why);
+                self.refuse_counted(now, Some(peer), refused);
             }
             Step::Upgrade(upgrade) => self.upgrade(now, key, *upgrade, None),
         }
@@ -289,16 +286,15 @@ impl Acceptor {
     fn upgrade(&mut self, now: Instant, key: usize, mut upgrade: Upgrade, held_since: Option<Instant>) {
         let by_ticket = self.take_ticket(now, &mut upgrade);
         if upgrade.facts.is_browser && !by_ticket {
-            let reason = RefusalReason::WebPage;
-            return self.refuse(now, key, upgrade, reason, reason.explanation());
+            return self.refuse(now, key, upgrade, RefusalReason::WebPage.explained());
         }
         if upgrade.facts.kind.traits().has_token
             && !by_ticket
-            && let Err((reason, why, delay_ms)) = self.judge_token(now, &upgrade)
+            && let Err((refused, delay_ms)) = self.judge_token(now, &upgrade)
         {
-            self.tell_refusal(now, &upgrade, reason, why);
+            self.tell_refusal(now, &upgrade, refused);
             let Some(handshake) = self.handshakes.get_mut(key) else { return };
-            return handshake.refuse_later(now, delay_ms, upgrade, reason, why);
+            return handshake.refuse_later(now, delay_ms, upgrade, refused);
         }
         let Some(upgrade) = self.come_back(now, key, upgrade, held_since) else { return };
         match self.relay.registry.admit(now, upgrade.peer.ip()) {
@@ -309,7 +305,7 @@ impl Acceptor {
                     self.relay.registry.release(now, id);
                     let why = "this UUID was not announced (POST /api/expect), and listen.require_expected or \
                                listen.token is set";
-                    return self.refuse(now, key, upgrade, RefusalReason::NotExpected, why);
+                    return self.refuse(now, key, upgrade, (RefusalReason::NotExpected, why));
                 }
                 let told = expected.is_some();
                 let fields = upgrade.known(expected.unwrap_or_default());
@@ -320,21 +316,20 @@ impl Acceptor {
                     self.relay.registry.release(now, id);
                     let why = format!("a route refuses this call: {reason}");
                     let upgrade = Upgrade { facts: RequestFacts { url: fields, ..upgrade.facts }, ..upgrade };
-                    return self.refuse(now, key, upgrade, RefusalReason::Route, &why);
+                    return self.refuse(now, key, upgrade, (RefusalReason::Route, &why));
                 }
                 self.handshakes.remove(key);
                 self.answer(now, id, upgrade, fields, told);
             }
             Err(reason) => {
                 let why = match reason {
-                    RefusalReason::Draining => "the relay is shutting down",
                     RefusalReason::RateLimited => {
                         "too many new calls from this address (listen.max_calls_per_second_per_address)"
                     }
                     RefusalReason::TooManyCalls => "as many calls as allowed are running (listen.max_calls)",
                     other => other.explanation(),
                 };
-                self.refuse(now, key, upgrade, reason, why);
+                self.refuse(now, key, upgrade, (reason, why));
             }
         }
     }
@@ -366,7 +361,7 @@ impl Acceptor {
         let answered = send_at_once(&mut stream, &answer);
         if let Err(error) = answered.and_then(|()| self.deregister(&stream)) {
             let why = format!("the upgrade could not be answered: {error}");
-            self.refuse_counted(now, Some(peer), RefusalReason::Abandoned, &why);
+            self.refuse_counted(now, Some(peer), (RefusalReason::Abandoned, &why));
             return None;
         }
         for note in &facts.notes {
@@ -392,7 +387,7 @@ impl Acceptor {
             let handshake = self.handshakes.remove(key);
             if !handshake.is_refused() {
                 let why = "the handshake did not finish within listen.handshake_timeout_ms";
-                self.refuse_counted(now, Some(handshake.peer), RefusalReason::HandshakeTimeout, why);
+                self.refuse_counted(now, Some(handshake.peer), (RefusalReason::HandshakeTimeout, why));
                 handshake.time_out(why);
             }
         }

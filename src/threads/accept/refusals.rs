@@ -14,7 +14,7 @@ use super::request::{Upgrade, refusal};
 use crate::base::Instant;
 use crate::call::leg::CallFields;
 use crate::call::refused::is_call;
-use crate::telemetry::RefusalReason;
+use crate::telemetry::{RefusalReason, Refused};
 use crate::threads::messages::{ControlInput, RefusedCall};
 
 impl Acceptor {
@@ -24,45 +24,32 @@ impl Acceptor {
         now: Instant,
         mut socket: &TcpStream,
         peer: SocketAddr,
-        reason: RefusalReason,
-        why: &str,
+        refused: Refused<'_>,
     ) {
-        _ = socket.write(&refusal(reason, why));
+        _ = socket.write(&refusal(refused));
         _ = socket.shutdown(Shutdown::Write);
-        self.refuse_counted(now, Some(peer), reason, why);
+        self.refuse_counted(now, Some(peer), refused);
     }
 
     /// Counts a refusal and names it in the log.
-    pub(super) fn refuse_counted(
-        &self,
-        now: Instant,
-        peer: Option<SocketAddr>,
-        reason: RefusalReason,
-        why: &str,
-    ) {
-        self.name_refusal(now, peer, reason, why, &CallFields::default());
+    pub(super) fn refuse_counted(&self, now: Instant, peer: Option<SocketAddr>, refused: Refused<'_>) {
+        self.name_refusal(now, peer, refused, &CallFields::default());
     }
 
     /// Refuses a complete request.
-    pub(super) fn refuse(
-        &mut self,
-        now: Instant,
-        key: usize,
-        upgrade: Upgrade,
-        reason: RefusalReason,
-        why: &str,
-    ) {
-        self.tell_refusal(now, &upgrade, reason, why);
+    pub(super) fn refuse(&mut self, now: Instant, key: usize, upgrade: Upgrade, refused: Refused<'_>) {
+        self.tell_refusal(now, &upgrade, refused);
         let Some(handshake) = self.handshakes.get_mut(key) else { return };
-        if matches!(handshake.refuse_request(now, upgrade, reason, why), Step::Over) {
+        if matches!(handshake.refuse_request(now, upgrade, refused), Step::Over) {
             self.handshakes.remove(key);
         }
     }
 
     /// Counts and names a refused request, and has a record made where it was a call.
-    pub(super) fn tell_refusal(&mut self, now: Instant, upgrade: &Upgrade, reason: RefusalReason, why: &str) {
+    pub(super) fn tell_refusal(&mut self, now: Instant, upgrade: &Upgrade, refused: Refused<'_>) {
         let fields = upgrade.facts.url.clone().or(upgrade.facts.headers.clone());
-        self.name_refusal(now, Some(upgrade.peer), reason, why, &fields);
+        self.name_refusal(now, Some(upgrade.peer), refused, &fields);
+        let (reason, why) = refused;
         if is_call(reason) {
             let (peer, kind, why) = (upgrade.peer, upgrade.facts.kind, why.to_owned());
             let refused = RefusedCall { fields, peer, kind, reason, why };
@@ -75,10 +62,10 @@ impl Acceptor {
         &self,
         now: Instant,
         peer: Option<SocketAddr>,
-        reason: RefusalReason,
-        why: &str,
+        refused: Refused<'_>,
         fields: &CallFields,
     ) {
+        let (reason, why) = refused;
         self.relay.counters.refuse(reason);
         let label = reason.label();
         let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
@@ -96,7 +83,7 @@ impl Acceptor {
     pub(super) fn abandoned(&self, now: Instant, peer: SocketAddr, has_spoken: bool) {
         let reason = RefusalReason::Abandoned;
         if has_spoken {
-            self.refuse_counted(now, Some(peer), reason, reason.explanation());
+            self.refuse_counted(now, Some(peer), reason.explained());
         } else {
             self.relay.counters.refuse(reason);
             debug!("{peer} left without a word");

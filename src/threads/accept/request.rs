@@ -10,7 +10,7 @@ use crate::base::limits::UPGRADE_REQUEST_HEADERS;
 use crate::call::leg::CallFields;
 use crate::codec::mod_audio_stream::RequestFacts;
 use crate::net::stream::Stream;
-use crate::telemetry::RefusalReason;
+use crate::telemetry::{RefusalReason, Refused};
 
 /// A complete request, to be admitted or refused.
 pub(crate) struct Upgrade {
@@ -57,7 +57,7 @@ fn with_ascii_target(head: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Reads the head and makes the answer that would upgrade the connection.
-pub(super) fn parse(head: &[u8]) -> Result<(RequestFacts, Vec<u8>), (RefusalReason, &'static str)> {
+pub(super) fn parse(head: &[u8]) -> Result<(RequestFacts, Vec<u8>), Refused<'static>> {
     let malformed = (RefusalReason::BadRequest, "the request is not HTTP/1.1");
     let head = with_ascii_target(head);
     let mut headers = [httparse::EMPTY_HEADER; UPGRADE_REQUEST_HEADERS];
@@ -93,7 +93,7 @@ pub(super) fn parse(head: &[u8]) -> Result<(RequestFacts, Vec<u8>), (RefusalReas
 }
 
 /// The complete HTTP answer to a refused request.
-pub(super) fn refusal(reason: RefusalReason, why: &str) -> Vec<u8> {
+pub(super) fn refusal((reason, why): Refused<'_>) -> Vec<u8> {
     let Some((status, phrase)) = reason.http_status() else { return Vec::new() };
     let body = format!("{}: {why}\n", reason.label());
     let more = match status {

@@ -9,7 +9,7 @@ use super::Acceptor;
 use super::request::Upgrade;
 use crate::base::Instant;
 use crate::call::LegKind;
-use crate::telemetry::RefusalReason;
+use crate::telemetry::{RefusalReason, Refused};
 
 impl Acceptor {
     /// Whether the token is the right one, if one is asked for. If not: why not, and for how many milliseconds the answer is held
@@ -18,16 +18,16 @@ impl Acceptor {
         &mut self,
         now: Instant,
         upgrade: &Upgrade,
-    ) -> Result<(), (RefusalReason, &'static str, u64)> {
+    ) -> Result<(), (Refused<'static>, u64)> {
         let Some(expected) = &self.parts.listen.token else { return Ok(()) };
         let Some(token) = &upgrade.facts.token else {
-            return Err((RefusalReason::Token, RefusalReason::Token.explanation(), 0));
+            return Err((RefusalReason::Token.explained(), 0));
         };
         let address = upgrade.peer.ip();
         if self.guesses.may_try(now, address).is_err() {
             // Not for its token, which nobody has looked at: a switch there may try again.
             let why = "too many wrong tokens from this address: try again in some seconds";
-            return Err((RefusalReason::RateLimited, why, 0));
+            return Err(((RefusalReason::RateLimited, why), 0));
         }
         if token.matches(expected.expose().as_bytes()) {
             return Ok(());
@@ -39,7 +39,7 @@ impl Acceptor {
                  token, or somebody who guesses (listen.token, listen.allow)"
             );
         }
-        Err((RefusalReason::Token, RefusalReason::Token.explanation(), penance.delay_ms))
+        Err((RefusalReason::Token.explained(), penance.delay_ms))
     }
 
     /// Where a token is asked for that a leg has no place for, an announcement stands for it.
