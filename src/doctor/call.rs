@@ -37,12 +37,8 @@ impl Examination<'_> {
             return Heard::NotMade;
         };
         let token = self.config.listen.token.as_ref();
-        let headers: Vec<_> = token
-            .map(|token| ("Authorization".to_owned(), format!("Bearer {}", token.expose())))
-            .into_iter()
-            .collect();
         let path = "/?uuid=tandem-doctor&did=tandem-doctor&caller=tandem-doctor&playback=binary&rate=16000";
-        match probe::call(address, self.own_certificate(), path, &headers, &tone(), LASTING, self.clock) {
+        match probe::call(address, self.own_certificate(), path, token, &tone(), LASTING, self.clock) {
             Err(why) => {
                 self.report.bad(CHECK, format!("refused: {why}"), remedy_of(&why));
                 Heard::NotMade

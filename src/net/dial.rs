@@ -7,11 +7,12 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
-use http::{HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderName, HeaderValue, Uri};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use native_tls::{TlsConnector, TlsStream};
 use tungstenite::Error;
+use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::WebSocketConfig;
 
 use thiserror::Error;
@@ -149,15 +150,8 @@ impl Dialer {
     ) -> Result<Connection, DialError> {
         use tungstenite::HandshakeError;
         stream.tell_texts_with(Texts::behind_upgrade());
-        let authority = target.url.authority().map_or(target.host.as_str(), |a| a.as_str());
-        let mut request = Request::get(target.url.clone())
-            .header("Host", authority)
-            .header("Connection", "Upgrade")
-            .header("Upgrade", "websocket")
-            .header("Sec-WebSocket-Version", "13")
-            .header("Sec-WebSocket-Key", tungstenite::handshake::client::generate_key())
-            .body(())
-            .map_err(|error| DialError::Upgrade(error.to_string()))?;
+        let request = target.url.clone().into_client_request();
+        let mut request = request.map_err(|error| DialError::Upgrade(error.to_string()))?;
         for (name, value) in &target.headers {
             request.headers_mut().insert(name, value.clone());
         }

@@ -8,12 +8,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use tungstenite::{Bytes, Message};
+use http::uri::InvalidUri;
+use tungstenite::{Bytes, ClientRequestBuilder, Message};
 
 use crate::base::Instant;
 use crate::call::model::{LinkEnd, SetupRequest};
 use crate::codec::Provider;
 use crate::codec::esl;
+use crate::config::Secret;
 use crate::net::dial::{DialError, Dialer, Target};
 use crate::net::own_server;
 use crate::net::websocket::Incoming;
@@ -255,7 +257,7 @@ pub(crate) fn call(
     address: SocketAddr,
     certificate: Option<&Path>,
     path: &str,
-    headers: &[(String, String)],
+    token: Option<&Secret>,
     words: &[i16],
     lasting: Duration,
     clock: Clock,
@@ -265,16 +267,11 @@ pub(crate) fn call(
     let socket = own_server::connect(address, certificate, lasting).map_err(|error| error.to_string())?;
     let prepared = socket.socket().set_read_timeout(Some(lasting));
     prepared.map_err(|error| error.to_string())?;
-    let mut request = http::Request::get(format!("ws://{address}{path}"))
-        .header("Host", address.to_string())
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", tungstenite::handshake::client::generate_key());
-    for (name, value) in headers {
-        request = request.header(name, value);
+    let url = format!("ws://{address}{path}").parse().map_err(|error: InvalidUri| error.to_string())?;
+    let mut request = ClientRequestBuilder::new(url);
+    if let Some(token) = token {
+        request = request.with_header("Authorization", format!("Bearer {}", token.expose()));
     }
-    let request = request.body(()).map_err(|error| error.to_string())?;
     let (mut leg, _) = tungstenite::client::client(request, socket).map_err(|error| match error {
         tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response)) => {
             let body = response.body().as_deref().unwrap_or_default();
