@@ -7,13 +7,14 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::base::limits::LEG_RECEIVE_BYTES;
 
+/// Connections that the system keeps until they are accepted.
 const BACKLOG: i32 = 1024;
 
 /// What [`Listener::accept`] brought.
@@ -31,6 +32,21 @@ pub(crate) enum Accepted {
     None,
 }
 
+/// A socket that listens, non-blocking, whose connections keep so much that nobody has read.
+///
+/// # Errors
+/// Those of `bind` and `listen`.
+pub(crate) fn listening(address: SocketAddr, receive_bytes: Option<usize>) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    // Accepted sockets inherit it, and the window that is agreed on with the first packet depends on it.
+    receive_bytes.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
 /// See the head of this file.
 pub(crate) struct Listener {
     socket: mio::net::TcpListener,
@@ -43,14 +59,8 @@ impl Listener {
     /// # Errors
     /// Those of `bind` and `listen`: the port is taken, or needs privileges, or the address is not of this machine.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        // Accepted sockets inherit it, and the window that is agreed on with the first packet depends on it.
-        socket.set_recv_buffer_size(LEG_RECEIVE_BYTES)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(Self { socket: mio::net::TcpListener::from_std(socket.into()), spare: spare() })
+        let socket = listening(address, Some(LEG_RECEIVE_BYTES))?;
+        Ok(Self { socket: mio::net::TcpListener::from_std(socket), spare: spare() })
     }
 
     /// The address it listens on, with the port that the system chose.

@@ -35,6 +35,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::config::Secret;
+use crate::net::listener::listening;
 use crate::sync::Outbox;
 use crate::threads::dial::DialPool;
 use crate::threads::messages::{ControlInput, EslOrder};
@@ -112,7 +113,7 @@ impl AdminShared {
     /// # Errors
     /// Those of binding it.
     pub(crate) fn listen(address: SocketAddr, relay: Relay, parts: AdminParts) -> io::Result<Self> {
-        let listener = serve::bind(address)?;
+        let listener = listening(address, None)?;
         let address = listener.local_addr()?;
         let began_s = relay.clock.unix_ms() as f64 / 1000.0;
         Ok(Self { relay, parts, listener, address, began_s, stopped: watch::Sender::new(false) })

@@ -10,21 +10,19 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use hyper::body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use log::{debug, warn};
 use openssl::ssl::{Ssl, SslAcceptor};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -34,8 +32,8 @@ use tokio_openssl::SslStream;
 
 use super::AdminShared;
 use super::access::Peer;
-use super::connections::{ConnectionNumber, Connections, UnderWay};
-use super::places::{Place, Places};
+use super::connections::{ConnectionNumber, Connections};
+use super::places::Places;
 use crate::admission::allowances::{Allowances, Rate};
 use crate::net::options;
 
@@ -45,8 +43,6 @@ const CONNECTIONS_MAX: usize = 256;
 const REQUESTS_MAX: usize = 192;
 /// What is answered whoever else is: from memory, at once.
 const FIRST: &[&str] = &["/admit", "/healthz", "/readyz"];
-/// Connections that the system keeps until they are accepted.
-const BACKLOG: i32 = 1024;
 /// TLS handshakes of one address: each is a millisecond in which nobody else is served.
 const HANDSHAKES: Rate = Rate { per_second: 20, burst: 60 };
 /// Longest head, in bytes.
@@ -81,24 +77,11 @@ pub(super) fn run(shared: &Arc<AdminShared>, router: impl FnOnce() -> Router) ->
         .build()?;
     let result = runtime.block_on(async {
         let listener = shared.listener.try_clone()?;
-        listener.set_nonblocking(true)?;
         serve(shared, TcpListener::from_std(listener)?, router()).await;
         Ok(())
     });
     runtime.shutdown_timeout(END_WITHIN);
     result
-}
-
-/// Listens on `address`.
-///
-/// # Errors
-/// Those of `bind` and `listen`.
-pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 async fn serve(shared: &Arc<AdminShared>, listener: TcpListener, router: Router) {
@@ -166,33 +149,9 @@ async fn pass(State(at): State<At>, request: Request, next: Next) -> Response {
     };
     let under_way = at.gate.connections.begin(at.number);
     let response = next.run(request).await;
-    response.map(|body| Body::new(Kept { body, _kept: (place, under_way) }))
-}
-
-/// A body that keeps something until it has been given away.
-struct Kept {
-    body: Body,
-    _kept: (Place, UnderWay),
-}
-
-impl hyper::body::Body for Kept {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    // The body keeps them until it has been given away.
+    let kept = (place, under_way);
+    response.map(|body| Body::new(body.map_err(move |error| (error, &kept).0)))
 }
 
 async fn connection(
