@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Extension, Request, State};
+use axum::extract::rejection::ExtensionRejection;
+use axum::extract::{Extension, FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use futures_util::StreamExt;
@@ -21,6 +22,7 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, ORIGIN, REFERRER_POLICY, SET_COOKIE,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use log::{debug, info, warn};
 use parking_lot::Mutex;
@@ -43,6 +45,21 @@ const BODY_WITHIN: Duration = Duration::from_secs(3);
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) IpAddr);
+
+/// What most handlers are given: all that there is to ask, and where the request comes from.
+pub(super) struct Asker {
+    pub(super) admin: Arc<Admin>,
+    pub(super) peer: IpAddr,
+}
+
+impl FromRequestParts<Arc<Admin>> for Asker {
+    type Rejection = ExtensionRejection;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ExtensionRejection> {
+        let Extension(Peer(peer)) = Extension::from_request_parts(parts, admin).await?;
+        Ok(Self { admin: Arc::clone(admin), peer })
+    }
+}
 
 /// By what a request was let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +96,7 @@ pub(super) fn routes() -> Routes {
 
 /// Lets a request through to what answers it, or answers it here; and sets the headers that every answer has.
 pub(super) async fn check(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Asker { admin, peer }: Asker,
     request: Request,
     next: Next,
 ) -> axum::response::Response {
@@ -304,11 +320,7 @@ fn with_cookie(admin: &Admin, value: &str, life_s: u64) -> axum::response::Respo
 }
 
 /// Gives a browser a session in exchange for the token.
-async fn login(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    body: Bytes,
-) -> Result<axum::response::Response, Wrong> {
+async fn login(Asker { admin, peer }: Asker, body: Bytes) -> Result<axum::response::Response, Wrong> {
     let body = super::response::Body::parse(&body)?;
     let token = body.field("token").and_then(|token| token.as_str());
     let Some(token) = token else { return Err(Wrong("token is missing".into())) };

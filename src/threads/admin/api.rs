@@ -5,17 +5,15 @@
 //! Invariant: nothing that a request brings reaches control, the registry of expected calls or the event socket unchecked.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use log::info;
 use serde_json::json;
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::access::Peer;
+use super::access::Asker;
 use super::response::{Body, Response, Wrong};
 use super::routes::Routes;
 use super::{Admin, connect};
@@ -67,10 +65,7 @@ const ASKS: &[(&str, AskOf)] = &[
 /// The paths of this file.
 pub(super) fn routes() -> Routes {
     let asks = ASKS.iter().fold(Routes::new(), |routes, &(path, ask_of)| {
-        let answer = move |State(admin): State<Arc<Admin>>,
-                           Extension(Peer(peer)): Extension<Peer>,
-                           Path(id): Path<String>,
-                           body: Bytes| async move {
+        let answer = move |Asker { admin, peer }: Asker, Path(id): Path<String>, body: Bytes| async move {
             ask(&admin, peer, id, ask_of(&Body::parse(&body)?)?).await
         };
         routes.post(path, answer)
@@ -79,11 +74,7 @@ pub(super) fn routes() -> Routes {
 }
 
 /// Announces a call of which the leg will tell nothing but its UUID.
-async fn expect(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    body: Bytes,
-) -> Result<Response, Wrong> {
+async fn expect(Asker { admin, peer }: Asker, body: Bytes) -> Result<Response, Wrong> {
     let announced = told(&body)?;
     let uuid = announced.uuid.clone().ok_or_else(|| Wrong("uuid is missing".into()))?;
     announce(&admin, peer, &uuid, announced, admin.shared.parts.expect);
@@ -99,11 +90,7 @@ async fn ask(admin: &Admin, peer: IpAddr, id: String, ask: Ask) -> Result<Respon
     Ok(answered(within(answer).await))
 }
 
-async fn originate(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    body: Bytes,
-) -> Result<Response, Wrong> {
+async fn originate(Asker { admin, peer }: Asker, body: Bytes) -> Result<Response, Wrong> {
     let body = Body::parse(&body)?;
     let to = body.required("to", Destination::new)?;
     let from = body.optional("from", Destination::new)?;

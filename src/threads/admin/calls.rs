@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::Admin;
-use super::access::Peer;
+use super::access::Asker;
+use super::live::FRESH_MS;
 use super::response::Response;
 use super::routes::Routes;
 use crate::admission::Ending;
@@ -41,24 +41,20 @@ fn no_answer() -> Response {
 }
 
 /// The value of a field of the query, if it is there and not empty.
-fn asked(query: &str, name: &str) -> Option<String> {
+pub(super) fn asked(query: &str, name: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     pairs.find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.into_owned())
 }
 
-async fn list(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Response> {
+async fn list(Asker { admin, peer }: Asker, RawQuery(query): RawQuery) -> Result<Response, Response> {
     let query = query.unwrap_or_default();
     match asked(&query, "state").as_deref() {
         Some("live") if ["did", "caller", "agent"].iter().all(|name| asked(&query, name).is_none()) => {
-            let calls = admin.live_text().await.ok_or_else(no_answer)?;
+            let calls = admin.live(FRESH_MS).await.ok_or_else(no_answer)?.text;
             Ok(Response::written(200, format!("{{\"calls\":{calls},\"next\":null}}\n")))
         }
         Some("live") => {
-            let calls = admin.live_calls().await.ok_or_else(no_answer)?;
+            let calls = admin.live(FRESH_MS).await.ok_or_else(no_answer)?.calls;
             let wanted = |call: &&LiveCall| {
                 let is = |name: &str, value: Option<&str>| {
                     asked(&query, name).is_none_or(|asked| Some(asked.as_str()) == value)
@@ -75,11 +71,7 @@ async fn list(
     }
 }
 
-async fn show(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    Path(id): Path<String>,
-) -> Result<Response, Response> {
+async fn show(Asker { admin, peer }: Asker, Path(id): Path<String>) -> Result<Response, Response> {
     let record_id = RecordId::parse(&id);
     let is_it = |call: &&LiveCall| {
         Some(call.id) == record_id || call.uuid.as_deref().is_some_and(|uuid| is_same(uuid, &id))
@@ -88,11 +80,11 @@ async fn show(
         let call = calls.iter().rev().find(is_it);
         call.map(|call| Response::json(200, &with_live(json!(call), true)))
     };
-    if let Some(found) = running(&admin.live_calls().await.ok_or_else(no_answer)?) {
+    if let Some(found) = running(&admin.live(FRESH_MS).await.ok_or_else(no_answer)?.calls) {
         return Ok(found);
     }
     // It may have begun since that list was made.
-    if let Some(found) = running(&admin.live_calls_now().await.ok_or_else(no_answer)?) {
+    if let Some(found) = running(&admin.live(0).await.ok_or_else(no_answer)?.calls) {
         return Ok(found);
     }
     record(&admin, peer, id).await
@@ -141,20 +133,16 @@ fn filter(query: &str) -> Result<CallFilter, String> {
             Err(_) => Err(format!("{name} is {text:.40?}: write a time as 2026-11-23T10:00:00Z")),
         },
     };
-    let limit = match asked(query, "limit") {
-        None => None,
-        Some(text) => match text.parse::<usize>() {
-            Ok(limit) if (1..=PAGE_CALLS_MAX).contains(&limit) => Some(limit),
-            _ => return Err(format!("limit is {text:.40?}: a number from 1 to {PAGE_CALLS_MAX}")),
-        },
-    };
-    let before = match asked(query, "before") {
-        None => None,
-        Some(text) => match RecordId::parse(&text) {
-            Some(id) => Some(id),
-            None => return Err(format!("before is {text:.40?}: use `next` of the page before")),
-        },
-    };
+    let limit = asked(query, "limit").map(|text| match text.parse::<usize>() {
+        Ok(limit) if (1..=PAGE_CALLS_MAX).contains(&limit) => Ok(limit),
+        _ => Err(format!("limit is {text:.40?}: a number from 1 to {PAGE_CALLS_MAX}")),
+    });
+    let limit = limit.transpose()?;
+    let before = asked(query, "before").map(|text| {
+        let wrong = || format!("before is {text:.40?}: use `next` of the page before");
+        RecordId::parse(&text).ok_or_else(wrong)
+    });
+    let before = before.transpose()?;
     for name in ["did", "caller", "agent", "outcome", "q"] {
         if asked(query, name).is_some_and(|text| text.len() > ASKED_BYTES_MAX) {
             return Err(format!("{name} is longer than {ASKED_BYTES_MAX} bytes: ask for less"));

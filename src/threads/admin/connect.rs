@@ -6,17 +6,14 @@
 //! while its connection is being made or is a call.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::State;
 use log::{debug, warn};
 use serde_json::json;
 
 use super::Admin;
-use super::access::Peer;
+use super::access::Asker;
 use super::api::told;
 use super::response::{Body, Response, Wrong};
 use crate::agents::Choice;
@@ -70,11 +67,7 @@ fn refused(admin: &Admin, fields: CallFields, peer: IpAddr, reason: RefusalReaso
 }
 
 /// Has the leg connected of a call that is admitted here as at the door.
-pub(super) async fn connect(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    body: Bytes,
-) -> Result<Response, Wrong> {
+pub(super) async fn connect(Asker { admin, peer }: Asker, body: Bytes) -> Result<Response, Wrong> {
     let connection_id = Body::parse(&body)?.required("connection_id", ConnectionId::new)?;
     let CallFields { uuid, did, caller, agent, variables, .. } = told(&body)?;
     let parts = &admin.shared.parts;

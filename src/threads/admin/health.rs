@@ -12,6 +12,7 @@ use log::info;
 use serde_json::json;
 
 use super::Admin;
+use super::calls::asked;
 use super::response::{Body, Response, Wrong};
 use super::routes::Routes;
 use crate::agents::Choice;
@@ -100,13 +101,9 @@ async fn healthz() -> Response {
 /// Whether a call to this number from that caller would be taken now, decided from memory.
 async fn admit(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    let asked = |name: &str| {
-        let mut pairs = form_urlencoded::parse(query.as_bytes());
-        pairs.find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.into_owned())
-    };
     let refused =
         |reason: &str, why: &str| Response::json(503, &json!({"admit": false, "reason": reason, "why": why}));
-    let [did, caller, agent] = ["did", "caller", "agent"].map(asked);
+    let [did, caller, agent] = ["did", "caller", "agent"].map(|name| asked(&query, name));
     if let Choice::Refuse(reason) =
         admin.relay.agents.get().choose(&CallFields { did, caller, agent, ..CallFields::default() })
     {

@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
@@ -17,7 +16,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Admin;
-use super::access::Peer;
+use super::access::Asker;
 use super::history::{Counted, History, INTERVAL_S};
 use super::places::Place;
 use super::response::Response;
@@ -28,7 +27,7 @@ use crate::threads::control::live::LiveCall;
 use crate::threads::messages::ControlInput;
 
 /// A list that is not older than this is given again.
-const FRESH_MS: u64 = 250;
+pub(super) const FRESH_MS: u64 = 250;
 /// How long control's answer is waited for: far longer than a pass takes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Streams of events at one time.
@@ -45,11 +44,11 @@ pub(super) fn routes() -> Routes {
 
 /// The running calls as control told them.
 #[derive(Clone)]
-struct Seen {
+pub(super) struct Seen {
     at: Instant,
-    calls: Arc<Vec<LiveCall>>,
-    /// The list of them as JSON.
-    text: Arc<str>,
+    pub(super) calls: Arc<Vec<LiveCall>>,
+    /// The list of them as JSON, which is written once, whoever looks.
+    pub(super) text: Arc<str>,
 }
 
 /// See the head of this file.
@@ -81,22 +80,9 @@ impl Board {
 }
 
 impl Admin {
-    /// The running calls, not older than [`FRESH_MS`]; `None` if control does not answer.
-    pub(super) async fn live_calls(&self) -> Option<Arc<Vec<LiveCall>>> {
-        self.live(FRESH_MS).await.map(|seen| seen.calls)
-    }
-
-    /// The running calls, a call that has just begun among them; `None` if control does not answer.
-    pub(super) async fn live_calls_now(&self) -> Option<Arc<Vec<LiveCall>>> {
-        self.live(0).await.map(|seen| seen.calls)
-    }
-
-    /// Those of [`Admin::live_calls`] as a list in JSON, which is written once, whoever looks.
-    pub(super) async fn live_text(&self) -> Option<Arc<str>> {
-        self.live(FRESH_MS).await.map(|seen| seen.text)
-    }
-
-    async fn live(&self, age_ms_max: u64) -> Option<Seen> {
+    /// The running calls, not older than so, [`FRESH_MS`] where a call that has just begun may be left out; `None` if control
+    /// does not answer.
+    pub(super) async fn live(&self, age_ms_max: u64) -> Option<Seen> {
         // Whoever comes while control is being asked waits for the same answer.
         let mut seen = self.board.seen.lock().await;
         let now = self.relay.clock.now();
@@ -137,8 +123,9 @@ impl Admin {
             seconds.tick().await;
             let (is_due, is_listened_to) = (second.is_multiple_of(INTERVAL_S), self.board.listeners() > 0);
             // The sums of running calls are needed for what is told, not for what is only counted.
-            let calls = if is_due || is_listened_to { self.live_calls().await } else { None };
-            let counted = Counted::now(&self.relay.counters, calls.as_deref().map_or(&[], Vec::as_slice));
+            let seen = if is_due || is_listened_to { self.live(FRESH_MS).await } else { None };
+            let counted =
+                Counted::now(&self.relay.counters, seen.as_ref().map_or(&[], |seen| seen.calls.as_slice()));
             let unix_ms = self.relay.clock.unix_ms();
             let point = self.board.history.lock().count(unix_ms, counted, is_due);
             let told = is_listened_to.then(|| Arc::from(json!(point).to_string()));
@@ -150,7 +137,7 @@ impl Admin {
         loop {
             let told = match self.board.listeners() {
                 0 => None,
-                _ => self.live_text().await.map(|calls| Arc::from(format!("{{\"calls\":{calls}}}"))),
+                _ => self.live(FRESH_MS).await.map(|seen| Arc::from(format!("{{\"calls\":{}}}", seen.text))),
             };
             self.board.calls.send_if_modified(|before| {
                 let is_new = *before != told;
@@ -208,8 +195,7 @@ impl Listener {
 
 /// Server-sent events: the running calls when they change, totals each second, ends of calls.
 async fn events(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Asker { admin, peer }: Asker,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Response> {
     let board = &admin.board;
     let Some(place) = admin.streams.take(peer) else {

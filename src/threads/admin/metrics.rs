@@ -5,13 +5,11 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::extract::State;
 use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
 
 use super::Admin;
-use super::access::Peer;
+use super::access::Asker;
 use super::response::Response;
 use super::routes::Routes;
 use crate::telemetry::MetricKind;
@@ -27,10 +25,7 @@ pub(super) fn routes() -> Routes {
 }
 
 /// Written on another thread, because it takes some milliseconds in which this one answers others.
-async fn metrics(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
-) -> axum::response::Response {
+async fn metrics(Asker { admin, peer }: Asker) -> axum::response::Response {
     let Some(place) = admin.metrics.take(peer) else {
         let why = "the metrics are being read already, as often as they may be at one time: try again";
         return Response::error(503, why).into_response();

@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response as HttpResponse};
@@ -17,7 +16,7 @@ use tokio::sync::oneshot;
 use tower_http::services::ServeFile;
 
 use super::Admin;
-use super::access::Peer;
+use super::access::Asker;
 use super::response::Response;
 use super::routes::Routes;
 use crate::base::RecordId;
@@ -65,11 +64,7 @@ async fn waveform(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Ht
 }
 
 /// What is said in a running call, about half a second later, until it ends or nobody reads any more.
-async fn listen(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    Path(id): Path<String>,
-) -> HttpResponse {
+async fn listen(Asker { admin, peer }: Asker, Path(id): Path<String>) -> HttpResponse {
     let Some(place) = admin.listening.take(peer) else { return too_many_listen() };
     let (reply, answer) = oneshot::channel();
     if !admin.ask_control(ControlInput::Listen(id, reply)) {

@@ -3,17 +3,12 @@
 //! Runs in: the admin thread. Owns nothing: tickets wait in a table of their own, beside that of the announced calls.
 //! Invariant: a ticket is for one call, to the agent for which it was made.
 
-use std::sync::Arc;
-
-use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::State;
 use http::HeaderMap;
 use http::header::HOST;
 use serde_json::json;
 
-use super::Admin;
-use super::access::Peer;
+use super::access::Asker;
 use super::response::{Body, Response, Wrong};
 use super::routes::Routes;
 use crate::admission::expected::TICKET_MS;
@@ -29,12 +24,7 @@ pub(super) fn routes() -> Routes {
 }
 
 /// Where the page connects to, and with which subprotocols.
-async fn ticket(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Wrong> {
+async fn ticket(Asker { admin, peer }: Asker, headers: HeaderMap, body: Bytes) -> Result<Response, Wrong> {
     let agent = Body::parse(&body)?.optional("agent", AgentName::new)?.map(|agent| agent.to_string());
     let parts = &admin.shared.parts;
     if let Err(reason) = admin.relay.registry.would_admit(admin.relay.clock.now()) {
