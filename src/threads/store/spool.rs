@@ -34,7 +34,7 @@ struct Segment {
 }
 
 /// See the head of this file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Spool {
     directory: PathBuf,
     /// The oldest first. The last one may be written to.
@@ -85,14 +85,7 @@ impl Spool {
 
     /// A spool of which nothing is known.
     pub(super) fn empty(directory: PathBuf) -> Self {
-        Self {
-            directory,
-            segments: VecDeque::new(),
-            writing: None,
-            next_number: 1,
-            delivered_bytes: 0,
-            delivered_records: 0,
-        }
+        Self { directory, next_number: 1, ..Self::default() }
     }
 
     /// Where it is.

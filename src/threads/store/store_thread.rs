@@ -48,10 +48,7 @@ struct InFlight {
 
 /// See the head of this file.
 pub struct Store {
-    records: Receiver<Box<CallDetail>>,
-    batches: Sender<Batch>,
-    answers: Receiver<Result<Written, String>>,
-    spool: Spool,
+    parts: StoreParts,
     /// Records in memory.
     waiting: VecDeque<CallDetail>,
     waiting_bytes: usize,
@@ -63,9 +60,6 @@ pub struct Store {
     retry_at: Instant,
     pause_ms: u64,
     disk_retry_at: Instant,
-    status: Arc<StoreStatus>,
-    counters: Arc<Counters>,
-    clock: Clock,
 }
 
 /// What the thread is built from.
@@ -81,13 +75,9 @@ pub(super) struct StoreParts {
 
 impl Store {
     pub(super) fn new(parts: StoreParts) -> Self {
-        let StoreParts { records, batches, answers, spool, status, counters, clock } = parts;
-        let now = clock.now();
+        let now = parts.clock.now();
         Self {
-            records,
-            batches,
-            answers,
-            spool,
+            parts,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             in_flight: None,
@@ -96,9 +86,6 @@ impl Store {
             retry_at: now,
             pause_ms: RETRY_MS.0,
             disk_retry_at: now,
-            status,
-            counters,
-            clock,
         }
     }
 
@@ -107,21 +94,21 @@ impl Store {
     /// # Errors
     /// None: trouble with database and disk is logged, counted and shown.
     pub fn run(mut self) -> io::Result<()> {
-        if !self.spool.is_empty() {
-            info!("{} records of an earlier run wait in the spool", self.spool.records());
+        if !self.parts.spool.is_empty() {
+            info!("{} records of an earlier run wait in the spool", self.parts.spool.records());
         }
         // Nothing is to be written yet, but whether the database is there should be known.
         self.give(Vec::new(), None);
         loop {
-            let now = self.clock.now();
+            let now = self.parts.clock.now();
             self.pass(now);
             let rest = self.deadline().map_or(REST, |at| at.since(now).min(REST));
             select! {
-                recv(self.records) -> call => match call {
+                recv(self.parts.records) -> call => match call {
                     Ok(call) => self.take(*call),
                     Err(_) => break,
                 },
-                recv(self.answers) -> answer => match answer {
+                recv(self.parts.answers) -> answer => match answer {
                     Ok(answer) => self.answered(answer),
                     Err(_) => return Err(io::Error::other("the database thread is gone")),
                 },
@@ -136,7 +123,7 @@ impl Store {
     fn take(&mut self, call: CallDetail) {
         self.push(call);
         while self.waiting.len() < MEMORY_RECORDS
-            && let Ok(call) = self.records.try_recv()
+            && let Ok(call) = self.parts.records.try_recv()
         {
             self.push(*call);
         }
@@ -158,7 +145,7 @@ impl Store {
         while self.waiting.len() > MEMORY_RECORDS || self.waiting_bytes > MEMORY_BYTES {
             let Some(lost) = self.waiting.pop_back() else { break };
             self.waiting_bytes -= bytes_of(&lost);
-            self.counters.records_failed.increment();
+            self.parts.counters.records_failed.increment();
             error!("the record of call {} is lost: neither database nor spool takes it", lost.record.id);
         }
         if self.in_flight.is_none() && now >= self.retry_at {
@@ -171,7 +158,7 @@ impl Store {
         let full = self.waiting.len() >= MEMORY_RECORDS || self.waiting_bytes >= MEMORY_BYTES;
         let of_memory = self.in_flight.as_ref().is_some_and(|in_flight| in_flight.of_spool.is_none());
         let anything = !self.waiting.is_empty() || of_memory && self.is_slow(now);
-        anything && (full || self.away.is_some() || !self.spool.is_empty() || self.is_slow(now))
+        anything && (full || self.away.is_some() || !self.parts.spool.is_empty() || self.is_slow(now))
     }
 
     fn is_slow(&self, now: Instant) -> bool {
@@ -184,9 +171,9 @@ impl Store {
         let in_flight = self.in_flight.as_mut().filter(|in_flight| slow && in_flight.of_spool.is_none());
         let older = in_flight.as_ref().map(|in_flight| Arc::clone(&in_flight.batch));
         let older = older.iter().flat_map(|batch| batch.iter());
-        match self.spool.append(older.chain(&self.waiting)) {
+        match self.parts.spool.append(older.chain(&self.waiting)) {
             Ok(spooled) => {
-                self.counters.records_spooled.add(spooled);
+                self.parts.counters.records_spooled.add(spooled);
                 self.waiting.clear();
                 self.waiting_bytes = 0;
                 if let Some(in_flight) = in_flight {
@@ -200,12 +187,12 @@ impl Store {
             Err(problem) => {
                 self.disk_retry_at = now.plus_ms(DISK_RETRY_MS);
                 if self.failing.is_none() {
-                    let (directory, seen) = (self.spool.directory().display(), self.waiting.len());
+                    let (directory, seen) = (self.parts.spool.directory().display(), self.waiting.len());
                     error!(
                         "records cannot be spooled to {directory} ({problem}) and {seen} wait in memory, where there is \
                          room for {MEMORY_RECORDS}: make room there, or set store.spool_directory to a place with room"
                     );
-                    self.failing = Some((self.clock.unix_ms(), problem.to_string()));
+                    self.failing = Some((self.parts.clock.unix_ms(), problem.to_string()));
                 }
             }
         }
@@ -213,14 +200,14 @@ impl Store {
 
     /// Gives the database thread the oldest records; none where it is to be seen whether the database is back.
     fn give_next(&mut self, now: Instant) {
-        if !self.spool.is_empty() {
-            match self.spool.oldest(BATCH_RECORDS, BATCH_BYTES) {
+        if !self.parts.spool.is_empty() {
+            match self.parts.spool.oldest(BATCH_RECORDS, BATCH_BYTES) {
                 Ok(mut batch) => {
                     let calls = std::mem::take(&mut batch.calls);
                     self.give(calls, Some(batch));
                 }
                 Err(problem) => {
-                    error!("the spool {} cannot be read: {problem}", self.spool.directory().display());
+                    error!("the spool {} cannot be read: {problem}", self.parts.spool.directory().display());
                     self.retry_at = now.plus_ms(RETRY_MS.1);
                 }
             }
@@ -241,8 +228,8 @@ impl Store {
     fn give(&mut self, calls: Vec<CallDetail>, of_spool: Option<spool::Batch>) {
         let batch = Arc::new(calls);
         // There is room for the one batch that is under way, and the thread lives as long as this one.
-        _ = self.batches.send(Arc::clone(&batch));
-        self.in_flight = Some(InFlight { batch, since: self.clock.now(), of_spool });
+        _ = self.parts.batches.send(Arc::clone(&batch));
+        self.in_flight = Some(InFlight { batch, since: self.parts.clock.now(), of_spool });
     }
 
     /// What became of the records that the database thread had.
@@ -250,12 +237,12 @@ impl Store {
         let Some(InFlight { batch, of_spool, .. }) = self.in_flight.take() else { return };
         match answer {
             Ok(Written { new, refused }) => {
-                self.counters.records_written.add(new);
+                self.parts.counters.records_written.add(new);
                 for (place, why) in refused {
                     let Some(call) = batch.get(place) else { continue };
                     error!("the record of call {} is not taken by the database: {why}", call.record.id);
-                    self.counters.records_failed.increment();
-                    self.spool.reject(call);
+                    self.parts.counters.records_failed.increment();
+                    self.parts.spool.reject(call);
                 }
                 if let Some(of_spool) = of_spool {
                     let unreadable = of_spool.unreadable.len() as u64;
@@ -263,14 +250,14 @@ impl Store {
                         error!(
                             "{unreadable} lines of the spool cannot be read and are kept aside in rejected.jsonl"
                         );
-                        self.counters.records_failed.add(unreadable);
+                        self.parts.counters.records_failed.add(unreadable);
                     }
-                    self.spool.delivered(&of_spool);
+                    self.parts.spool.delivered(&of_spool);
                 }
                 self.pause_ms = RETRY_MS.0;
                 if let Some((since_ms, _)) = self.away.take() {
-                    let seconds = self.clock.unix_ms().saturating_sub(since_ms) / 1000;
-                    let left = self.spool.records();
+                    let seconds = self.parts.clock.unix_ms().saturating_sub(since_ms) / 1000;
+                    let left = self.parts.spool.records();
                     info!("the database is back after {seconds} s; {left} records wait in the spool for it");
                 }
             }
@@ -283,7 +270,7 @@ impl Store {
                     }
                 }
                 self.find_away(why);
-                self.retry_at = self.clock.now().plus_ms(self.pause_ms);
+                self.retry_at = self.parts.clock.now().plus_ms(self.pause_ms);
                 self.pause_ms = (self.pause_ms * 2).min(RETRY_MS.1);
             }
         }
@@ -294,7 +281,7 @@ impl Store {
         if self.away.is_none() {
             warn!("the database takes no records, which wait in the spool: {why}");
         }
-        let now_ms = self.clock.unix_ms();
+        let now_ms = self.parts.clock.unix_ms();
         let since_ms = self.away.take().map_or(now_ms, |(since_ms, _)| since_ms);
         self.away = Some((since_ms, why));
     }
@@ -302,17 +289,17 @@ impl Store {
     /// When there is something to do though nothing comes.
     fn deadline(&self) -> Option<Instant> {
         let slow = self.in_flight.as_ref().map(|in_flight| in_flight.since.plus_ms(SLOW_MS));
-        let slow = slow.filter(|at| *at > self.clock.now());
+        let slow = slow.filter(|at| *at > self.parts.clock.now());
         let idle = self.in_flight.is_none();
-        let more = !self.waiting.is_empty() || !self.spool.is_empty() || self.away.is_some();
+        let more = !self.waiting.is_empty() || !self.parts.spool.is_empty() || self.away.is_some();
         let retry = (idle && more).then_some(self.retry_at);
         let disk = self.failing.is_some().then_some(self.disk_retry_at);
         [slow, retry, disk].into_iter().flatten().min()
     }
 
     fn show(&self) {
-        let spool = &self.spool;
-        self.status.set(match (&self.failing, &self.away) {
+        let spool = &self.parts.spool;
+        self.parts.status.set(match (&self.failing, &self.away) {
             (Some((since_ms, why)), _) => StoreState::Failing { since_ms: *since_ms, why: why.clone() },
             (None, Some((since_ms, why))) => StoreState::Spooling {
                 since_ms: *since_ms,
@@ -327,29 +314,29 @@ impl Store {
     /// Lets the database thread close its connection, if it does so in time.
     fn leave(&mut self, by: Instant) {
         // It ends when no batch can come any more.
-        self.batches = bounded(1).0;
+        self.parts.batches = bounded(1).0;
         let idle = self.in_flight.is_none();
-        while idle && self.answers.recv_timeout(by.since(self.clock.now())).is_ok() {}
+        while idle && self.parts.answers.recv_timeout(by.since(self.parts.clock.now())).is_ok() {}
     }
 
     /// Writes what waits while the database takes it, and spools the rest.
     fn end(&mut self) {
-        let by = self.clock.now().plus_ms(END_WITHIN_MS);
+        let by = self.parts.clock.now().plus_ms(END_WITHIN_MS);
         loop {
-            let now = self.clock.now();
+            let now = self.parts.clock.now();
             self.pass(now);
-            let done = self.waiting.is_empty() && self.spool.is_empty() && self.in_flight.is_none();
+            let done = self.waiting.is_empty() && self.parts.spool.is_empty() && self.in_flight.is_none();
             if done || self.away.is_some() || now >= by {
                 break;
             }
             let rest = self.deadline().map_or(by, |at| at.min(by)).since(now);
-            match self.answers.recv_timeout(rest) {
+            match self.parts.answers.recv_timeout(rest) {
                 Ok(answer) => self.answered(answer),
                 Err(error) if error.is_timeout() => {}
                 Err(_) => break,
             }
         }
-        let now = self.clock.now();
+        let now = self.parts.clock.now();
         if let Some(given) = self.in_flight.take_if(|given| given.of_spool.is_none()) {
             for call in given.batch.iter().rev() {
                 self.waiting.push_front(call.clone());
@@ -360,11 +347,11 @@ impl Store {
         }
         let lost = self.waiting.len() as u64;
         if lost > 0 {
-            self.counters.records_failed.add(lost);
+            self.parts.counters.records_failed.add(lost);
             error!("{lost} records are lost: neither database nor spool takes them");
         }
-        if !self.spool.is_empty() {
-            info!("{} records wait in the spool for the next start", self.spool.records());
+        if !self.parts.spool.is_empty() {
+            info!("{} records wait in the spool for the next start", self.parts.spool.records());
         }
         self.leave(by);
     }
