@@ -29,7 +29,7 @@ use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
 use crate::threads::relay::Relay;
-use crate::threads::store::{RecordDoor, StoreStatus};
+use crate::threads::store::RecordDoor;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use begin::{Waiting, start};
@@ -148,11 +148,6 @@ impl Server {
     /// Calls that have a slot.
     pub fn live_calls(&self) -> usize {
         self.relay.registry.live_calls()
-    }
-
-    /// How the store of records fares.
-    pub fn store_status(&self) -> &StoreStatus {
-        &self.relay.store
     }
 
     /// What another thread needs to end it.

@@ -29,7 +29,7 @@ pub struct Expected {
 
 impl Default for Expected {
     fn default() -> Self {
-        let table = |room| Mutex::new(Waiting::new(room));
+        let table = |room| Mutex::new(Waiting { room, ..Waiting::default() });
         Self { announcements: table(ANNOUNCEMENTS_MAX), tickets: table(TICKETS_MAX) }
     }
 }
@@ -69,6 +69,7 @@ struct Announcement {
 }
 
 /// Calls that wait for their legs, by name; each owner's in the order in which they were made.
+#[derive(Default)]
 struct Waiting {
     room: usize,
     /// How many were ever made.
@@ -80,16 +81,6 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn new(room: usize) -> Self {
-        Self {
-            room,
-            made: 0,
-            old_from: Instant::default(),
-            by_name: HashMap::new(),
-            by_owner: HashMap::new(),
-        }
-    }
-
     /// Returns whether one whose time was not over had to go.
     fn insert(&mut self, now: Instant, name: String, announcement: Announcement) -> bool {
         self.remove(&name);

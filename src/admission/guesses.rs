@@ -37,6 +37,7 @@ pub(crate) struct Penance {
     pub told: Option<u64>,
 }
 
+#[derive(Default)]
 struct Guesser {
     /// Wrong tokens not yet forgotten.
     level: u32,
@@ -75,13 +76,8 @@ impl Guesses {
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
             self.make_room();
         }
-        let guesser = self.by_address.entry(address).or_insert(Guesser {
-            level: 0,
-            level_at: now,
-            held_until: Vec::new(),
-            untold: 0,
-            told_at: None,
-        });
+        let guesser =
+            self.by_address.entry(address).or_insert(Guesser { level_at: now, ..Guesser::default() });
         let forgotten = now.since_ms(guesser.level_at) / FORGOTTEN_AFTER_MS;
         guesser.level = guesser.level.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
         guesser.level_at = guesser.level_at.plus_ms(forgotten * FORGOTTEN_AFTER_MS);

@@ -158,12 +158,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         let inherited = section != "agent" && origin == Origin::Default;
         let origin = if inherited { loaded.origin(&format!("agent.{}", unusable.key)) } else { origin };
         let text = format!("{name}: {}", unusable.text);
-        match (unusable.is_warning, origin) {
-            (true, Origin::Default) => loaded.warnings.push(text),
-            (true, origin) => loaded.warnings.push(format!("{origin}: {text}")),
-            (false, Origin::Default) => problems.push(Problem { origin: None, text }),
-            (false, origin) => problems.push(Problem { origin: Some(origin), text }),
-        }
+        let problem = Problem { origin: Some(origin).filter(|origin| *origin != Origin::Default), text };
+        if unusable.is_warning { loaded.warnings.push(problem.to_string()) } else { problems.push(problem) }
     }
     if problems.is_empty() { Ok(loaded) } else { Err(Problems(problems)) }
 }

@@ -97,12 +97,11 @@ pub(super) fn run(options: &Options, config: &Config) -> Exit {
 }
 
 fn listed(reader: &Reader, options: &Options) -> Result<String, String> {
-    let before = match &options.before {
-        None => None,
-        Some(id) => Some(RecordId::parse(id).ok_or_else(|| {
-            format!("--before {id} is no id of a call: copy it from the end of the list before")
-        })?),
-    };
+    let before = options.before.as_ref().map(|id| {
+        let wrong = || format!("--before {id} is no id of a call: copy it from the end of the list before");
+        RecordId::parse(id).ok_or_else(wrong)
+    });
+    let before = before.transpose()?;
     let filter = CallFilter {
         did: options.did.clone(),
         caller: options.caller.clone(),

@@ -4,7 +4,7 @@
 //! Invariant: the request is mod_audio_stream's, so that what lets it in lets the module in.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,11 +17,7 @@ const MODULE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where to knock: the listener's own address, loopback where it listens everywhere.
 pub(super) fn knocking_address(listen: &ListenConfig) -> SocketAddr {
-    let ip = match listen.host {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        ip => ip,
-    };
+    let ip = if listen.host.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen.host };
     SocketAddr::new(ip, listen.port)
 }
 

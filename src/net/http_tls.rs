@@ -15,13 +15,8 @@ use ureq::unversioned::transport::{
 use super::tls::Client;
 
 /// The link in the client's chain of connectors that follows TCP.
+#[derive(Debug)]
 pub(super) struct Tls(pub(super) Option<Client>);
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tls")
-    }
-}
 
 impl<In: Transport> Connector<In> for Tls {
     type Out = Either<In, TlsTransport>;

@@ -121,14 +121,11 @@ impl Resolver {
             if known.is_found_within(now, self.shared.valid_ms) {
                 return Ok(known.addresses.clone());
             }
-            match &known.failed {
-                Some((at, _)) if now.since_ms(*at) < FAILURE_VALID_MS && usable => {
-                    return Ok(known.addresses.clone());
-                }
-                Some((at, why)) if now.since_ms(*at) < FAILURE_VALID_MS => {
-                    return Err(ResolveError::Failed(why.clone()));
-                }
-                _ => {}
+            if let Some((at, why)) = &known.failed
+                && now.since_ms(*at) < FAILURE_VALID_MS
+            {
+                let why = || ResolveError::Failed(why.clone());
+                return usable.then(|| known.addresses.clone()).ok_or_else(why);
             }
             if !known.looking_up {
                 known.looking_up = true;

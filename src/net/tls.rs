@@ -70,6 +70,7 @@ pub(crate) fn connector(more_roots: Option<&Path>) -> Result<TlsConnector, Strin
 }
 
 /// Whom a client takes for its server: whoever has a valid certificate for the name, or only who has a certain one.
+#[derive(Debug)]
 pub(crate) struct Client {
     connector: TlsConnector,
     only: Option<Vec<u8>>,

@@ -134,11 +134,7 @@ impl Connection {
     /// How the connection ended, a backlog beyond the limit included.
     pub fn queue(&mut self, message: Message) -> Result<(), End> {
         self.idle = false;
-        let result = self.socket.write(message);
-        match result {
-            Ok(()) => Ok(()),
-            Err(error) => self.outcome(Err(error)),
-        }
+        self.socket.write(message).or_else(|error| self.outcome(Err(error)))
     }
 
     /// Sends what is queued, as far as the kernel takes it now; to be called again when the poll reports the socket

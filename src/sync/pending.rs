@@ -8,14 +8,9 @@
 use super::atomics::{AtomicBool, Ordering};
 
 /// See the head of this file. Not raised by default.
+#[derive(Default)]
 pub(crate) struct Pending {
     raised: AtomicBool,
-}
-
-impl Default for Pending {
-    fn default() -> Self {
-        Self { raised: AtomicBool::new(false) }
-    }
 }
 
 impl Pending {
