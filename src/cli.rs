@@ -27,27 +27,6 @@ pub use doctor::Options as DoctorOptions;
 /// `RestartPreventExitStatus=2` tells systemd.
 pub const STATUS_WRONG_USE: u8 = 2;
 
-/// What the arguments ask for.
-#[derive(Debug, Clone)]
-pub enum Command {
-    /// Run the relay.
-    Run(Sources),
-    /// Look for what is wrong.
-    Doctor(Sources, DoctorOptions),
-    /// Print the configuration and end.
-    Check(Sources),
-    /// Print the version and end.
-    Version,
-    /// Put the files for FreeSWITCH in their places and end.
-    InstallFreeswitch(install::Options),
-    /// Have the running relay place a call and end.
-    Call(Sources, call::Options),
-    /// Find calls in the records and end.
-    Calls(Sources, calls::Options),
-    /// Say who answers a number and end.
-    Route(Sources, route::Options),
-}
-
 /// What is left to do when arguments and configuration are read.
 pub enum Task {
     /// Run the relay; the configuration is read anew from the sources on SIGHUP.
@@ -97,7 +76,7 @@ impl Exit {
 }
 
 /// Tandem: a voice media relay between a telephone switch and Gemini Live. Without options it runs the relay.
-#[derive(FromArgs)]
+#[derive(FromArgs, Debug)]
 #[argh(help_triggers("-h", "--help"))]
 struct Arguments {
     /// configuration file (TOML); without it tandem.toml in the working directory, if there is one
@@ -120,7 +99,7 @@ struct Arguments {
     subcommand: Option<Subcommand>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 enum Subcommand {
     Call(call::Options),
@@ -131,14 +110,14 @@ enum Subcommand {
 }
 
 /// Help with FreeSWITCH: tandem freeswitch install --to DIR
-#[derive(FromArgs)]
+#[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "freeswitch", help_triggers("-h", "--help"))]
 struct Freeswitch {
     #[argh(subcommand)]
     command: FreeswitchCommand,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 enum FreeswitchCommand {
     Install(install::Options),
@@ -167,7 +146,10 @@ const OPTIONS_WITH_VALUE: [&str; 13] = [
 ///
 /// # Errors
 /// An [`Exit`]: of status 0 for `--help`, else with what is wrong.
-pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Command, Exit> {
+fn parse(
+    arguments: &[OsString],
+    environment: Vec<(OsString, OsString)>,
+) -> Result<(Arguments, Sources), Exit> {
     let mut texts = Vec::with_capacity(arguments.len());
     for argument in arguments {
         match argument.to_str() {
@@ -186,20 +168,9 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
         }
         EarlyExit { output, status: Err(()) } => usage_error(output.trim_end()),
     })?;
-    let file = arguments.config.map_or(FileChoice::Usual, FileChoice::Named);
-    let sources = Sources { file, environment, sets: arguments.set };
-    Ok(match (arguments.version, arguments.check, arguments.subcommand) {
-        (true, _, _) => Command::Version,
-        (_, _, Some(Subcommand::Call(options))) => Command::Call(sources, options),
-        (_, _, Some(Subcommand::Calls(options))) => Command::Calls(sources, options),
-        (_, _, Some(Subcommand::Route(options))) => Command::Route(sources, options),
-        (_, _, Some(Subcommand::Doctor(options))) => Command::Doctor(sources, options),
-        (_, _, Some(Subcommand::Freeswitch(Freeswitch { command: FreeswitchCommand::Install(options) }))) => {
-            Command::InstallFreeswitch(options)
-        }
-        (_, true, None) => Command::Check(sources),
-        (_, false, None) => Command::Run(sources),
-    })
+    let file = arguments.config.clone().map_or(FileChoice::Usual, FileChoice::Named);
+    let sources = Sources { file, environment, sets: arguments.set.clone() };
+    Ok((arguments, sources))
 }
 
 /// Reads arguments and configuration.
@@ -208,31 +179,34 @@ pub fn parse(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> 
 /// An [`Exit`]: of status 0 for `--help`, `--version` and a `--check` without problems, else of status
 /// [`STATUS_WRONG_USE`] with all that is wrong.
 pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Result<Task, Exit> {
-    match parse(arguments, environment)? {
-        Command::Version => Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION")))),
-        Command::Call(sources, options) => Err(answered(config::load(&sources), |loaded| {
+    let (arguments, sources) = parse(arguments, environment)?;
+    if arguments.version {
+        return Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+    match arguments.subcommand {
+        Some(Subcommand::Call(options)) => Err(answered(config::load(&sources), |loaded| {
             concealed(call::run(&options, &loaded.config), &loaded.config)
         })),
-        Command::Calls(sources, options) => Err(answered(config::load(&sources), |loaded| {
+        Some(Subcommand::Calls(options)) => Err(answered(config::load(&sources), |loaded| {
             concealed(calls::run(&options, &loaded.config), &loaded.config)
         })),
-        Command::InstallFreeswitch(options) => {
+        Some(Subcommand::Freeswitch(Freeswitch { command: FreeswitchCommand::Install(options) })) => {
             let done = install::run(&options, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
             Err(done.map_or_else(Exit::failure, |()| Exit::success(String::new())))
         }
-        Command::Doctor(sources, options) => Ok(Task::Doctor(sources, options)),
-        Command::Route(sources, options) => {
+        Some(Subcommand::Doctor(options)) => Ok(Task::Doctor(sources, options)),
+        Some(Subcommand::Route(options)) => {
             Err(answered(agents::load(&sources), |loaded| route::run(&options, &loaded.config)))
         }
-        Command::Run(sources) => match agents::load(&sources) {
-            Ok(loaded) => Ok(Task::Run(Box::new(loaded), sources)),
-            Err(problems) => Err(configuration_error(&problems)),
-        },
-        Command::Check(sources) => Err(answered(agents::load(&sources), |loaded| Exit {
+        None if arguments.check => Err(answered(agents::load(&sources), |loaded| Exit {
             output: loaded.to_string(),
             errors: loaded.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect(),
             status: 0,
         })),
+        None => match agents::load(&sources) {
+            Ok(loaded) => Ok(Task::Run(Box::new(loaded), sources)),
+            Err(problems) => Err(configuration_error(&problems)),
+        },
     }
 }
 
@@ -329,15 +303,15 @@ mod tests {
 
     #[test]
     fn without_options_the_relay_runs() {
-        let command = parse(&[], vec![("A".into(), "b".into())]).unwrap();
-        let Command::Run(sources) = command else { panic!("{command:?}") };
+        let (arguments, sources) = parse(&[], vec![("A".into(), "b".into())]).unwrap();
+        assert!(!arguments.version && !arguments.check && arguments.subcommand.is_none());
         assert_eq!((sources.file, sources.environment.len(), sources.sets.len()), (FileChoice::Usual, 1, 0));
     }
 
     #[test]
     fn file_and_sets_reach_the_configuration() {
         let texts = ["--config", "a.toml", "--set=leg.rate=8000", "--set", "agent.greeting=a=b", "--check"];
-        let Ok(Command::Check(sources)) = parse(&arguments(&texts), Vec::new()) else {
+        let Ok((Arguments { check: true, .. }, sources)) = parse(&arguments(&texts), Vec::new()) else {
             panic!("not a check")
         };
         assert_eq!(sources.file, FileChoice::Named("a.toml".into()));
