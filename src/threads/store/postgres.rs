@@ -140,7 +140,7 @@ impl Database for Postgres {
     }
 
     fn columns_of_calls(&self) -> &'static str {
-        "SELECT column_name::text FROM information_schema.columns\
+        "SELECT column_name::text FROM information_schema.columns \
              WHERE table_name = 'calls' AND table_schema = current_schema()"
     }
 }
