@@ -203,9 +203,14 @@ impl Leg {
         if self.move_on(now) { Received::Done } else { Received::Stalled }
     }
 
-    /// Goes on with a message for which the ring had no room. Returns whether the socket may be read again.
-    pub fn resume(&mut self, now: Instant) -> bool {
-        self.move_on(now)
+    /// Goes on with a message for which the ring had no room, and sets `heard` where any of it found some: the worker has
+    /// nothing else to wake it. Returns whether the socket may be read again.
+    pub fn resume(&mut self, now: Instant, heard: &mut bool) -> bool {
+        let taken = |leg: &Self| leg.waiting.as_ref().map(|waiting| waiting.taken);
+        let before = taken(self);
+        let goes_on = self.move_on(now);
+        *heard |= taken(self) != before;
+        goes_on
     }
 
     /// Whether a message waits for the ring or for real time.
@@ -440,6 +445,7 @@ impl Leg {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::CALLER_IN_FRAMES;
     use crate::base::{Mix, PlaybackFormat};
     use crate::sync::rings::{DspRings, call_rings};
     use crate::threads::telephony::defaults::Pacing;
@@ -469,6 +475,20 @@ mod tests {
     }
 
     #[test]
+    fn each_part_of_a_message_that_is_longer_than_the_ring_wakes_the_worker_and_no_wait_does() {
+        let (mut leg, mut dsp) = leg();
+        let mut heard = false;
+        let message = Bytes::from(vec![1; 640 * CALLER_IN_FRAMES * 2 + 2]);
+        assert_eq!(leg.receive_audio(message, Instant::default()), Received::Stalled);
+        assert!(!leg.resume(Instant::default(), &mut heard) && !heard, "there is no room");
+        while dsp.caller_in.take().is_some() {}
+        assert!(!leg.resume(Instant::default(), &mut heard) && heard, "some of it found room");
+        heard = false;
+        while dsp.caller_in.take().is_some() {}
+        assert!(leg.resume(Instant::default(), &mut heard) && heard, "and the rest");
+    }
+
+    #[test]
     fn a_caller_far_ahead_of_real_time_waits_and_loses_nothing() {
         let (mut leg, mut dsp) = leg();
         let message = Bytes::from(vec![1; 640]);
@@ -481,7 +501,7 @@ mod tests {
         };
         while now_ms < 2_000 {
             let now = Instant::from_micros(now_ms * 1000);
-            if leg.is_stalled() && !leg.resume(now) {
+            if leg.is_stalled() && !leg.resume(now, &mut false) {
                 now_ms += 2;
                 continue;
             }

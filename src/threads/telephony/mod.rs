@@ -224,8 +224,7 @@ impl Telephony {
         let mut again = false;
         for slot in self.sockets.slots() {
             let Some(socket) = self.sockets.at(slot) else { continue };
-            if socket.leg.is_stalled() && socket.leg.resume(now) {
-                *heard = true;
+            if socket.leg.is_stalled() && socket.leg.resume(now, heard) {
                 socket.remembered = true;
             }
             if socket.remembered

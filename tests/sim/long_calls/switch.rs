@@ -131,7 +131,7 @@ impl World {
         }
         if let Some(leg) = self.switch.open() {
             if leg.is_stalled() {
-                leg.resume(now);
+                leg.resume(now, &mut false);
             }
             while let Some(message) = leg.next_message() {
                 self.ear.hear(&message);

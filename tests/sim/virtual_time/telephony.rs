@@ -55,8 +55,8 @@ impl World {
         let (mut heard, mut retry, mut more) = (false, false, false);
         for number in 0..self.calls.len() {
             let Some(socket) = &mut self.calls[number].leg else { continue };
-            if socket.leg.is_stalled() && socket.leg.resume(now) {
-                (heard, socket.remembered) = (true, true);
+            if socket.leg.is_stalled() && socket.leg.resume(now, &mut heard) {
+                socket.remembered = true;
             }
             self.calls[number].caller_was_taken();
             match self.read_leg(number, &mut share, &mut heard) {

@@ -67,7 +67,9 @@ impl Line {
                         heard.push(frame.rate);
                     }
                 }
-                if !self.leg.is_stalled() || self.leg.resume(now) && self.dsp.caller_in.peek().is_err() {
+                if !self.leg.is_stalled()
+                    || self.leg.resume(now, &mut false) && self.dsp.caller_in.peek().is_err()
+                {
                     break;
                 }
             }
