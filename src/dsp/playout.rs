@@ -212,8 +212,11 @@ impl Playout {
             self.flush(now, turn, &mut pass.report);
         }
         if format.rate != self.resampler.to() {
+            // What is staged comes along: it is speech, and may be what ends the turn.
+            let staged = self.staged;
+            let mut between = Resampler::new(self.resampler.to(), format.rate);
+            self.staged_len = between.process(&staged[..self.staged_len], &mut self.staged).produced;
             self.resampler = Resampler::new(self.resampler.from(), format.rate);
-            (self.staged_len, self.staged_is_last) = (0, false);
         }
         self.count_waiting(pass);
         if self.flow == Flow::FadingIn {
@@ -669,6 +672,43 @@ pub(crate) mod tests {
         assert_eq!((report.frames, report.deadline), (1, Some(at(120))));
         let report = playout.unheard_pass(at(120), 1, format, &mut Queue::default(), &mut sink);
         assert_eq!((report.frames, samples(&sink)), (1, 640));
+    }
+
+    #[test]
+    fn a_rate_that_changes_within_an_answer_takes_nothing_from_its_length() {
+        for rate in SampleRate::ALL {
+            let (before, after) = (binary(SampleRate::Hz16000), binary(rate));
+            let mut playout = Playout::new(at(0), 1, before.rate);
+            let (mut source, mut sink) = (Queue::from(speech(1, 70, 9000)), Queue::with_room(ROOM));
+            let frames =
+                [0, 20].map(|ms| playout.unheard_pass(at(ms), 1, before, &mut source, &mut sink).frames);
+            assert_eq!(frames, [3, 0], "10 ms are staged");
+            sink.frames.clear();
+            source.frames.extend(speech(1, 50, 9000));
+            source.frames.push_back(Frame::end(1, OUTPUT_RATE));
+            for ms in (40..200).step_by(20) {
+                playout.unheard_pass(at(ms), 1, after, &mut source, &mut sink);
+            }
+            assert_eq!(samples(&sink), rate.samples_in_ms(80), "{rate}: 60 ms, and the frame that ends them");
+            let heard = sink.frames.iter().flat_map(|frame| frame.samples()).filter(|&&sample| sample > 4500);
+            // A filter that begins, begins with its delay.
+            assert!(heard.count() >= rate.samples_in_ms(55), "{rate}");
+        }
+    }
+
+    #[test]
+    fn a_rate_that_changes_before_the_last_frame_leaves_still_lets_the_turn_end() {
+        let (before, after) = (binary(SampleRate::Hz16000), binary(SampleRate::Hz48000));
+        let mut playout = Playout::new(at(0), 1, before.rate);
+        let (mut source, mut sink) = (Queue::from(speech(1, 70, 9)), Queue::with_room(3));
+        source.frames.push_back(Frame::end(1, OUTPUT_RATE));
+        let frames = [0, 20].map(|ms| playout.unheard_pass(at(ms), 1, before, &mut source, &mut sink).frames);
+        assert_eq!(frames, [3, 0], "the switch takes nothing");
+        let mut sink = Queue::with_room(ROOM);
+        assert_eq!(playout.unheard_pass(at(40), 1, after, &mut source, &mut sink).frames, 1);
+        assert_eq!(sink.frames.back().map(|frame| frame.kind), Some(FrameKind::AudioLast));
+        let next = playout.unheard_pass(at(5000), 1, after, &mut Queue::from(speech(1, 20, 9)), &mut sink);
+        assert_eq!((next.frames, next.underruns), (1, 0), "the next answer begins without an underrun");
     }
 
     #[test]

@@ -171,6 +171,7 @@ impl Call {
             outcome,
             tally,
             whole_answers: ear.whole_answers,
+            rate_was_known: ear.was_sure(),
             interruptions: ear.interruptions,
             residual_us_max: ear.residual_us_max,
             playback_hash: ear.hash(),

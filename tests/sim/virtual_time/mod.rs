@@ -21,5 +21,6 @@ mod speech;
 mod telephony;
 mod world;
 
+pub(crate) use report::Report;
 pub(crate) use scenario::Scenario;
 pub(crate) use seeds::run_seeds;

@@ -17,6 +17,9 @@ pub(crate) struct Report {
     pub tally: TallySnapshot,
     /// Answers of the model that the caller heard from the first sample to the last.
     pub whole_answers: u64,
+    /// The rate of the leg did not change once an answer had begun. Where it did, the samples handed over can be compared
+    /// with no one line of samples, and the answer is not counted as heard whole.
+    pub rate_was_known: bool,
     /// Times that the model was interrupted.
     pub interruptions: u64,
     /// The most audio, in microseconds, that the switch held at an interruption, by its own account.
