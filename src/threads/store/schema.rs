@@ -40,11 +40,11 @@ const STEPS: &[&str] = &[
 ];
 
 const INDEXES: &str = "
-    CREATE INDEX IF NOT EXISTS calls_by_uuid ON calls (uuid);
-    CREATE INDEX IF NOT EXISTS calls_by_did ON calls (did, id);
-    CREATE INDEX IF NOT EXISTS calls_by_caller ON calls (caller, id);
-    CREATE INDEX IF NOT EXISTS calls_by_agent ON calls (agent, id);
-    CREATE INDEX IF NOT EXISTS calls_by_outcome ON calls (outcome, id);
+    CREATE INDEX calls_by_uuid ON calls (uuid);
+    CREATE INDEX calls_by_did ON calls (did, id);
+    CREATE INDEX calls_by_caller ON calls (caller, id);
+    CREATE INDEX calls_by_agent ON calls (agent, id);
+    CREATE INDEX calls_by_outcome ON calls (outcome, id);
 ";
 
 /// Carries out the steps that the database has not behind it.
@@ -73,7 +73,7 @@ pub(super) fn migrate(database: &mut dyn Database) -> Result<(), StoreError> {
             database.execute("INSERT INTO tandem_schema (version) VALUES ($1)", &[number])?;
         }
         add_columns(database)?;
-        database.batch(INDEXES)
+        if version == 0 { database.batch(INDEXES) } else { Ok(()) }
     })
 }
 
@@ -94,4 +94,40 @@ fn add_columns(database: &mut dyn Database) -> Result<(), StoreError> {
         database.batch(&format!("ALTER TABLE calls ADD COLUMN {name} {holds}{constraint}"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{rows, sqlite::Sqlite};
+    use super::*;
+    use crate::call::{CallDetail, CallRecord};
+
+    /// As a version left them that had neither gaps of the switch nor its cause.
+    #[test]
+    fn tables_of_an_earlier_version_get_the_columns_that_they_lack_and_keep_their_calls() {
+        let directory = std::env::temp_dir().join(format!("tandem-schema-{}", std::process::id()));
+        let mut sqlite = Sqlite::write(&directory.join("calls.db")).expect("a database");
+        migrate(&mut sqlite).expect("tables");
+        let call = |id: &str| CallDetail {
+            record: CallRecord {
+                id: id.into(),
+                hang_up_cause: Some("USER_BUSY".into()),
+                ..CallRecord::default()
+            },
+            ..CallDetail::default()
+        };
+        rows::write(&mut sqlite, &[call("earlier")]).expect("a call");
+        sqlite
+            .batch("ALTER TABLE calls DROP COLUMN switch_gaps; ALTER TABLE calls DROP COLUMN hang_up_cause")
+            .unwrap();
+        for id in ["later", "last"] {
+            migrate(&mut sqlite).expect("once more, and once for nothing");
+            rows::write(&mut sqlite, &[call(id)]).expect("another call");
+        }
+        let mut cause =
+            |id: &str| rows::detail(&mut sqlite, id).unwrap().map(|call| call.record.hang_up_cause);
+        assert_eq!(cause("earlier"), Some(None));
+        assert_eq!(cause("last"), Some(Some("USER_BUSY".into())));
+        _ = std::fs::remove_dir_all(directory);
+    }
 }
