@@ -11,7 +11,7 @@ REAL_TIME := e2e e2e_hostile callgen simulator
 RUST_TESTS := $(sort $(basename $(notdir $(wildcard tests/*.rs loadtest/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 COMPUTING := $(filter-out $(REAL_TIME),$(RUST_TESTS))
 
-.PHONY: help demo run test real-time unit check bench counts density legs faults figures sdk api browser dialplan packaging prepare deb deb-test doc clean prerequisites-build prerequisites-test
+.PHONY: help demo play run test real-time unit check bench counts density legs faults figures sdk api browser dialplan packaging prepare deb deb-test doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -25,6 +25,10 @@ prerequisites-test:
 demo: prerequisites-build ## real speech through the whole relay on the bundled simulator: no key, no switch
 	@$(CARGO) $(if $(filter dev,$(PROFILE)),test --no-run,build --profile $(PROFILE) --bins) --locked --workspace
 	@target/$(PROFILE:dev=debug)/demo
+
+play: prerequisites-build ## speak with the relay in the browser, on the bundled simulator, until Ctrl-C: no key, no switch
+	@$(CARGO) $(if $(filter dev,$(PROFILE)),test --no-run,build --profile $(PROFILE) --bins) --locked --workspace
+	@target/$(PROFILE:dev=debug)/play
 
 run: prerequisites-build ## the relay for real: needs GEMINI_API_KEY
 	@$(CARGO) build --release --locked --package tandem --bins

@@ -1,7 +1,7 @@
 //! The processes that a measurement or a demonstration starts: the relay, the simulator, the null relay. Each has its
 //! output in a file, is watched for the line with its address, and is ended.
 //!
-//! Runs in: the `density`, `demo` and `legs` binaries. Owns the processes. Never leaves it behind: dropping ends it.
+//! Runs in: the `density`, `demo`, `legs` and `play` binaries. Owns the processes. Never leaves it behind: dropping ends it.
 //! Invariant: the file holds everything that the process said.
 
 use std::fs::File;
@@ -99,6 +99,11 @@ impl Process {
     /// Its number.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.child.lock().is_ok_and(|mut child| child.try_wait().is_ok_and(|status| status.is_some()))
     }
 
     /// Waits until a line holds `prefix`, and gives the word behind it.

@@ -10,6 +10,25 @@ use tandem::base::units::SampleRate;
 
 static QUESTION_WAV: &[u8] = include_bytes!("../data/question.wav");
 static ANSWER_WAV: &[u8] = include_bytes!("../data/answer.wav");
+static RECEPTIONIST: [(&[u8], &str); 5] = [
+    (
+        include_bytes!("../data/receptionist-1.wav"),
+        "Good evening, this is the pharmacy on Main Street. How can I help you?",
+    ),
+    (
+        include_bytes!("../data/receptionist-2.wav"),
+        "We are open until nine o'clock this evening, and from eight tomorrow morning. Anything else?",
+    ),
+    (
+        include_bytes!("../data/receptionist-3.wav"),
+        "Let me look. Yes, it is ready for you, at the second counter.",
+    ),
+    (
+        include_bytes!("../data/receptionist-4.wav"),
+        "You may take it before or after a meal, with a glass of water.",
+    ),
+    (include_bytes!("../data/receptionist-5.wav"), "You are welcome. Thank you for calling, and good night."),
+];
 
 /// The words of [`answer`], as the simulator's output transcription gives them.
 pub const ANSWER_TEXT: &str = "It is open until nine o'clock this evening. Anything else?";
@@ -25,6 +44,11 @@ pub fn question() -> Vec<i16> {
 /// What the model answers: 3.7 s, mono, 16 kHz. See `loadtest/data/README.md`.
 pub fn answer() -> Vec<i16> {
     bundled(ANSWER_WAV)
+}
+
+/// What the simulated receptionist says in turns, the greeting first: mono, 16 kHz, and the words.
+pub fn receptionist() -> impl Iterator<Item = (Vec<i16>, &'static str)> {
+    RECEPTIONIST.iter().map(|(file, text)| (bundled(file), *text))
 }
 
 fn bundled(file: &[u8]) -> Vec<i16> {
@@ -206,9 +230,9 @@ mod tests {
     }
 
     #[test]
-    fn the_bundled_sentences_are_two_to_four_seconds_of_speech() {
-        for samples in [question(), answer()] {
-            assert!((32_000..64_000).contains(&samples.len()), "{} samples", samples.len());
+    fn the_bundled_sentences_are_two_to_six_seconds_of_speech() {
+        for samples in [question(), answer()].into_iter().chain(receptionist().map(|(samples, _)| samples)) {
+            assert!((32_000..96_000).contains(&samples.len()), "{} samples", samples.len());
             assert!(samples.iter().any(|sample| sample.unsigned_abs() > 10_000));
         }
     }

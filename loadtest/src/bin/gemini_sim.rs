@@ -75,11 +75,11 @@ struct Arguments {
     listen: String,
 
     /// what the model says: parrot repeats the caller's last talkspurt, echo returns each chunk at once, answer speaks a
-    /// sentence after the caller stops (default parrot)
+    /// sentence after the caller stops, receptionist another one each time (default parrot)
     #[argh(option, default = "Voice::Parrot", from_str_fn(voice))]
     voice: Voice,
 
-    /// a WAV file, 24 or 16 kHz, for --voice answer instead of the bundled sentence
+    /// a WAV file, 24 or 16 kHz, for --voice answer or receptionist instead of what is bundled
     #[argh(option)]
     answer: Option<PathBuf>,
 
@@ -153,7 +153,8 @@ fn voice(text: &str) -> Result<Voice, String> {
         "parrot" => Ok(Voice::Parrot),
         "echo" => Ok(Voice::Echo),
         "answer" => Ok(Voice::Answer),
-        _ => Err(format!("there is no voice {text:?}: choose parrot, echo or answer")),
+        "receptionist" => Ok(Voice::Receptionist),
+        _ => Err(format!("there is no voice {text:?}: choose parrot, echo, answer or receptionist")),
     }
 }
 

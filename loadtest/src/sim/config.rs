@@ -17,6 +17,8 @@ pub enum Voice {
     Echo,
     /// Speaks one sentence, the bundled one or [`SimConfig::answer`], after the caller stops or after text.
     Answer,
+    /// Answers the telephone of a pharmacy: five bundled sentences, one after the other.
+    Receptionist,
 }
 
 /// How the server's JSON travels. The real service sends compact JSON, one binary frame a message.
@@ -65,7 +67,7 @@ pub struct SimConfig {
     pub chunk_ms: u32,
     /// Silence after which a talkspurt has ended, unless the setup says `silenceDurationMs`.
     pub hangover_ms: u32,
-    /// What `Voice::Answer` speaks: mono, 24 kHz. `None`: the bundled sentence.
+    /// What is spoken by all but `Voice::Parrot` and `Voice::Echo`: mono, 24 kHz. `None`: what is bundled.
     pub answer: Option<Vec<i16>>,
     /// The only key that is accepted; `None` accepts any.
     pub api_key: Option<String>,

@@ -229,7 +229,7 @@ impl Connection {
                 let mut tell = |what| shared.events.tell(now, self.id, what);
                 let mut world = World {
                     config: &shared.config,
-                    answer: &shared.answer,
+                    answers: &shared.answers,
                     registry: &mut shared.registry,
                     tell: &mut tell,
                 };
@@ -384,6 +384,6 @@ impl Connection {
 /// Lets a session do something that others may learn of.
 fn in_world(shared: &mut Shared, now: Instant, id: u64, act: impl FnOnce(&mut World<'_>)) {
     let mut tell = |what| shared.events.tell(now, id, what);
-    let (config, answer, registry) = (&shared.config, &shared.answer, &mut shared.registry);
-    act(&mut World { config, answer, registry, tell: &mut tell });
+    let (config, answers, registry) = (&shared.config, &shared.answers, &mut shared.registry);
+    act(&mut World { config, answers, registry, tell: &mut tell });
 }

@@ -28,6 +28,7 @@ use super::{
     event::{ClosedBy, SimEvent, What},
     fault::Fault,
     registry::Registry,
+    session::Speech,
     socket::Socket,
 };
 
@@ -97,8 +98,8 @@ impl Record {
 pub(super) struct Shared {
     /// The configuration.
     pub config: SimConfig,
-    /// What `Voice::Answer` says, 24 kHz, and its words.
-    pub answer: (Arc<[i16]>, String),
+    /// What is said in turns, at least one piece.
+    pub answers: Vec<Speech>,
     /// Who may resume what.
     pub registry: Registry,
     /// Where events go.

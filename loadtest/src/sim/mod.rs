@@ -93,9 +93,13 @@ impl Simulator {
                 Some(Record::open(path).map_err(context(&format!("cannot write {}", path.display())))?)
             }
         };
-        let answer = match &config.answer {
-            Some(samples) => (samples.as_slice().into(), "This is the answer.".to_owned()),
-            None => (upsampled(&speech::answer()).into(), speech::ANSWER_TEXT.to_owned()),
+        let bundled = |samples: Vec<i16>, text: &str| (upsampled(&samples).into(), text.to_owned());
+        let answers = match (&config.answer, config.voice) {
+            (Some(samples), _) => vec![(samples.as_slice().into(), "This is the answer.".to_owned())],
+            (None, Voice::Receptionist) => {
+                speech::receptionist().map(|(samples, text)| bundled(samples, text)).collect()
+            }
+            (None, _) => vec![bundled(speech::answer(), speech::ANSWER_TEXT)],
         };
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -105,7 +109,7 @@ impl Simulator {
         let registry = registry::Registry::default();
         let failing = Arc::clone(&registry.failing);
         let shared = Shared {
-            answer,
+            answers,
             registry,
             events: EventSink(config.events.then_some(sender)),
             record,

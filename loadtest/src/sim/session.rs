@@ -40,8 +40,8 @@ use tools::{Pending, ToolTerms};
 pub(super) struct World<'a> {
     /// The simulator's configuration.
     pub config: &'a SimConfig,
-    /// What `Voice::Answer` says: samples at 24 kHz and the words.
-    pub answer: &'a (Arc<[i16]>, String),
+    /// What is said in turns, unless it repeats the caller: samples at 24 kHz and the words.
+    pub answers: &'a [Speech],
     /// Who may resume what.
     pub registry: &'a mut Registry,
     /// Takes what happened now.
@@ -71,7 +71,7 @@ struct Begin {
 }
 
 /// What a turn is to say.
-type Speech = (Arc<[i16]>, String);
+pub(super) type Speech = (Arc<[i16]>, String);
 
 /// One connection's protocol state.
 #[derive(Debug)]

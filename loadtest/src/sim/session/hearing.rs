@@ -93,7 +93,9 @@ impl Session {
                 }
                 match world.config.voice {
                     Voice::Echo => {}
-                    Voice::Answer => self.answer(now, world.answer.clone(), world, out),
+                    Voice::Answer | Voice::Receptionist => {
+                        self.answer(now, self.next_answer(world), world, out)
+                    }
                     Voice::Parrot => {
                         let text = format!("You spoke for {seconds:.2} seconds.");
                         self.answer(now, (upsampled(&samples).into(), text), world, out);

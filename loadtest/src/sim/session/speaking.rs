@@ -28,8 +28,14 @@ impl Session {
     ) {
         self.memory.prompt_tokens += (characters as u64).div_ceil(4);
         if world.config.voice != Voice::Echo {
-            self.answer(now, world.answer.clone(), world, out);
+            self.answer(now, self.next_answer(world), world, out);
         }
+    }
+
+    /// What the simulator was given to say, one after the other.
+    pub(super) fn next_answer(&self, world: &World) -> Speech {
+        let place = self.turns as usize % world.answers.len();
+        world.answers[place].clone()
     }
 
     /// Has something to say: now, or after the turn under way.

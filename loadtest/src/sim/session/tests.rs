@@ -10,7 +10,7 @@ use crate::sim::{config::Voice, fault::Scheduled};
 /// A session, its surroundings, and a clock that only moves when told.
 struct Stage {
     config: SimConfig,
-    answer: (Arc<[i16]>, String),
+    answers: Vec<Speech>,
     registry: Registry,
     told: Vec<What>,
     session: Session,
@@ -27,7 +27,7 @@ impl Stage {
             SimConfig { faults, voice: Voice::Answer, burst: 2.0, chunk_ms: 100, ..SimConfig::default() };
         let start = Instant::now();
         let mut stage = Self {
-            answer: (vec![1; 24_000].into(), "One second.".to_owned()),
+            answers: vec![(vec![1; 24_000].into(), "One second.".to_owned())],
             registry: Registry::default(),
             told: Vec::new(),
             session: Session::new(1, request()),
@@ -66,7 +66,7 @@ impl Stage {
         let mut tell = |what| self.told.push(what);
         let mut world = World {
             config: &self.config,
-            answer: &self.answer,
+            answers: &self.answers,
             registry: &mut self.registry,
             tell: &mut tell,
         };
@@ -172,6 +172,20 @@ fn a_turn_is_sent_at_its_burst_and_completed_in_real_time() {
     );
     assert_eq!(sent.last(), Some(&(2000, "turnComplete".to_owned())));
     assert_eq!(stage.session.deadline(), None);
+}
+
+#[test]
+fn what_there_is_to_say_is_said_one_after_the_other_and_then_anew() {
+    let mut stage = Stage::new(&[], json!({}));
+    stage.answers.push((vec![1; 48_000].into(), "Two seconds.".to_owned()));
+    stage.run_for(1_000);
+    let lengths: Vec<usize> = (0..3)
+        .map(|_| {
+            stage.text();
+            stage.run_for(5_000).iter().filter(|(_, name)| name == "modelTurn").count()
+        })
+        .collect();
+    assert_eq!(lengths, [10, 20, 10]);
 }
 
 #[test]

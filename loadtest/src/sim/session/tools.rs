@@ -127,7 +127,7 @@ impl Session {
                 Scheduling::WhenIdle => {}
             }
             if !result.will_continue && world.config.voice != Voice::Echo {
-                self.answer(now, world.answer.clone(), world, out);
+                self.answer(now, self.next_answer(world), world, out);
             }
         }
         if !self.calls.iter().any(|call| call.awaited)
