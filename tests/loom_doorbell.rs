@@ -1,18 +1,22 @@
-//! The doorbell under every interleaving: no ring is lost, and a batch of rings wakes the consumer once.
+//! The doorbell under every interleaving: no ring is lost, a batch of rings wakes the consumer once, and what is due is found.
 //!
-//! The flag of `src/sync/pending.rs` is built here a second time, with loom's atomics in place of the real ones.
+//! `src/sync/pending.rs` and `src/sync/due.rs` are built here a second time, with loom's atomics in place of the real ones.
 
 use loom::sync::atomic::AtomicUsize;
 use loom::sync::{Arc, Notify};
 use loom::thread;
 
 mod atomics {
-    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 }
+#[path = "../src/sync/due.rs"]
+#[expect(unreachable_pub, reason = "public where it is at home")]
+mod due;
 #[path = "../src/sync/pending.rs"]
 mod pending;
 
 use atomics::Ordering;
+use due::DueSet;
 use pending::Pending;
 
 struct Shared {
@@ -78,5 +82,63 @@ fn rings_before_the_answer_wake_once() {
         assert_eq!(woken, 1);
         assert!(pending.lower());
         assert!(pending.raise(), "after the answer the next ring wakes again");
+    });
+}
+
+#[test]
+fn what_was_marked_is_found_behind_the_ring_whatever_the_interleaving() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let due = Arc::new(DueSet::new(70));
+        let pending = Arc::new(Pending::default());
+        // What each producer has put so far: a ring of which only the filling is looked at.
+        let put: Arc<Vec<AtomicUsize>> = Arc::new((0..2).map(|_| AtomicUsize::new(0)).collect());
+        let parked = Arc::new(Notify::new());
+        // One place in each of the set's words; the first has two things to say.
+        let producers: Vec<_> = [(0, 3, 2), (1, 69, 1)]
+            .into_iter()
+            .map(|(n, place, times)| {
+                let (due, pending) = (Arc::clone(&due), Arc::clone(&pending));
+                let (put, parked) = (Arc::clone(&put), Arc::clone(&parked));
+                thread::spawn(move || {
+                    for _ in 0..times {
+                        put[n].store(put[n].load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                        due.mark(place);
+                        if pending.raise() {
+                            parked.notify();
+                        }
+                    }
+                })
+            })
+            .collect();
+        // Looks at nothing that is not due; a mark that was lost would park it for ever.
+        let mut seen = [0, 0];
+        while seen != [2, 1] {
+            pending.lower();
+            for piece in 0..due.pieces() {
+                for place in due.take(piece) {
+                    let n = usize::from(place == 69);
+                    seen[n] = put[n].load(Ordering::Relaxed);
+                }
+            }
+            if seen != [2, 1] && !pending.is_raised() {
+                parked.wait();
+            }
+        }
+        for producer in producers {
+            producer.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn places_are_given_out_once_in_their_order_and_none_beyond_the_room() {
+    loom::model(|| {
+        let due = DueSet::new(130);
+        let places = [0, 1, 63, 64, 127, 129];
+        places.into_iter().chain([129, 192, usize::MAX]).for_each(|place| due.mark(place));
+        let taken: Vec<usize> = (0..due.pieces() + 1).flat_map(|piece| due.take(piece)).collect();
+        assert_eq!((taken.as_slice(), due.is_empty()), (&places[..], true));
     });
 }
