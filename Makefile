@@ -31,6 +31,8 @@ play: prerequisites-build ## speak with the relay in the browser, on the bundled
 	@target/$(PROFILE:dev=debug)/play
 
 run: prerequisites-build ## the relay for real: needs GEMINI_API_KEY
+	@test -n "$$GEMINI_API_KEY$$GOOGLE_API_KEY$$TANDEM_CONFIG" -o -e tandem.toml || \
+	  { echo "no key for Gemini: GEMINI_API_KEY=… make run (https://aistudio.google.com/apikey), or without one: make play" >&2; exit 2; }
 	@$(CARGO) build --release --locked --package tandem --bins
 	@$(RELEASE)/tandem
 

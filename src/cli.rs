@@ -204,7 +204,10 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
             status: 0,
         })),
         None => match agents::load(&sources) {
-            Ok(loaded) => Ok(Task::Run(Box::new(loaded), sources)),
+            Ok(loaded) => match crate::server::credentials(&loaded.config) {
+                Ok(_) => Ok(Task::Run(Box::new(loaded), sources)),
+                Err(problem) => Err(Exit::wrong_use(format!("tandem: {problem}\n"))),
+            },
             Err(problems) => Err(configuration_error(&problems)),
         },
     }

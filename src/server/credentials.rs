@@ -46,7 +46,7 @@ pub(crate) fn credentials(config: &Config) -> Result<Vec<(CredentialTerms, Acces
         let gemini = &config.gemini;
         if gemini.api_key.is_none() && !gemini.base_url.is_loopback() {
             return Err("no key for Gemini: set GEMINI_API_KEY (get one at https://aistudio.google.com/apikey), or try \
-                        the relay without one on the bundled simulator: make demo"
+                        the relay without one on the bundled simulator: make play"
                 .into());
         }
         let target = developer(&gemini.base_url, gemini, gemini.api_key.as_ref())?;
