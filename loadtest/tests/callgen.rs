@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use callgen_support::{Leg, each_frame, floor_echo, serve_calls, serve_tcp};
 use tandem::base::SampleRate;
-use tandem_loadtest::callgen::{Audio, Expect, Mix, Options, Playback, Report, run, source};
+use tandem_loadtest::callgen::{Audio, Expect, Mix, Options, Playback, Report, Steps, run, source};
 use tandem_loadtest::floor;
 use tungstenite::Message;
 
@@ -120,7 +120,10 @@ fn refusals_closes_and_silence_are_told_with_their_reason() {
         std::io::copy(&mut stream, &mut std::io::sink()).ok();
     });
     let refused = report(options(format!("ws://{refusing}/")));
-    assert_eq!(refused.failures.get("HTTP 503 Too many calls"), Some(&4), "{:?}", refused.failures);
+    assert_eq!(refused.refusals.get("HTTP 503 Too many calls"), Some(&4), "{:?}", refused.failures);
+    assert_eq!((refused.calls_refused, refused.calls_failed, refused.calls_good), (4, 0, 0));
+    assert_eq!((refused.refusal_ms.count, refused.exit_status()), (4, 1), "refused is not good");
+    assert_eq!(refused.series.refused.iter().sum::<u64>(), 4);
 
     let closing = serve_calls(|mut leg| {
         let frame = tungstenite::protocol::CloseFrame { code: 1008.into(), reason: "not allowed".into() };
@@ -295,6 +298,104 @@ fn answers_are_timed_and_a_barge_in_is_measured() {
         "{:?}",
         barge_in.barge_in_residual_ms
     );
+}
+
+#[test]
+fn calls_rise_in_steps_and_each_step_has_its_own_figures() {
+    let steps = Steps { calls: vec![4, 20], seconds: 0.5 };
+    let options = Options { steps: Some(steps), analyse: 4, ..options(serve_calls(echo)) };
+    let report = report(options);
+    assert_eq!((report.calls, report.calls_good), (20, 20), "{:?}", report.failures);
+    let of: Vec<_> = report.steps.iter().map(|step| (step.calls, step.latency_ms.count)).collect();
+    // One call in four is analysed, each for 25 frames; on the step's edges one more or less.
+    assert!(
+        of[0].0 == 4 && of[1].0 == 20 && of[0].1.abs_diff(25) < 5 && of[1].1.abs_diff(125) < 25,
+        "{of:?}"
+    );
+    for (step, frames) in report.steps.iter().zip([100, 500]) {
+        assert!(step.frames_sent.abs_diff(frames) <= frames / 5, "{step:?}");
+        assert!(step.frames_received.abs_diff(frames) <= frames / 5, "{step:?}");
+        assert_eq!((step.calls_failed, step.calls_refused), (0, 0));
+    }
+    assert_eq!((report.series.concurrency[0], report.concurrency_max), (4, 20));
+    assert_eq!(report.series.frames_sent.iter().sum::<u64>(), report.frames_sent);
+    assert_eq!(report.series.frames_received.iter().sum::<u64>(), report.frames_received);
+}
+
+#[test]
+fn short_calls_follow_each_other_and_those_that_are_refused_come_again() {
+    // Every third call is refused, and one of the others loses its last frames.
+    let (places, count) = (6, std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+    let url = serve_tcp(move |mut stream| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if number % 3 == 2 {
+            read_head(&mut stream);
+            stream.write_all(b"HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n").ok();
+            return;
+        }
+        let Ok(leg) = tungstenite::accept(stream) else { return };
+        let mut left = if number == 1 { 15 } else { usize::MAX };
+        each_frame(leg, |bytes, out| {
+            left = left.saturating_sub(1);
+            out.extend((left != 0).then(|| Message::binary(bytes)));
+        });
+    });
+    let options = Options {
+        calls: places,
+        seconds: 3.0,
+        call_seconds: Some((0.4, 0.8)),
+        analyse: 2,
+        ..options(format!("ws://{url}/"))
+    };
+    let report = report(options);
+    let Report { figures, calls_failed, .. } = &report;
+    assert!(
+        figures.calls > 12 && figures.calls_refused >= 4,
+        "{} calls, {:?}",
+        figures.calls,
+        report.refusals
+    );
+    assert_eq!(report.failures.get("lost frames"), Some(&1), "{:?}", report.failures);
+    assert!(*calls_failed == 1 && report.lost_frames > 1, "{} frames", report.lost_frames);
+    assert_eq!(figures.calls, figures.calls_good + calls_failed + figures.calls_refused);
+    assert_eq!(figures.refusal_ms.count as usize, figures.calls_refused);
+    assert!(report.concurrency_max <= 6 && report.wall_ms < 8000.0, "{}", report.wall_ms);
+    assert_eq!(report.per_call.len(), figures.calls);
+}
+
+#[test]
+fn light_calls_count_what_comes_back_and_tell_silence_from_noise() {
+    let (to_test, heard) = mpsc::channel::<usize>();
+    let url = serve_calls(move |leg| {
+        let to_test = to_test.clone();
+        let mut zeros = 0;
+        each_frame(leg, |bytes, out| {
+            zeros += usize::from(bytes.iter().all(|byte| *byte == 0));
+            to_test.send(zeros).ok();
+            out.push(Message::binary(bytes));
+        });
+    });
+    for (audio, share) in [(Audio::Noise, 0), (Audio::Silence, 25)] {
+        let options =
+            Options { audio, analyse: 0, calls: 1, seconds: 1.6, warmup_ms: 100, ..options(url.clone()) };
+        let report = report(options);
+        assert_eq!(report.calls_good, 1, "{:?}", report.failures);
+        assert_eq!((report.frames_sent, report.latency_ms.count), (80, 0));
+        // Five frames before the line is there.
+        assert_eq!(heard.try_iter().max(), Some(5 + share));
+    }
+    let talking = Options { analyse: 0, talk: Some(0.5), calls: 3, ..options(url) };
+    let report = report(talking);
+    assert_eq!((report.calls_good, report.lost_frames), (3, 0), "{:?}", report.failures);
+    let lossy = serve_calls(|leg| {
+        let mut left = 30;
+        each_frame(leg, |bytes, out| {
+            left -= i32::from(left > 0);
+            out.extend((left > 0).then(|| Message::binary(bytes)));
+        });
+    });
+    let lossy = self::report(Options { analyse: 0, ..options(lossy) });
+    assert_eq!(lossy.failures.get("lost frames"), Some(&4), "{:?}", lossy.failures);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `callgen`: places calls as FreeSWITCH and Asterisk do, and reports what the callers heard.
 //!
 //! Runs in: its own process; the main thread reads arguments, shows progress and writes reports.
-//! Invariant: exit status 0 only if all calls were good; 1 some failed, 2 wrong usage, 3 a void run.
+//! Invariant: exit status 0 only if all calls were good; 1 some failed or were refused, 2 wrong usage, 3 a void run.
 
 use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 use tandem::base::SampleRate;
 use tandem_loadtest::callgen::{
-    Audio, Expect, Leg, Mix, Options, Playback, Progress, Report, RunError, args, html, run_observed, table,
+    Audio, Expect, Leg, Mix, Options, Playback, Progress, Report, RunError, Steps, args, html, run_observed,
+    table,
 };
 
 /// Place telephone calls as FreeSWITCH and Asterisk make them, and measure what the callers hear.
@@ -25,13 +26,32 @@ struct Args {
     /// how many calls (1)
     #[argh(option, default = "1")]
     calls: u32,
-    /// how long each call talks (10)
+    /// how long each call talks; with --call-seconds how long the run lasts (10)
     #[argh(option, default = "10.0")]
     seconds: f64,
+    /// raise the number of calls in these steps instead and measure each: 50,100,150
+    #[argh(option)]
+    steps: Option<String>,
+    /// how long each step is measured, from a second after its last call was begun (10)
+    #[argh(option, default = "10.0")]
+    step_seconds: f64,
+    /// churn: calls talk for 20 to 60 s and are followed by others until the run is over: 20..60
+    #[argh(option, from_str_fn(range))]
+    call_seconds: Option<(f64, f64)>,
+    /// analyse one call in twenty, 1/20, all or none; the others send prepared frames and count what comes back (all)
+    #[argh(option, from_str_fn(analyse))]
+    analyse: Option<u32>,
+    /// the share of the time in which calls that are not analysed talk: 40% (all of it)
+    #[argh(option, from_str_fn(share))]
+    talk: Option<f64>,
+    /// decides the lengths of calls, talkspurts and pauses (1)
+    #[argh(option, default = "1")]
+    seed: u64,
     /// rate of the leg: 8000, 16000, 24000, 32000 or 48000 (16000)
     #[argh(option, default = "SampleRate::Hz16000", from_str_fn(rate))]
     rate: SampleRate,
-    /// what callers say: marks, speech, tone or FILE.wav (marks for echo, else speech)
+    /// what callers say: marks, speech, tone or FILE.wav (marks for echo, else speech); noise or silence, of which
+    /// nothing is analysed
     #[argh(option)]
     audio: Option<String>,
     /// what they expect: echo, parrot or answer (echo; parrot if --audio is given)
@@ -90,6 +110,31 @@ fn rate(text: &str) -> Result<SampleRate, String> {
     rate.ok_or_else(|| format!("{text:?} is no rate of a leg; write 8000, 16000, 24000, 32000 or 48000"))
 }
 
+fn range(text: &str) -> Result<(f64, f64), String> {
+    let (least, most) = text.split_once("..").unwrap_or((text, text));
+    match (least.parse(), most.parse()) {
+        (Ok(least), Ok(most)) => Ok((least, most)),
+        _ => Err(format!("{text:?} is no range of seconds; write 20..60")),
+    }
+}
+
+fn analyse(text: &str) -> Result<u32, String> {
+    match text {
+        "all" => Ok(1),
+        "none" => Ok(0),
+        _ => text
+            .strip_prefix("1/")
+            .and_then(|number| number.parse().ok())
+            .filter(|number| *number > 0)
+            .ok_or_else(|| format!("{text:?} is none of all, none and a share such as 1/20")),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    percent.map(|percent| percent / 100.0).ok_or_else(|| format!("{text:?} is no share; write 40%"))
+}
+
 fn expect(text: &str) -> Result<Expect, String> {
     match text {
         "echo" => Ok(Expect::Echo),
@@ -124,18 +169,29 @@ impl Args {
             Some("marks") => Some(Audio::Marks),
             Some("speech") => Some(Audio::Speech),
             Some("tone") => Some(Audio::Tone),
+            Some("noise") => Some(Audio::Noise),
+            Some("silence") => Some(Audio::Silence),
             Some(path) if path.to_ascii_lowercase().ends_with(".wav") => Some(Audio::Wav(path.into())),
             Some(other) => {
-                return Err(format!("--audio {other:?} is none of marks, speech, tone and FILE.wav"));
+                return Err(format!(
+                    "--audio {other:?} is none of marks, speech, tone, noise, silence and FILE.wav"
+                ));
             }
         };
         let expect = self.expect.unwrap_or(match audio {
-            None | Some(Audio::Marks) => Expect::Echo,
+            None | Some(Audio::Marks | Audio::Noise | Audio::Silence) => Expect::Echo,
             Some(_) => Expect::Parrot,
         });
         let audio = audio.unwrap_or(if expect == Expect::Echo { Audio::Marks } else { Audio::Speech });
+        let steps = self.steps.as_deref().map(|text| Steps::parse(text, self.step_seconds)).transpose()?;
+        let is_line = matches!(audio, Audio::Noise | Audio::Silence);
         Ok(Options {
             dialogue: None,
+            steps,
+            call_seconds: self.call_seconds,
+            analyse: self.analyse.unwrap_or(u32::from(!is_line)),
+            talk: self.talk,
+            seed: self.seed,
             url: self.url.clone(),
             calls: self.calls,
             seconds: self.seconds,
@@ -197,7 +253,7 @@ fn usage(text: &str) -> ExitCode {
 
 /// Runs the calls in another thread and shows where they stand once a second, if `show`.
 fn observe(options: Options, show: bool) -> Result<Report, RunError> {
-    let (calls, progress) = (options.calls, Arc::new(Progress::default()));
+    let progress = Arc::new(Progress::default());
     if !show {
         return run_observed(options, &progress);
     }
@@ -212,7 +268,7 @@ fn observe(options: Options, show: bool) -> Result<Report, RunError> {
         match receiver.recv_timeout(Duration::from_secs(1)) {
             Ok(result) => break result,
             Err(RecvTimeoutError::Timeout) => {
-                let line = table::progress_line(&progress, calls, began.elapsed().as_secs());
+                let line = table::progress_line(&progress, began.elapsed().as_secs());
                 // A line that cannot be shown is no reason to stop.
                 let _ = writeln!(std::io::stderr(), "{line}");
             }

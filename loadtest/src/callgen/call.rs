@@ -14,15 +14,16 @@ use std::sync::atomic::Ordering;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::caller::{Caller, Mind};
+use super::caller::Caller;
 use super::clock::{Random, now_ns};
 use super::ear::{Ear, TICK_NS};
 use super::floor_leg::FloorReader;
 use super::handshake::{self, Answer};
 use super::leg::Leg;
+use super::report::CallReport;
 use super::socket::{Got, Socket};
-use super::switch::{Said, Switch};
-use super::totals::{Progress, Totals};
+use super::switch::{Said, Switch, asterisk_socket};
+use super::totals::{Progress, Totals, record};
 use super::worker::Plan;
 use crate::websocket::{FrameReader, Opcode};
 
@@ -33,12 +34,19 @@ const CLOSE_NS: u64 = 1_000_000_000;
 /// First audio leaves at least so long after the 101; measured 15 to 45 ms.
 const FIRST_AUDIO_NS: u64 = 15_000_000;
 
+/// AudioSocket has no word for a refusal: a call that the relay ends in this time, before any audio, was refused.
+const REFUSAL_NS: u64 = 1_000_000_000;
+/// Calls of a run with churn that a worker keeps the reports of: so many good ones, and as many others.
+const REPORTS_MAX: usize = 500;
+
 /// What the calls of a worker share.
 pub(super) struct Context {
     pub(super) plan: Arc<Plan>,
     pub(super) registry: Registry,
     pub(super) random: Random,
     pub(super) totals: Totals,
+    /// Reports of calls that have ended.
+    pub(super) reports: Vec<CallReport>,
     pub(super) progress: Arc<Progress>,
     /// Work areas, so that no frame needs memory of its own.
     pub(super) read: Vec<u8>,
@@ -65,9 +73,14 @@ enum State {
 /// One call.
 pub(super) struct Call {
     index: usize,
+    /// Its place among the calls at the same time, and how many were there before it.
+    pub(super) place: usize,
+    pub(super) turn: usize,
     /// Place of its leg in the plan.
     line: usize,
     leg: Leg,
+    /// Only counts what comes back.
+    is_light: bool,
     token: Token,
     state: State,
     socket: Option<Socket>,
@@ -86,22 +99,24 @@ pub(super) struct Call {
     pub(super) up_ns: u64,
     pub(super) ended_ns: u64,
     pub(super) failure: Option<String>,
+    /// The failure is a refusal.
+    pub(super) is_refused: bool,
 }
 
 impl Call {
-    /// Call number `index` on `leg` (in the plan at `line`), to begin at `start_ns` and to send at multiples of 20 ms
-    /// plus `phase_ns`.
-    pub(super) fn new(
-        index: usize,
-        (line, leg): (usize, Leg),
-        token: Token,
-        start_ns: u64,
-        phase_ns: u64,
-    ) -> Self {
+    /// The call number `turn` in `place`, to begin at `start_ns`. Calls send at multiples of 20 ms plus a phase that
+    /// their place decides.
+    pub(super) fn new(plan: &Plan, (place, turn): (usize, usize), token: Token, start_ns: u64) -> Self {
+        let index = turn * plan.schedule.places + place;
+        let line = plan.line_of(place);
+        let phase_ns = TICK_NS * place as u64 / plan.schedule.places as u64;
         Self {
             index,
+            place,
+            turn,
             line,
-            leg,
+            leg: plan.line(line).leg,
+            is_light: !plan.is_analysed(index) && !plan.options.floor,
             token,
             state: State::Waiting,
             socket: None,
@@ -118,6 +133,7 @@ impl Call {
             up_ns: 0,
             ended_ns: 0,
             failure: None,
+            is_refused: false,
         }
     }
 
@@ -148,7 +164,7 @@ impl Call {
             State::Upgrading(_) => self.fail(context, "no 101 within 1 s".to_owned()),
             State::Up => {
                 let now_ns = now_ns();
-                if !context.plan.options.floor {
+                if !context.plan.options.floor && !self.is_light {
                     self.switch(now_ns, context, |_, _, _| {});
                 }
                 if matches!(self.state, State::Up) && now_ns >= self.tick_ns {
@@ -165,7 +181,7 @@ impl Call {
     fn set_alarm(&mut self) {
         self.wake_at_ns = match (&self.state, &self.caller) {
             (State::Ended, _) => u64::MAX,
-            (State::Up, Some(caller)) => self.tick_ns.min(caller.switch.event_ns()),
+            (State::Up, Some(caller)) if !self.is_light => self.tick_ns.min(caller.switch.event_ns()),
             _ => self.tick_ns,
         };
     }
@@ -191,6 +207,9 @@ impl Call {
             self.send_frame(context, Opcode::Text, text.as_bytes());
         }
         if let Some(why) = said.error.take() {
+            if why == asterisk_socket::HUNG_UP {
+                self.judge_end(now_ns);
+            }
             self.fail(context, why);
         }
         context.said = said;
@@ -253,6 +272,7 @@ impl Call {
                     match self.state {
                         State::Closing if self.leg == Leg::AudioSocket => self.end(context),
                         _ if self.leg == Leg::AudioSocket => {
+                            self.judge_end(now_ns());
                             self.fail(context, "the connection was ended by the relay".to_owned());
                         }
                         State::Closing => {
@@ -291,7 +311,10 @@ impl Call {
             head.extend_from_slice(bytes);
             match handshake::answer_to(self.leg, head, &self.key) {
                 Answer::Incomplete => {}
-                Answer::Refused(why) => self.fail(context, why),
+                Answer::Refused(why) => {
+                    self.is_refused = handshake::is_refusal(&why);
+                    self.fail(context, why);
+                }
                 Answer::Upgraded(used) => {
                     let head = std::mem::take(head);
                     self.up(context, now_ns);
@@ -308,13 +331,14 @@ impl Call {
         self.state = State::Up;
         self.up_ns = now_ns;
         self.setup_ns = now_ns - self.begun_ns;
-        context.totals.setup(self.line, self.setup_ns);
+        context.totals.setup(self.line, now_ns, self.setup_ns);
         context.progress.up.fetch_add(1, Ordering::Relaxed);
         let plan = Arc::clone(&context.plan);
         let earliest_ns = now_ns + FIRST_AUDIO_NS;
         let grid_ns = plan.epoch_ns + self.phase_ns;
         let first_ns = grid_ns + earliest_ns.saturating_sub(grid_ns).div_ceil(TICK_NS) * TICK_NS;
-        let caller = Caller::new(&plan, self.index, now_ns, first_ns);
+        let length_ns = plan.schedule.length_ns(self.place, self.turn, first_ns - plan.epoch_ns);
+        let caller = Caller::new(&plan, self.index, now_ns, (first_ns, length_ns));
         if !plan.options.floor {
             for text in caller.switch.opening(&self.metadata(context)) {
                 self.send_frame(context, Opcode::Text, text.as_bytes());
@@ -345,34 +369,61 @@ impl Call {
         if self.has_ended() {
             return;
         }
+        let now_ns = now_ns();
         let progress = &context.progress;
-        if matches!(self.state, State::Up | State::Closing) {
+        let was_up = self.up_ns > 0;
+        if was_up {
             progress.up.fetch_sub(1, Ordering::Relaxed);
         }
         if self.failure.is_none() {
             self.failure = self.caller.as_ref().and_then(Caller::complaint);
         }
+        let (is_refused, has_failed) = (self.is_refused, self.failure.is_some() && !self.is_refused);
         progress.ended.fetch_add(1, Ordering::Relaxed);
-        progress.failed.fetch_add(u64::from(self.failure.is_some()), Ordering::Relaxed);
+        progress.failed.fetch_add(u64::from(has_failed), Ordering::Relaxed);
+        progress.refused.fetch_add(u64::from(is_refused), Ordering::Relaxed);
         self.state = State::Ended;
-        self.ended_ns = now_ns();
+        self.ended_ns = now_ns;
         // Dropping a mio socket closes it, which removes it from the poll.
         self.socket = None;
+        context.totals.count(now_ns, |bin| {
+            bin.went_down += u64::from(was_up);
+            bin.failed += u64::from(has_failed);
+            bin.refused += u64::from(is_refused);
+        });
+        self.write_down(context);
     }
 
-    /// What was said and heard, if the caller wrote it down.
-    pub(super) fn dialogue(&self) -> Option<&super::dialogue::DialogueReport> {
-        match self.caller.as_ref().map(|caller| &caller.mind) {
-            Some(Mind::Dialogue { dialogue, .. }) => Some(dialogue.report()),
-            _ => None,
+    /// Adds the call to the totals, and lets go of what it needed.
+    fn write_down(&mut self, context: &mut Context) {
+        let report = CallReport::of(self, &context.plan);
+        let totals = &mut context.totals;
+        if let Some(why) = &self.failure {
+            let reasons = if self.is_refused { &mut totals.refusals } else { &mut totals.failures };
+            *reasons.entry(why.clone()).or_insert(0) += 1;
         }
+        if let Some(leg) = totals.legs.get_mut(self.line) {
+            leg.calls += 1;
+            leg.good += usize::from(report.good);
+            leg.refused += usize::from(self.is_refused);
+            leg.counts.add(&report.counts);
+            if self.is_refused {
+                record(&mut leg.refusal, self.ended_ns - self.begun_ns);
+            }
+            if let Some(turns) = self.caller.as_ref().and_then(Caller::turns) {
+                leg.add_turns(turns);
+            }
+        }
+        let alike = || context.reports.iter().filter(|other| other.good == report.good).count();
+        if context.plan.options.call_seconds.is_none() || alike() < REPORTS_MAX {
+            context.reports.push(report);
+        }
+        self.caller = None;
     }
 
-    /// The conversation, if the call is one.
-    pub(super) fn turns(&self) -> Option<&super::turns::Turns> {
-        match self.caller.as_ref().map(|caller| &caller.mind) {
-            Some(Mind::Turns { turns, .. }) => Some(turns),
-            _ => None,
-        }
+    /// The relay ended an AudioSocket call: whether that was a refusal.
+    fn judge_end(&mut self, now_ns: u64) {
+        let has_heard = self.caller.as_ref().is_some_and(|caller| caller.messages_heard > 0);
+        self.is_refused = self.up_ns > 0 && !has_heard && now_ns - self.up_ns < REFUSAL_NS;
     }
 }

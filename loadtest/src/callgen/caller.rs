@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use hdrhistogram::Histogram;
 
-use super::dialogue::Dialogue;
+use super::dialogue::{Dialogue, DialogueReport};
 use super::ear::{Ear, Heard, TICK_NS};
+use super::light::{Light, Next};
 use super::options::Mix;
 use super::switch::{Said, Switch};
 use super::totals::{Progress, Totals};
@@ -37,6 +38,8 @@ pub(super) enum Mind {
     Turns { turns: Box<Turns>, over_ns: u64 },
     /// Says numbered words and writes down what he hears.
     Dialogue { dialogue: Box<Dialogue>, over_ns: u64 },
+    /// Sends prepared frames and counts what comes back.
+    Light { light: Box<Light>, drain: Option<Drain> },
     /// Says nothing until the time is up.
     Idle { over_ns: u64 },
 }
@@ -46,6 +49,8 @@ pub(super) enum Mind {
 pub(super) enum Tick {
     /// Send the samples that were written.
     Send,
+    /// Send the prepared frame with this number, or silence.
+    Prepared(Option<u64>),
     /// Send nothing until this time.
     Wait(u64),
     /// Hang up.
@@ -88,14 +93,16 @@ pub(super) struct Caller {
     pub(super) samples_heard: u64,
     pub(super) messages_heard: u64,
     pub(super) clears: u32,
+    /// Underruns that the course of the run knows of.
+    underruns_told: u64,
     rate_hz: u64,
 }
 
 impl Caller {
-    /// The caller of call `index`, which came up at `up_ns`; his first frame is due at `first_ns`.
-    pub(super) fn new(plan: &Plan, index: usize, up_ns: u64, first_ns: u64) -> Self {
+    /// The caller of call `index`, which came up at `up_ns`; his first frame is due at `first_ns`, and he talks for
+    /// `length_ns`.
+    pub(super) fn new(plan: &Plan, index: usize, up_ns: u64, (first_ns, length_ns): (u64, u64)) -> Self {
         let options = &plan.options;
-        let length_ns = (options.seconds * 1e9) as u64;
         let warmup_ns = u64::from(options.warmup_ms) * 1_000_000;
         let mind = match (&plan.script, options.idle) {
             (_, false) if let Some(said) = &options.dialogue => {
@@ -107,6 +114,9 @@ impl Caller {
             _ if options.floor => {
                 let frames = (length_ns / TICK_NS).max(1);
                 Mind::Floor { received: Received::new(frames as usize), sent: 0, frames, drain: None }
+            }
+            _ if !plan.is_analysed(index) => {
+                Mind::Light { light: Box::new(Light::new(options, index, length_ns)), drain: None }
             }
             (None, _) => {
                 let silent_frames = warmup_ns / TICK_NS;
@@ -130,7 +140,7 @@ impl Caller {
                 Mind::Turns { turns: Box::new(turns), over_ns: first_ns + length_ns + OVERTIME_NS }
             }
         };
-        let line = plan.line_of(index);
+        let line = plan.line_of(index % plan.schedule.places);
         let (switch, ear) = Switch::new(plan.line(line).leg, options.rate, index as u64, up_ns, first_ns);
         // The bounds are constants that fulfil the constructor's conditions.
         let latency = Histogram::new_with_bounds(1, 60_000_000, 2).expect("1 to 60,000,000 with two digits");
@@ -144,6 +154,7 @@ impl Caller {
             samples_heard: 0,
             messages_heard: 0,
             clears: 0,
+            underruns_told: 0,
             rate_hz: u64::from(options.rate.hz()),
         }
     }
@@ -185,6 +196,17 @@ impl Caller {
                 *sent += 1;
                 self.frames_sent += 1;
                 return Tick::Send;
+            }
+            Mind::Light { light, drain } => {
+                if let Next::Send(number) = light.next() {
+                    self.frames_sent += 1;
+                    return Tick::Prepared(number);
+                }
+                let heard = self.samples_heard * 50 / self.rate_hz;
+                let drain = drain.get_or_insert_with(|| Drain::new(now_ns, heard));
+                let is_whole = light.returned(heard).is_none_or(|returned| returned == light.loud_sent);
+                let done = is_whole || drain.is_over(now_ns, heard);
+                return if done { Tick::Over } else { Tick::Wait(now_ns + TICK_NS) };
             }
             Mind::Dialogue { dialogue, over_ns } => {
                 let mark = dialogue.next(now_ns);
@@ -233,7 +255,7 @@ impl Caller {
     }
 
     fn listen(&mut self, now_ns: u64, totals: &mut Totals) {
-        let Self { mind, ear, latency, rate_hz, line, .. } = self;
+        let Self { mind, ear, latency, rate_hz, line, .. } = &mut *self;
         ear.advance(now_ns, |heard: Heard<'_>| match mind {
             Mind::Echo { tracker, .. } => tracker.push(heard, |arrival| {
                 let offset_ns = arrival.offset_samples.max(0) as u64 * 1_000_000_000 / *rate_hz;
@@ -248,8 +270,13 @@ impl Caller {
             }),
             Mind::Turns { turns, .. } => turns.played(heard),
             Mind::Dialogue { dialogue, .. } => dialogue.played(heard),
-            Mind::Idle { .. } | Mind::Floor { .. } => {}
+            Mind::Idle { .. } | Mind::Floor { .. } | Mind::Light { .. } => {}
         });
+        let underruns = self.ear.underruns - self.underruns_told;
+        if underruns > 0 {
+            self.underruns_told += underruns;
+            totals.count(now_ns, |bin| bin.underruns += underruns);
+        }
     }
 
     /// A message arrived, and the switch has done with it what it does.
@@ -264,7 +291,9 @@ impl Caller {
             let frames_before = self.frames_heard();
             self.samples_heard += said.audio.len() as u64;
             self.messages_heard += 1;
-            progress.frames_received.fetch_add(self.frames_heard() - frames_before, Ordering::Relaxed);
+            let frames = self.frames_heard() - frames_before;
+            progress.frames_received.fetch_add(frames, Ordering::Relaxed);
+            totals.count(now_ns, |bin| bin.frames_received += frames);
             if let Mind::Turns { turns, .. } = &mut self.mind {
                 turns.arrived(now_ns, &said.audio, self.ear.queued_ns(now_ns));
             }
@@ -274,9 +303,34 @@ impl Caller {
     /// A clear message came while `queued_ns` waited to be played.
     pub(super) fn cleared(&mut self, now_ns: u64, queued_ns: u64) {
         self.clears += 1;
-        if let Mind::Turns { turns, .. } = &mut self.mind {
-            turns.cleared(now_ns, queued_ns);
+        match &mut self.mind {
+            Mind::Turns { turns, .. } => turns.cleared(now_ns, queued_ns),
+            Mind::Light { light, .. } => light.cleared(),
+            _ => {}
         }
+    }
+
+    /// Audio of so many samples arrived at a light call.
+    pub(super) fn hear_light(&mut self, now_ns: u64, samples: u64, totals: &mut Totals, progress: &Progress) {
+        let Mind::Light { light, .. } = &mut self.mind else { return };
+        let length_ns = samples * 1_000_000_000 / self.rate_hz;
+        if let Some(jitter_ns) = self.ear.arrived(now_ns, length_ns) {
+            totals.jitter(self.line, now_ns, jitter_ns);
+        }
+        let hole_ns = light.heard(now_ns, length_ns);
+        let frames_before = self.frames_heard();
+        self.samples_heard += samples;
+        self.messages_heard += 1;
+        let frames = self.frames_heard() - frames_before;
+        progress.frames_received.fetch_add(frames, Ordering::Relaxed);
+        if let Some(hole_ns) = hole_ns {
+            self.ear.note_underrun(hole_ns);
+            self.underruns_told += 1;
+        }
+        totals.count(now_ns, |bin| {
+            bin.frames_received += frames;
+            bin.underruns += u64::from(hole_ns.is_some());
+        });
     }
 
     /// A floor message of 20 ms arrived, with the number and the time that were sent with it.
@@ -297,6 +351,7 @@ impl Caller {
         self.samples_heard += self.rate_hz / 50;
         self.messages_heard += 1;
         progress.frames_received.fetch_add(1, Ordering::Relaxed);
+        totals.count(now_ns, |bin| bin.frames_received += 1);
         if let Mind::Floor { received, sent, .. } = &mut self.mind {
             if number >= *sent {
                 received.counts.foreign += 1;
@@ -318,8 +373,22 @@ impl Caller {
         match &self.mind {
             Mind::Echo { tracker, .. } => (tracker.counts(), tracker.frames_sent()),
             Mind::Floor { received, sent, .. } => (received.counts, *sent),
+            Mind::Light { light, .. } => match light.returned(self.frames_heard()) {
+                Some(unique) => (TrackCounts { unique, ..TrackCounts::default() }, light.loud_sent),
+                None => Default::default(),
+            },
             _ => (TrackCounts::default(), 0),
         }
+    }
+
+    /// The conversation, if the call is one.
+    pub(super) fn turns(&self) -> Option<&Turns> {
+        if let Mind::Turns { turns, .. } = &self.mind { Some(turns) } else { None }
+    }
+
+    /// What was said and heard, if the caller wrote it down.
+    pub(super) fn dialogue(&self) -> Option<&DialogueReport> {
+        if let Mind::Dialogue { dialogue, .. } = &self.mind { Some(dialogue.report()) } else { None }
     }
 
     /// What the caller found wrong with what he heard, once he is over.
@@ -327,9 +396,12 @@ impl Caller {
         match &self.mind {
             Mind::Idle { .. } | Mind::Dialogue { .. } => None,
             Mind::Turns { turns, .. } => turns.failure.clone(),
-            Mind::Echo { .. } | Mind::Floor { .. } => {
+            Mind::Light { light, .. } if light.returned(0).is_none() => {
+                (self.samples_heard == 0 && light.has_been_answered()).then(|| "no answer at all".to_owned())
+            }
+            Mind::Echo { .. } | Mind::Floor { .. } | Mind::Light { .. } => {
                 let (counts, sent) = self.track();
-                if counts.unique == 0 {
+                if counts.unique == 0 && sent > 0 {
                     Some("no echo at all".to_owned())
                 } else if counts.foreign > 0 {
                     Some("audio of another call".to_owned())

@@ -58,6 +58,7 @@ impl WakeTimer {
 }
 
 /// A small generator of random numbers (xorshift64*, Vigna 2016): mask keys need no secrecy on a test network.
+#[derive(Debug)]
 pub struct Random(u64);
 
 impl Random {

@@ -234,10 +234,15 @@ impl Ear {
     fn end_underrun(&mut self) {
         let dry_ns = std::mem::take(&mut self.dry_ns);
         if dry_ns > 0 {
-            self.underruns += 1;
-            self.underrun_ns += dry_ns;
-            self.underrun_longest_ns = self.underrun_longest_ns.max(dry_ns);
+            self.note_underrun(dry_ns);
         }
+    }
+
+    /// Counts an underrun of this length.
+    pub(super) fn note_underrun(&mut self, dry_ns: u64) {
+        self.underruns += 1;
+        self.underrun_ns += dry_ns;
+        self.underrun_longest_ns = self.underrun_longest_ns.max(dry_ns);
     }
 
     /// Plays the next `samples` samples: from `at_ns` on, or when each piece was to be played.

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::call::Call;
-use super::totals::{LegTimes, record, times};
+use super::caller::Caller;
+use super::totals::LegTimes;
 
 /// The distribution of a time, in ms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -46,12 +46,6 @@ impl Spread {
             p999: ms(times.value_at_quantile(0.999)),
             max: ms(times.max()),
         }
-    }
-
-    fn of_ns(values: impl Iterator<Item = u64>) -> Self {
-        let mut histogram = times();
-        values.for_each(|ns| record(&mut histogram, ns));
-        Self::of(&histogram)
     }
 }
 
@@ -110,9 +104,8 @@ impl Counts {
         self.answers += other.answers;
     }
 
-    /// Counts of a call; zeros if it never came up.
-    pub(super) fn of(call: &Call, rate_hz: u32) -> Self {
-        let Some(caller) = &call.caller else { return Self::default() };
+    /// Counts of a call that came up.
+    pub(super) fn of(caller: &Caller, rate_hz: u32) -> Self {
         let (track, marked) = caller.track();
         let samples_ms = |samples: u64| rounded(samples as f64 * 1000.0 / f64::from(rate_hz));
         Self {
@@ -130,7 +123,7 @@ impl Counts {
             gaps: track.gaps,
             gap_ms: samples_ms(track.gap_samples),
             clears: u64::from(caller.clears),
-            answers: call.turns().map_or(0, |turns| u64::from(turns.answers)),
+            answers: caller.turns().map_or(0, |turns| u64::from(turns.answers)),
         }
     }
 }
@@ -142,6 +135,8 @@ pub struct Figures {
     pub calls: usize,
     /// Calls with which nothing was wrong.
     pub calls_good: usize,
+    /// Calls that the relay refused before they came up.
+    pub calls_refused: usize,
     /// What was counted in them.
     #[serde(flatten)]
     pub counts: Counts,
@@ -156,6 +151,8 @@ pub struct Figures {
     pub jitter_ms: Spread,
     /// TCP connect to 101; with AudioSocket to the connection.
     pub setup_ms: Spread,
+    /// TCP connect to the refusal.
+    pub refusal_ms: Spread,
     /// End of a talkspurt to the moment when the first audible sample of the answer is played.
     pub response_ms: Spread,
     /// Lowest correlation of an answer's envelope with the one expected; 1 without answers.
@@ -184,32 +181,27 @@ impl std::ops::Deref for Figures {
 }
 
 impl Figures {
-    /// Of `calls`, whose times are in `times`, at `rate_hz`.
-    pub(super) fn of<'a>(calls: impl Iterator<Item = &'a Call>, times: &LegTimes, rate_hz: u32) -> Self {
-        let calls: Vec<&Call> = calls.collect();
-        let mut counts = Counts::default();
-        calls.iter().for_each(|call| counts.add(&Counts::of(call, rate_hz)));
-        let turns = || calls.iter().filter_map(|call| call.turns());
-        let barge_ins = || turns().flat_map(|turns| &turns.barge_ins);
+    /// Of the calls that were added up in `times`.
+    pub(super) fn of(times: &LegTimes) -> Self {
         Self {
-            calls: calls.len(),
-            calls_good: calls.iter().filter(|call| call.failure.is_none()).count(),
-            counts,
+            calls: times.calls,
+            calls_good: times.good,
+            calls_refused: times.refused,
+            counts: times.counts,
             ear_latency_ms: Spread::of(&times.ear_latency),
             latency_ms: Spread::of(&times.latency),
             offset_ms: Spread::of(&times.offset),
             jitter_ms: Spread::of(&times.jitter),
             setup_ms: Spread::of(&times.setup),
-            response_ms: Spread::of_ns(turns().flat_map(|turns| turns.responses_ns.iter().copied())),
-            correlation_min: turns().map(|turns| correlation(turns.correlation_min)).fold(1.0, f64::min),
-            barge_ins: barge_ins().count() as u64,
-            barge_in_ms: Spread::of_ns(barge_ins().map(|b| b.played_ns)),
-            barge_in_handed_over_ms: Spread::of_ns(barge_ins().map(|b| b.handed_over_ns)),
-            barge_in_clear_ms: Spread::of_ns(barge_ins().filter_map(|b| b.clear_ns)),
-            clear_to_silence_ms: Spread::of_ns(
-                barge_ins().filter_map(|b| Some(b.played_ns.saturating_sub(b.clear_ns?))),
-            ),
-            barge_in_residual_ms: Spread::of_ns(barge_ins().map(|b| b.residual_ns)),
+            refusal_ms: Spread::of(&times.refusal),
+            response_ms: Spread::of(&times.response),
+            correlation_min: correlation(times.correlation_min),
+            barge_ins: times.barge_ins,
+            barge_in_ms: Spread::of(&times.barge_in),
+            barge_in_handed_over_ms: Spread::of(&times.barge_in_handed_over),
+            barge_in_clear_ms: Spread::of(&times.barge_in_clear),
+            clear_to_silence_ms: Spread::of(&times.clear_to_silence),
+            barge_in_residual_ms: Spread::of(&times.barge_in_residual),
         }
     }
 }

@@ -116,6 +116,11 @@ pub enum Answer {
     Refused(String),
 }
 
+/// Whether what [`Answer::Refused`] says is a refusal, which a server may mean, and no mistake: any status but 101.
+pub(super) fn is_refusal(why: &str) -> bool {
+    why.starts_with("HTTP ")
+}
+
 /// As [`answer`], and checks that the server chose what `leg` offered: mod_audio_fork's library refuses any other
 /// answer; Asterisk does not look, but a server that chooses something else has misunderstood it.
 pub fn answer_to(leg: Leg, bytes: &[u8], key: &str) -> Answer {

@@ -69,27 +69,82 @@ fn run(html: &mut String, report: &Report) {
             Series { name: "mean", class: "a", values: &series.jitter_mean_ms },
         ]));
     }
-    if report.latency_ms.count > 0 {
-        html.push_str("<h2>Round trip over time</h2>\n");
-        let series = &report.series;
-        let plot = Plot::over_time(series.bin_ms, "ms");
-        html.push_str(&plot.lines(&[
-            Series { name: "longest", class: "b", values: &series.latency_max_ms },
-            Series { name: "mean", class: "a", values: &series.latency_mean_ms },
-        ]));
-    }
-    html.push_str("<h2>Calls at once</h2>\n");
-    let concurrency: Vec<f64> = report.series.concurrency.iter().map(|count| f64::from(*count)).collect();
-    html.push_str(&Plot::over_time(report.series.bin_ms, "calls").lines(&[Series {
-        name: "calls up",
-        class: "a",
-        values: &concurrency,
-    }]));
+    course(html, report);
     if report.legs.len() > 1 {
         legs(html, &report.legs);
     }
     distributions(html, report);
     worst_calls(html, report);
+}
+
+/// What happened in each second.
+fn course(html: &mut String, report: &Report) {
+    let series = &report.series;
+    let mut lines = |title: &str, unit: &'static str, lines: &[Series<'_>]| {
+        let _ = writeln!(html, "<h2>{title}</h2>");
+        html.push_str(&Plot::over_time(series.bin_ms, unit).lines(lines));
+    };
+    let numbers = |values: &[u64]| -> Vec<f64> { values.iter().map(|value| *value as f64).collect() };
+    if report.latency_ms.count > 0 {
+        lines(
+            "Round trip over time",
+            "ms",
+            &[
+                Series { name: "p99", class: "b", values: &series.latency_p99_ms },
+                Series { name: "p50", class: "a", values: &series.latency_p50_ms },
+            ],
+        );
+    }
+    if report.frames_sent > 0 {
+        let values = &series.own_lateness_p99_ms;
+        lines("The generator's own lateness over time", "ms", &[Series { name: "p99", class: "a", values }]);
+        let (sent, received) = (numbers(&series.frames_sent), numbers(&series.frames_received));
+        lines(
+            "Frames",
+            "frames",
+            &[
+                Series { name: "sent", class: "b", values: &sent },
+                Series { name: "received", class: "a", values: &received },
+            ],
+        );
+    }
+    if report.underruns > 0 {
+        let underruns = numbers(&series.underruns);
+        lines("Underruns", "times", &[Series { name: "underruns", class: "b", values: &underruns }]);
+    }
+    let concurrency: Vec<f64> = series.concurrency.iter().map(|count| f64::from(*count)).collect();
+    lines("Calls at once", "calls", &[Series { name: "calls up", class: "a", values: &concurrency }]);
+    if report.calls_refused + report.calls_failed > 0 {
+        let (refused, failed) = (numbers(&series.refused), numbers(&series.failed));
+        lines(
+            "Calls refused and failed",
+            "calls",
+            &[
+                Series { name: "refused", class: "a", values: &refused },
+                Series { name: "failed", class: "b", values: &failed },
+            ],
+        );
+    }
+    if !report.steps.is_empty() {
+        html.push_str(
+            "<h2>Steps</h2>\n<div class=\"scroll\"><table><tr><th>calls</th><th>p50 ms</th><th>p99 ms</th><th>underruns</th>\
+             <th>failed</th><th>refused</th><th>own lateness p99 ms</th></tr>\n",
+        );
+        for step in &report.steps {
+            let _ = writeln!(
+                html,
+                "<tr><td>{}</td><td>{:.2}</td><td>{:.2}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td></tr>",
+                step.calls,
+                step.latency_ms.p50,
+                step.latency_ms.p99,
+                step.underruns,
+                step.calls_failed,
+                step.calls_refused,
+                step.own_lateness_ms.p99
+            );
+        }
+        html.push_str("</table></div>\n");
+    }
 }
 
 /// The legs beside each other.
@@ -112,6 +167,7 @@ fn heading(html: &mut String, report: &Report) {
     let (class, verdict) = match report.exit_status() {
         0 => ("good", "All calls were good."),
         3 => ("bad", "Void: the generator itself was too late; these figures say nothing about the relay."),
+        _ if report.calls_failed == 0 => ("bad", "Some calls were refused."),
         _ => ("bad", "Some calls failed."),
     };
     let _ = write!(
@@ -129,7 +185,7 @@ fn heading(html: &mut String, report: &Report) {
         report.wall_ms / 1000.0,
         escaped(&report.version)
     );
-    for (why, count) in &report.failures {
+    for (why, count) in report.failures.iter().chain(&report.refusals) {
         let _ = writeln!(html, "<p class=\"bad\">{count} calls: {}</p>", escaped(why));
     }
 }

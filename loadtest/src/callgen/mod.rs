@@ -20,12 +20,14 @@ mod floor_leg;
 pub mod handshake;
 pub mod html;
 pub mod leg;
+mod light;
 pub mod mark;
 pub mod message;
 pub mod options;
 mod plot;
 pub mod report;
 pub mod scan;
+mod schedule;
 mod socket;
 pub mod source;
 pub mod switch;
@@ -42,8 +44,8 @@ use std::sync::Arc;
 pub use dialogue::{DialogueReport, HeardMark, Utterance};
 pub use figures::{Counts, Figures, Spread};
 pub use leg::Leg;
-pub use options::{Audio, Expect, Mix, Options, Playback};
-pub use report::{CallReport, LegReport, Report};
+pub use options::{Audio, Expect, Mix, Options, Playback, Steps};
+pub use report::{CallReport, LegReport, Report, StepReport};
 pub use totals::Progress;
 
 /// Why a run did not take place.
@@ -95,9 +97,10 @@ pub fn run(options: Options) -> Result<Report, RunError> {
 pub fn run_observed(options: Options, progress: &Arc<Progress>) -> Result<Report, RunError> {
     options.check().map_err(RunError::Usage)?;
     let target = handshake::Target::parse(&options.url).map_err(RunError::Usage)?;
+    let schedule = schedule::Schedule::new(&options);
+    let places = schedule.places;
     let mut lines: Vec<worker::Line> = Vec::new();
-    for leg in (0..options.calls as usize).map(|index| options.leg_of(index)).take(options.legs.len().max(1))
-    {
+    for leg in (0..places).map(|place| options.leg_of(place)).take(options.legs.len().max(1)) {
         if lines.iter().all(|line| line.leg != leg) {
             let mut target = target.clone();
             leg.complete(&mut target, options.rate, options.mix);
@@ -108,16 +111,21 @@ pub fn run_observed(options: Options, progress: &Arc<Progress>) -> Result<Report
         options.expect != Expect::Echo && !options.idle && !options.floor && options.dialogue.is_none();
     let script =
         if talks { Some(Arc::new(source::Script::new(&options).map_err(RunError::Usage)?)) } else { None };
-    let expected_s = options.seconds + f64::from(options.calls) / options.ramp_per_s + 5.0;
-    // At most some 400 bins: a quarter of a second, or what a long run needs.
-    let bin_ns = ((expected_s / 400.0).max(0.25) * 1e9) as u64;
-    let workers = options.worker_count();
+    let writer = mark::MarkWriter::new(options.rate);
+    let prepared = (options.analyse != 1)
+        .then(|| light::Prepared::new(&options, script.as_deref(), |number| writer.frame(number)));
+    let expected_s = schedule.expected_s();
+    // A second, or what keeps the series of a long run at some thousands.
+    let bin_ns = ((expected_s / 7200.0).max(1.0) * 1e9) as u64;
+    let workers = options.worker_count(places);
     let plan = Arc::new(worker::Plan {
-        writer: mark::MarkWriter::new(options.rate),
+        writer,
         reader: Arc::new(mark::MarkReader::new(options.rate)),
         silence: vec![0; options.rate.samples_per_frame()],
         script,
+        prepared,
         lines,
+        schedule,
         // The first call begins when every worker surely runs.
         epoch_ns: clock::now_ns() + 20_000_000,
         bin_ns,
@@ -127,15 +135,15 @@ pub fn run_observed(options: Options, progress: &Arc<Progress>) -> Result<Report
     let mut threads = Vec::with_capacity(workers);
     for worker in 0..workers {
         let (plan, progress) = (Arc::clone(&plan), Arc::clone(progress));
-        let indices = (worker..plan.options.calls as usize).step_by(workers).collect();
+        let own = (worker..places).step_by(workers).collect();
         let thread = std::thread::Builder::new()
             .name(format!("callgen-{worker}"))
-            .spawn(move || worker::run(plan, indices, progress))
+            .spawn(move || worker::run(plan, own, progress))
             .map_err(|source| RunError::Io { doing: "starting a worker thread", source })?;
         threads.push(thread);
     }
-    let mut calls = Vec::with_capacity(plan.options.calls as usize);
-    let mut totals = totals::Totals::new(plan.lines.len(), plan.epoch_ns, plan.bin_ns, plan.bins);
+    let mut calls = Vec::with_capacity(places);
+    let mut totals = plan.totals();
     for thread in threads {
         let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("the worker panicked")));
         let (some, measured) = ended.map_err(|source| RunError::Io { doing: "running calls", source })?;

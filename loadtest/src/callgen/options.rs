@@ -21,6 +21,31 @@ pub enum Audio {
     Tone,
     /// A WAV file in place of the bundled question: s16le, one talkspurt without long pauses.
     Wav(PathBuf),
+    /// A line on which nobody speaks: faint noise all the time. Nothing of it is analysed.
+    Noise,
+    /// A second of that noise, and exact zeros from then on: what a muted telephone sends.
+    Silence,
+}
+
+/// A number of calls that rises in steps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Steps {
+    /// Calls of each step, rising.
+    pub calls: Vec<u32>,
+    /// How long each step is measured, from a second after its last call was begun.
+    pub seconds: f64,
+}
+
+impl Steps {
+    /// Reads `50,100,150`.
+    ///
+    /// # Errors
+    /// A text that says what to write.
+    pub fn parse(text: &str, seconds: f64) -> Result<Self, String> {
+        let calls: Option<Vec<u32>> = text.split(',').map(|one| one.trim().parse().ok()).collect();
+        let calls = calls.ok_or_else(|| format!("--steps {text:?}: write numbers of calls: 50,100,150"))?;
+        Ok(Self { calls, seconds })
+    }
 }
 
 /// What the model is expected to do, and therefore what is measured and checked.
@@ -91,10 +116,20 @@ pub struct Options {
     /// `ws://HOST:PORT/PATH?QUERY`; with [`Self::floor`] and AudioSocket only host and port count. `{uuid}` and `{n}` stand for the
     /// call's UUID and number, here as in `headers` and `metadata`.
     pub url: String,
-    /// How many calls.
+    /// How many calls; with [`Self::steps`] their last number counts, with [`Self::call_seconds`] so many at a time.
     pub calls: u32,
-    /// How long each call talks, in seconds, from its first audio frame.
+    /// How long each call talks, in seconds, from its first audio frame; with [`Self::call_seconds`] how long the run lasts.
     pub seconds: f64,
+    /// Raise the number of calls in steps, and measure each of them; they decide how long the calls talk.
+    pub steps: Option<Steps>,
+    /// Churn: each call talks for a time between these two, in seconds, and is followed by another until the run is over.
+    pub call_seconds: Option<(f64, f64)>,
+    /// One call in so many is analysed; the others send prepared frames and count what comes back. 1 analyses all, 0 none.
+    pub analyse: u32,
+    /// The share of the time in which a call that is not analysed talks, between 0 and 1; `None` talks without pause.
+    pub talk: Option<f64>,
+    /// Of what is left to chance: lengths of calls, talkspurts and pauses.
+    pub seed: u64,
     /// The rate of the leg, both ways.
     pub rate: SampleRate,
     /// What the callers say.
@@ -133,6 +168,11 @@ impl Default for Options {
             url: String::new(),
             calls: 1,
             seconds: 10.0,
+            steps: None,
+            call_seconds: None,
+            analyse: 1,
+            talk: None,
+            seed: 1,
             rate: SampleRate::Hz16000,
             audio: Audio::Marks,
             expect: Expect::Echo,
@@ -167,6 +207,7 @@ impl Options {
         if !(self.ramp_per_s > 0.0 && self.ramp_per_s <= 100_000.0) {
             return Err(format!("--ramp {} is not a number of calls per second above 0", self.ramp_per_s));
         }
+        self.check_course()?;
         let echoes = self.expect == Expect::Echo;
         if let Some(plan) = &self.dialogue {
             plan.check()?;
@@ -176,7 +217,11 @@ impl Options {
                 );
             }
         }
-        if !self.idle && !self.floor && echoes != (self.audio == Audio::Marks) {
+        let is_line = matches!(self.audio, Audio::Noise | Audio::Silence);
+        if is_line && self.analyse > 0 {
+            return Err("--audio noise and silence have nothing to analyse: add --analyse none".to_owned());
+        }
+        if !self.idle && !self.floor && !is_line && echoes != (self.audio == Audio::Marks) {
             return Err("--expect echo is measured by marks, and marks by an echo: leave --audio out for \
                         --expect echo, or add --expect parrot or answer to --audio speech, tone or FILE.wav"
                 .to_owned());
@@ -206,6 +251,61 @@ impl Options {
         Ok(())
     }
 
+    /// What decides how many calls there are, and when.
+    fn check_course(&self) -> Result<(), String> {
+        if let Some(Steps { calls, seconds }) = &self.steps {
+            let are_rising = calls.windows(2).all(|pair| matches!(pair, [few, more] if few < more));
+            let last = calls.last().copied().unwrap_or(0);
+            if calls.len() > 100 || !are_rising || calls.first() == Some(&0) || !(1..=20_000).contains(&last)
+            {
+                return Err(format!(
+                    "--steps {calls:?}: write at most 100 numbers that rise, from 1 to 20000"
+                ));
+            }
+            if !(*seconds > 0.0 && *seconds <= 3600.0) {
+                return Err(format!("--step-seconds {seconds} is not within 0 to 3600"));
+            }
+        }
+        if let Some((least, most)) = self.call_seconds
+            && !(least >= 0.1 && most >= least && most <= 86_400.0)
+        {
+            return Err(format!(
+                "--call-seconds {least}..{most}: write two numbers from 0.1 on that do not fall"
+            ));
+        }
+        if self.talk.is_some_and(|share| !(0.01..1.0).contains(&share)) {
+            return Err("--talk is a share of the time from 1 % to 99 %".to_owned());
+        }
+        if self.analyse == 1 {
+            return if self.talk.is_some() {
+                Err("--talk is for calls that are not analysed: add --analyse 1/20 or none".to_owned())
+            } else {
+                Ok(())
+            };
+        }
+        if self.idle || self.dialogue.is_some() || self.barge_in || self.mix == Mix::Stereo {
+            return Err(
+                "--analyse leaves no call out that is idle, interrupts or has two channels".to_owned()
+            );
+        }
+        if (0..self.legs.len().max(1))
+            .any(|place| self.leg_of(place) != Leg::ModAudioStream(Playback::Binary))
+        {
+            return Err(
+                "--analyse is for mod_audio_stream with binary playback: leave it out with others".to_owned()
+            );
+        }
+        if self.expect != Expect::Echo && self.talk.is_none() {
+            return Err("nobody answers a caller who talks without pause: add --talk 40%".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether call number `index` is analysed.
+    pub(super) fn is_analysed(&self, index: usize) -> bool {
+        index.checked_rem(self.analyse as usize) == Some(0)
+    }
+
     /// The leg of call `index`.
     pub fn leg_of(&self, index: usize) -> Leg {
         let place = index.checked_rem(self.legs.len()).and_then(|place| self.legs.get(place));
@@ -213,10 +313,10 @@ impl Options {
     }
 
     /// Worker threads to start.
-    pub(super) fn worker_count(&self) -> usize {
+    pub(super) fn worker_count(&self, places: usize) -> usize {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let wanted = if self.threads > 0 { self.threads } else { (self.calls as usize).div_ceil(200) };
-        if self.threads > 0 { wanted } else { wanted.min(processors) }.clamp(1, self.calls as usize)
+        let wanted = if self.threads > 0 { self.threads } else { places.div_ceil(200) };
+        if self.threads > 0 { wanted } else { wanted.min(processors) }.clamp(1, places)
     }
 }
 
@@ -228,7 +328,16 @@ mod tests {
     fn contradictions_are_told() {
         let good = Options::default();
         assert_eq!(good.check(), Ok(()));
-        let cases: [(Options, &str); 8] = [
+        let steps = |calls: &[u32]| Some(Steps { calls: calls.to_vec(), seconds: 5.0 });
+        let cases: [(Options, &str); 16] = [
+            (Options { steps: steps(&[50, 50]), ..good.clone() }, "--steps"),
+            (Options { steps: steps(&[]), ..good.clone() }, "--steps"),
+            (Options { call_seconds: Some((5.0, 2.0)), ..good.clone() }, "--call-seconds"),
+            (Options { talk: Some(40.0), analyse: 0, ..good.clone() }, "--talk"),
+            (Options { talk: Some(0.4), ..good.clone() }, "--analyse"),
+            (Options { audio: Audio::Noise, ..good.clone() }, "--analyse none"),
+            (Options { analyse: 20, legs: vec![Leg::AudioSocket], ..good.clone() }, "--analyse"),
+            (Options { analyse: 0, expect: Expect::Parrot, audio: Audio::Speech, ..good.clone() }, "--talk"),
             (Options { calls: 0, ..good.clone() }, "--calls 0"),
             (Options { seconds: f64::NAN, ..good.clone() }, "--seconds NaN"),
             (Options { audio: Audio::Speech, ..good.clone() }, "--expect"),
@@ -241,5 +350,16 @@ mod tests {
         for (options, part) in cases {
             assert!(options.check().is_err_and(|text| text.contains(part)), "{part}");
         }
+    }
+
+    #[test]
+    fn steps_are_read_and_one_call_in_so_many_is_analysed() {
+        assert_eq!(Steps::parse("50, 100", 8.0), Ok(Steps { calls: vec![50, 100], seconds: 8.0 }));
+        assert!(Steps::parse("50,many", 8.0).is_err_and(|text| text.contains("50,100,150")));
+        let analysed = |analyse| {
+            let options = Options { analyse, ..Options::default() };
+            (0..40).filter(|index| options.is_analysed(*index)).count()
+        };
+        assert_eq!((analysed(1), analysed(20), analysed(0)), (40, 2, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! What a run found, with stable field names that carry their units: the JSON report and the library's result.
 //!
 //! Runs in: anywhere: pure. Owns the figures. Never measures anything itself.
-//! Invariant: `calls_good + calls_failed == calls`, and the sums over `per_call` are the totals.
+//! Invariant: `calls_good + calls_failed + calls_refused == calls`, and without churn the sums over `per_call` are the totals.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::call::Call;
 use super::dialogue::DialogueReport;
 use super::figures::{Counts, Figures, correlation, ms, rounded};
 use super::options::{Expect, Options};
-use super::totals::{LegTimes, Times, Totals};
+use super::totals::{LegTimes, StepTotals, Times, Totals};
 use super::worker::Plan;
 
 /// A run whose sending was later than this at the 99th percentile measured the generator: void.
@@ -22,21 +22,64 @@ pub const LATENESS_MS_MAX: f64 = 5.0;
 /// Bars of the latency plot.
 const BARS: usize = 60;
 
-/// The course of the run, in bins of equal length from the first call's beginning.
+/// The course of the run, in bins of equal length, a second unless the run lasts for hours, from its beginning.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// Length of a bin.
     pub bin_ms: f64,
-    /// Calls up at the end of the bin.
+    /// Calls that were up in the bin.
     pub concurrency: Vec<u32>,
+    /// Audio frames sent in the bin.
+    pub frames_sent: Vec<u64>,
+    /// Audio frames of 20 ms received in the bin.
+    pub frames_received: Vec<u64>,
     /// Mean jitter in the bin.
     pub jitter_mean_ms: Vec<f64>,
     /// Largest jitter in the bin.
     pub jitter_max_ms: Vec<f64>,
     /// Mean round trip in the bin.
     pub latency_mean_ms: Vec<f64>,
+    /// Median of the round trips in the bin, to an eighth.
+    pub latency_p50_ms: Vec<f64>,
+    /// 99th percentile of the round trips in the bin, to an eighth.
+    pub latency_p99_ms: Vec<f64>,
     /// Longest round trip in the bin.
     pub latency_max_ms: Vec<f64>,
+    /// 99th percentile of the generator's own lateness in the bin, to an eighth.
+    pub own_lateness_p99_ms: Vec<f64>,
+    /// Times that a caller's queue ran dry in the bin.
+    pub underruns: Vec<u64>,
+    /// Calls refused in the bin.
+    pub refused: Vec<u64>,
+    /// Calls that failed in the bin.
+    pub failed: Vec<u64>,
+}
+
+/// One step of a run whose number of calls rises.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Calls from this step on.
+    pub calls: u32,
+    /// When measuring began, in seconds from the run's beginning: a second after the step's last call was begun.
+    pub from_s: f64,
+    /// How long it was measured.
+    pub seconds: f64,
+    /// Round trips of the calls that are analysed, to the arrival of the message.
+    pub latency_ms: Spread,
+    /// Lateness of the generator's own sending.
+    pub own_lateness_ms: Spread,
+    /// The generator itself was too late.
+    pub void: bool,
+    /// Audio frames sent.
+    pub frames_sent: u64,
+    /// Audio frames of 20 ms received.
+    pub frames_received: u64,
+    /// Times that a caller's queue ran dry.
+    pub underruns: u64,
+    /// Calls that failed since the step before, and while this one was measured.
+    pub calls_failed: u64,
+    /// Calls that were refused since the step before, and while this one was measured.
+    pub calls_refused: u64,
 }
 
 /// The round trips as bars, each as wide as the one before it times the same factor, for plots.
@@ -59,6 +102,8 @@ pub struct CallReport {
     pub playback: String,
     /// Nothing was wrong.
     pub good: bool,
+    /// The relay refused it; `failure` says in which words.
+    pub refused: bool,
     /// What was wrong first.
     pub failure: Option<String>,
     /// From the beginning of the TCP connection to the 101.
@@ -142,6 +187,8 @@ pub struct Report {
     pub calls_failed: usize,
     /// How many calls failed for each reason.
     pub failures: BTreeMap<String, usize>,
+    /// How many calls were refused in which words.
+    pub refusals: BTreeMap<String, usize>,
     /// The generator itself was too late: the figures say nothing about the relay.
     pub void: bool,
     /// Lateness of the generator's own sending.
@@ -159,7 +206,10 @@ pub struct Report {
     pub latency_bars: Bars,
     /// The course of the run.
     pub series: Series,
-    /// Each call.
+    /// The steps, if the number of calls rose in steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepReport>,
+    /// Each call; of a run with churn at most a thousand, those that were not good among them.
     pub per_call: Vec<CallReport>,
 }
 
@@ -173,43 +223,36 @@ impl std::ops::Deref for Report {
 }
 
 impl Report {
-    /// 0 all calls good, 1 some failed, 3 void.
+    /// 0 all calls good, 1 some failed or were refused, 3 void.
     pub fn exit_status(&self) -> u8 {
-        match (self.void, self.calls_failed) {
+        match (self.void, self.calls_failed + self.calls_refused) {
             (true, _) => 3,
             (false, 0) => 0,
             (false, _) => 1,
         }
     }
 
-    pub(super) fn new(plan: &Plan, mut calls: Vec<Call>, totals: &Totals, ended_ns: u64) -> Self {
-        calls.sort_by_key(Call::index);
+    pub(super) fn new(plan: &Plan, mut per_call: Vec<CallReport>, totals: &Totals, ended_ns: u64) -> Self {
+        per_call.sort_by_key(|call| call.call);
         let options = &plan.options;
-        let rate_hz = options.rate.hz();
-        let per_call: Vec<CallReport> = calls.iter().map(|call| CallReport::new(call, plan)).collect();
-        let mut failures = BTreeMap::new();
-        for why in per_call.iter().filter_map(|call| call.failure.as_ref()) {
-            *failures.entry(why.clone()).or_insert(0) += 1;
-        }
         let mut all = LegTimes::new();
         totals.legs.iter().for_each(|times| all.merge(times));
-        let figures = Figures::of(calls.iter(), &all, rate_hz);
+        let figures = Figures::of(&all);
         let legs: Vec<LegReport> = plan
             .lines
             .iter()
             .zip(&totals.legs)
-            .enumerate()
-            .map(|(place, (line, times))| LegReport {
+            .map(|(line, times)| LegReport {
                 leg: line.leg.name().to_owned(),
                 playback: line.leg.playback().name().to_owned(),
-                figures: Figures::of(calls.iter().filter(|call| call.line() == place), times, rate_hz),
+                figures: Figures::of(times),
             })
             .collect();
         let common = |name: fn(&LegReport) -> &str| match legs.split_first() {
             Some((first, others)) if others.iter().all(|leg| name(leg) == name(first)) => name(first),
             _ => "mixed",
         };
-        let series = series(plan, &calls, totals);
+        let series = series(plan, totals, ended_ns);
         let own_lateness_ms = Spread::of(&totals.lateness);
         Self {
             tool: "callgen".to_owned(),
@@ -219,10 +262,11 @@ impl Report {
             leg: common(|leg| &leg.leg).to_owned(),
             playback: common(|leg| &leg.playback).to_owned(),
             mix: options.mix.name().to_owned(),
-            rate_hz,
+            rate_hz: options.rate.hz(),
             seconds: options.seconds,
-            calls_failed: figures.calls - figures.calls_good,
-            failures,
+            calls_failed: figures.calls - figures.calls_good - figures.calls_refused,
+            failures: totals.failures.clone(),
+            refusals: totals.refusals.clone(),
             void: own_lateness_ms.p99 > LATENESS_MS_MAX,
             own_lateness_ms,
             wall_ms: ms(ended_ns - plan.epoch_ns),
@@ -231,29 +275,53 @@ impl Report {
             legs,
             latency_bars: bars(&all.latency),
             series,
+            steps: totals.steps.iter().map(StepReport::of).collect(),
             per_call,
         }
     }
 }
 
+impl StepReport {
+    fn of(totals: &StepTotals) -> Self {
+        let StepTotals { step, latency, lateness, counts } = totals;
+        let own_lateness_ms = Spread::of(lateness);
+        Self {
+            calls: step.calls,
+            from_s: ms(step.from_ns) / 1000.0,
+            seconds: ms(step.to_ns - step.from_ns) / 1000.0,
+            latency_ms: Spread::of(latency),
+            own_lateness_ms,
+            void: own_lateness_ms.p99 > LATENESS_MS_MAX,
+            frames_sent: counts.frames_sent,
+            frames_received: counts.frames_received,
+            underruns: counts.underruns,
+            calls_failed: counts.failed,
+            calls_refused: counts.refused,
+        }
+    }
+}
+
 impl CallReport {
-    fn new(call: &Call, plan: &Plan) -> Self {
+    /// Of a call that has ended.
+    pub(super) fn of(call: &Call, plan: &Plan) -> Self {
         let leg = plan.line(call.line()).leg;
         let mut report = Self {
             call: call.index(),
             leg: leg.name().to_owned(),
             playback: leg.playback().name().to_owned(),
             good: call.failure.is_none(),
+            refused: call.is_refused,
             failure: call.failure.clone(),
             setup_ms: ms(call.setup_ns),
             up_ms: if call.up_ns > 0 { ms(call.ended_ns - call.up_ns) } else { 0.0 },
-            counts: Counts::of(call, plan.options.rate.hz()),
-            latency_ms: call.caller.as_ref().map(|caller| Spread::of(&caller.latency)).unwrap_or_default(),
             correlation_min: 1.0,
-            dialogue: call.dialogue().cloned(),
             ..Self::default()
         };
-        if let Some(turns) = call.turns() {
+        let Some(caller) = &call.caller else { return report };
+        report.counts = Counts::of(caller, plan.options.rate.hz());
+        report.latency_ms = Spread::of(&caller.latency);
+        report.dialogue = caller.dialogue().cloned();
+        if let Some(turns) = caller.turns() {
             report.correlation_min = correlation(turns.correlation_min);
             report.response_ms = turns.responses_ns.iter().map(|ns| ms(*ns)).collect();
             report.barge_in_ms = turns.barge_ins.iter().map(|b| ms(b.played_ns)).collect();
@@ -294,26 +362,32 @@ fn bars(times: &Times) -> Bars {
     Bars { edges_ms, counts }
 }
 
-fn series(plan: &Plan, calls: &[Call], totals: &Totals) -> Series {
-    let last_ns = calls.iter().map(|call| call.ended_ns).max().unwrap_or(plan.epoch_ns);
-    let bins = (last_ns.saturating_sub(plan.epoch_ns) / plan.bin_ns + 1) as usize;
-    let mut concurrency = vec![0u32; bins];
-    for call in calls.iter().filter(|call| call.up_ns > 0) {
-        for (i, count) in concurrency.iter_mut().enumerate() {
-            let end_ns = plan.epoch_ns + (i as u64 + 1) * plan.bin_ns;
-            *count += u32::from(call.up_ns < end_ns && call.ended_ns >= end_ns - plan.bin_ns);
-        }
-    }
-    let of = |f: fn(&super::totals::Bin) -> (u64, u64)| -> Vec<f64> {
-        let bins = (0..bins).map(|i| totals.bins.get(i).copied().unwrap_or_default());
-        bins.map(|bin| f(&bin)).map(|(sum, count)| ms(sum.checked_div(count).unwrap_or(0))).collect()
-    };
+fn series(plan: &Plan, totals: &Totals, ended_ns: u64) -> Series {
+    let count = (ended_ns.saturating_sub(plan.epoch_ns) / plan.bin_ns + 1) as usize;
+    let bins = || (0..count).map(|place| totals.bins.get(place).copied().unwrap_or_default());
+    let (mut came_up, mut went_down) = (0, 0);
+    let concurrency = bins().map(|bin| {
+        // Who ended in the bin was up in it.
+        let before = went_down;
+        came_up += bin.came_up;
+        went_down += bin.went_down;
+        (came_up - before) as u32
+    });
+    let mean_ms = |sum_ns: u64, count: u64| ms(sum_ns.checked_div(count).unwrap_or(0));
     Series {
         bin_ms: ms(plan.bin_ns),
-        concurrency,
-        jitter_mean_ms: of(|bin| (bin.jitter_sum_ns, bin.jitter_count)),
-        jitter_max_ms: of(|bin| (bin.jitter_max_ns, 1)),
-        latency_mean_ms: of(|bin| (bin.latency_sum_ns, bin.latency_count)),
-        latency_max_ms: of(|bin| (bin.latency_max_ns, 1)),
+        concurrency: concurrency.collect(),
+        frames_sent: bins().map(|bin| bin.frames_sent).collect(),
+        frames_received: bins().map(|bin| bin.frames_received).collect(),
+        jitter_mean_ms: bins().map(|bin| mean_ms(bin.jitter_sum_ns, bin.jitter_count)).collect(),
+        jitter_max_ms: bins().map(|bin| ms(bin.jitter_max_ns)).collect(),
+        latency_mean_ms: bins().map(|bin| mean_ms(bin.latency_sum_ns, bin.latency_count)).collect(),
+        latency_p50_ms: bins().map(|bin| ms(bin.latency.quantile_ns(0.5))).collect(),
+        latency_p99_ms: bins().map(|bin| ms(bin.latency.quantile_ns(0.99))).collect(),
+        latency_max_ms: bins().map(|bin| ms(bin.latency_max_ns)).collect(),
+        own_lateness_p99_ms: bins().map(|bin| ms(bin.lateness.quantile_ns(0.99))).collect(),
+        underruns: bins().map(|bin| bin.underruns).collect(),
+        refused: bins().map(|bin| bin.refused).collect(),
+        failed: bins().map(|bin| bin.failed).collect(),
     }
 }

@@ -43,7 +43,7 @@ impl Script {
                 (wav.left(), wav.rate)
             }
             Audio::Tone => (tone(), SPEECH_RATE),
-            Audio::Speech | Audio::Marks => (speech::question(), SPEECH_RATE),
+            Audio::Speech | Audio::Marks | Audio::Noise | Audio::Silence => (speech::question(), SPEECH_RATE),
         };
         let mut samples = resample(&samples, rate, options.rate);
         let samples_per_frame = options.rate.samples_per_frame();

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
-use super::report::{LATENESS_MS_MAX, LegReport, Report, Spread};
+use super::report::{LATENESS_MS_MAX, LegReport, Report, Spread, StepReport};
 use super::totals::Progress;
 
 /// One line per measurement, aligned, and the verdict last.
@@ -26,9 +26,10 @@ pub fn table(report: &Report) -> String {
     line(
         "calls",
         format!(
-            "{} good, {} failed, at most {} at once, {:.1} s",
+            "{} good, {} failed, {} refused, at most {} at once, {:.1} s",
             report.calls_good,
             report.calls_failed,
+            report.calls_refused,
             report.concurrency_max,
             report.wall_ms / 1000.0
         ),
@@ -74,14 +75,34 @@ pub fn table(report: &Report) -> String {
     if report.legs.len() > 1 {
         leg_lines(report).into_iter().for_each(|(name, figures)| line(&name, figures));
     }
+    for step in &report.steps {
+        let StepReport { latency_ms, own_lateness_ms, .. } = step;
+        line(
+            &format!("step of {} calls", step.calls),
+            format!(
+                "round trip p50 {:.3} ms, p99 {:.3} ms; {} underruns, {} failed, {} refused; own lateness p99 {:.3} ms{}",
+                latency_ms.p50,
+                latency_ms.p99,
+                step.underruns,
+                step.calls_failed,
+                step.calls_refused,
+                own_lateness_ms.p99,
+                if step.void { ", VOID" } else { "" }
+            ),
+        );
+    }
     for (why, count) in &report.failures {
         line("FAILED", format!("{count}: {why}"));
+    }
+    for (why, count) in &report.refusals {
+        line("REFUSED", format!("{count}: {why}"));
     }
     let verdict = match report.exit_status() {
         3 => format!(
             "VOID: the generator itself was later than {LATENESS_MS_MAX} ms at p99; this says nothing"
         ),
         0 => "good".to_owned(),
+        _ if report.calls_failed == 0 => "some calls were refused".to_owned(),
         _ => "some calls failed".to_owned(),
     };
     line("verdict", verdict);
@@ -121,13 +142,14 @@ fn leg_lines(report: &Report) -> Vec<(String, String)> {
 }
 
 /// The distributions of a report with the names they are shown under.
-pub fn spreads(report: &Report) -> [(&'static str, Spread); 12] {
+pub fn spreads(report: &Report) -> [(&'static str, Spread); 13] {
     [
         ("round trip, at the ear ms", report.ear_latency_ms),
         ("round trip, at the socket", report.latency_ms),
         ("offset in message ms", report.offset_ms),
         ("jitter ms", report.jitter_ms),
         ("set-up (to the 101) ms", report.setup_ms),
+        ("refusal ms", report.refusal_ms),
         ("response ms", report.response_ms),
         ("barge-in, at the ear ms", report.barge_in_ms),
         ("barge-in, handed over ms", report.barge_in_handed_over_ms),
@@ -139,14 +161,15 @@ pub fn spreads(report: &Report) -> [(&'static str, Spread); 12] {
 }
 
 /// Where a run stands.
-pub fn progress_line(progress: &Progress, calls: u32, elapsed_s: u64) -> String {
+pub fn progress_line(progress: &Progress, elapsed_s: u64) -> String {
     let of = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     format!(
-        "{elapsed_s:>4} s  {} of {calls} calls begun, {} up, {} ended, {} failed; {} frames sent, {} received",
+        "{elapsed_s:>4} s  {} calls begun, {} up, {} ended, {} failed, {} refused; {} frames sent, {} received",
         of(&progress.begun),
         of(&progress.up),
         of(&progress.ended),
         of(&progress.failed),
+        of(&progress.refused),
         of(&progress.frames_sent),
         of(&progress.frames_received)
     )

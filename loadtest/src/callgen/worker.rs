@@ -2,7 +2,7 @@
 //!
 //! Runs in: its own thread. Owns its calls, their sockets and its totals. Never waits with a frame due, and looks
 //! whether one is due after every event, so that a flood of arrivals does not delay the sending.
-//! Invariant: every call given to it has ended when it returns.
+//! Invariant: every call in the places given to it has ended when it returns.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,8 +16,11 @@ use super::call::{Call, Context};
 use super::clock::{Random, WakeTimer, now_ns};
 use super::handshake::Target;
 use super::leg::Leg;
+use super::light::Prepared;
 use super::mark::{MarkReader, MarkWriter};
 use super::options::Options;
+use super::report::CallReport;
+use super::schedule::Schedule;
 use super::source::Script;
 use super::switch::Said;
 use super::totals::{Progress, Totals};
@@ -36,12 +39,15 @@ pub(super) struct Line {
 /// What all calls of a run share and nobody changes.
 pub(super) struct Plan {
     pub(super) options: Options,
+    pub(super) schedule: Schedule,
     /// The different legs, at least one.
     pub(super) lines: Vec<Line>,
     pub(super) writer: MarkWriter,
     pub(super) reader: Arc<MarkReader>,
     /// What is said in turns; `None` where marks are sent.
     pub(super) script: Option<Arc<Script>>,
+    /// What is sent by calls that are not analysed, if there are any.
+    pub(super) prepared: Option<Prepared>,
     /// One frame of silence.
     pub(super) silence: Vec<i16>,
     pub(super) epoch_ns: u64,
@@ -50,10 +56,20 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Which line call `index` has.
-    pub(super) fn line_of(&self, index: usize) -> usize {
-        let leg = self.options.leg_of(index);
+    /// Nothing measured yet.
+    pub(super) fn totals(&self) -> Totals {
+        Totals::new(self.lines.len(), self.epoch_ns, self.bin_ns, self.bins, &self.schedule.steps)
+    }
+
+    /// Which line the calls in `place` have.
+    pub(super) fn line_of(&self, place: usize) -> usize {
+        let leg = self.options.leg_of(place);
         self.lines.iter().position(|line| line.leg == leg).unwrap_or(0)
+    }
+
+    /// Whether call number `index` is analysed. In one place all calls are, or none.
+    pub(super) fn is_analysed(&self, index: usize) -> bool {
+        self.options.is_analysed(index % self.schedule.places)
     }
 
     /// The line with this place.
@@ -62,21 +78,22 @@ impl Plan {
     }
 }
 
-/// Runs the calls with the numbers `indices` to their end.
+/// Runs the calls in `places` to their end, and those that follow them there.
 ///
 /// # Errors
 /// When the poll or the timer cannot be made, or the poll fails.
 pub(super) fn run(
     plan: Arc<Plan>,
-    indices: Vec<usize>,
+    places: Vec<usize>,
     progress: Arc<Progress>,
-) -> io::Result<(Vec<Call>, Totals)> {
+) -> io::Result<(Vec<CallReport>, Totals)> {
     let mut poll = Poll::new()?;
     let mut timer = WakeTimer::new(poll.registry(), TIMER)?;
     let mut context = Context {
         registry: poll.registry().try_clone()?,
         random: Random::new(),
-        totals: Totals::new(plan.lines.len(), plan.epoch_ns, plan.bin_ns, plan.bins),
+        totals: plan.totals(),
+        reports: Vec::with_capacity(places.len()),
         progress,
         read: vec![0; READ_BYTES],
         pcm: Vec::with_capacity(4096),
@@ -85,14 +102,11 @@ pub(super) fn run(
         said: Said::default(),
         plan: Arc::clone(&plan),
     };
-    let mut calls: Vec<Call> = indices
+    let mut calls: Vec<Call> = places
         .into_iter()
         .enumerate()
-        .map(|(place, index)| {
-            let start_ns = plan.epoch_ns + (index as f64 * 1e9 / plan.options.ramp_per_s) as u64;
-            let phase_ns = super::ear::TICK_NS * index as u64 / u64::from(plan.options.calls);
-            let line = plan.line_of(index);
-            Call::new(index, (line, plan.line(line).leg), Token(place), start_ns, phase_ns)
+        .map(|(own, place)| {
+            Call::new(&plan, (place, 0), Token(own), plan.epoch_ns + plan.schedule.start_ns(place))
         })
         .collect();
     let mut wakes: BinaryHeap<Reverse<(u64, usize)>> =
@@ -115,13 +129,25 @@ pub(super) fn run(
             let Some(call) = calls.get_mut(place) else { continue };
             let before_ns = call.wake_at_ns;
             call.ready(event, &mut context);
+            follow(call, event.token(), &plan);
             if call.wake_at_ns != before_ns && call.wake_at_ns != u64::MAX {
                 wakes.push(Reverse((call.wake_at_ns, place)));
             }
             wake_due(&mut calls, &mut wakes, &mut context);
         }
     }
-    Ok((calls, context.totals))
+    Ok((context.reports, context.totals))
+}
+
+/// Puts the next call into the place of one that has ended, where one follows.
+fn follow(call: &mut Call, token: Token, plan: &Plan) {
+    if !call.has_ended() {
+        return;
+    }
+    let ended_ns = call.ended_ns.saturating_sub(plan.epoch_ns);
+    if let Some(start_ns) = plan.schedule.next_ns(ended_ns, call.failure.is_none()) {
+        *call = Call::new(plan, (call.place, call.turn + 1), token, plan.epoch_ns + start_ns);
+    }
 }
 
 /// Wakes every call whose time has come; entries that a call has since changed are passed over.
@@ -137,6 +163,7 @@ fn wake_due(calls: &mut [Call], wakes: &mut BinaryHeap<Reverse<(u64, usize)>>, c
             return;
         }
         call.wake(context);
+        follow(call, Token(place), &context.plan);
         wakes.pop();
         if call.wake_at_ns != u64::MAX {
             wakes.push(Reverse((call.wake_at_ns, place)));

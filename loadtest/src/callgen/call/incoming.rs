@@ -41,6 +41,20 @@ impl Call {
     fn message(&mut self, now_ns: u64, opcode: Opcode, payload: &[u8], context: &mut Context) {
         match (&self.state, opcode) {
             (State::Up | State::Closing, Opcode::Ping) => self.send_frame(context, Opcode::Pong, payload),
+            (State::Up, Opcode::Binary) if self.is_light => {
+                if let Some(caller) = &mut self.caller {
+                    let samples = payload.len() as u64 / 2;
+                    caller.hear_light(now_ns, samples, &mut context.totals, &context.progress);
+                }
+            }
+            // The only one that takes something back.
+            (State::Up, Opcode::Text) if self.is_light => {
+                if let Some(caller) = &mut self.caller
+                    && payload.windows(10).any(|word| word == b"clearAudio")
+                {
+                    caller.cleared(now_ns, 0);
+                }
+            }
             (State::Up, Opcode::Binary) => self.switch(now_ns, context, |switch, ear, said| {
                 switch.binary(now_ns, payload, ear, said);
             }),

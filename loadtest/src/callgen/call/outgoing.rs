@@ -20,7 +20,6 @@ use crate::callgen::floor_leg::{self, Head};
 use crate::callgen::handshake;
 use crate::callgen::leg::Leg;
 use crate::callgen::switch::{Switch, asterisk_socket};
-use crate::callgen::totals::record;
 use crate::websocket::{Opcode, append_frame};
 
 /// What mod_audio_stream says at the end; the others give no reason.
@@ -82,10 +81,16 @@ impl Call {
         let Some(caller) = &mut self.caller else { return };
         let mut pcm = std::mem::take(&mut context.pcm);
         match caller.tick(now_ns, &context.plan, &mut pcm) {
+            Tick::Prepared(number) => {
+                self.note_sent(now_ns, due_ns, context);
+                if let (Some(socket), Some(prepared)) = (&mut self.socket, &context.plan.prepared)
+                    && let Err(e) = socket.send(prepared.message(number))
+                {
+                    self.fail_io(context, &e);
+                }
+            }
             Tick::Send => {
-                self.tick_ns = due_ns + TICK_NS;
-                record(&mut context.totals.lateness, now_ns.saturating_sub(due_ns));
-                context.progress.frames_sent.fetch_add(1, Ordering::Relaxed);
+                self.note_sent(now_ns, due_ns, context);
                 if context.plan.options.floor {
                     self.send_floor(now_ns, context);
                 } else {
@@ -96,6 +101,12 @@ impl Call {
             Tick::Over => self.hang_up(context, now_ns),
         }
         context.pcm = pcm;
+    }
+
+    fn note_sent(&mut self, now_ns: u64, due_ns: u64, context: &mut Context) {
+        self.tick_ns = due_ns + TICK_NS;
+        context.totals.sent(now_ns, due_ns);
+        context.progress.frames_sent.fetch_add(1, Ordering::Relaxed);
     }
 
     fn send_audio(&mut self, now_ns: u64, pcm: &[i16], context: &mut Context) {

@@ -8,6 +8,9 @@ use super::Said;
 use crate::callgen::ear::Ear;
 use tandem::base::SampleRate;
 
+/// What is said of a call that the relay ends.
+pub const HUNG_UP: &str = "hung up by the relay";
+
 /// A payload must follow its header within this time (res_audiosocket.c:391).
 const PAYLOAD_NS: u64 = 5_000_000;
 /// Without traffic in either direction for so long the application gives the call up.
@@ -101,7 +104,7 @@ impl AsteriskSocket {
 
     fn frame(&mut self, now_ns: u64, kind: u8, payload: &[u8], ear: &mut Ear, said: &mut Said) {
         match kind {
-            0x00 => said.fail("hung up by the relay"),
+            0x00 => said.fail(HUNG_UP),
             0x10..=0x18 if payload.is_empty() => said.fail("Asterisk: audio of length 0"),
             kind if kind == audio_kind(self.rate) => {
                 let begin = said.audio.len();
