@@ -18,7 +18,7 @@ use crate::net::dial::Dialer;
 use crate::net::listener::Listener;
 use crate::net::tls;
 use crate::sync::rings::ring;
-use crate::sync::{Clock, Doorbell, Mailbox, Outbox, mailbox, random};
+use crate::sync::{Clock, Doorbell, DueSet, Mailbox, Outbox, mailbox, random};
 use crate::telemetry::Counters;
 use crate::threads::accept::{self, AcceptParts, Acceptor, ShardDoor};
 use crate::threads::admin::{Admin, AdminShared};
@@ -277,12 +277,14 @@ impl Builder<'_> {
             gemini_bell,
             worker_bells: Vec::new(),
         };
+        let gemini_due = Arc::new(DueSet::new(max_calls));
         for n in 0..self.dsp_workers() {
             let waiting = Waiting::start(&format!("dsp-{number}-{n}"))?;
             let own = Doorbell::for_parked(waiting.thread());
             let (outbox, inbox) = mailbox::<DspOrder>(own.clone());
             let (back, returned) = ring(max_calls);
-            let worker = Worker::new(inbox, back, max_calls, Arc::clone(&self.relay.counters));
+            let worker = Worker::new(inbox, back, max_calls, Arc::clone(&self.relay.counters))
+                .beside(Arc::clone(&gemini_due));
             let neighbours = Neighbours {
                 own: own.clone(),
                 telephony: shard.telephony_bell.clone(),
@@ -316,6 +318,7 @@ impl Builder<'_> {
             own: shard.gemini_bell.clone(),
             telephony: shard.telephony_bell.clone(),
             workers: shard.worker_bells.clone(),
+            due: gemini_due,
             counters: Arc::clone(&self.relay.counters),
             limits: ModelSideLimits {
                 chunk_ms: self.config.uplink.chunk_ms,

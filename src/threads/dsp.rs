@@ -19,7 +19,7 @@ use crate::dsp::uplink::UplinkReport;
 use crate::dsp::{Answers, ListenTerms, LocalBargeIn, Playout, Spurts, Tap, Uplink};
 use crate::sync::rings::{DspRings, TapProducer};
 use crate::sync::shared::{add, raise};
-use crate::sync::{CallShared, Clock, Doorbell, Mailbox};
+use crate::sync::{CallShared, Clock, Doorbell, DueSet, Mailbox};
 use crate::telemetry::Counters;
 
 /// One call's share of a dsp worker.
@@ -87,6 +87,8 @@ pub struct Worker {
     calls: Vec<Box<DspCall>>,
     retired: rtrb::Producer<Box<DspCall>>,
     counters: Arc<Counters>,
+    /// Slots of calls for which something was put into a ring towards gemini.
+    gemini_due: Arc<DueSet>,
 }
 
 impl Worker {
@@ -98,7 +100,14 @@ impl Worker {
         max_calls: usize,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { inbox, calls: Vec::with_capacity(max_calls), retired, counters }
+        let gemini_due = Arc::new(DueSet::new(0));
+        Self { inbox, calls: Vec::with_capacity(max_calls), retired, counters, gemini_due }
+    }
+
+    /// The same for a worker beside a gemini thread, which looks at the calls that are marked here.
+    pub fn beside(mut self, gemini_due: Arc<DueSet>) -> Self {
+        self.gemini_due = gemini_due;
+        self
     }
 
     /// Calls being served.
@@ -149,7 +158,10 @@ impl Worker {
             }
         }
         for call in &mut self.calls {
-            call.pass(now, &self.counters, &mut report);
+            if call.pass(now, &self.counters, &mut report) {
+                self.gemini_due.mark(call.id.slot as usize);
+                report.to_gemini = true;
+            }
         }
         report
     }
@@ -184,7 +196,9 @@ impl DspCall {
     }
 
     /// Serves the call. In most passes nothing has happened to it: that must cost no more than a look at its rings.
-    fn pass(&mut self, now: Instant, counters: &Counters, report: &mut PassReport) {
+    /// Returns whether something was put into the ring towards gemini.
+    fn pass(&mut self, now: Instant, counters: &Counters, report: &mut PassReport) -> bool {
+        let mut to_gemini = false;
         if now >= self.idle_until.uplink || !self.rings.caller_in.is_empty() {
             let mut marked = self.spurts.before(&mut self.rings.model_out);
             let tap = &mut self.tap.as_deref_mut().filter(|_| self.tapped);
@@ -194,7 +208,7 @@ impl DspCall {
                 // Nobody rings when room appears.
                 self.idle_until.uplink = self.idle_until.uplink.min(now.plus_ms(PTIME_MS.into()));
             }
-            report.to_gemini |= self.spurts.has_released();
+            to_gemini = self.spurts.has_released();
             self.count_uplink(&uplink);
             self.listen(now, counters);
         }
@@ -234,6 +248,7 @@ impl DspCall {
         if deadline != NEVER {
             report.deadline = Some(report.deadline.map_or(deadline, |earliest| earliest.min(deadline)));
         }
+        to_gemini
     }
 
     /// Takes notice of what the caller has begun or ended to say.
@@ -330,6 +345,40 @@ pub fn run(mut worker: Worker, neighbours: &Neighbours, clock: Clock) {
             // The time that the pass itself took is small against the tolerance of a deadline (the lead).
             let wait = report.deadline.map_or(Duration::from_secs(1), |deadline| deadline.since(now));
             thread::park_timeout(wait);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Frame, LegFormat, SampleRate};
+    use crate::sync::rings::{call_rings, ring};
+
+    #[test]
+    fn gemini_is_told_of_the_calls_that_have_something_for_it_and_of_no_others() {
+        let due = Arc::new(DueSet::new(8));
+        let bell = Doorbell::for_parked(thread::current());
+        let (mut orders, inbox) = crate::sync::mailbox(bell);
+        let (back, _returned) = ring(8);
+        let mut worker = Worker::new(inbox, back, 8, Arc::default()).beside(Arc::clone(&due));
+        let now = Instant::from_micros(1_000_000);
+        let (mut callers, mut models) = (Vec::new(), Vec::new());
+        for slot in 0..8 {
+            let id = CallId { slot, generation: 1 };
+            let shared = Arc::new(CallShared::new(id, LegFormat::new(SampleRate::Hz16000, 60, 20)));
+            let (telephony, rings, gemini) = call_rings();
+            callers.push(telephony.caller_in);
+            models.push(gemini);
+            orders.send(DspOrder::Add(Box::new(DspCall::new(now, rings, shared, 0))));
+        }
+        for (number, slots) in [vec![], vec![5], vec![2, 7], vec![]].into_iter().enumerate() {
+            for &slot in &slots {
+                callers[slot].put(Frame::audio(0, SampleRate::Hz16000, &[9; 320]));
+            }
+            let report = worker.pass(now.plus_ms(number as u64));
+            assert_eq!(report.to_gemini, !slots.is_empty());
+            assert_eq!(due.take(0).collect::<Vec<_>>(), slots);
         }
     }
 }

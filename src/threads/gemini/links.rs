@@ -6,7 +6,7 @@
 use mio::Token;
 use tungstenite::Message;
 
-use super::{Gemini, Link, link_end};
+use super::{Gemini, Link, closing, link_end};
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::Fact;
 use crate::call::model::{LinkEnd, LinkEndKind};
@@ -27,7 +27,8 @@ impl Gemini {
             return;
         }
         let entry = self.links.vacant_entry();
-        let token = Token(entry.key());
+        let key = entry.key();
+        let token = Token(key);
         let ready = connection.queue(Message::text(setup)).and_then(|()| connection.flush()).and_then(|()| {
             connection
                 .stream()
@@ -46,10 +47,14 @@ impl Gemini {
             close_by: None,
             closed_by_us: false,
             // TLS or tungstenite may hold bytes already for which no edge will come.
-            remembered: true,
+            ready: true,
             greedy: false,
             next_share: now,
         });
+        self.ready.push(key);
+        if let Some(of_call) = self.link_keys.get_mut(id.slot as usize) {
+            *of_call = key;
+        }
         if let Some(call) = self.calls.get_mut(id) {
             call.connected(number);
         }
@@ -72,33 +77,44 @@ impl Gemini {
     }
 
     pub(super) fn close_link(&mut self, id: CallId, number: LinkNumber, now: Instant) {
+        self.parts.due.mark(id.slot as usize);
         let sent_again = self.calls.get_mut(id).and_then(|call| call.close(number, &mut self.pool));
         sent_again.into_iter().for_each(|fact| self.tell(id, fact));
         if let Some(key) = self.find_link(id, number)
             && let Some(link) = self.links.get_mut(key)
         {
             link.start_close(now);
+            closing(&mut self.close_by, link);
         }
     }
 
-    /// Drops links whose closing handshake takes too long. Returns whether some are still closing.
-    pub(super) fn expire_closing(&mut self, now: Instant) -> bool {
-        let mut closing = false;
-        let control = &mut self.parts.control;
-        self.links.retain(|_, link| {
+    /// Drops links whose closing handshake takes too long.
+    pub(super) fn expire_closing(&mut self, now: Instant) {
+        if self.close_by.is_none_or(|by| now < by) {
+            return;
+        }
+        self.close_by = None;
+        let (control, greedy) = (&mut self.parts.control, &mut self.greedy);
+        self.links.retain(|key, link| {
             let expired = link.close_by.is_some_and(|by| now >= by);
-            closing |= link.close_by.is_some() && !expired;
-            if expired && link.closed_by_us {
-                control.send(ControlInput::Fact(link.call, Fact::LinkClosed(link.number)));
+            if expired {
+                greedy.retain(|&of| of != key);
+                if link.closed_by_us {
+                    control.send(ControlInput::Fact(link.call, Fact::LinkClosed(link.number)));
+                }
+            } else {
+                closing(&mut self.close_by, link);
             }
             !expired
         });
-        closing
     }
 
     /// Lets go of a link whose connection is over.
     pub(super) fn drop_link(&mut self, key: usize, end: End) {
         let Some(link) = self.links.try_remove(key) else { return };
+        if link.greedy {
+            self.greedy.retain(|&of| of != key);
+        }
         match &end {
             End::TooBig(_) => self.parts.counters.link_messages_too_big.increment(),
             End::Protocol(_) => self.parts.counters.link_protocol_errors.increment(),
@@ -117,6 +133,7 @@ impl Gemini {
         if let Some(call) = self.calls.get_mut(id)
             && call.link() == number
         {
+            self.parts.due.mark(id.slot as usize);
             let spoken = call.spoken();
             let sent_again = call.disconnected(&mut self.pool, end.kind == LinkEndKind::InvalidArgument);
             self.tell(id, Fact::Spoken(number, spoken));

@@ -3,7 +3,7 @@
 //! Runs in: one gemini thread a shard. Owns the links' sockets and, through [`model_side`], the speech that waits.
 //! Never blocks but in its poll; per frame it takes no lock and logs nothing.
 //! Invariant: a link's socket is always read, however full the rings are: `interrupted` travels behind the audio that it
-//! cancels.
+//! cancels. A pass looks at calls and links to which something happened, whatever else there is and however much waits.
 
 mod links;
 pub mod model_side;
@@ -11,6 +11,7 @@ pub mod speech;
 mod state;
 mod unanswered;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -32,7 +33,7 @@ use crate::call::model::LinkEnd;
 use crate::call::{Fact, ModelOrder, Part};
 use crate::codec::gemini::{client, close, tools};
 use crate::net::websocket::{self, Connection, End, Incoming};
-use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
+use crate::sync::{Clock, Doorbell, DueSet, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::messages::{ControlInput, GeminiOrder};
 use crate::threads::slots::{OfCall, Slots};
@@ -42,7 +43,7 @@ use speech::SpeechPool;
 
 const BELL: Token = Token(usize::MAX);
 /// How often waiting speech is moved on, against the 200 ms that `model_in` holds.
-const REFILL: Duration = Duration::from_millis(40);
+const REFILL_MS: u64 = 40;
 /// Bytes of messages that are decoded in one pass of links that had more than their share.
 const DECODED_BYTES_MAX: usize = 2 * LINK_SHARE_BYTES;
 /// Messages of a link that may be unreadable before the link is given up: one is a curiosity, a series is a peer that
@@ -63,9 +64,9 @@ struct Link {
     close_by: Option<Instant>,
     /// It was we who closed first, and the call waits to hear that the link is gone.
     closed_by_us: bool,
-    /// To be served although no edge may come.
-    remembered: bool,
-    /// It had more than its last share.
+    /// It is among [`Gemini::ready`].
+    ready: bool,
+    /// It had more than its last share, and is among [`Gemini::greedy`].
     greedy: bool,
     /// When its next share is due.
     next_share: Instant,
@@ -85,6 +86,8 @@ pub struct GeminiParts {
     pub telephony: Doorbell,
     /// The shard's dsp workers.
     pub workers: Vec<Doorbell>,
+    /// The slots of calls to which something happened: marked by the workers, and by the thread itself.
+    pub due: Arc<DueSet>,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// What of the configuration it needs.
@@ -109,8 +112,17 @@ pub struct Gemini {
     pool: SpeechPool,
     calls: Slots<ModelSide>,
     links: Slab<Link>,
-    /// The greedy link that comes first in the next pass.
-    next_greedy: usize,
+    /// By slot, the link that its call had last.
+    link_keys: Vec<usize>,
+    /// Links to be served in this pass, of which the poll spoke or of which no edge may speak.
+    ready: Vec<usize>,
+    /// Links that had more than their share, in turn.
+    greedy: VecDeque<usize>,
+    /// Slots of calls with speech that `model_in` had no room for, and when they are looked at again.
+    backlog: DueSet,
+    refill_at: Option<Instant>,
+    /// When the first of the links that are closing may be late.
+    close_by: Option<Instant>,
     /// Bytes of messages decoded in this pass.
     decoded_bytes: usize,
     json: Vec<u8>,
@@ -131,7 +143,12 @@ impl Gemini {
             pool: SpeechPool::new(parts.speech_bytes),
             calls: Slots::new(parts.max_calls),
             links: Slab::new(),
-            next_greedy: 0,
+            link_keys: vec![usize::MAX; parts.max_calls],
+            ready: Vec::new(),
+            greedy: VecDeque::new(),
+            backlog: DueSet::new(parts.max_calls),
+            refill_at: None,
+            close_by: None,
             decoded_bytes: 0,
             json: Vec::new(),
             parts,
@@ -164,12 +181,14 @@ impl Gemini {
                     if event.is_readable() {
                         link.connection.rearm(event.is_read_closed());
                     }
-                    link.remembered = true;
+                    if !std::mem::replace(&mut link.ready, true) {
+                        self.ready.push(event.token().0);
+                    }
                 }
             }
-            let remembered = self.serve_remembered(now, &mut wake);
-            let backlog = self.serve_calls(&mut wake);
-            let closing = self.expire_closing(now);
+            self.serve_links(now, &mut wake);
+            self.serve_calls(now, &mut wake);
+            self.expire_closing(now);
             if wake.telephony {
                 self.parts.telephony.ring();
             }
@@ -177,17 +196,24 @@ impl Gemini {
                 self.parts.workers.iter().for_each(Doorbell::ring);
             }
             self.parts.control.flush();
-            timeout = if remembered {
-                Some(Duration::from_millis(SHARE_MS))
-            } else if backlog || closing {
-                Some(REFILL)
-            } else {
-                Some(Duration::from_secs(1))
-            };
+            timeout = Some(self.timeout(now));
             if let Some(company) = crate::threads::company(self.calls.len()) {
                 thread::sleep(company);
             }
         }
+    }
+
+    /// How long there is nothing to do but for what arrives.
+    fn timeout(&self, now: Instant) -> Duration {
+        let mut timeout = Duration::from_secs(1);
+        if !self.greedy.is_empty() {
+            timeout = Duration::from_millis(SHARE_MS);
+        }
+        for at in [self.refill_at, self.close_by].into_iter().flatten() {
+            timeout = timeout.min(at.since(now));
+        }
+        // What was done for a link that broke may be of use to its call.
+        if self.parts.due.is_empty() { timeout } else { Duration::ZERO }
     }
 
     fn tell(&mut self, id: CallId, fact: Fact) {
@@ -236,6 +262,7 @@ impl Gemini {
         if let Some(call) = self.calls.get_mut(id) {
             let control = &mut self.parts.control;
             act(call, &mut self.pool, &mut |fact| control.send(ControlInput::Fact(id, fact)));
+            self.parts.due.mark(id.slot as usize);
         }
     }
 
@@ -248,6 +275,7 @@ impl Gemini {
         for (_, link) in &mut self.links {
             if link.call == id {
                 link.start_close(now);
+                closing(&mut self.close_by, link);
             }
         }
         self.parts.control.send(ControlInput::Retired(id, Part::Gemini));
@@ -256,16 +284,18 @@ impl Gemini {
     /// Reads and flushes one link.
     fn serve_link(&mut self, key: usize, now: Instant, wake: &mut Wake) {
         let Some(mut link) = self.links.get_mut(key) else { return };
-        if !link.connection.is_idle()
-            && let Err(end) = link.connection.flush()
-        {
-            return self.drop_link(key, end);
+        link.ready = false;
+        if !link.connection.is_idle() {
+            if let Err(end) = link.connection.flush() {
+                return self.drop_link(key, end);
+            }
+            // What waits for an output that is empty may go.
+            self.parts.due.mark(link.call.slot as usize);
         }
-        if now < link.next_share {
-            link.remembered = true;
+        if link.greedy {
+            // It is read when its turn comes.
             return;
         }
-        (link.remembered, link.greedy) = (false, false);
         link.connection.allow(LINK_SHARE_BYTES);
         let (mut messages, mut pings) = (0, 0);
         while messages < MESSAGES_PER_SHARE && pings < PINGS_PER_SHARE {
@@ -285,6 +315,7 @@ impl Gemini {
                     }
                     let Some(same) = self.links.get_mut(key) else { return };
                     link = same;
+                    closing(&mut self.close_by, link);
                 }
                 Incoming::Message(message @ (Message::Text(_) | Message::Binary(_))) => {
                     let id = link.call;
@@ -298,6 +329,7 @@ impl Gemini {
                         _ => continue,
                     };
                     self.decoded_bytes += bytes.len();
+                    self.parts.due.mark(id.slot as usize);
                     let control = &mut self.parts.control;
                     match call.receive(bytes, &mut self.pool, |fact| {
                         control.send(ControlInput::Fact(id, fact));
@@ -322,67 +354,81 @@ impl Gemini {
                 Incoming::Over(end) => return self.drop_link(key, end),
             }
         }
-        (link.remembered, link.greedy) = (true, true);
-        link.next_share = now.plus_ms(SHARE_MS);
+        (link.greedy, link.next_share) = (true, now.plus_ms(SHARE_MS));
+        self.greedy.push_back(key);
     }
 
-    /// Serves the links of which the poll spoke, or whose share was used up. Returns whether there still are some.
+    /// Serves the links of which the poll spoke, and those whose share was used up.
     ///
     /// Those that had more than their share come last, and of them only as many as bring one large message: several
     /// of those in one pass would keep the other calls waiting for all of them together.
-    fn serve_remembered(&mut self, now: Instant, wake: &mut Wake) -> bool {
-        let end = self.links.capacity();
-        for key in 0..end {
-            if self.links.get(key).is_some_and(|link| link.remembered && !link.greedy) {
-                self.serve_link(key, now, wake);
-            }
+    fn serve_links(&mut self, now: Instant, wake: &mut Wake) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for key in ready.drain(..) {
+            self.serve_link(key, now, wake);
         }
-        let first = self.next_greedy;
+        self.ready = ready;
         self.decoded_bytes = 0;
-        for key in (first..end).chain(0..first.min(end)) {
-            if self.links.get(key).is_some_and(|link| link.remembered && link.greedy) {
-                self.serve_link(key, now, wake);
-                if self.decoded_bytes >= DECODED_BYTES_MAX {
-                    self.next_greedy = key + 1;
-                    break;
-                }
-            }
-        }
-        self.links.iter().any(|(_, link)| link.remembered)
-    }
-
-    /// Moves every call's speech on, both ways. Returns whether speech still waits here.
-    fn serve_calls(&mut self, wake: &mut Wake) -> bool {
-        let mut backlog = false;
-        for call in self.calls.iter_mut() {
-            let (id, control) = (call.id(), &mut self.parts.control);
-            call.take_uplink(&mut self.pool, |fact| control.send(ControlInput::Fact(id, fact)));
-            if call.has_backlog() {
-                wake.dsp |= call.fill(&mut self.pool);
-                backlog |= call.has_backlog();
-            }
-        }
-        let mut broken = Vec::new();
-        for (key, link) in &mut self.links {
-            let Some(call) = self.calls.get_mut(link.call) else { continue };
-            if call.link() != link.number || link.close_by.is_some() {
+        for _ in 0..self.greedy.len() {
+            let Some(key) = self.greedy.pop_front() else { break };
+            let Some(link) = self.links.get_mut(key) else { continue };
+            link.greedy = now < link.next_share;
+            if link.greedy {
+                self.greedy.push_back(key);
                 continue;
             }
-            while link.connection.is_idle() && call.next_message(&mut self.pool, &mut self.json) {
-                // ASCII by construction; the message takes the bytes with it, because tungstenite may keep them.
-                let text = String::from_utf8(std::mem::take(&mut self.json)).unwrap_or_default();
-                let sent = link.connection.queue(Message::text(text)).and_then(|()| link.connection.flush());
-                if let Err(end) = sent {
-                    broken.push((key, end));
-                    break;
-                }
+            self.serve_link(key, now, wake);
+            if self.decoded_bytes >= DECODED_BYTES_MAX {
+                break;
             }
         }
-        for (key, end) in broken {
-            self.drop_link(key, end);
-        }
-        backlog
     }
+
+    /// Moves the speech of those calls on, both ways, to which something happened.
+    fn serve_calls(&mut self, now: Instant, wake: &mut Wake) {
+        if self.refill_at.is_some_and(|at| now >= at) {
+            self.refill_at = None;
+            for piece in 0..self.backlog.pieces() {
+                self.backlog.take(piece).for_each(|slot| self.parts.due.mark(slot));
+            }
+        }
+        for piece in 0..self.parts.due.pieces() {
+            for slot in self.parts.due.take(piece) {
+                self.serve_call(slot, now, wake);
+            }
+        }
+    }
+
+    fn serve_call(&mut self, slot: usize, now: Instant, wake: &mut Wake) {
+        let Some(call) = self.calls.at(slot) else { return };
+        let (id, control) = (call.id(), &mut self.parts.control);
+        call.take_uplink(&mut self.pool, |fact| control.send(ControlInput::Fact(id, fact)));
+        if call.has_backlog() {
+            wake.dsp |= call.fill(&mut self.pool);
+            if call.has_backlog() {
+                self.backlog.mark(slot);
+                self.refill_at.get_or_insert(now.plus_ms(REFILL_MS));
+            }
+        }
+        let key = self.link_keys.get(slot).copied().unwrap_or(usize::MAX);
+        let Some(link) = self.links.get_mut(key) else { return };
+        if link.call != id || link.number != call.link() || link.close_by.is_some() {
+            return;
+        }
+        while link.connection.is_idle() && call.next_message(&mut self.pool, &mut self.json) {
+            // ASCII by construction; the message takes the bytes with it, because tungstenite may keep them.
+            let text = String::from_utf8(std::mem::take(&mut self.json)).unwrap_or_default();
+            let sent = link.connection.queue(Message::text(text)).and_then(|()| link.connection.flush());
+            if let Err(end) = sent {
+                return self.drop_link(key, end);
+            }
+        }
+    }
+}
+
+/// Notes until when a link that is closing may take.
+fn closing(first: &mut Option<Instant>, link: &Link) {
+    *first = [*first, link.close_by].into_iter().flatten().min();
 }
 
 impl Link {
