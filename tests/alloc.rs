@@ -11,7 +11,7 @@ use tandem::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, Le
 use tandem::call::WorkerOrder;
 use tandem::dsp::{ListenTerms, Tap, fir};
 use tandem::sync::rings::{GeminiRings, TelephonyRings, call_rings, ring, tap_ring};
-use tandem::sync::{CallShared, Clock, Doorbell, Outbox, mailbox};
+use tandem::sync::{CallShared, Clock, Doorbell, DueSet, Outbox, mailbox};
 use tandem::threads::dsp::{self, DspCall, DspOrder, Neighbours, PassReport, Worker};
 
 #[path = "alloc/gemini.rs"]
@@ -391,7 +391,9 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
     let (mut orders, inbox) = mailbox(own.clone());
     let (back, mut retired) = ring(20);
     let counters = Arc::default();
-    go.send(Worker::new(inbox, back, 20, Arc::clone(&counters))).expect("the thread waits");
+    let due = Arc::new(DueSet::new(20));
+    let worker = Worker::new(inbox, back, 20, Arc::clone(&counters)).beside(Arc::clone(&due));
+    go.send(worker).expect("the thread waits");
 
     // More than the eight calls from which the thread waits for company.
     let mut calls: Vec<_> = (0..12)
@@ -425,7 +427,7 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
     let asked = thread.join().expect("the thread ends by itself");
     // The one free is the worker's table of calls, at the very end: `run` owns the worker and drops it.
     assert_eq!(asked, Asked { allocations: 0, frees: 1 });
-    drop(counters);
+    drop((counters, due));
 }
 
 #[test]
