@@ -27,7 +27,7 @@ const BARS: usize = 60;
 pub struct Series {
     /// Length of a bin.
     pub bin_ms: f64,
-    /// Calls that were up in the bin.
+    /// Most calls up at the same time in the bin.
     pub concurrency: Vec<u32>,
     /// Audio frames sent in the bin.
     pub frames_sent: Vec<u64>,
@@ -367,11 +367,10 @@ fn series(plan: &Plan, totals: &Totals, ended_ns: u64) -> Series {
     let bins = || (0..count).map(|place| totals.bins.get(place).copied().unwrap_or_default());
     let (mut came_up, mut went_down) = (0, 0);
     let concurrency = bins().map(|bin| {
-        // Who ended in the bin was up in it.
-        let before = went_down;
+        let before = came_up - went_down;
         came_up += bin.came_up;
         went_down += bin.went_down;
-        (came_up - before) as u32
+        (before + bin.peak) as u32
     });
     let mean_ms = |sum_ns: u64, count: u64| ms(sum_ns.checked_div(count).unwrap_or(0));
     Series {

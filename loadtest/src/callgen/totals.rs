@@ -101,6 +101,8 @@ pub struct Bin {
     pub came_up: u64,
     /// Calls that had been up and ended.
     pub went_down: u64,
+    /// Most calls that were up at the same time, above those at the bin's beginning.
+    pub peak: u64,
     /// Calls that were refused.
     pub refused: u64,
     /// Calls that failed.
@@ -123,6 +125,7 @@ impl Bin {
             (&mut self.underruns, other.underruns),
             (&mut self.came_up, other.came_up),
             (&mut self.went_down, other.went_down),
+            (&mut self.peak, other.peak),
             (&mut self.refused, other.refused),
             (&mut self.failed, other.failed),
         ] {
@@ -355,7 +358,10 @@ impl Totals {
         if let Some(times) = self.legs.get_mut(leg) {
             record(&mut times.setup, setup_ns);
         }
-        self.count(now_ns, |bin| bin.came_up += 1);
+        self.count(now_ns, |bin| {
+            bin.came_up += 1;
+            bin.peak = bin.peak.max(bin.came_up.saturating_sub(bin.went_down));
+        });
     }
 
     /// The jitter of an arrival at `leg`.
