@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 use tandem::base::SampleRate;
 use tandem_loadtest::callgen::{
-    Audio, Expect, Leg, Mix, Options, Playback, Progress, Report, RunError, Steps, args, html, run_observed,
-    table,
+    Audio, Expect, Leg, Mix, Options, Playback, Progress, Report, RunError, Steps, args, html, knee,
+    run_observed, table,
 };
 
 /// Place telephone calls as FreeSWITCH and Asterisk make them, and measure what the callers hear.
@@ -35,6 +35,12 @@ struct Args {
     /// how long each step is measured, from a second after its last call was begun (10)
     #[argh(option, default = "10.0")]
     step_seconds: f64,
+    /// find the most calls, up to this number, whose round trips stay short; one call in ten is analysed
+    #[argh(option)]
+    knee: Option<u32>,
+    /// by how much round trips of those may be longer at p99 than those of 25 calls, in ms (20)
+    #[argh(option, default = "20.0")]
+    knee_added_ms: f64,
     /// churn: calls talk for 20 to 60 s and are followed by others until the run is over: 20..60
     #[argh(option, from_str_fn(range))]
     call_seconds: Option<(f64, f64)>,
@@ -189,7 +195,7 @@ impl Args {
             dialogue: None,
             steps,
             call_seconds: self.call_seconds,
-            analyse: self.analyse.unwrap_or(u32::from(!is_line)),
+            analyse: self.analyse.unwrap_or(if self.knee.is_some() { 10 } else { u32::from(!is_line) }),
             talk: self.talk,
             seed: self.seed,
             url: self.url.clone(),
@@ -224,6 +230,9 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(text) => return usage(&text),
     };
+    if let Some(calls_max) = args.knee {
+        return find_knee(&args, &options, calls_max).into();
+    }
     let report = match observe(options, args.progress || (std::io::stderr().is_terminal() && !args.quiet)) {
         Ok(report) => report,
         Err(RunError::Usage(text)) => return usage(&text),
@@ -244,6 +253,27 @@ fn main() -> ExitCode {
         status = status.max(write(path, Ok(html::page(&report))));
     }
     status.into()
+}
+
+/// Searches the knee, and writes what was found as JSON.
+fn find_knee(args: &Args, options: &Options, calls_max: u32) -> u8 {
+    let limits = knee::Limits { calls_max, added_p99_ms: args.knee_added_ms };
+    let mut probe = |calls| knee::probe(options, calls, args.step_seconds);
+    let knee = match knee::find(&limits, &mut probe, &mut |line| eprintln!("{line}")) {
+        Ok(knee) => knee,
+        Err(RunError::Usage(text)) => {
+            usage(&text);
+            return args::EXIT_USAGE;
+        }
+        Err(e) => {
+            eprintln!("callgen: {e}");
+            return 1;
+        }
+    };
+    println!("knee                       {} calls; more: {}", knee.calls, knee.limited_by);
+    let json = serde_json::to_string_pretty(&knee).map_err(std::io::Error::other);
+    let written = args.report.as_ref().map_or(0, |path| write(path, json));
+    written.max(u8::from(knee.calls == 0))
 }
 
 fn usage(text: &str) -> ExitCode {

@@ -19,6 +19,7 @@ pub mod figures;
 mod floor_leg;
 pub mod handshake;
 pub mod html;
+pub mod knee;
 pub mod leg;
 mod light;
 pub mod mark;
