@@ -395,8 +395,8 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
     let worker = Worker::new(inbox, back, 20, Arc::clone(&counters)).beside(Arc::clone(&due));
     go.send(worker).expect("the thread waits");
 
-    // More than the eight calls from which the thread waits for company.
-    let mut calls: Vec<_> = (0..12)
+    // More than the sixteen calls from which the thread waits for company.
+    let mut calls: Vec<_> = (0..18)
         .map(|slot| {
             let (call, ends) = new_call(slot, binary(SampleRate::Hz16000), clock.now(), 0);
             orders.send(DspOrder::Add(call));
@@ -419,7 +419,7 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
     }
     let mut returned = 0;
     while returned < calls.len() {
-        assert!(clock.now() < deadline, "{returned} of 12 calls came back within 20 s");
+        assert!(clock.now() < deadline, "{returned} of 18 calls came back within 20 s");
         returned += usize::from(retired.pop().is_ok());
         std::thread::yield_now();
     }

@@ -1,4 +1,5 @@
-//! The doorbell under every interleaving: no ring is lost, a batch of rings wakes the consumer once, and what is due is found.
+//! The doorbell under every interleaving: no ring is lost, a batch of rings wakes the consumer once where it waits, and what is due is
+//! found.
 //!
 //! `src/sync/pending.rs` and `src/sync/due.rs` are built here a second time, with loom's atomics in place of the real ones.
 
@@ -7,7 +8,7 @@ use loom::sync::{Arc, Notify};
 use loom::thread;
 
 mod atomics {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 }
 #[path = "../src/sync/due.rs"]
 #[expect(unreachable_pub, reason = "public where it is at home")]
@@ -17,7 +18,7 @@ mod pending;
 
 use atomics::Ordering;
 use due::DueSet;
-use pending::Pending;
+use pending::{Pending, Waits};
 
 struct Shared {
     pending: Pending,
@@ -45,7 +46,7 @@ fn no_ring_is_lost_whatever_the_interleaving() {
                 let shared = Arc::clone(&shared);
                 thread::spawn(move || {
                     shared.work.fetch_add(1, Ordering::Relaxed);
-                    if shared.pending.raise() {
+                    if shared.pending.raise().is_some() {
                         shared.wakes.fetch_add(1, Ordering::Relaxed);
                         shared.parked.notify();
                     }
@@ -69,19 +70,48 @@ fn no_ring_is_lost_whatever_the_interleaving() {
 }
 
 #[test]
+fn a_ring_wakes_the_thread_where_it_waits_and_none_goes_where_it_has_been() {
+    // Whether the wait apart is over before anybody rings, which no ring may rely on.
+    for is_over_at_once in [false, true] {
+        loom::model(move || {
+            let pending = Arc::new(Pending::default());
+            let (home, apart) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let ringer = {
+                let (pending, home, apart) = (Arc::clone(&pending), Arc::clone(&home), Arc::clone(&apart));
+                thread::spawn(move || match pending.raise() {
+                    Some(Waits::Home) => home.notify(),
+                    Some(Waits::Apart) => apart.notify(),
+                    None => panic!("nobody else rings"),
+                })
+            };
+            // Waits end without a ring too, in loom as in life.
+            while !pending.lower() {
+                if !pending.go_apart() && !is_over_at_once {
+                    apart.wait();
+                }
+                if !pending.come_home() {
+                    home.wait();
+                }
+            }
+            ringer.join().unwrap();
+        });
+    }
+}
+
+#[test]
 fn rings_before_the_answer_wake_once() {
     loom::model(|| {
         let pending = Arc::new(Pending::default());
         let ringers: Vec<_> = (0..2)
             .map(|_| {
                 let pending = Arc::clone(&pending);
-                thread::spawn(move || usize::from(pending.raise()))
+                thread::spawn(move || usize::from(pending.raise().is_some()))
             })
             .collect();
         let woken: usize = ringers.into_iter().map(|ringer| ringer.join().unwrap()).sum();
         assert_eq!(woken, 1);
         assert!(pending.lower());
-        assert!(pending.raise(), "after the answer the next ring wakes again");
+        assert!(pending.raise().is_some(), "after the answer the next ring wakes again");
     });
 }
 
@@ -105,7 +135,7 @@ fn what_was_marked_is_found_behind_the_ring_whatever_the_interleaving() {
                     for _ in 0..times {
                         put[n].store(put[n].load(Ordering::Relaxed) + 1, Ordering::Relaxed);
                         due.mark(place);
-                        if pending.raise() {
+                        if pending.raise().is_some() {
                             parked.notify();
                         }
                     }

@@ -1,33 +1,26 @@
 //! The doorbell: wakes a thread once for a batch of work.
 //!
 //! Runs in: any producer thread (rings) and the one thread it belongs to (answers).
-//! Owns a flag and the way to wake the thread: unparking it, or waking its mio poll.
+//! Owns a flag and the way to wake the thread: unparking it, or waking its mio poll. A thread that waits in a poll can also
+//! wait apart from it, for a ring alone, and is unparked there.
 //! Invariant: a ring after the last answer always leads to one more pass of the thread; rings before that answer cost
 //! one atomic swap and no system call.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::Thread;
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
 
-use super::pending::Pending;
-
-enum Wake {
-    Unpark(Thread),
-    Poll(mio::Waker),
-}
+use super::pending::{Pending, Waits};
 
 struct Bell {
     pending: Pending,
-    wake: Wake,
+    /// The thread, known at the latest when it waits where it has to be unparked.
+    thread: OnceLock<Thread>,
+    /// Of its poll, if it waits in one.
+    poll: Option<mio::Waker>,
     /// Written by the thread that answers alone.
     answers: AtomicU64,
-}
-
-impl Bell {
-    fn new(wake: Wake) -> Arc<Self> {
-        Arc::new(Self { pending: Pending::default(), wake, answers: AtomicU64::new(0) })
-    }
 }
 
 /// A handle to ring the bell of one thread. Clones ring the same bell.
@@ -39,23 +32,37 @@ pub struct Doorbell {
 impl Doorbell {
     /// The bell of a thread that parks.
     pub fn for_parked(thread: Thread) -> Self {
-        Self { bell: Bell::new(Wake::Unpark(thread)) }
+        Self::new(OnceLock::from(thread), None)
     }
 
     /// The bell of a thread that waits in a mio poll; the waker must belong to that poll.
     pub fn for_poll(waker: mio::Waker) -> Self {
-        Self { bell: Bell::new(Wake::Poll(waker)) }
+        Self::new(OnceLock::new(), Some(waker))
+    }
+
+    fn new(thread: OnceLock<Thread>, poll: Option<mio::Waker>) -> Self {
+        let bell = Bell { pending: Pending::default(), thread, poll, answers: AtomicU64::new(0) };
+        Self { bell: Arc::new(bell) }
     }
 
     /// Says that there is work. Wakes the thread only when no earlier ring is still unanswered.
     pub fn ring(&self) {
-        if self.bell.pending.raise() {
-            match &self.bell.wake {
-                Wake::Unpark(thread) => thread.unpark(),
-                // The only failure is a poll that is gone, and with it the thread.
-                Wake::Poll(waker) => _ = waker.wake(),
-            }
+        let Some(waits) = self.bell.pending.raise() else { return };
+        match (waits, &self.bell.poll) {
+            // The only failure is a poll that is gone, and with it the thread.
+            (Waits::Home, Some(waker)) => _ = waker.wake(),
+            _ => self.bell.thread.get().into_iter().for_each(Thread::unpark),
         }
+    }
+
+    /// Has the thread `wait` where a ring unparks it, and nothing but a ring reaches it; not at all where there is one.
+    /// Returns whether a ring is waiting to be answered.
+    pub fn apart(&self, wait: impl FnOnce()) -> bool {
+        self.bell.thread.get_or_init(thread::current);
+        if !self.bell.pending.go_apart() {
+            wait();
+        }
+        self.bell.pending.come_home()
     }
 
     /// Takes the ring; to be called by the thread before it looks for work. Returns whether the bell had been rung.
@@ -90,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_second_ring_before_the_answer_is_absorbed() {
-        let bell = Doorbell::for_parked(std::thread::current());
+        let bell = Doorbell::for_parked(thread::current());
         assert!(!bell.answer());
         bell.ring();
         bell.ring();
@@ -98,6 +105,6 @@ mod tests {
         assert!(bell.answer());
         assert!(!bell.answer());
         // The ring left exactly one unpark token, so this returns at once instead of hanging the test.
-        std::thread::park();
+        thread::park();
     }
 }

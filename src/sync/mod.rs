@@ -15,7 +15,7 @@ pub mod shared;
 
 /// The atomics of [`pending`] and [`due`], under the name that their loom test replaces.
 mod atomics {
-    pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(super) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 }
 
 pub use clock::Clock;

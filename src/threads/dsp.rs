@@ -21,6 +21,7 @@ use crate::sync::rings::{DspRings, TapProducer};
 use crate::sync::shared::{add, raise};
 use crate::sync::{CallShared, Clock, Doorbell, DueSet, Mailbox};
 use crate::telemetry::Counters;
+use crate::threads::company::company;
 
 /// One call's share of a dsp worker.
 pub struct DspCall {
@@ -337,13 +338,11 @@ pub fn run(mut worker: Worker, neighbours: &Neighbours, clock: Clock) {
         if report.stop {
             return;
         }
-        if let Some(company) = crate::threads::company(worker.calls()) {
-            // Whoever rings meanwhile is served together with the others.
-            thread::sleep(company);
-        }
         if !neighbours.own.is_rung() {
-            // The time that the pass itself took is small against the tolerance of a deadline (the lead).
+            // Whoever rings is served at once: what they bring came together at a door. Deadlines come together here. The
+            // time that the pass itself took is small against the tolerance of one (the lead).
             let wait = report.deadline.map_or(Duration::from_secs(1), |deadline| deadline.since(now));
+            let wait = wait.max(company(worker.calls()));
             thread::park_timeout(wait);
         }
     }

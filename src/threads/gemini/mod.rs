@@ -14,7 +14,6 @@ mod unanswered;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use log::debug;
@@ -35,6 +34,7 @@ use crate::codec::gemini::{client, close, tools};
 use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{Clock, Doorbell, DueSet, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
+use crate::threads::company::Door;
 use crate::threads::messages::{ControlInput, GeminiOrder};
 use crate::threads::slots::{OfCall, Slots};
 
@@ -161,14 +161,18 @@ impl Gemini {
     /// Those of the poll itself, which leave nothing to go on with.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
-        let mut timeout = None;
+        let (mut timeout, mut now, mut door) = (None, Instant::default(), Door::default());
         loop {
-            match self.parts.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
+            if door.wait(now, &self.parts.own) {
+                match self.parts.poll.poll(&mut events, timeout) {
+                    Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                    _ => {}
+                }
+            } else {
+                events.clear();
             }
             self.parts.own.answer();
-            let now = self.parts.clock.now();
+            now = self.parts.clock.now();
             let mut wake = Wake::default();
             if !self.take_orders(now, &mut wake) {
                 return Ok(());
@@ -184,6 +188,7 @@ impl Gemini {
                     if !std::mem::replace(&mut link.ready, true) {
                         self.ready.push(event.token().0);
                     }
+                    door.shut(now, self.calls.len());
                 }
             }
             self.serve_links(now, &mut wake);
@@ -197,9 +202,6 @@ impl Gemini {
             }
             self.parts.control.flush();
             timeout = Some(self.timeout(now));
-            if let Some(company) = crate::threads::company(self.calls.len()) {
-                thread::sleep(company);
-            }
         }
     }
 

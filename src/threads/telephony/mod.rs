@@ -16,7 +16,6 @@ pub mod wire;
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
@@ -32,6 +31,7 @@ use crate::codec::channel_word::{self, ChannelWord};
 use crate::net::websocket::{End, Incoming};
 use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
+use crate::threads::company::Door;
 use crate::threads::messages::{ControlInput, NewLeg, TelephonyOrder};
 use crate::threads::slots::{OfCall, Slots};
 use connection::Sent;
@@ -112,14 +112,18 @@ impl Telephony {
     /// Those of the poll itself, which leave nothing to go on with.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
-        let mut timeout = None;
+        let (mut timeout, mut now, mut door) = (None, Instant::default(), Door::default());
         loop {
-            match self.parts.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
+            if door.wait(now, &self.parts.own) {
+                match self.parts.poll.poll(&mut events, timeout) {
+                    Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                    _ => {}
+                }
+            } else {
+                events.clear();
             }
             self.parts.own.answer();
-            let now = self.parts.clock.now();
+            now = self.parts.clock.now();
             if !self.take_orders(now) {
                 return Ok(());
             }
@@ -143,6 +147,7 @@ impl Telephony {
             let again = self.serve(now, &mut heard);
             if heard {
                 self.parts.workers.iter().for_each(Doorbell::ring);
+                door.shut(now, self.sockets.len());
             }
             if now.since_ms(self.swept_at) >= SWEEP_MS {
                 self.swept_at = now;
@@ -150,9 +155,6 @@ impl Telephony {
             }
             self.parts.control.flush();
             timeout = Some(if again { RETRY } else { Duration::from_millis(SWEEP_MS) });
-            if let Some(company) = crate::threads::company(self.sockets.len()) {
-                thread::sleep(company);
-            }
         }
     }
 
