@@ -70,7 +70,8 @@ impl Exit {
         Self { output: String::new(), errors: format!("tandem: {why}\n"), status: 1 }
     }
 
-    fn wrong_use(errors: String) -> Self {
+    /// Arguments or configuration cannot work; what is wrong, with its remedy.
+    pub fn wrong_use(errors: String) -> Self {
         Self { output: String::new(), errors, status: STATUS_WRONG_USE }
     }
 }
@@ -204,10 +205,7 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
             status: 0,
         })),
         None => match agents::load(&sources) {
-            Ok(loaded) => match crate::server::credentials(&loaded.config) {
-                Ok(_) => Ok(Task::Run(Box::new(loaded), sources)),
-                Err(problem) => Err(Exit::wrong_use(format!("tandem: {problem}\n"))),
-            },
+            Ok(loaded) => Ok(Task::Run(Box::new(loaded), sources)),
             Err(problems) => Err(configuration_error(&problems)),
         },
     }

@@ -15,6 +15,9 @@ fn main() -> ExitCode {
         Ok(cli::Task::Doctor(sources, options)) => return diagnose(sources, &options),
         Err(exit) => return exit.print(),
     };
+    if let Err(problem) = server::check(&loaded.config) {
+        return cli::Exit::wrong_use(format!("tandem: {problem}\n")).print();
+    }
     if let Err(problem) = telemetry::log::init(loaded.config.log.level) {
         eprintln!("tandem: the log cannot be started: {problem}");
     }

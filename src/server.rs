@@ -73,6 +73,14 @@ struct Shard {
     worker_bells: Vec<Doorbell>,
 }
 
+/// Whether the relay could start with this configuration, as far as that can be told before anything is started.
+///
+/// # Errors
+/// What it lacks, with the remedy.
+pub fn check(config: &Config) -> Result<(), String> {
+    credentials(config).map(|_| ())
+}
+
 impl Server {
     /// Starts every thread and listens.
     ///

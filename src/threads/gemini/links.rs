@@ -5,11 +5,15 @@
 
 use mio::Token;
 use tungstenite::Message;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
 
-use super::{Gemini, Link, closing, link_end};
+use super::{Gemini, Link};
+use crate::base::limits::CLOSE_TIMEOUT_MS;
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::Fact;
 use crate::call::model::{LinkEnd, LinkEndKind};
+use crate::codec::gemini::close;
 use crate::net::websocket::{Connection, End};
 use crate::threads::messages::ControlInput;
 
@@ -140,5 +144,28 @@ impl Gemini {
             sent_again.into_iter().for_each(|fact| self.tell(id, fact));
         }
         self.tell(id, Fact::LinkGone(number, end));
+    }
+}
+
+/// Notes until when a link that is closing may take.
+pub(super) fn closing(first: &mut Option<Instant>, link: &Link) {
+    *first = [*first, link.close_by].into_iter().flatten().min();
+}
+
+impl Link {
+    pub(super) fn start_close(&mut self, now: Instant) {
+        if self.close_by.is_none() {
+            self.connection.close(CloseFrame { code: CloseCode::Normal, reason: "".into() });
+            self.closed_by_us = true;
+            self.close_by = Some(now.plus_ms(CLOSE_TIMEOUT_MS));
+        }
+    }
+}
+
+fn link_end(end: End) -> LinkEnd {
+    match end {
+        End::Closed => close::end_of_close(None, b""),
+        End::Dropped(what) => LinkEnd::dropped(&what),
+        End::TooBig(what) | End::Protocol(what) => LinkEnd::protocol(&what),
     }
 }

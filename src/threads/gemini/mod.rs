@@ -20,15 +20,12 @@ use log::debug;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 use tungstenite::Message;
-use tungstenite::protocol::CloseFrame;
-use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::base::limits::{
     CLOSE_TIMEOUT_MS, LINK_MESSAGE_BYTES, LINK_READ_BYTES, LINK_SHARE_BYTES, MESSAGES_PER_SHARE,
     PINGS_PER_SHARE, SHARE_MS,
 };
 use crate::base::{CallId, Instant, LinkNumber};
-use crate::call::model::LinkEnd;
 use crate::call::{Fact, ModelOrder, Part};
 use crate::codec::gemini::{client, close, tools};
 use crate::net::websocket::{self, Connection, End, Incoming};
@@ -38,6 +35,7 @@ use crate::threads::company::Door;
 use crate::threads::messages::{ControlInput, GeminiOrder};
 use crate::threads::slots::{OfCall, Slots};
 
+use links::closing;
 use model_side::{ModelSide, ModelSideLimits, Wake};
 use speech::SpeechPool;
 
@@ -425,28 +423,5 @@ impl Gemini {
                 return self.drop_link(key, end);
             }
         }
-    }
-}
-
-/// Notes until when a link that is closing may take.
-fn closing(first: &mut Option<Instant>, link: &Link) {
-    *first = [*first, link.close_by].into_iter().flatten().min();
-}
-
-impl Link {
-    fn start_close(&mut self, now: Instant) {
-        if self.close_by.is_none() {
-            self.connection.close(CloseFrame { code: CloseCode::Normal, reason: "".into() });
-            self.closed_by_us = true;
-            self.close_by = Some(now.plus_ms(CLOSE_TIMEOUT_MS));
-        }
-    }
-}
-
-fn link_end(end: End) -> LinkEnd {
-    match end {
-        End::Closed => close::end_of_close(None, b""),
-        End::Dropped(what) => LinkEnd::dropped(&what),
-        End::TooBig(what) | End::Protocol(what) => LinkEnd::protocol(&what),
     }
 }
