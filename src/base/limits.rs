@@ -46,7 +46,7 @@ pub const LINK_MESSAGE_BYTES: usize = 1024 * 1024;
 pub const WRITE_BACKLOG_BYTES: usize = 256 * 1024;
 /// tungstenite's read buffer for a leg: three frames of 20 ms at 16 kHz. It is allocated for each call, and what of it is
 /// free is filled with zeros before each read, the one that finds nothing included. The socket is read by more at once
-/// (`net::stream`), so that a small one costs no system call.
+/// (`net::socket`), so that a small one costs no system call.
 pub const LEG_READ_BYTES: usize = 2 * 1024;
 /// tungstenite's read buffer for a link, for the same reasons: Gemini's messages of 40 to 100 ms have 2.5 to 6.5 KiB.
 pub const LINK_READ_BYTES: usize = 4 * 1024;

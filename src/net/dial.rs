@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::base::Instant;
 use crate::net::resolve::{ResolveError, Resolver, StartThread};
+use crate::net::socket::Socket;
 use crate::net::stream::Stream;
 use crate::net::texts::Texts;
 use crate::net::websocket::Connection;
@@ -127,9 +128,9 @@ impl Dialer {
         target: &Target,
         socket: TcpStream,
         ready: &mut Readiness,
-    ) -> Result<TlsStream<TcpStream>, DialError> {
+    ) -> Result<TlsStream<Socket>, DialError> {
         use native_tls::HandshakeError;
-        let mut result = self.connector.connect(&target.host, socket);
+        let mut result = self.connector.connect(&target.host, Socket::new(socket));
         loop {
             match result {
                 Ok(stream) => return Ok(stream),

@@ -8,6 +8,7 @@ use std::net::TcpStream;
 
 use openssl::ssl::{HandshakeError, MidHandshakeSslStream, SslAcceptor};
 
+use super::socket::Socket;
 use super::stream::Stream;
 
 /// See the head of this file.
@@ -15,7 +16,7 @@ pub(crate) enum Greeting {
     /// The peer's first byte is that of TLS.
     Begun(TcpStream),
     /// The peer has to say more.
-    Middle(MidHandshakeSslStream<TcpStream>),
+    Middle(MidHandshakeSslStream<Socket>),
 }
 
 /// What a step led to.
@@ -32,7 +33,7 @@ impl Greeting {
     /// Goes on as far as the socket allows.
     pub(crate) fn step(self, acceptor: &SslAcceptor) -> Greeted {
         let result = match self {
-            Self::Begun(socket) => acceptor.accept(socket),
+            Self::Begun(socket) => acceptor.accept(Socket::new(socket)),
             Self::Middle(middle) => middle.handshake(),
         };
         match result {

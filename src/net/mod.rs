@@ -17,6 +17,7 @@ pub(crate) mod own_server;
 pub(crate) mod probe;
 pub(crate) mod race;
 pub(crate) mod resolve;
+pub(crate) mod socket;
 pub mod stream;
 mod texts;
 pub(crate) mod tls;

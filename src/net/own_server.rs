@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::Client;
 
@@ -26,5 +27,5 @@ pub(crate) fn connect(
     socket.set_read_timeout(Some(within))?;
     socket.set_write_timeout(Some(within))?;
     let client = Client::of_own_server(path).map_err(io::Error::other)?;
-    client.handshake("tandem", socket).map(Stream::tls).map_err(io::Error::other)
+    client.handshake("tandem", Socket::new(socket)).map(Stream::tls).map_err(io::Error::other)
 }

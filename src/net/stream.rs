@@ -1,85 +1,56 @@
 //! A non-blocking byte stream, with or without TLS, that knows when reading on is pointless, or more than its share.
 //!
-//! Runs in: the dial, accept, telephony and gemini threads. Owns a socket, which whoever made it has set non-blocking.
-//! Invariant: once registered, a plain socket is empty after a read that brought less than was asked for (epoll(7), "the
-//! read/write I/O space is exhausted"), so the next read says `WouldBlock` without a system call until
-//! [`Stream::rearm`]; and no more is read than [`Stream::allow`] allowed, whatever reads, and however often it tries.
+//! Runs in: the dial, accept, telephony and gemini threads. Owns a socket ([`super::socket`]) and what TLS keeps of it.
+//! Invariant: what is known of the socket is known below TLS, so that a record costs one system call and an empty socket
+//! none; and no more is given out than [`Stream::allow`] allowed, whatever reads, and however often it tries.
 
-use std::cell::RefCell;
-use std::io::{self, IoSliceMut, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use native_tls::TlsStream;
 use openssl::ssl::SslStream;
 
+use super::socket::Socket;
 use super::texts::Texts;
 
 enum Transport {
-    Plain(TcpStream),
-    // TLS cannot change its inner stream, so all kinds hold std's and are registered by descriptor.
-    Tls(Box<TlsStream<TcpStream>>),
-    AcceptedTls(Box<SslStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+    AcceptedTls(Box<SslStream<Socket>>),
 }
 
 /// See the head of this file.
 pub struct Stream {
     transport: Transport,
-    /// A poll reports new bytes, so that a read may be left out.
-    registered: bool,
-    drained: bool,
-    ending: bool,
-    /// Bytes that may still be read in this pass.
+    /// Bytes that TLS may still give out in this pass: it keeps up to a record of what was read.
     allowance: usize,
-    /// A read was refused because the allowance was used up.
+    /// A read was refused because of that.
     cut_short: bool,
-    /// What a read brought beyond the room that it was given, from `spilled_taken` on.
-    spilled: Vec<u8>,
-    spilled_taken: usize,
     /// Which messages are texts, on a WebSocket.
     texts: Option<Box<Texts>>,
-}
-
-/// tungstenite offers the room that its buffer happens to have left, often a few bytes; with this much more, one system
-/// call fetches the message and proves that the socket is empty.
-const SPILL_BYTES: usize = 4096;
-
-thread_local! {
-    /// One for all sockets of a thread: what a read leaves in it is taken out at once. Made for each read, it would be
-    /// filled with zeros each time.
-    static SPILL: RefCell<[u8; SPILL_BYTES]> = const { RefCell::new([0; SPILL_BYTES]) };
 }
 
 impl Stream {
     /// A stream without TLS.
     pub fn plain(socket: TcpStream) -> Self {
-        Self::new(Transport::Plain(socket))
+        Self::new(Transport::Plain(Socket::new(socket)))
     }
 
     /// A stream whose TLS handshake we have begun, and which is complete.
-    pub fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(crate) fn tls(stream: TlsStream<Socket>) -> Self {
         Self::new(Transport::Tls(Box::new(stream)))
     }
 
     /// A stream whose TLS handshake the peer has begun, and which is complete.
-    pub fn accepted_tls(stream: SslStream<TcpStream>) -> Self {
+    pub(crate) fn accepted_tls(stream: SslStream<Socket>) -> Self {
         Self::new(Transport::AcceptedTls(Box::new(stream)))
     }
 
     fn new(transport: Transport) -> Self {
-        Self {
-            transport,
-            registered: false,
-            drained: false,
-            ending: false,
-            allowance: usize::MAX,
-            cut_short: false,
-            spilled: Vec::new(),
-            spilled_taken: 0,
-            texts: None,
-        }
+        Self { transport, allowance: usize::MAX, cut_short: false, texts: None }
     }
 
     /// Tells texts from binary messages from here on, with `texts`; all of them are read as binary messages.
@@ -92,21 +63,7 @@ impl Stream {
         self.texts.as_deref_mut()
     }
 
-    /// Gives out what an earlier read brought too much.
-    fn take_spilled(&mut self, into: &mut [u8]) -> usize {
-        let waiting = &self.spilled[self.spilled_taken..];
-        let n = waiting.len().min(into.len());
-        into[..n].copy_from_slice(&waiting[..n]);
-        self.spilled_taken += n;
-        if self.spilled_taken == self.spilled.len() {
-            self.spilled.clear();
-            self.spilled_taken = 0;
-        }
-        n
-    }
-
-    /// The socket below.
-    pub fn socket(&self) -> &TcpStream {
+    fn below(&self) -> &Socket {
         match &self.transport {
             Transport::Plain(socket) => socket,
             Transport::Tls(stream) => stream.get_ref(),
@@ -114,16 +71,25 @@ impl Stream {
         }
     }
 
+    fn below_mut(&mut self) -> &mut Socket {
+        match &mut self.transport {
+            Transport::Plain(socket) => socket,
+            Transport::Tls(stream) => stream.get_mut(),
+            Transport::AcceptedTls(stream) => stream.get_mut(),
+        }
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        self.below().tcp()
+    }
+
     /// Registers the socket with a poll, edge-triggered, for reading and writing.
     ///
     /// # Errors
     /// Those of `epoll_ctl`.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut SourceFd(&self.socket().as_raw_fd()), token, interest)?;
-        // The poll reports anew whatever is there already.
-        (self.registered, self.drained, self.ending) = (true, false, false);
-        Ok(())
+        self.below_mut().register(registry, token)
     }
 
     /// Takes the socket away from a poll, for another one.
@@ -137,21 +103,30 @@ impl Stream {
     /// Allows so many bytes to be read from now on; without it, reads are not limited. Beyond it a read says
     /// `WouldBlock` and [`Stream::is_cut_short`] tells that it was for this reason.
     pub fn allow(&mut self, bytes: usize) {
-        self.allowance = bytes;
-        self.cut_short = false;
+        (self.allowance, self.cut_short) = (bytes, false);
+        self.below_mut().allow(bytes);
     }
 
     /// Whether a read was refused since the last [`Stream::allow`] although the peer may have sent more, of which no
     /// edge will tell.
     pub fn is_cut_short(&self) -> bool {
-        self.cut_short
+        self.cut_short || self.below().is_cut_short()
     }
 
     /// Says that the poll reported the socket readable; `ending` that the peer has closed its side, so that the end of
     /// the stream is behind the last byte and a short read proves nothing.
     pub fn rearm(&mut self, ending: bool) {
-        self.drained = false;
-        self.ending |= ending;
+        self.below_mut().rearm(ending);
+    }
+
+    /// Whether a read would bring nothing, as long as the poll does not report the socket.
+    fn is_drained(&self) -> bool {
+        self.below().is_drained()
+            && match &self.transport {
+                Transport::Plain(_) => true,
+                Transport::Tls(stream) => matches!(stream.buffered_read_size(), Ok(0)),
+                Transport::AcceptedTls(stream) => stream.ssl().pending() == 0,
+            }
     }
 
     /// The peer's address.
@@ -160,6 +135,29 @@ impl Stream {
     /// Those of `getpeername`: the peer is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket().peer_addr()
+    }
+
+    fn read_bytes(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if let Transport::Plain(socket) = &mut self.transport {
+            return socket.read(into);
+        }
+        // TLS itself finds out at more expense.
+        if self.is_drained() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.allowance == 0 {
+            self.cut_short = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let share = into.len().min(self.allowance);
+        let into = &mut into[..share];
+        let n = match &mut self.transport {
+            Transport::Plain(socket) => socket.read(into),
+            Transport::Tls(stream) => stream.read(into),
+            Transport::AcceptedTls(stream) => stream.read(into),
+        }?;
+        self.allowance -= n;
+        Ok(n)
     }
 }
 
@@ -170,46 +168,6 @@ impl Read for Stream {
             texts.pass(&mut into[..n]);
         }
         Ok(n)
-    }
-}
-
-impl Stream {
-    fn read_bytes(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if !self.spilled.is_empty() {
-            return Ok(self.take_spilled(into));
-        }
-        if self.drained {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        if self.allowance == 0 {
-            self.cut_short = true;
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let share = into.len().min(self.allowance);
-        let into = &mut into[..share];
-        let read = match &mut self.transport {
-            Transport::Plain(socket) if self.registered => SPILL.with_borrow_mut(|spill| {
-                let spill = &mut spill[..SPILL_BYTES.min(self.allowance - share)];
-                let asked = into.len() + spill.len();
-                let read = socket.read_vectored(&mut [IoSliceMut::new(into), IoSliceMut::new(spill)]);
-                self.drained = match &read {
-                    Ok(n) => *n < asked && !self.ending && *n > 0,
-                    Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-                };
-                if let Ok(n) = read
-                    && n > into.len()
-                {
-                    self.spilled.extend_from_slice(&spill[..n - into.len()]);
-                }
-                read
-            }),
-            Transport::Plain(socket) => socket.read(into),
-            Transport::Tls(stream) => stream.read(into),
-            Transport::AcceptedTls(stream) => stream.read(into),
-        };
-        let n = read?;
-        self.allowance -= n.min(self.allowance);
-        Ok(n.min(into.len()))
     }
 }
 
@@ -234,8 +192,17 @@ impl Write for Stream {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::thread;
 
     use mio::Poll;
+    use native_tls::TlsConnector;
+    use openssl::asn1::Asn1Time;
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::hash::MessageDigest;
+    use openssl::nid::Nid;
+    use openssl::pkey::PKey;
+    use openssl::ssl::{SslAcceptor, SslMethod};
+    use openssl::x509::X509;
 
     use super::*;
 
@@ -310,5 +277,142 @@ mod tests {
         stream.allow(5);
         assert_eq!(stream.read(&mut into).expect("readable"), 3);
         assert!(!stream.is_cut_short());
+    }
+
+    /// A server that takes anybody, with a certificate that is made for it.
+    fn acceptor() -> SslAcceptor {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("a known curve");
+        let key = PKey::from_ec_key(EcKey::generate(&group).expect("a key")).expect("a key");
+        let mut certificate = X509::builder().expect("memory");
+        certificate.set_pubkey(&key).expect("a key");
+        certificate.set_not_before(&Asn1Time::days_from_now(0).expect("a day")).expect("a day");
+        certificate.set_not_after(&Asn1Time::days_from_now(1).expect("a day")).expect("a day");
+        certificate.sign(&key, MessageDigest::sha256()).expect("a signature");
+        let mut acceptor =
+            SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).expect("the preset is known");
+        acceptor.set_certificate(&certificate.build()).expect("a certificate");
+        acceptor.set_private_key(&key).expect("its key");
+        acceptor.build()
+    }
+
+    /// A TLS connection: the end of a peer that blocks, and ours, registered, as the one who began and as the one who was
+    /// asked.
+    fn encrypted(poll: &Poll) -> [(Box<dyn Write + Send>, Stream); 2] {
+        let mut builder = TlsConnector::builder();
+        builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
+        let (connector, acceptor) = (builder.build().expect("TLS"), acceptor());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let connect = || TcpStream::connect(listener.local_addr().expect("bound")).expect("listening");
+        let (near, far) = (connect(), listener.accept().expect("connected").0);
+        let (began, asked) = thread::scope(|scope| {
+            let asked = scope.spawn(|| acceptor.accept(far).expect("a handshake"));
+            let began = connector.connect("x", Socket::new(near)).expect("a handshake");
+            (Stream::tls(began), asked.join().expect("no panic"))
+        });
+        let (near, far) = (connect(), listener.accept().expect("connected").0);
+        let (peer, accepted) = thread::scope(|scope| {
+            let peer = scope.spawn(|| connector.connect("x", near).expect("a handshake"));
+            let accepted = acceptor.accept(Socket::new(far)).expect("a handshake");
+            (peer.join().expect("no panic"), Stream::accepted_tls(accepted))
+        });
+        let mut ends: [(Box<dyn Write + Send>, Stream); 2] =
+            [(Box::new(asked), began), (Box::new(peer), accepted)];
+        for (_, ours) in &mut ends {
+            ours.socket().set_nonblocking(true).expect("a socket");
+            ours.register(poll.registry(), Token(0)).expect("open");
+            // The tickets of the handshake come first.
+            assert_eq!(ours.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+        ends
+    }
+
+    /// Waits until the peer's bytes have come, as the poll would say.
+    fn come(stream: &mut Stream, bytes: usize) {
+        let mut into = vec![0; bytes];
+        while stream.socket().peek(&mut into).map_or(0, |n| n) < bytes {
+            thread::yield_now();
+        }
+        stream.rearm(false);
+    }
+
+    #[test]
+    fn a_record_costs_one_system_call_and_nothing_costs_none() {
+        let poll = Poll::new().expect("a descriptor");
+        for (mut peer, mut stream) in encrypted(&poll) {
+            let mut into = [0; 4096];
+            for round in 0..10 {
+                let reads = stream.below().reads;
+                peer.write_all(&[round; 1300]).expect("connected");
+                come(&mut stream, 1300);
+                let mut got = 0;
+                // As tungstenite asks: a part, the rest, and once too often.
+                while let Ok(n) = stream.read(&mut into[..1000]) {
+                    got += n;
+                }
+                assert_eq!((got, into[0]), (1300, round));
+                assert_eq!(stream.read(&mut into).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+                assert_eq!(stream.below().reads - reads, 1, "for a head, a body and an empty socket");
+            }
+            assert!(stream.below().is_drained());
+        }
+    }
+
+    #[test]
+    fn what_tls_holds_is_given_out_though_the_socket_is_drained() {
+        let poll = Poll::new().expect("a descriptor");
+        for (mut peer, mut stream) in encrypted(&poll) {
+            peer.write_all(&[7; 3000]).expect("connected");
+            come(&mut stream, 3000);
+            let mut into = [0; 1000];
+            for _ in 0..3 {
+                assert_eq!(stream.read(&mut into).expect("it is there"), 1000);
+                assert!(stream.below().is_drained());
+            }
+            assert_eq!(stream.read(&mut into).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn neither_more_than_the_allowance_is_read_nor_more_given_out() {
+        let poll = Poll::new().expect("a descriptor");
+        for (mut peer, mut stream) in encrypted(&poll) {
+            peer.write_all(&[7; 10_000]).expect("connected");
+            come(&mut stream, 10_000);
+            let (mut got, mut shares) = (Vec::new(), 0);
+            while got.len() < 10_000 {
+                let (before, mut into) = (got.len(), [0; 800]);
+                stream.allow(3000);
+                while let Ok(n) = stream.read(&mut into) {
+                    got.extend_from_slice(&into[..n]);
+                }
+                assert!(stream.is_cut_short() || got.len() == 10_000);
+                assert!(got.len() - before <= 3000);
+                shares += 1;
+            }
+            // A record in three shares and a bit, and what comes out of it at 3000 a share.
+            assert!((4..=8).contains(&shares), "{shares}");
+            assert_eq!(got, [7; 10_000]);
+        }
+    }
+
+    #[test]
+    fn the_end_of_an_encrypted_stream_is_seen_behind_its_last_record() {
+        let poll = Poll::new().expect("a descriptor");
+        for (mut peer, mut stream) in encrypted(&poll) {
+            peer.write_all(b"abc").expect("connected");
+            come(&mut stream, 3);
+            drop(peer);
+            let mut into = [0; 8];
+            assert_eq!(stream.read(&mut into).expect("readable"), 3);
+            loop {
+                stream.rearm(true);
+                match stream.read(&mut into) {
+                    Ok(n) => break assert_eq!(n, 0),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::yield_now(),
+                    // OpenSSL takes an end without a farewell for a fault.
+                    Err(_) => break,
+                }
+            }
+        }
     }
 }
