@@ -354,9 +354,11 @@ impl Machine {
 
     /// When this is due, as things stand.
     fn due(&self, timer: Timer) -> Option<Instant> {
+        // Where somebody else is waited for.
+        let excused = |at| self.shared.excused(at);
         let live = matches!(self.stage, Stage::Live) && self.has_live_link();
         match (timer, &self.stage) {
-            (Timer::Command, _) => self.line.commands.deadline(),
+            (Timer::Command, _) => self.line.commands.deadline().map(excused),
             (_, Stage::Closing(_) | Stage::Ended) => None,
             (Timer::Offered, Stage::Offered(until)) => *until,
             (Timer::Offered, _) => None,
@@ -364,9 +366,10 @@ impl Machine {
             (Timer::Heard, _) => self.keys.deadline(),
             (Timer::Silence | Timer::Answer, _) if !live => None,
             (Timer::Silence, _) => {
-                Some(self.shared.floor.quiet_since()?.plus(self.shared.terms().limits.silence?))
+                let quiet_since = self.shared.floor.quiet_since()?;
+                Some(excused(quiet_since.plus(self.shared.terms().limits.silence?)))
             }
-            (Timer::Leg, _) => self.line.given_up_at(),
+            (Timer::Leg, _) => self.line.given_up_at().map(excused),
             (Timer::MaxCall, _) => Some(self.shared.offered_at.plus(self.shared.terms().max_call)),
             (Timer::Link, _) => self.conversation.deadline(&self.shared, self.awaits_tools()),
             (Timer::Greeting, _) => self.greeting.deadline(),

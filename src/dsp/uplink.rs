@@ -17,6 +17,10 @@ const LATE_US: u64 = 40_000;
 /// How far ahead of the clock the caller's audio may count: a sender that is 1 % too fast gets half a minute ahead in
 /// an hour, and silence after its stop would begin that much too late. More than the longest message seen (200 ms).
 const AHEAD_US_MAX: u64 = 500_000;
+/// How long silence waits in a relay that was itself so late for it that the caller's audio may be late by the relay's fault:
+/// it lies in a socket, and comes once the telephony thread has looked there. Silence before it would stand in the middle of a
+/// word.
+const STARVED_US: u64 = 200_000;
 const FRAME_US: u64 = PTIME_MS as u64 * 1000;
 const FRAME_SAMPLES: usize = INPUT_RATE.samples_per_frame();
 /// Silence of one frame at the highest rate, to be resampled like the caller's own.
@@ -42,6 +46,9 @@ pub struct Uplink {
     staged_len: usize,
     /// Up to where on the call's clock the model has audio.
     covered_until: Instant,
+    /// When it asked to be looked at again, and until when it fills no silence because that was long ago.
+    due: Instant,
+    starved_until: Instant,
     silence_us: u64,
     end_after_us: u64,
     ended: bool,
@@ -58,6 +65,8 @@ impl Uplink {
             staged: [0; FRAME_SAMPLES],
             staged_len: 0,
             covered_until: now,
+            due: now.plus_us(LATE_US),
+            starved_until: now,
             silence_us: 0,
             end_after_us: if end_after_ms == 0 { u64::MAX } else { end_after_ms * 1000 },
             ended: false,
@@ -73,11 +82,15 @@ impl Uplink {
         tap: &mut impl Listener,
     ) -> UplinkReport {
         let mut report = UplinkReport::default();
+        if !self.ended && now > self.due.plus_us(LATE_US) {
+            self.starved_until = now.plus_us(STARVED_US);
+        }
         loop {
             if !self.drain_current(sink, tap, &mut report) {
                 // No room: the caller's audio waits in its ring and then in its socket. Whoever makes room rings no
                 // bell, so look again when the next frame could be due.
-                report.deadline = Some(now.plus_us(FRAME_US));
+                self.due = now.plus_us(FRAME_US);
+                report.deadline = Some(self.due);
                 return report;
             }
             let Some(()) = source.take_with(|frame| self.current.copy_from(frame)) else { break };
@@ -87,10 +100,13 @@ impl Uplink {
                 tap.caller_arrives(now, false, self.resampler.delay_us());
             }
         }
-        self.fill_silence(now, sink, tap, &mut report);
-        let due = self.covered_until.plus_us(LATE_US);
+        if now >= self.starved_until {
+            self.fill_silence(now, sink, tap, &mut report);
+        }
+        let due = self.covered_until.plus_us(LATE_US).max(self.starved_until);
         // Silence that found no room waits like the caller's audio; a deadline that is over would make the worker spin.
-        report.deadline = (!self.ended).then(|| if due > now { due } else { now.plus_us(FRAME_US) });
+        self.due = if due > now { due } else { now.plus_us(FRAME_US) };
+        report.deadline = (!self.ended).then_some(self.due);
         report
     }
 
@@ -104,6 +120,8 @@ impl Uplink {
             self.covered_until.max(now).plus_us(frame.duration_us()).min(now.plus_us(AHEAD_US_MAX));
         self.silence_us = 0;
         self.ended = false;
+        // What was waited for is here.
+        self.starved_until = now;
     }
 
     /// Resamples what is left of the current frame. Returns false when the sink had no room for all of it.
@@ -213,11 +231,43 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_starvation_no_silence_comes_before_the_speech_that_lies_in_the_socket() {
+        let mut uplink = Uplink::new(at(0), SampleRate::Hz16000, 0);
+        let mut sink = Queue::with_room(1_000);
+        uplink.pass(at(0), &mut Queue::from(caller_frame(SampleRate::Hz16000, 1)), &mut sink, &mut ());
+        // Five seconds later the worker is the first to have a processor again.
+        let first = uplink.pass(at(5_000), &mut Queue::default(), &mut sink, &mut ());
+        assert_eq!((first.silence_frames, first.deadline), (0, Some(at(5_200))));
+        for _ in 0..250 {
+            let mut source = Queue::from(caller_frame(SampleRate::Hz16000, 1));
+            let report = uplink.pass(at(5_002), &mut source, &mut sink, &mut ());
+            assert_eq!((report.frames, report.silence_frames), (1, 0));
+        }
+        assert_eq!(sink.frames.len(), 251);
+    }
+
+    #[test]
+    fn a_caller_who_was_silent_through_a_starvation_is_silent_for_all_of_it() {
+        let mut uplink = Uplink::new(at(0), SampleRate::Hz16000, 0);
+        let mut sink = Queue::with_room(1_000);
+        let mut deadline = uplink.pass(at(1_000), &mut Queue::default(), &mut sink, &mut ()).deadline;
+        while let Some(now) = deadline.filter(|now| *now < at(2_000)) {
+            deadline = uplink.pass(now, &mut Queue::default(), &mut sink, &mut ()).deadline;
+        }
+        assert_eq!(sink.frames.len(), (2_000 - 40) / 20);
+    }
+
+    #[test]
     fn a_long_silence_ends_the_stream_once_and_the_next_frame_opens_it_again() {
         let mut uplink = Uplink::new(at(0), SampleRate::Hz8000, 1000);
         let mut sink = Queue::with_room(1000);
-        let report = uplink.pass(at(5000), &mut Queue::default(), &mut sink, &mut ());
-        assert_eq!((report.silence_frames, report.deadline), (50, None));
+        let (mut silence_frames, mut deadline) = (0, Some(at(0)));
+        while let Some(now) = deadline.filter(|now| *now <= at(5000)) {
+            let report = uplink.pass(now, &mut Queue::default(), &mut sink, &mut ());
+            silence_frames += report.silence_frames;
+            deadline = report.deadline;
+        }
+        assert_eq!((silence_frames, deadline), (50, None));
         assert_eq!(sink.frames.iter().filter(|f| f.kind == FrameKind::End).count(), 1);
         assert_eq!(uplink.pass(at(9000), &mut Queue::default(), &mut sink, &mut ()).silence_frames, 0);
         let report =

@@ -253,6 +253,7 @@ counters! {
     switch_gaps: "tandem_switch_gaps_total", "Times that switches report silence where speech came too late for their player.";
     underruns: "tandem_playout_underruns_total", "Times playout ran dry in the middle of a turn.";
     slips: "tandem_playout_slips_total", "Times the pacer was later than the lead and began its grid anew.";
+    starvations: "tandem_starvations_total", "Times that the relay was kept from its processor for a quarter of a second or more.";
 }
 
 impl Default for Counters {

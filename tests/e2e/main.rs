@@ -31,6 +31,7 @@ mod recordings;
 mod records;
 mod scripts;
 mod sessions;
+mod starved;
 mod supervisor;
 mod telephone;
 mod tls;

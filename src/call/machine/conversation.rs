@@ -354,8 +354,10 @@ impl Conversation {
 
     /// When [`Conversation::tick`] has something to do.
     pub(super) fn deadline(&self, shared: &Shared, awaits_tools: bool) -> Option<Instant> {
-        if shared.session.state() != LinkState::Live {
-            return self.due;
+        match shared.session.state() {
+            LinkState::Live => {}
+            LinkState::Dialing | LinkState::SettingUp => return self.due.map(|at| shared.excused(at)),
+            _ => return self.due,
         }
         let by = self.leave_by?;
         let pause = shared.floor.pause_at().filter(|_| !awaits_tools);

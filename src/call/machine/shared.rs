@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::counts::CallEvents;
 use super::ear::Ear;
@@ -19,11 +20,16 @@ use crate::call::model::SetupRequest;
 use crate::call::record::CallEvent;
 use crate::call::session::Session;
 
+/// How long everybody else has, behind a time in which the relay did nothing, to be heard of what they did meanwhile.
+const EXCUSED: Duration = Duration::from_secs(2);
+
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Shared {
     /// When that happens which is being looked at.
     pub(super) now: Instant,
+    /// Until when the relay had no processor.
+    pub(super) starved_until: Option<Instant>,
     pub(super) offered_at: Instant,
     /// When the model was first ready.
     pub(super) answered_at: Option<Instant>,
@@ -48,6 +54,7 @@ impl Shared {
     pub(super) fn new(now: Instant, agent: Arc<Agent>, fields: CallFields) -> Self {
         Self {
             now,
+            starved_until: None,
             offered_at: now,
             answered_at: None,
             first_audio_at: None,
@@ -67,6 +74,11 @@ impl Shared {
     /// What is configured for the call.
     pub(super) fn terms(&self) -> &CallTerms {
         &self.agent.terms
+    }
+
+    /// When somebody else is late who had to do something by `at`: later, if it was the relay that did nothing.
+    pub(super) fn excused(&self, at: Instant) -> Instant {
+        self.starved_until.map_or(at, |until| at.max(until.plus(EXCUSED)))
     }
 
     /// The moment, in milliseconds since the call began.

@@ -9,7 +9,7 @@ mod limits {
 
     use crate::base::Instant;
     use crate::call::agent::Limits;
-    use crate::call::agent::{Agent, CallTerms};
+    use crate::call::agent::{Agent, CallTerms, TurnTerms};
     use crate::call::events::{Fact, LegOrder, Order};
     use crate::call::leg::CallFields;
     use crate::call::machine::Machine;
@@ -21,7 +21,10 @@ mod limits {
 
     /// A call whose model is ready at second 0.
     fn live(limits: Limits) -> Machine {
-        let terms = CallTerms { limits, ..CallTerms::default() };
+        live_on(CallTerms { limits, ..CallTerms::default() })
+    }
+
+    fn live_on(terms: CallTerms) -> Machine {
         let mut machine = Machine::new(at(0), Arc::new(Agent::from(terms)), CallFields::default());
         machine.tell(at(0), Fact::LinkConnected(1));
         machine.tell(at(0), Fact::SetupComplete(1));
@@ -68,6 +71,30 @@ mod limits {
         machine.tell(at(3), Fact::TokensUsed(1, turn));
         assert_eq!(closed(&mut machine).as_deref(), Some("token_limit"));
         assert_eq!((machine.events().tokens.input(), machine.events().tokens.output()), (3_150, 3_000));
+    }
+
+    #[test]
+    fn what_others_did_while_the_relay_had_no_processor_is_waited_for() {
+        let mut machine = live(Limits { tokens: None, silence: Some(Duration::from_secs(10)) });
+        machine.starved(at(12));
+        assert_eq!(quiet_until(&machine), Some(at(14)));
+        machine.tell(at(13), Fact::CallerSpoke(true));
+        assert_eq!(quiet_until(&machine), None, "their words have come");
+    }
+
+    #[test]
+    fn the_model_is_not_asked_again_for_an_answer_that_lies_in_the_socket() {
+        let turns = TurnTerms { answer_within: Some(Duration::from_secs(4)), ..TurnTerms::default() };
+        let mut machine = live_on(CallTerms { turns, ..CallTerms::default() });
+        machine.tell(at(1), Fact::CallerSpoke(true));
+        machine.tell(at(3), Fact::CallerSpoke(false));
+        assert_eq!(quiet_until(&machine), Some(at(7)), "the watchdog's patience");
+        machine.starved(at(9));
+        machine.tick(at(9));
+        assert_eq!((quiet_until(&machine), machine.events().commits), (Some(at(13)), 0));
+        machine.tell(at(10), Fact::TurnStarted(1));
+        machine.tick(at(13));
+        assert_eq!(machine.events().commits, 0);
     }
 
     #[test]

@@ -396,7 +396,7 @@ impl Tools {
     /// When to look at what is overdue, or at what can be told now.
     pub(super) fn deadline(&self, shared: &Shared) -> Option<Instant> {
         let tellable = !self.untold.is_empty() && shared.session.live().is_some();
-        let running = self.ledger.running().map(|(_, deadline, _)| deadline);
+        let running = self.ledger.running().map(|(_, deadline, _)| shared.excused(deadline));
         running.chain(tellable.then(Instant::default)).min()
     }
 

@@ -37,6 +37,13 @@ impl Machine {
         self.settle();
     }
 
+    /// Notices that the relay had no processor until now: what others did meanwhile is still to be heard of.
+    pub fn starved(&mut self, now: Instant) {
+        self.shared.now = now;
+        self.shared.starved_until = Some(now);
+        self.settle();
+    }
+
     /// What the next link is asked for, for the credential with which it was connected.
     pub fn setup(&mut self, credential: &CredentialView<'_>) -> SetupRequest {
         let mut setup = self.shared.setup().for_credential(credential.model_prefix);

@@ -197,7 +197,9 @@ impl Watchdog {
     pub(super) fn deadline(&self, shared: &Shared) -> Option<Instant> {
         let turns = &shared.terms().turns;
         let patience = turns.answer_within?;
-        let (floor, heard_at) = (&shared.floor, shared.ear.heard_at());
+        // Nobody has heard the model while the relay had no processor.
+        let heard_at = shared.ear.heard_at().max(shared.starved_until.unwrap_or_default());
+        let floor = &shared.floor;
         if floor.caller_speaks() || self.tools {
             return None;
         }

@@ -15,13 +15,13 @@ mod orders;
 mod record;
 mod recording;
 mod requests;
+mod run;
 #[cfg(test)]
 mod tests;
 mod unheld;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
 use log::{debug, info, warn};
@@ -48,10 +48,6 @@ use legs::Presence;
 use recording::{CallTap, Unrecorded};
 use requests::{Early, Requests};
 
-/// How long the end waits for a store that takes no record.
-const RECORDS_WITHIN: Duration = Duration::from_secs(2);
-/// How long it rests where nothing is due.
-const REST: Duration = Duration::from_secs(1);
 /// How soon what another thread had no room for is sent again.
 const SEND_AGAIN_MS: u64 = 1;
 
@@ -164,27 +160,6 @@ impl Control {
         }
     }
 
-    /// Serves until drained, then stops the media threads.
-    pub(crate) fn run(mut self) {
-        loop {
-            self.parts.own.answer();
-            let deadline = self.step(self.relay.clock.now());
-            if self.is_over() {
-                break;
-            }
-            if !self.parts.own.is_rung() {
-                // A long pass is not slept in addition.
-                let now = self.relay.clock.now();
-                thread::park_timeout(deadline.map_or(REST, |deadline| deadline.since(now)));
-            }
-        }
-        self.log_counters();
-        self.stop_threads();
-        if let Some(records) = self.parts.records.take() {
-            records.finish(RECORDS_WITHIN);
-        }
-    }
-
     /// Does everything that there is to do. Returns when there will be more to do by itself.
     pub fn step(&mut self, now: Instant) -> Option<Instant> {
         while let Some(input) = self.parts.inbox.take() {
@@ -204,12 +179,6 @@ impl Control {
             again,
         ];
         own.into_iter().flatten().chain(self.calls.deadline()).min()
-    }
-
-    /// Whether it was told to end and the last call is over.
-    fn is_over(&self) -> bool {
-        // Asked of the registry, because a call admitted just before it was drained may not have been offered yet.
-        self.drain_by.is_some() && self.relay.registry.live_calls() == 0 && self.unrecorded.is_empty()
     }
 
     fn take(&mut self, now: Instant, input: ControlInput) {
@@ -426,26 +395,5 @@ impl Control {
         sent &= self.parts.esl.as_mut().is_none_or(Outbox::flush);
         sent &= self.parts.records.as_mut().is_none_or(RecordDoor::flush);
         sent
-    }
-
-    fn log_counters(&self) {
-        info!("counters: {}", self.relay.counters.to_json());
-    }
-
-    fn stop_threads(&mut self) {
-        for outbox in &mut self.parts.telephony {
-            outbox.send(TelephonyOrder::Stop);
-        }
-        for outbox in &mut self.parts.gemini {
-            outbox.send(GeminiOrder::Stop);
-        }
-        for outbox in &mut self.parts.workers {
-            outbox.send(DspOrder::Stop);
-        }
-        if let Some(esl) = &mut self.parts.esl {
-            esl.send(EslOrder::Stop);
-        }
-        self.parts.recorder.send(RecorderOrder::Stop);
-        self.parts.tools.stop();
     }
 }

@@ -35,7 +35,7 @@ struct World {
 }
 
 fn bell() -> Doorbell {
-    Doorbell::for_parked(thread::current())
+    Doorbell::for_parked(std::thread::current())
 }
 
 impl World {
