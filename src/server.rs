@@ -16,7 +16,8 @@ use crate::admission::Expected;
 use crate::config::Config;
 use crate::net::dial::Dialer;
 use crate::net::listener::Listener;
-use crate::net::tls;
+use crate::net::passed::Passed;
+use crate::net::tls::{self, Identity};
 use crate::sync::rings::ring;
 use crate::sync::{Clock, Doorbell, DueSet, Mailbox, Outbox, mailbox, random};
 use crate::telemetry::Counters;
@@ -36,7 +37,7 @@ use begin::{Waiting, start};
 pub(crate) use credentials::credentials;
 use outside::admin_shared;
 pub(crate) use prerequisites::descriptors_needed;
-use prerequisites::{cannot_listen, check_file_limit};
+use prerequisites::{check_file_limit, listen as listen_for_legs};
 pub use signals::{Handle, run};
 use store::start_store;
 use supervisor::Bells;
@@ -59,10 +60,19 @@ pub struct Server {
     control: Outbox<ControlInput>,
     control_thread: JoinHandle<()>,
     admin: Option<Arc<AdminShared>>,
+    /// The certificates of our servers.
+    identities: Vec<Arc<Identity>>,
     /// Ends last: it writes the records of the last calls.
     store_thread: Option<JoinHandle<()>>,
     threads: Vec<JoinHandle<()>>,
     bells: Bells,
+}
+
+/// Where legs come in.
+struct Door {
+    listeners: Vec<Listener>,
+    inherited: bool,
+    tls: Option<Arc<Identity>>,
 }
 
 struct Shard {
@@ -87,39 +97,42 @@ impl Server {
     /// # Errors
     /// Why it cannot, with the remedy.
     pub fn start(config: &Config) -> Result<Self, String> {
+        Self::start_with(config, Passed::default())
+    }
+
+    /// The same on the sockets that were passed, where there are some.
+    ///
+    /// # Errors
+    /// Why it cannot, with the remedy.
+    pub(crate) fn start_with(config: &Config, mut passed: Passed) -> Result<Self, String> {
         let access = credentials(config)?;
         let relay = Relay::new(config)?;
         relay.credentials.replace(access);
-        let acceptor_tls = match (&config.listen.tls_certificate, &config.listen.tls_key) {
-            (Some(certificate), Some(key)) => Some(tls::acceptor("listen", certificate, key)?),
-            _ => None,
-        };
+        let (listen, admin) = (&config.listen, &config.admin);
+        let leg_tls =
+            Identity::configured("listen", listen.tls_certificate.as_ref(), listen.tls_key.as_ref())?;
+        let admin_tls =
+            Identity::configured("admin", admin.tls_certificate.as_ref(), admin.tls_key.as_ref())?;
+        let identities = [&leg_tls, &admin_tls].into_iter().flatten().cloned().collect();
         let connector = tls::connector(config.gemini.ca_file.as_deref())?;
-        let wanted = SocketAddr::new(config.listen.host, config.listen.port);
-        let listener = Listener::bind(wanted).map_err(|problem| cannot_listen(wanted, &problem))?;
-        let address = listener.local_addr().map_err(|problem| cannot_listen(wanted, &problem))?;
-        let mut listeners = vec![listener];
-        if let Some(port) = config.listen.audiosocket_port {
-            let wanted = SocketAddr::new(config.listen.host, port);
-            listeners.push(Listener::bind(wanted).map_err(|problem| cannot_listen(wanted, &problem))?);
-            info!("AudioSocket server: {wanted}");
-        }
+        let inherited = !passed.legs.is_empty();
+        let (listeners, address) = listen_for_legs(listen, &mut passed)?;
+        let door = Door { listeners, inherited, tls: leg_tls };
         check_file_limit(config.listen.max_calls);
         crate::dsp::fir::warm_tables();
 
         let (records, store_thread) = start_store(&config.store, &relay)
             .map_err(|problem| format!("the store cannot be started: {problem}"))?
             .unzip();
-        let admin = admin_shared(config, &relay, address.port())?;
+        let admin = admin_shared(config, &relay, address.port(), admin_tls, &mut passed)?;
         let cannot_start = |problem| format!("the threads cannot be started: {problem}");
         let control = Waiting::start("control").map_err(cannot_start)?;
         let control_bell = Doorbell::for_parked(control.thread());
         let (to_control, inbox) = mailbox::<ControlInput>(control_bell.clone());
         let mut builder =
             Builder { config, relay: &relay, control: to_control.clone(), control_bell, threads: Vec::new() };
-        let (accept, controller, bells) = builder
-            .build(listeners, acceptor_tls, connector, inbox, admin.as_ref(), records)
-            .map_err(cannot_start)?;
+        let (accept, controller, bells) =
+            builder.build(door, connector, inbox, admin.as_ref(), records).map_err(cannot_start)?;
         let threads = builder.threads;
         let control_thread = control.begin(move || controller.run());
         let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
@@ -130,7 +143,18 @@ impl Server {
             info!("admin server: {scheme}://{}", admin.address());
         }
         let control = to_control;
-        Ok(Self { address, relay, accept, control, control_thread, admin, store_thread, threads, bells })
+        Ok(Self {
+            address,
+            relay,
+            accept,
+            control,
+            control_thread,
+            admin,
+            identities,
+            store_thread,
+            threads,
+            bells,
+        })
     }
 
     /// Where it listens.
@@ -160,7 +184,7 @@ impl Server {
 
     /// What another thread needs to end it.
     pub fn handle(&self) -> Handle {
-        Handle { relay: self.relay.clone(), control: self.control.clone() }
+        Handle { relay: self.relay.clone(), accept: self.accept.clone(), control: self.control.clone() }
     }
 
     /// Waits until it has been drained and every thread has ended.
@@ -198,8 +222,7 @@ impl Builder<'_> {
 
     fn build(
         &mut self,
-        listeners: Vec<Listener>,
-        tls: Option<openssl::ssl::SslAcceptor>,
+        door: Door,
         connector: native_tls::TlsConnector,
         control_inbox: Mailbox<ControlInput>,
         admin: Option<&Arc<AdminShared>>,
@@ -229,7 +252,13 @@ impl Builder<'_> {
         let dial = self.dial_pool(Dialer::new(self.relay.clock, connector.clone()), to)?;
         let esl = self.esl()?;
         if let Some(admin) = admin {
-            let admin = Admin::new(Arc::clone(admin), self.control.clone(), esl.clone(), dial.clone());
+            let admin = Admin::new(
+                Arc::clone(admin),
+                self.control.clone(),
+                accept.clone(),
+                esl.clone(),
+                dial.clone(),
+            );
             self.start("admin", move || admin.run())?;
         }
         let parts = ControlParts {
@@ -252,8 +281,9 @@ impl Builder<'_> {
             poll,
             inbox,
             own,
-            listeners,
-            tls: tls.map(|acceptor| self.tls(acceptor, accept.clone())).transpose()?,
+            listeners: door.listeners,
+            inherited: door.inherited,
+            tls: door.tls.map(|identity| self.tls(identity, accept.clone())).transpose()?,
             shards: shards.into_iter().map(|shard| shard.door).collect(),
             control: self.control.clone(),
             listen: self.config.listen.clone(),

@@ -26,7 +26,9 @@ share=$root/usr/share/tandem
 
 install -D -m 755 "$binary" "$root/usr/bin/tandem"
 strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/usr/bin/tandem"
-install -D -m 644 "$source/deploy/systemd/tandem.service" "$root/lib/systemd/system/tandem.service"
+for unit in tandem.service tandem.socket tandem-admin.socket; do
+    install -D -m 644 "$source/deploy/systemd/$unit" "$root/lib/systemd/system/$unit"
+done
 install -D -m 644 "$source/deploy/sysctl/60-tandem.conf" "$root/usr/lib/sysctl.d/60-tandem.conf"
 install -d -m 755 "$root/etc/tandem"
 # The sample, with the places of the package in force: who reads records at the command line finds those of the service.

@@ -62,6 +62,18 @@ impl Registry {
     /// # Errors
     /// The reason to refuse: shutting down, too many calls from this address, too many calls, or no credential for it.
     pub fn admit(&self, now: Instant, address: IpAddr) -> Result<CallId, RefusalReason> {
+        if self.is_draining() {
+            return Err(RefusalReason::Draining);
+        }
+        self.admit_accepted(now, address)
+    }
+
+    /// The same while draining, too, for a connection that was accepted before, where others wait to be accepted by the next
+    /// relay.
+    ///
+    /// # Errors
+    /// As of [`Self::admit`].
+    pub(crate) fn admit_accepted(&self, now: Instant, address: IpAddr) -> Result<CallId, RefusalReason> {
         let id = self.give_slot(now, address)?;
         let lease = self.credentials.as_ref().map_or(Ok(()), |credentials| credentials.admit(now, id));
         // A slot that was never used may be given again as it is, for nobody has heard of it.
@@ -70,9 +82,6 @@ impl Registry {
 
     fn give_slot(&self, now: Instant, address: IpAddr) -> Result<CallId, RefusalReason> {
         let mut slots = self.slots.lock();
-        if slots.draining {
-            return Err(RefusalReason::Draining);
-        }
         if !slots.allowances.take(now, address) {
             return Err(RefusalReason::RateLimited);
         }

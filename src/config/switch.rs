@@ -39,7 +39,7 @@ settings! {
         pub require_expected: bool = false, switch();
         /// How long an announced call is waited for.
         pub expect "expect_seconds": Duration = 60, integer(1, 3_600) in SECONDS;
-        /// Certificate chain for wss:// on the same port, together with listen.tls_key.
+        /// Certificate chain for wss:// on the same port, together with listen.tls_key. Both are read again at a reload.
         pub tls_certificate: Option<PathBuf>,
             text("the path of a PEM file"), like "/etc/tandem/tls/fullchain.pem";
         /// Private key of listen.tls_certificate, without a passphrase.
@@ -140,7 +140,8 @@ settings! {
         /// too.
         pub token_file: Option<PathBuf>,
             text("the path of a file with the token alone"), like "/etc/tandem/admin-token";
-        /// Certificate chain for https:// in place of http://, together with admin.tls_key. A browser gives its
+        /// Certificate chain for https:// in place of http://, together with admin.tls_key. Both are read again at a
+        /// reload. A browser gives its
         /// microphone to pages of https:// and of this machine only.
         pub tls_certificate: Option<PathBuf>,
             text("the path of a PEM file"), like "/etc/tandem/tls/fullchain.pem";

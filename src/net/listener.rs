@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::base::limits::LEG_RECEIVE_BYTES;
 
@@ -59,8 +59,30 @@ impl Listener {
     /// # Errors
     /// Those of `bind` and `listen`: the port is taken, or needs privileges, or the address is not of this machine.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = listening(address, Some(LEG_RECEIVE_BYTES))?;
-        Ok(Self { socket: mio::net::TcpListener::from_std(socket), spare: spare() })
+        Ok(Self::of(listening(address, Some(LEG_RECEIVE_BYTES))?))
+    }
+
+    /// Takes a socket that listens already, whose connections may have waited.
+    ///
+    /// # Errors
+    /// Those of `setsockopt`.
+    pub(crate) fn adopt(socket: TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        SockRef::from(&socket).set_recv_buffer_size(LEG_RECEIVE_BYTES)?;
+        Ok(Self::of(socket))
+    }
+
+    fn of(socket: TcpListener) -> Self {
+        Self { socket: mio::net::TcpListener::from_std(socket), spare: spare() }
+    }
+
+    /// Accepts no more. Whoever else has the socket, or will be given it, finds what waits.
+    ///
+    /// # Errors
+    /// Those of `epoll_ctl`.
+    pub(crate) fn leave(mut self, registry: &Registry) -> io::Result<()> {
+        // A socket that others have, too, stays with the poll when it is closed.
+        registry.deregister(&mut self.socket)
     }
 
     /// The address it listens on, with the port that the system chose.

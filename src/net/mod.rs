@@ -14,6 +14,7 @@ mod http_tls;
 pub(crate) mod listener;
 pub(crate) mod options;
 pub(crate) mod own_server;
+pub(crate) mod passed;
 pub(crate) mod probe;
 pub(crate) mod race;
 pub(crate) mod resolve;

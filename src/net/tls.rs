@@ -1,6 +1,6 @@
 //! TLS: the relay's own certificate towards switches and browsers, the system's roots towards Gemini.
 //!
-//! Runs in: main (reads the files), accept, admin, dial and tool threads (handshakes). Owns which versions and ciphers our servers
+//! Runs in: main and signals (read the files), accept, admin, dial and tool threads (handshakes). Owns which versions and ciphers our servers
 //! speak. Servers take OpenSSL's own acceptor, because that of native-tls is an older preset: without TLS 1.3, and with
 //! ciphers in CBC mode. Never turns verification off: a server of ours is known by its certificate, whatever names are in it.
 //! Invariant: a server of ours speaks TLS 1.3 and 1.2 with authenticated encryption, and nothing else.
@@ -9,19 +9,59 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use native_tls::{Certificate, HandshakeError, Protocol, TlsConnector, TlsStream};
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVersion};
 use openssl::x509::X509;
+use parking_lot::Mutex;
+
+/// Certificate and key of one of our servers, which are read anew while it serves.
+pub(crate) struct Identity {
+    section: &'static str,
+    certificate: PathBuf,
+    key: PathBuf,
+    acceptor: Mutex<SslAcceptor>,
+}
+
+impl Identity {
+    /// That of this section of the configuration, if it has one.
+    ///
+    /// # Errors
+    /// A text that names the file and what is wrong with it.
+    pub(crate) fn configured(
+        section: &'static str,
+        certificate: Option<&PathBuf>,
+        key: Option<&PathBuf>,
+    ) -> Result<Option<Arc<Self>>, String> {
+        let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
+        let acceptor = Mutex::new(acceptor(section, certificate, key)?);
+        Ok(Some(Arc::new(Self { section, certificate: certificate.clone(), key: key.clone(), acceptor })))
+    }
+
+    /// What accepts TLS with it, for the next connection.
+    pub(crate) fn acceptor(&self) -> SslAcceptor {
+        self.acceptor.lock().clone()
+    }
+
+    /// Reads the files again. Connections that there are keep what they have. Returns what is used from now on, in words.
+    ///
+    /// # Errors
+    /// A text that names the file and what is wrong with it; what was read before stays.
+    pub(crate) fn read_again(&self) -> Result<String, String> {
+        let new = acceptor(self.section, &self.certificate, &self.key)?;
+        let until = new.context().certificate().map(|own| own.not_after().to_string());
+        *self.acceptor.lock() = new;
+        let (section, path) = (self.section, self.certificate.display());
+        Ok(format!("{section}.tls_certificate {path} is valid until {}", until.unwrap_or_default()))
+    }
+}
 
 /// What accepts TLS with the certificate and key of this section of the configuration.
-///
-/// # Errors
-/// A text that names the file and what is wrong with it.
-pub(crate) fn acceptor(section: &str, certificate: &Path, key: &Path) -> Result<SslAcceptor, String> {
+fn acceptor(section: &str, certificate: &Path, key: &Path) -> Result<SslAcceptor, String> {
     let (chain, private) = (read(certificate)?, read(key)?);
     made_of(&chain, &private).map_err(|problem| {
         format!(
@@ -122,7 +162,7 @@ impl Client {
             let theirs = stream.peer_certificate()?.ok_or("it has no certificate")?;
             if theirs.to_der()? != *only {
                 return Err(
-                    "it has another certificate than the configuration: restart the relay, if it was \
+                    "it has another certificate than the configuration: reload the relay, if it was \
                             replaced"
                         .into(),
                 );

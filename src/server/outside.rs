@@ -4,6 +4,7 @@
 //! Invariant: event socket and admin server are started only where the configuration asks for them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -12,7 +13,8 @@ use mio::Poll;
 use super::Builder;
 use crate::config::Config;
 use crate::net::http_client::HttpClient;
-use crate::net::tls;
+use crate::net::passed::Passed;
+use crate::net::tls::{self, Identity};
 use crate::sync::{Outbox, mailbox};
 use crate::threads::admin::connect::MediaServer;
 use crate::threads::admin::{AdminParts, AdminShared, MediaPort};
@@ -45,11 +47,11 @@ impl Builder<'_> {
     /// Those of starting a thread.
     pub(super) fn tls(
         &mut self,
-        acceptor: openssl::ssl::SslAcceptor,
+        identity: Arc<Identity>,
         accept: Outbox<AcceptOrder>,
     ) -> io::Result<Sender<TlsJob>> {
         let (to_tls, jobs) = crossbeam_channel::bounded(JOBS_MAX);
-        let tls = Tls { jobs, accept, acceptor, clock: self.relay.clock };
+        let tls = Tls { jobs, accept, identity, clock: self.relay.clock };
         self.start("tls", move || tls.run())?;
         Ok(to_tls)
     }
@@ -83,15 +85,22 @@ pub(super) fn admin_shared(
     config: &Config,
     relay: &Relay,
     media_port: u16,
+    tls: Option<Arc<Identity>>,
+    passed: &mut Passed,
 ) -> Result<Option<Arc<AdminShared>>, String> {
-    let Some(wanted) = config.admin.listen else { return Ok(None) };
+    let passed = passed.admin.take();
+    let Some(wanted) = config.admin.listen else {
+        return passed.map_or(Ok(None), |_| {
+            Err("a socket for the admin server was passed, and admin.listen is set to nothing: set it to the \
+                 socket's address, or pass none"
+                .to_owned())
+        });
+    };
+    check_passed(config, passed.as_ref().and_then(|socket| socket.local_addr().ok()))?;
     let can_place = config.esl.host.is_some() && config.esl.dial_string.is_some();
     let parts = AdminParts {
         token: config.admin.token.clone(),
-        tls: match (&config.admin.tls_certificate, &config.admin.tls_key) {
-            (Some(certificate), Some(key)) => Some(tls::acceptor("admin", certificate, key)?),
-            _ => None,
-        },
+        tls,
         expect: config.listen.expect,
         drain: config.drain.timeout,
         recordings: recordings_directory(&config.recording),
@@ -104,11 +113,22 @@ pub(super) fn admin_shared(
         reader: Arc::new(Reader::new(StorePlace::configured(&config.store))),
         telephone: MediaPort { port: media_port, tls: config.listen.has_tls() },
     };
-    match AdminShared::listen(wanted, relay.clone(), parts) {
+    match AdminShared::listen(wanted, passed, relay.clone(), parts) {
         Ok(shared) => Ok(Some(Arc::new(shared))),
         Err(problem) => Err(format!(
             "the admin server cannot listen on {wanted}: {problem}; set admin.listen to a free address and port, or \
              to nothing to do without it"
         )),
+    }
+}
+
+/// What `admin.listen` demands of an address holds for that of a socket that was passed, too.
+fn check_passed(config: &Config, address: Option<SocketAddr>) -> Result<(), String> {
+    match address.filter(|address| !address.ip().is_loopback() && config.admin.token.is_none()) {
+        Some(address) => Err(format!(
+            "the socket that was passed for the admin server, {address}, is reachable from other machines and \
+             admin.token is not set: set it, or have the socket listen on 127.0.0.1"
+        )),
+        None => Ok(()),
     }
 }

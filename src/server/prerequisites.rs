@@ -7,9 +7,12 @@
 use std::io;
 use std::net::SocketAddr;
 
-use log::warn;
+use log::{info, warn};
 
+use crate::config::ListenConfig;
+use crate::net::listener::Listener;
 use crate::net::options;
+use crate::net::passed::Passed;
 
 /// Descriptors that a call needs: its leg and its link.
 const DESCRIPTORS_PER_CALL: u64 = 2;
@@ -34,8 +37,39 @@ pub(super) fn check_file_limit(max_calls: usize) {
     }
 }
 
+/// The sockets for legs: those that were passed, or our own.
+pub(super) fn listen(
+    listen: &ListenConfig,
+    passed: &mut Passed,
+) -> Result<(Vec<Listener>, SocketAddr), String> {
+    let ports = [Some(listen.port), listen.audiosocket_port];
+    let wanted: Vec<_> = ports.into_iter().flatten().map(|port| SocketAddr::new(listen.host, port)).collect();
+    let mut listeners = Vec::new();
+    if passed.legs.is_empty() {
+        for wanted in &wanted {
+            listeners.push(Listener::bind(*wanted).map_err(|problem| cannot_listen(*wanted, &problem))?);
+        }
+    }
+    for socket in passed.legs.drain(..) {
+        let unusable = |problem| format!("a socket for legs that was passed is of no use: {problem}");
+        listeners.push(Listener::adopt(socket).map_err(unusable)?);
+    }
+    let addresses: Result<Vec<_>, _> = listeners.iter().map(Listener::local_addr).collect();
+    let addresses =
+        addresses.map_err(|problem| format!("the address of a socket is not known: {problem}"))?;
+    for wanted in wanted.iter().filter(|wanted| wanted.port() != 0) {
+        if !addresses.iter().any(|address| address.port() == wanted.port()) {
+            warn!("nothing listens on port {}: it is not among the sockets that were passed", wanted.port());
+        }
+    }
+    for address in addresses.iter().skip(1) {
+        info!("AudioSocket server: {address}");
+    }
+    Ok((listeners, addresses[0]))
+}
+
 /// Why `address` cannot be listened on, and what to do.
-pub(super) fn cannot_listen(address: SocketAddr, problem: &io::Error) -> String {
+fn cannot_listen(address: SocketAddr, problem: &io::Error) -> String {
     let remedy = match problem.kind() {
         io::ErrorKind::AddrInUse => format!(
             "another program has the port: find it with `ss -ltnp 'sport = :{}'`, or set \

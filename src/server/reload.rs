@@ -1,13 +1,16 @@
 //! The configuration is read anew on SIGHUP: agents, routes, tools, credentials and the level of the log, for the calls and
-//! links that begin then.
+//! links that begin then, and the certificates of our servers, for the connections that do.
 //!
 //! Runs in: the signal thread. Owns the configuration with which the process was started.
 //! Never touches a running call: it holds its agent. Invariant: a configuration with anything wrong in it changes nothing.
+
+use std::sync::Arc;
 
 use log::{error, info, warn};
 
 use crate::agents::{self, Agents};
 use crate::config::{Config, Loaded, Sources};
+use crate::net::tls::Identity;
 use crate::telemetry;
 use crate::threads::relay::Relay;
 
@@ -21,15 +24,24 @@ pub(super) struct Reload {
     started: Loaded,
     sources: Sources,
     relay: Relay,
+    identities: Vec<Arc<Identity>>,
 }
 
 impl Reload {
     pub(super) fn new(started: Loaded, sources: Sources, server: &Server) -> Self {
-        Self { started, sources, relay: server.relay.clone() }
+        Self { started, sources, relay: server.relay.clone(), identities: server.identities.clone() }
     }
 
-    /// Reads the same sources again.
+    /// Reads the same sources again, and the certificates of our servers, each by itself.
     pub(super) fn reload(&self) {
+        for identity in &self.identities {
+            match identity.read_again() {
+                Ok(is) => info!("a certificate was read anew: {is}"),
+                Err(problem) => {
+                    error!("a certificate was read anew and is refused, the old one stays: {problem}");
+                }
+            }
+        }
         let refused = "the configuration was read anew and is refused, the old one stays";
         let loaded = match agents::load(&self.sources) {
             Ok(loaded) => loaded,

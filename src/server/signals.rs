@@ -14,8 +14,9 @@ use super::Server;
 use super::reload::Reload;
 use super::supervisor;
 use crate::config::{Loaded, Sources};
+use crate::net::passed::Passed;
 use crate::sync::Outbox;
-use crate::threads::messages::ControlInput;
+use crate::threads::messages::{AcceptOrder, ControlInput};
 use crate::threads::relay::Relay;
 
 /// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
@@ -30,7 +31,7 @@ pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
     // Before anything listens, so that no signal finds the default action.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])
         .map_err(|problem| format!("signals cannot be handled: {problem}"))?;
-    let server = Server::start(&loaded.config)?;
+    let server = Server::start_with(&loaded.config, Passed::from_environment()?)?;
     let mut handle = server.handle();
     let timeout = loaded.config.drain.timeout;
     let reload = Reload::new(loaded, sources, &server);
@@ -64,16 +65,18 @@ pub fn run(loaded: Loaded, sources: Sources) -> Result<(), String> {
 /// What another thread may ask of a running relay.
 pub struct Handle {
     pub(super) relay: Relay,
+    pub(super) accept: Outbox<AcceptOrder>,
     pub(super) control: Outbox<ControlInput>,
 }
 
 impl Handle {
-    /// Refuses new calls; running ones may go on for `timeout`. The door stays open meanwhile, so that a switch or a
-    /// proxy is told at once, and why, in place of a refused or reset connection.
+    /// Takes no new calls; running ones may go on for `timeout`. A door of its own stays open meanwhile, so that a switch or
+    /// a proxy is told at once, and why, in place of a refused or reset connection. At a socket that was passed to the relay,
+    /// connections wait for whoever is given it next.
     pub fn drain(&mut self, timeout: Duration) {
         self.relay.registry.drain();
         let by = self.relay.clock.now().plus(timeout);
-        self.control.send(ControlInput::Drain(by));
+        self.accept.send(AcceptOrder::Drain(by));
     }
 
     /// Logs what was counted so far.

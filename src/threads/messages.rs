@@ -152,6 +152,8 @@ pub(crate) enum AcceptOrder {
     Dialled(Box<DialledLeg>),
     /// A step of this TLS handshake was done.
     Greeted(HandshakeId, Box<Greeted>),
+    /// No new calls: have control let those that there are finish until then.
+    Drain(Instant),
     /// Stop listening and end the thread: the last call is over.
     Stop,
 }

@@ -7,14 +7,15 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use openssl::ssl::SslAcceptor;
 
 use crate::base::Instant;
 use crate::base::turns::Turns;
 use crate::net::greeting::Greeting;
+use crate::net::tls::Identity;
 use crate::sync::{Clock, Outbox};
 use crate::threads::messages::AcceptOrder;
 
@@ -53,7 +54,7 @@ pub(crate) struct Tls {
     /// To the accept thread.
     pub accept: Outbox<AcceptOrder>,
     /// Certificate and key.
-    pub acceptor: SslAcceptor,
+    pub identity: Arc<Identity>,
     /// The clock.
     pub clock: Clock,
 }
@@ -80,7 +81,7 @@ impl Tls {
             let Some(job) = turns.pop() else { continue };
             // Whoever waited so long is given up at the door, too.
             if self.clock.now() < job.deadline {
-                let greeted = Box::new(job.greeting.step(&self.acceptor));
+                let greeted = Box::new(job.greeting.step(&self.identity.acceptor()));
                 self.accept.send(AcceptOrder::Greeted(job.id, greeted));
             }
         }

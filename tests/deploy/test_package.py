@@ -27,6 +27,8 @@ def test_the_package_has_what_operators_look_for(entries):
     for path in [
         "/usr/bin/tandem",
         "/lib/systemd/system/tandem.service",
+        "/lib/systemd/system/tandem.socket",
+        "/lib/systemd/system/tandem-admin.socket",
         "/etc/tandem/tandem.toml",
         "/etc/tandem/tandem.env",
         "/usr/lib/sysctl.d/60-tandem.conf",

@@ -33,6 +33,24 @@ def test_systemd_takes_the_unit():
         assert "tandem.service" not in done.stderr, done.stderr
 
 
+def test_systemd_takes_the_sockets_which_are_those_of_the_defaults():
+    needs("systemd-analyze")
+    sample = (ROOT / "deploy" / "tandem.toml").read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / UNIT.name).write_text(UNIT.read_text().replace("/usr/bin/tandem", "/bin/true"))
+        for name, fd_name, default in (
+            ("tandem.socket", "legs", re.search(r"^# port = (\d+)", sample, re.MULTILINE)[1]),
+            ("tandem-admin.socket", "admin", re.search(r'^# listen = "(.*)"', sample, re.MULTILINE)[1]),
+        ):
+            unit = (UNIT.parent / name).read_text()
+            assert re.search(rf"^ListenStream=.*{re.escape(default)}$", unit, re.MULTILINE), unit
+            assert f"FileDescriptorName={fd_name}\n" in unit
+            copy = Path(folder) / name
+            copy.write_text(unit)
+            done = run("systemd-analyze", "verify", "--man=no", copy)
+            assert name not in done.stderr, done.stderr
+
+
 def test_the_unit_stays_hardened():
     needs("systemd-analyze")
     done = run("systemd-analyze", "security", "--offline=true", "--no-pager", UNIT)

@@ -26,6 +26,7 @@ mod identical;
 mod lifecycle;
 mod line;
 mod outbound;
+mod passed;
 mod reattach;
 mod recordings;
 mod records;

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVersion};
+use rustix::process::Signal;
 
 use crate::harness::model::speaking;
 use crate::harness::process::command;
@@ -145,4 +146,44 @@ fn the_command_line_speaks_tls_to_a_relay_that_does_and_to_no_other() {
     assert!(told.contains("another certificate"), "{told}");
     let told = asked(&["doctor"], &files);
     assert!(told.contains("the relay answers on 127.0.0.1:") && told.contains("let in after"), "{told}");
+}
+
+/// The certificate that the server at `address` shows.
+fn shown(address: SocketAddr) -> Vec<u8> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).expect("OpenSSL");
+    builder.set_verify(openssl::ssl::SslVerifyMode::NONE);
+    let socket = TcpStream::connect(address).expect("it listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
+    let stream = builder.build().connect("localhost", socket).expect("TLS");
+    stream.ssl().peer_certificate().expect("a certificate").to_pem().expect("PEM")
+}
+
+#[test]
+fn certificates_are_read_anew_on_sighup_and_a_broken_one_changes_nothing() {
+    let _turn = in_company();
+    let (files, renewed) = (Files::write("replaced"), Files::write("renewed"));
+    let model = Model::start(speaking(Voice::Echo));
+    let (relay, admin) = encrypted(&model, &files, &[]);
+    for address in [relay.address(), admin] {
+        assert_eq!(shown(address), files.pem.certificate);
+    }
+    std::fs::write(&files.certificate, &renewed.pem.certificate).expect("a writable file");
+    std::fs::write(&files.key, &renewed.pem.key).expect("a writable file");
+    relay.signal(Signal::HUP);
+    for section in ["listen", "admin"] {
+        relay.line(&["a certificate was read anew: ", section, " is valid until "]);
+    }
+    for address in [relay.address(), admin] {
+        assert_eq!(shown(address), renewed.pem.certificate);
+    }
+
+    std::fs::write(&files.key, &files.pem.key).expect("a writable file");
+    relay.signal(Signal::HUP);
+    for section in ["listen.tls_certificate", "admin.tls_certificate"] {
+        relay.line(&["is refused, the old one stays", section, "do not make an identity"]);
+    }
+    relay.nth_line(&["the configuration was read anew: "], 2);
+    for address in [relay.address(), admin] {
+        assert_eq!(shown(address), renewed.pem.certificate, "the last one that was good");
+    }
 }

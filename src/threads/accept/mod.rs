@@ -9,6 +9,7 @@
 mod come_back;
 mod hand_over;
 pub(crate) mod handshake;
+mod leaving;
 mod many;
 mod refusals;
 mod request;
@@ -34,6 +35,7 @@ use crate::codec::mod_audio_stream::RequestFacts;
 use crate::config::ListenConfig;
 use crate::net::listener::{Accepted, Listener};
 use crate::net::options;
+use crate::net::passed::LEGS_MAX;
 use crate::net::stream::Stream;
 use crate::sync::{Doorbell, Mailbox, Outbox};
 use crate::telemetry::RefusalReason;
@@ -51,7 +53,7 @@ const BELL: Token = Token(usize::MAX);
 /// The token of the first listening socket; the others' are below it.
 const LISTENER: usize = usize::MAX - 1;
 /// Listening sockets at most.
-const LISTENERS_MAX: usize = 2;
+const LISTENERS_MAX: usize = LEGS_MAX;
 /// Connections accepted in one pass, before handshakes get their turn.
 const ACCEPTS_PER_PASS: usize = 64;
 
@@ -78,6 +80,8 @@ pub(crate) struct AcceptParts {
     pub own: Doorbell,
     /// The listening sockets, two at most: what comes to one is what comes to the other.
     pub listeners: Vec<Listener>,
+    /// Whether they belong to whoever has started the relay, who gives them to the next one, too.
+    pub inherited: bool,
     /// To the tls thread, where TLS is configured.
     pub tls: Option<Sender<TlsJob>>,
     /// The shards.
@@ -113,6 +117,8 @@ pub(crate) struct Acceptor {
     guesses: Guesses,
     /// Handshakes that are held.
     held: usize,
+    /// It is to end: control is told to, with this deadline, once no handshake is left.
+    leaving: Option<Instant>,
     /// The answer to a connection for which there is no descriptor.
     no_descriptor: Vec<u8>,
 }
@@ -140,6 +146,7 @@ impl Acceptor {
             next_worker: 0,
             guesses: Guesses::default(),
             held: 0,
+            leaving: None,
             no_descriptor,
         }
     }
@@ -170,6 +177,7 @@ impl Acceptor {
                 match order {
                     AcceptOrder::Dialled(leg) => self.dialled(now, *leg),
                     AcceptOrder::Greeted(id, greeted) => self.greeted(now, id, *greeted),
+                    AcceptOrder::Drain(by) => self.drain(by),
                     AcceptOrder::Stop => return Ok(()),
                 }
             }
@@ -185,6 +193,7 @@ impl Acceptor {
             }
             self.decide_held(now);
             self.expire(now);
+            self.leave();
             self.name_left_out(now);
             self.flush();
         }
@@ -297,7 +306,12 @@ impl Acceptor {
             return handshake.refuse_later(now, delay_ms, upgrade, refused);
         }
         let Some(upgrade) = self.come_back(now, key, upgrade, held_since) else { return };
-        match self.relay.registry.admit(now, upgrade.peer.ip()) {
+        let registry = &self.relay.registry;
+        let admitted = match self.parts.inherited {
+            true => registry.admit_accepted(now, upgrade.peer.ip()),
+            false => registry.admit(now, upgrade.peer.ip()),
+        };
+        match admitted {
             Ok(id) => {
                 let expected = upgrade.facts.url.uuid.as_deref();
                 let expected = expected.and_then(|uuid| self.relay.expected.take(now, uuid));

@@ -18,7 +18,7 @@ use super::routes::Routes;
 use crate::agents::Choice;
 use crate::call::leg::CallFields;
 use crate::telemetry::RefusalReason;
-use crate::threads::messages::ControlInput;
+use crate::threads::messages::AcceptOrder;
 use crate::threads::store::StoreState;
 
 /// The longest time that running calls may be given: a day.
@@ -87,7 +87,7 @@ async fn drain(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response,
     info!("the API drains the relay: running calls may go on for {seconds} s");
     admin.relay.registry.drain();
     let by = admin.relay.clock.now().plus(Duration::from_secs(seconds));
-    if !admin.ask_control(ControlInput::Drain(by)) {
+    if admin.accept.lock().try_send(AcceptOrder::Drain(by)).is_err() {
         return Ok(Response::error(503, "new calls are refused, but the end is not ordered: try again"));
     }
     let calls = admin.relay.registry.live_calls();

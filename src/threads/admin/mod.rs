@@ -36,9 +36,10 @@ use tokio::sync::watch;
 
 use crate::config::Secret;
 use crate::net::listener::listening;
+use crate::net::tls::Identity;
 use crate::sync::Outbox;
 use crate::threads::dial::DialPool;
-use crate::threads::messages::{ControlInput, EslOrder};
+use crate::threads::messages::{AcceptOrder, ControlInput, EslOrder};
 use crate::threads::recorder::listeners::LISTENERS_MAX;
 use crate::threads::relay::Relay;
 use crate::threads::store::Reader;
@@ -79,7 +80,7 @@ pub(crate) struct AdminParts {
     /// What a request must present, if anything.
     pub token: Option<Secret>,
     /// What accepts TLS; plain HTTP if `None`.
-    pub tls: Option<openssl::ssl::SslAcceptor>,
+    pub tls: Option<Arc<Identity>>,
     /// How long an announced call is waited for.
     pub expect: Duration,
     /// How long an outbound call may ring, if any can be placed.
@@ -108,12 +109,18 @@ pub(crate) struct AdminShared {
 }
 
 impl AdminShared {
-    /// Listens on `address`; nothing is served yet.
+    /// Listens on `address`, or takes a socket that does; nothing is served yet.
     ///
     /// # Errors
     /// Those of binding it.
-    pub(crate) fn listen(address: SocketAddr, relay: Relay, parts: AdminParts) -> io::Result<Self> {
-        let listener = listening(address, None)?;
+    pub(crate) fn listen(
+        address: SocketAddr,
+        passed: Option<TcpListener>,
+        relay: Relay,
+        parts: AdminParts,
+    ) -> io::Result<Self> {
+        let listener = passed.map_or_else(|| listening(address, None), Ok)?;
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let began_s = relay.clock.unix_ms() as f64 / 1000.0;
         Ok(Self { relay, parts, listener, address, began_s, stopped: watch::Sender::new(false) })
@@ -141,6 +148,7 @@ pub(crate) struct Admin {
     shared: Arc<AdminShared>,
     /// Only this thread uses these, so no lock is ever waited for: `axum` asks for them.
     control: Mutex<Outbox<ControlInput>>,
+    accept: Mutex<Outbox<AcceptOrder>>,
     esl: Option<Mutex<Outbox<EslOrder>>>,
     dial: Mutex<DialPool>,
     /// Places for requests that wait for a switch.
@@ -165,6 +173,7 @@ impl Admin {
     pub(crate) fn new(
         shared: Arc<AdminShared>,
         control: Outbox<ControlInput>,
+        accept: Outbox<AcceptOrder>,
         esl: Option<Outbox<EslOrder>>,
         dial: DialPool,
     ) -> Self {
@@ -172,6 +181,7 @@ impl Admin {
             relay: shared.relay.clone(),
             shared,
             control: Mutex::new(control),
+            accept: Mutex::new(accept),
             esl: esl.map(Mutex::new),
             dial: Mutex::new(dial),
             waiting: Places::new(WAITING_MAX),

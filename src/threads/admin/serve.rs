@@ -104,7 +104,8 @@ async fn serve(shared: &Arc<AdminShared>, listener: TcpListener, router: Router)
                 let place = gate.connections.add(peer.ip(), CONNECTIONS_MAX);
                 let at = At { gate: Arc::clone(&gate), peer: peer.ip(), number: place.number };
                 let router = router.clone().layer(middleware::from_fn_with_state(at, pass));
-                let (tls, stopped) = (tls.clone(), stopped.clone());
+                let tls = tls.as_ref().map(|identity| identity.acceptor());
+                let stopped = stopped.clone();
                 connections.spawn(async move {
                     tokio::select! {
                         () = connection(socket, peer, router, tls, stopped) => {}

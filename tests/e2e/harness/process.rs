@@ -6,6 +6,8 @@
 //! Invariant: the environment is only what the test gives, so that a developer's key or settings change nothing.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -51,6 +53,24 @@ pub(crate) fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Comma
         .env("TANDEM_STORE_URL", "none")
         .envs(environment.iter().copied());
     command.current_dir(env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
+    command
+}
+
+/// The same with a socket that it is passed under this name, as systemd passes it (sd_listen_fds(3)).
+pub(crate) fn command_with_socket(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    name: &str,
+    socket: &TcpListener,
+) -> Command {
+    let plain = command(arguments, environment);
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", r#"LISTEN_PID=$$ exec "$0" "$@" 3<&0 </dev/null"#]);
+    command.arg(plain.get_program()).args(plain.get_args()).env_clear();
+    command.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", name);
+    command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command.stdin(OwnedFd::from(socket.try_clone().expect("a descriptor")));
     command
 }
 

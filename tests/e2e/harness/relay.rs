@@ -3,10 +3,11 @@
 //! Runs in: the tests' threads. Owns the process. Never guesses the port: the log says it.
 //! Invariant: when [`Relay::start`] returns, a call is answered.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::ops::{Deref, DerefMut};
+use std::process::Command;
 
-use super::process::{Process, command};
+use super::process::{Process, command, command_with_socket};
 use super::{KEY, Model};
 
 /// The words by which today's operators find the listener in the log.
@@ -26,6 +27,23 @@ impl Relay {
 
     /// Starts one in front of a model at `model_url`, with more environment.
     pub(crate) fn start_at(model_url: &str, sets: &[&str], more: &[(&str, &str)]) -> Self {
+        Self::start_as(command, model_url, sets, more)
+    }
+
+    /// Starts one that is passed a socket under this name.
+    pub(crate) fn start_passed(model: &Model, sets: &[&str], name: &str, socket: &TcpListener) -> Self {
+        let passed = |arguments: &[&str], environment: &[(&str, &str)]| {
+            command_with_socket(arguments, environment, name, socket)
+        };
+        Self::start_as(passed, &model.url(), sets, &[])
+    }
+
+    fn start_as(
+        command: impl Fn(&[&str], &[(&str, &str)]) -> Command,
+        model_url: &str,
+        sets: &[&str],
+        more: &[(&str, &str)],
+    ) -> Self {
         let mut arguments = vec![
             "--set",
             "listen.max_calls_burst_per_address=1000",
