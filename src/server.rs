@@ -29,6 +29,7 @@ use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
 use crate::threads::gemini::model_side::ModelSideLimits;
 use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
+use crate::threads::places::Places;
 use crate::threads::relay::Relay;
 use crate::threads::store::RecordDoor;
 use crate::threads::telephony::leg::LegDefaults;
@@ -284,6 +285,7 @@ impl Builder<'_> {
             listeners: door.listeners,
             inherited: door.inherited,
             tls: door.tls.map(|identity| self.tls(identity, accept.clone())).transpose()?,
+            places: Places::new(shards.iter().map(|shard| shard.door.workers.len()).collect()),
             shards: shards.into_iter().map(|shard| shard.door).collect(),
             control: self.control.clone(),
             listen: self.config.listen.clone(),

@@ -27,6 +27,7 @@ use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
 use crate::telemetry::RefusalReason;
 use crate::threads::control::live::LiveReply;
+use crate::threads::places::Place;
 use crate::threads::recorder::ListenReply;
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::tls::HandshakeId;
@@ -202,10 +203,8 @@ pub struct Offer {
     pub credentials: LegCredentials,
     /// How its leg was opened.
     pub opening: Opening,
-    /// The shard that serves it.
-    pub shard: usize,
-    /// The dsp worker that serves it, counted over all shards.
-    pub worker: usize,
+    /// The shard and the dsp worker that serve it.
+    pub place: Place,
     /// Its leg. Control hands it on to telephony: sent by accept beside the offer it could come behind control's order to
     /// close it, and before it, its end could come to control ahead of the offer. Either would leave a call for ever.
     pub leg: Box<NewLeg>,

@@ -13,6 +13,7 @@ pub(crate) mod esl;
 pub mod gemini;
 pub(crate) mod keeper;
 pub mod messages;
+pub mod places;
 pub(crate) mod private_file;
 pub mod recorder;
 pub mod relay;

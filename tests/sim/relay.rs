@@ -26,6 +26,7 @@ use tandem::threads::dsp::{DspCall, DspOrder, Worker};
 use tandem::threads::messages::{
     ControlInput, DialRequest, GeminiOrder, LinkRequest, NewLeg, NewModelSide, Offer, TelephonyOrder,
 };
+use tandem::threads::places::Places;
 use tandem::threads::recorder::RecorderOrder;
 use tandem::threads::relay::Relay;
 use tandem::threads::store::RecordDoor;
@@ -166,8 +167,7 @@ impl Ends {
             peer: (SWITCH, 1).into(),
             credentials,
             opening,
-            shard: 0,
-            worker: 0,
+            place: Places::new(vec![1]).take(),
             leg: Box::new(leg),
         })));
         shared

@@ -1,6 +1,6 @@
 //! A call is given to its threads: rings made, a shard and a worker chosen, each thread told before the next one.
 //!
-//! Runs in: the accept thread. Owns nothing between calls but whose turn among the workers it is.
+//! Runs in: the accept thread. Owns nothing between calls.
 //! Invariant: see the head of [`super`].
 
 use std::net::SocketAddr;
@@ -52,17 +52,15 @@ impl Acceptor {
         }
         let connection = Some(connection);
         let (telephony_rings, dsp_rings, gemini_rings) = call_rings();
-        let shard_number = id.slot as usize % self.parts.shards.len();
-        let worker = self.next_worker;
-        self.next_worker = self.next_worker.wrapping_add(1);
-        let shard = &mut self.parts.shards[shard_number];
-        let worker = worker % shard.workers.len();
+        let place = self.parts.places.take();
+        let shard = &mut self.parts.shards[place.shard];
+        let worker = &mut shard.workers[place.worker - shard.first_worker];
         // Each thread must have its part of the call before another one can speak to it about the call.
         let call = DspCall::new(now, dsp_rings, Arc::clone(&shared), self.parts.stream_end_after_ms);
-        shard.workers[worker].send(DspOrder::Add(Box::new(call)));
+        worker.send(DspOrder::Add(Box::new(call)));
         let model_side = NewModelSide { id, shared: Arc::clone(&shared), rings: gemini_rings };
         shard.gemini.send(GeminiOrder::Add(Box::new(model_side)));
-        settle(&mut shard.workers[worker]);
+        settle(worker);
         settle(&mut shard.gemini);
         let offer = Offer {
             id,
@@ -72,8 +70,7 @@ impl Acceptor {
             peer,
             credentials,
             opening,
-            shard: shard_number,
-            worker: shard.first_worker + worker,
+            place,
             leg: Box::new(NewLeg { id, shared, rings: telephony_rings, connection, fields, kind }),
         };
         self.parts.control.send(ControlInput::Offered(Box::new(offer)));

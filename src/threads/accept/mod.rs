@@ -41,6 +41,7 @@ use crate::sync::{Doorbell, Mailbox, Outbox};
 use crate::telemetry::RefusalReason;
 use crate::threads::dsp::DspOrder;
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder};
+use crate::threads::places::Places;
 use crate::threads::relay::Relay;
 use crate::threads::telephony::connection::LegConnection;
 use crate::threads::telephony::leg::LegDefaults;
@@ -86,6 +87,8 @@ pub(crate) struct AcceptParts {
     pub tls: Option<Sender<TlsJob>>,
     /// The shards.
     pub shards: Vec<ShardDoor>,
+    /// Where in them calls are served.
+    pub places: Places,
     /// To the control thread.
     pub control: Outbox<ControlInput>,
     /// The door's configuration.
@@ -113,7 +116,6 @@ pub(crate) struct Acceptor {
     begun: u64,
     /// TLS handshakes, each of which costs a hundred times what the rest of a connection does.
     greetings: Allowances,
-    next_worker: usize,
     guesses: Guesses,
     /// Handshakes that are held.
     held: usize,
@@ -143,7 +145,6 @@ impl Acceptor {
             handshakes: Slab::new(),
             begun: 0,
             greetings,
-            next_worker: 0,
             guesses: Guesses::default(),
             held: 0,
             leaving: None,

@@ -109,7 +109,7 @@ impl Control {
         }
         *asked = Some(now);
         let word = *word;
-        let Some(shard) = self.call(id).map(|call| call.shard) else { return };
+        let Some(shard) = self.call(id).map(|call| call.place.shard) else { return };
         self.parts.telephony[shard].send(TelephonyOrder::Challenge(id, word));
     }
 }

@@ -69,7 +69,7 @@ impl Control {
         let credential = chosen.number;
         call.dialled =
             Some(Dialled { link, credential, ready: false, refused_by, since: now, due: deadline });
-        let shard = call.shard;
+        let shard = call.place.shard;
         let request = LinkRequest { id, link, credential: chosen.number, target, setup, deadline, shard };
         if let Err(why) = (self.parts.dial)(DialRequest::Link(request))
             && let Some(call) = self.call(id)

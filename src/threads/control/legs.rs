@@ -61,7 +61,8 @@ impl Control {
     /// A call learnt `since` then a UUID that is another call's.
     fn named_late(&mut self, now: Instant, id: CallId, since: Instant) {
         let Some(call) = self.call(id) else { return };
-        let (credentials, opening, shard) = (call.credentials.clone(), call.opening.clone(), call.shard);
+        let (credentials, opening, shard) =
+            (call.credentials.clone(), call.opening.clone(), call.place.shard);
         let shared = Arc::clone(&call.shared);
         let Some(uuid) = call.machine.fields().uuid.clone() else { return };
         let registry = Arc::clone(&self.relay.registry);
@@ -122,7 +123,7 @@ impl Control {
         let before = call.machine.events().detached_ms;
         let was_lost = call.machine.phase() == Phase::Detached;
         call.peer = leg.peer;
-        let shard = call.shard;
+        let shard = call.place.shard;
         call.machine.tell(now, Fact::LegReturned);
         leg.number = call.machine.leg_connection();
         let lost_ms = call.machine.events().detached_ms - before;
@@ -154,7 +155,7 @@ impl Control {
 
     /// A second leg of a call has arrived.
     pub(super) fn challenged(&mut self, id: CallId) {
-        if let Some(shard) = self.call(id).map(|call| call.shard) {
+        if let Some(shard) = self.call(id).map(|call| call.place.shard) {
             self.parts.telephony[shard].send(TelephonyOrder::Ping(id));
         }
     }

@@ -37,6 +37,7 @@ use crate::call::{Fact, Machine, OutboundCalls, Outcome, Part};
 use crate::sync::{CallShared, Doorbell, Mailbox, Outbox};
 use crate::threads::dsp::{DspCall, DspOrder};
 use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};
+use crate::threads::places::Place;
 use crate::threads::recorder::RecorderOrder;
 use crate::threads::relay::Relay;
 use crate::threads::store::RecordDoor;
@@ -95,8 +96,7 @@ struct Call {
     record_id: RecordId,
     machine: Machine,
     shared: Arc<CallShared>,
-    shard: usize,
-    worker: usize,
+    place: Place,
     peer: std::net::SocketAddr,
     credentials: LegCredentials,
     opening: Opening,
@@ -213,7 +213,8 @@ impl Control {
     }
 
     fn offered(&mut self, now: Instant, offer: Offer) {
-        let Offer { id, shared, fields, told, peer, credentials, opening, shard, worker, leg } = offer;
+        let Offer { id, shared, fields, told, peer, credentials, opening, place, leg } = offer;
+        let shard = place.shard;
         let kind = opening.kind;
         let record_id = RecordId::new(self.relay.clock.unix_ms(), (self.parts.random)());
         debug!("call {id}: offered from {peer}, {fields}; its record is {record_id}");
@@ -238,8 +239,7 @@ impl Control {
             record_id,
             machine,
             shared,
-            shard,
-            worker,
+            place,
             peer,
             credentials,
             opening,

@@ -50,7 +50,7 @@ impl Control {
     pub(super) fn carry_out(&mut self, now: Instant, id: CallId) {
         self.keep_known(now, id);
         while let Some(call) = self.call(id) {
-            let (shard, worker) = (call.shard, call.worker);
+            let (shard, worker) = (call.place.shard, call.place.worker);
             let Some(order) = call.machine.next_order() else { return };
             match order {
                 Order::ChooseAgent { last } => self.choose_agent(now, id, last),

@@ -52,7 +52,7 @@ impl Control {
     /// Sees to it that the call is tapped.
     fn tap(&mut self, now: Instant, id: CallId) {
         let Some(call) = self.call(id) else { return };
-        let worker = call.worker;
+        let worker = call.place.worker;
         if !std::mem::replace(&mut call.tap.tapped, true) {
             let (ring, taken) = tap_ring();
             let began_at = call.machine.offered_at();
@@ -93,7 +93,7 @@ impl Control {
         let idle = |tap: &CallTap| !tap.recorded && tap.asked == asked;
         let Some(call) = self.call(id).filter(|call| idle(&call.tap)) else { return };
         call.tap.rests = true;
-        let worker = call.worker;
+        let worker = call.place.worker;
         self.parts.workers[worker].send(DspOrder::SetTapped(id, false));
     }
 

@@ -16,6 +16,7 @@ use crate::sync::rings::call_rings;
 use crate::sync::{mailbox, random};
 use crate::threads::credentials::Access;
 use crate::threads::messages::NewLeg;
+use crate::threads::places::Places;
 use crate::threads::tools::tool_queue;
 
 /// How late something may be.
@@ -88,8 +89,7 @@ impl World {
             peer: ([127, 0, 0, 1], 1).into(),
             credentials: LegCredentials { token: None, address: [127, 0, 0, 1].into() },
             opening: Opening { kind: LegKind::AudioSocket, fields },
-            shard: 0,
-            worker: 0,
+            place: Places::new(vec![1]).take(),
             leg: Box::new(leg),
         };
         self.tell(ControlInput::Offered(Box::new(offer)));
