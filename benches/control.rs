@@ -23,6 +23,7 @@ use tandem::sync::{CallShared, Doorbell, Mailbox, mailbox};
 use tandem::threads::control::{Control, ControlParts};
 use tandem::threads::credentials::Access;
 use tandem::threads::messages::{ControlInput, DialRequest, GeminiOrder, NewLeg, Offer};
+use tandem::threads::places::Places;
 use tandem::threads::relay::Relay;
 use tandem::threads::tools::tool_queue;
 
@@ -90,8 +91,7 @@ impl Rig {
                 peer: ([127, 0, 0, 1], 1).into(),
                 credentials: LegCredentials { token: None, address: [127, 0, 0, 1].into() },
                 opening: Opening { kind, fields: fields.clone() },
-                shard: 0,
-                worker: 0,
+                place: Places::new(vec![1]).take(),
                 leg: Box::new(NewLeg { id, shared, rings, connection: None, fields, kind }),
             };
             inbox.send(ControlInput::Offered(Box::new(offer)));
