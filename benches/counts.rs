@@ -114,13 +114,15 @@ fn passes(talking: bool, times: usize) -> u64 {
                 }
             }
         }
-        worker.pass(now);
         if talking {
+            worker.pass_over_all(now);
             for (telephony, gemini) in &mut ends {
                 for frame in [gemini.model_out.take(), telephony.caller_out.take()].into_iter().flatten() {
                     total += frame.samples().len() as u64;
                 }
             }
+        } else {
+            worker.pass(now);
         }
     }
     total

@@ -19,7 +19,7 @@ use crate::net::listener::Listener;
 use crate::net::passed::Passed;
 use crate::net::tls::{self, Identity};
 use crate::sync::rings::ring;
-use crate::sync::{Clock, Doorbell, DueSet, Mailbox, Outbox, mailbox, random};
+use crate::sync::{CallBell, Clock, Doorbell, DueSet, Mailbox, Outbox, mailbox, random};
 use crate::telemetry::Counters;
 use crate::threads::accept::{self, AcceptParts, Acceptor, ShardDoor};
 use crate::threads::admin::{Admin, AdminShared};
@@ -317,21 +317,24 @@ impl Builder<'_> {
             gemini_bell,
             worker_bells: Vec::new(),
         };
-        let gemini_due = Arc::new(DueSet::new(max_calls));
+        let (telephony_due, gemini_due) =
+            (Arc::new(DueSet::new(max_calls)), Arc::new(DueSet::new(max_calls)));
+        let mut workers = Vec::new();
         for n in 0..self.dsp_workers() {
             let waiting = Waiting::start(&format!("dsp-{number}-{n}"))?;
             let own = Doorbell::for_parked(waiting.thread());
             let (outbox, inbox) = mailbox::<DspOrder>(own.clone());
             let (back, returned) = ring(max_calls);
-            let worker = Worker::new(inbox, back, max_calls, Arc::clone(&self.relay.counters))
-                .beside(Arc::clone(&gemini_due));
+            let mut worker = Worker::new(inbox, back, max_calls, Arc::clone(&self.relay.counters))
+                .beside(Arc::clone(&telephony_due), Arc::clone(&gemini_due));
+            workers.push(CallBell::new(own.clone(), worker.due()));
             let neighbours = Neighbours {
                 own: own.clone(),
                 telephony: shard.telephony_bell.clone(),
                 gemini: shard.gemini_bell.clone(),
                 control: self.control_bell.clone(),
             };
-            self.threads.push(waiting.begin(move || dsp::run(worker, &neighbours, clock)));
+            self.threads.push(waiting.begin(move || dsp::run(&mut worker, &neighbours, clock)));
             shard.door.workers.push(outbox);
             shard.worker_bells.push(own);
             retired.push(returned);
@@ -341,7 +344,8 @@ impl Builder<'_> {
             inbox: telephony_inbox,
             control: self.control.clone(),
             own: shard.telephony_bell.clone(),
-            workers: shard.worker_bells.clone(),
+            due: Arc::clone(&telephony_due),
+            workers: workers.clone(),
             counters: Arc::clone(&self.relay.counters),
             settings: TelephonySettings {
                 defaults: LegDefaults::configured(self.config),
@@ -356,8 +360,8 @@ impl Builder<'_> {
             inbox: gemini_inbox,
             control: self.control.clone(),
             own: shard.gemini_bell.clone(),
-            telephony: shard.telephony_bell.clone(),
-            workers: shard.worker_bells.clone(),
+            telephony: CallBell::new(shard.telephony_bell.clone(), telephony_due),
+            workers,
             due: gemini_due,
             counters: Arc::clone(&self.relay.counters),
             limits: ModelSideLimits {

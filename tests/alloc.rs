@@ -11,7 +11,7 @@ use tandem::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, Le
 use tandem::call::WorkerOrder;
 use tandem::dsp::{ListenTerms, Tap, fir};
 use tandem::sync::rings::{GeminiRings, TelephonyRings, call_rings, ring, tap_ring};
-use tandem::sync::{CallShared, Clock, Doorbell, DueSet, Outbox, mailbox};
+use tandem::sync::{CallShared, Clock, Doorbell, Outbox, mailbox};
 use tandem::threads::dsp::{self, DspCall, DspOrder, Neighbours, PassReport, Worker};
 
 #[path = "alloc/gemini.rs"]
@@ -92,7 +92,7 @@ impl Rig {
 
     fn pass(&mut self) -> PassReport {
         let (worker, now) = (&mut self.worker, self.now);
-        self.asked.count(|| worker.pass(now))
+        self.asked.count(|| worker.pass_over_all(now))
     }
 
     fn advance_ms(&mut self, ms: u64) {
@@ -382,17 +382,17 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
     let thread = std::thread::spawn(move || {
         let neighbours = Neighbours { own: bell(), telephony: bell(), gemini: bell(), control: bell() };
         started.send(neighbours.own.clone()).expect("the test waits");
-        let worker = work.recv().expect("the test sends one");
+        let mut worker = work.recv().expect("the test sends one");
         let mut asked = Asked::default();
-        asked.count(|| dsp::run(worker, &neighbours, clock));
+        asked.count(|| dsp::run(&mut worker, &neighbours, clock));
         asked
     });
     let own = doorbells.recv().expect("the thread starts");
     let (mut orders, inbox) = mailbox(own.clone());
     let (back, mut retired) = ring(20);
     let counters = Arc::default();
-    let due = Arc::new(DueSet::new(20));
-    let worker = Worker::new(inbox, back, 20, Arc::clone(&counters)).beside(Arc::clone(&due));
+    let worker = Worker::new(inbox, back, 20, Arc::clone(&counters));
+    let due = worker.due();
     go.send(worker).expect("the thread waits");
 
     // More than the sixteen calls from which the thread waits for company.
@@ -411,6 +411,7 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
             call.model_speaks(20, SampleRate::Hz24000);
             call.drain();
         }
+        calls.iter().for_each(|call| due.mark(call.id.slot as usize));
         own.ring();
         std::thread::yield_now();
     }
@@ -425,9 +426,8 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
     }
     orders.send(DspOrder::Stop);
     let asked = thread.join().expect("the thread ends by itself");
-    // The one free is the worker's table of calls, at the very end: `run` owns the worker and drops it.
-    assert_eq!(asked, Asked { allocations: 0, frees: 1 });
-    drop((counters, due));
+    assert_eq!(asked, Asked::NOTHING);
+    drop(counters);
 }
 
 #[test]

@@ -7,7 +7,8 @@
 
 use super::atomics::{AtomicU64, Ordering};
 
-/// See the head of this file.
+/// See the head of this file. Without room by default.
+#[derive(Default)]
 pub struct DueSet {
     words: Box<[AtomicU64]>,
 }

@@ -4,6 +4,7 @@
 //! Runs in: anywhere. Owns the only ring buffers and the only reading of the clock in the crate.
 //! Invariant: nothing here blocks a media thread.
 
+mod call_bell;
 pub(crate) mod clock;
 pub(crate) mod doorbell;
 pub mod due;
@@ -18,6 +19,7 @@ mod atomics {
     pub(super) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 }
 
+pub use call_bell::CallBell;
 pub use clock::Clock;
 pub use doorbell::Doorbell;
 pub use due::DueSet;

@@ -3,7 +3,8 @@
 //! Runs in: N dsp threads, each with its own calls. Owns their resamplers and the middle ends of their rings.
 //! Never allocates, frees, locks, logs, formats, or makes a system call but park, wake and sleep; reads the clock once
 //! a pass.
-//! Invariant: a call's memory comes and goes in the box in which control sent it.
+//! Invariant: a call's memory comes and goes in the box in which control sent it; and a pass costs what is due, whatever
+//! other calls there are.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +23,8 @@ use crate::sync::shared::{add, raise};
 use crate::sync::{CallShared, Clock, Doorbell, DueSet, Mailbox};
 use crate::telemetry::Counters;
 use crate::threads::company::company;
+use crate::threads::deadlines::Deadlines;
+use crate::threads::slots::{OfCall, Slots};
 
 /// One call's share of a dsp worker.
 pub struct DspCall {
@@ -85,10 +88,15 @@ pub struct PassReport {
 /// See the head of this file.
 pub struct Worker {
     inbox: Mailbox<DspOrder>,
-    calls: Vec<Box<DspCall>>,
+    calls: Slots<DspCall>,
     retired: rtrb::Producer<Box<DspCall>>,
     counters: Arc<Counters>,
-    /// Slots of calls for which something was put into a ring towards gemini.
+    /// Slots of calls to which something happened: marked by the neighbours, and by the worker itself.
+    due: Arc<DueSet>,
+    deadlines: Deadlines,
+    /// Slots of calls for which something was put into a ring towards telephony.
+    telephony_due: Arc<DueSet>,
+    /// The same towards gemini.
     gemini_due: Arc<DueSet>,
 }
 
@@ -101,14 +109,28 @@ impl Worker {
         max_calls: usize,
         counters: Arc<Counters>,
     ) -> Self {
-        let gemini_due = Arc::new(DueSet::new(0));
-        Self { inbox, calls: Vec::with_capacity(max_calls), retired, counters, gemini_due }
+        let nobody = Arc::new(DueSet::new(0));
+        Self {
+            inbox,
+            calls: Slots::new(max_calls),
+            retired,
+            counters,
+            due: Arc::new(DueSet::new(max_calls)),
+            deadlines: Deadlines::new(max_calls),
+            telephony_due: Arc::clone(&nobody),
+            gemini_due: nobody,
+        }
     }
 
-    /// The same for a worker beside a gemini thread, which looks at the calls that are marked here.
-    pub fn beside(mut self, gemini_due: Arc<DueSet>) -> Self {
-        self.gemini_due = gemini_due;
+    /// The same for a worker beside threads that look at the calls which are marked here.
+    pub fn beside(mut self, telephony_due: Arc<DueSet>, gemini_due: Arc<DueSet>) -> Self {
+        (self.telephony_due, self.gemini_due) = (telephony_due, gemini_due);
         self
+    }
+
+    /// Where whoever puts something into a ring towards the worker, or changes a turn, marks the call's slot.
+    pub fn due(&self) -> Arc<DueSet> {
+        Arc::clone(&self.due)
     }
 
     /// Calls being served.
@@ -116,56 +138,104 @@ impl Worker {
         self.calls.len()
     }
 
-    /// Serves every call once.
+    /// Serves each call once to which something happened or whose deadline is over.
     pub fn pass(&mut self, now: Instant) -> PassReport {
         let mut report = PassReport::default();
         while let Some(order) = self.inbox.take() {
-            match order {
-                DspOrder::Add(call) => {
-                    debug_assert!(
-                        self.calls.len() < self.calls.capacity(),
-                        "admission allowed too many calls"
-                    );
-                    self.calls.push(call);
-                }
-                DspOrder::Call(id, WorkerOrder::Listen(terms)) => {
-                    if let Some(call) = self.calls.iter_mut().find(|call| call.id == id) {
-                        call.spurts.set(terms);
-                        call.hangover_ms = terms.hangover_ms.into();
-                        call.local_barge_in.enable(terms.local_barge_in);
-                    }
-                }
-                DspOrder::Tap(id, tap) => {
-                    // A call that is gone has gone back to control, which sent this before; so there is one.
-                    let call = self.calls.iter_mut().find(|call| call.id == id);
-                    debug_assert!(call.as_ref().is_some_and(|call| call.tap.is_none()), "one tap a call");
-                    if let Some(call) = call {
-                        (call.tap, call.tapped) = (Some(tap), true);
-                    }
-                }
-                DspOrder::SetTapped(id, tapped) => {
-                    if let Some(call) = self.calls.iter_mut().find(|call| call.id == id) {
-                        call.tapped = tapped;
-                    }
-                }
-                DspOrder::Call(id, WorkerOrder::Retire) => {
-                    if let Some(at) = self.calls.iter().position(|call| call.id == id) {
-                        let pushed = self.retired.push(self.calls.swap_remove(at));
-                        debug_assert!(pushed.is_ok(), "the ring has room for every call");
-                        report.to_control = true;
-                    }
-                }
-                DspOrder::Stop => report.stop = true,
+            self.carry_out(order, &mut report);
+        }
+        while let Some(slot) = self.deadlines.take_due(now) {
+            self.due.mark(slot);
+        }
+        for piece in 0..self.due.pieces() {
+            for slot in self.due.take(piece) {
+                self.serve(slot, now, &mut report);
             }
         }
-        for call in &mut self.calls {
-            if call.pass(now, &self.counters, &mut report) {
-                self.gemini_due.mark(call.id.slot as usize);
-                report.to_gemini = true;
-            }
-        }
+        report.deadline = self.deadlines.first();
         report
     }
+
+    /// A pass over every call, for whoever plays the neighbours and marks nothing.
+    pub fn pass_over_all(&mut self, now: Instant) -> PassReport {
+        self.calls.slots().for_each(|slot| self.due.mark(slot));
+        self.pass(now)
+    }
+
+    fn carry_out(&mut self, order: DspOrder, report: &mut PassReport) {
+        match order {
+            DspOrder::Add(call) => {
+                self.due.mark(call.id.slot as usize);
+                self.calls.put(call);
+            }
+            DspOrder::Call(id, WorkerOrder::Listen(terms)) => {
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.spurts.set(terms);
+                    call.hangover_ms = terms.hangover_ms.into();
+                    call.local_barge_in.enable(terms.local_barge_in);
+                    self.due.mark(id.slot as usize);
+                }
+            }
+            DspOrder::Tap(id, tap) => {
+                // A call that is gone has gone back to control, which sent this before; so there is one.
+                let call = self.calls.get_mut(id);
+                debug_assert!(call.as_ref().is_some_and(|call| call.tap.is_none()), "one tap a call");
+                if let Some(call) = call {
+                    (call.tap, call.tapped) = (Some(tap), true);
+                }
+            }
+            DspOrder::SetTapped(id, tapped) => {
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.tapped = tapped;
+                }
+            }
+            DspOrder::Call(id, WorkerOrder::Retire) => {
+                if let Some(call) = self.calls.take(id) {
+                    self.deadlines.set(id.slot as usize, None);
+                    let pushed = self.retired.push(call);
+                    debug_assert!(pushed.is_ok(), "the ring has room for every call");
+                    report.to_control = true;
+                }
+            }
+            DspOrder::Stop => report.stop = true,
+        }
+    }
+
+    fn serve(&mut self, slot: usize, now: Instant, report: &mut PassReport) {
+        let Some(call) = self.calls.at(slot) else { return };
+        let did = call.pass(now, &self.counters);
+        if did.to_telephony {
+            self.telephony_due.mark(slot);
+            report.to_telephony = true;
+        }
+        if did.to_gemini {
+            self.gemini_due.mark(slot);
+            report.to_gemini = true;
+        }
+        if did.look_again {
+            self.due.mark(slot);
+        }
+        self.deadlines.set(slot, did.deadline);
+    }
+}
+
+impl OfCall for DspCall {
+    fn id(&self) -> CallId {
+        self.id
+    }
+}
+
+/// What was done for one call.
+#[derive(Debug, Default)]
+struct Did {
+    /// Something was put into its ring towards telephony.
+    to_telephony: bool,
+    /// The same towards gemini.
+    to_gemini: bool,
+    /// To be looked at in the next pass, whatever leads to that.
+    look_again: bool,
+    /// When to look again even if nothing happens.
+    deadline: Option<Instant>,
 }
 
 impl DspCall {
@@ -196,10 +266,9 @@ impl DspCall {
         }
     }
 
-    /// Serves the call. In most passes nothing has happened to it: that must cost no more than a look at its rings.
-    /// Returns whether something was put into the ring towards gemini.
-    fn pass(&mut self, now: Instant, counters: &Counters, report: &mut PassReport) -> bool {
-        let mut to_gemini = false;
+    /// Serves the call.
+    fn pass(&mut self, now: Instant, counters: &Counters) -> Did {
+        let mut did = Did::default();
         if now >= self.idle_until.uplink || !self.rings.caller_in.is_empty() {
             let mut marked = self.spurts.before(&mut self.rings.model_out);
             let tap = &mut self.tap.as_deref_mut().filter(|_| self.tapped);
@@ -209,7 +278,7 @@ impl DspCall {
                 // Nobody rings when room appears.
                 self.idle_until.uplink = self.idle_until.uplink.min(now.plus_ms(PTIME_MS.into()));
             }
-            to_gemini = self.spurts.has_released();
+            did.to_gemini = self.spurts.has_released();
             self.count_uplink(&uplink);
             self.listen(now, counters);
         }
@@ -231,7 +300,7 @@ impl DspCall {
             self.idle_until.playout = playout.deadline.unwrap_or(NEVER);
             self.idle_until.turn = turn;
             self.shared.tally.heard_at_us.store(self.playout.heard_at().as_micros(), Ordering::Relaxed);
-            report.to_telephony |=
+            did.to_telephony =
                 playout.frames > 0 || playout.chunk_closed || playout.barge_in_residual_us.is_some();
             if playout.frames > 0
                 && !was_heard
@@ -246,10 +315,10 @@ impl DspCall {
         }
         let pause_ends = self.local_barge_in.deadline().unwrap_or(NEVER);
         let deadline = self.idle_until.uplink.min(self.idle_until.playout).min(pause_ends);
-        if deadline != NEVER {
-            report.deadline = Some(report.deadline.map_or(deadline, |earliest| earliest.min(deadline)));
-        }
-        to_gemini
+        did.deadline = (deadline != NEVER).then_some(deadline);
+        // What waits there tells playout whether the switch is stalled: whether it still does counts in every pass.
+        did.look_again = self.rings.caller_out.waiting() > 0;
+        did
     }
 
     /// Takes notice of what the caller has begun or ended to say.
@@ -321,7 +390,7 @@ pub struct Neighbours {
 }
 
 /// Serves calls until told to stop.
-pub fn run(mut worker: Worker, neighbours: &Neighbours, clock: Clock) {
+pub fn run(worker: &mut Worker, neighbours: &Neighbours, clock: Clock) {
     loop {
         neighbours.own.answer();
         let now = clock.now();
@@ -360,7 +429,7 @@ mod tests {
         let bell = Doorbell::for_parked(thread::current());
         let (mut orders, inbox) = crate::sync::mailbox(bell);
         let (back, _returned) = ring(8);
-        let mut worker = Worker::new(inbox, back, 8, Arc::default()).beside(Arc::clone(&due));
+        let mut worker = Worker::new(inbox, back, 8, Arc::default()).beside(Arc::default(), Arc::clone(&due));
         let now = Instant::from_micros(1_000_000);
         let (mut callers, mut models) = (Vec::new(), Vec::new());
         for slot in 0..8 {
@@ -374,10 +443,50 @@ mod tests {
         for (number, slots) in [vec![], vec![5], vec![2, 7], vec![]].into_iter().enumerate() {
             for &slot in &slots {
                 callers[slot].put(Frame::audio(0, SampleRate::Hz16000, &[9; 320]));
+                worker.due().mark(slot);
             }
             let report = worker.pass(now.plus_ms(number as u64));
             assert_eq!(report.to_gemini, !slots.is_empty());
             assert_eq!(due.take(0).collect::<Vec<_>>(), slots);
         }
+    }
+
+    #[test]
+    fn a_pass_is_of_the_calls_that_are_marked_or_due_and_the_deadline_is_the_earliest() {
+        let (mut orders, inbox) = crate::sync::mailbox(Doorbell::for_parked(thread::current()));
+        let (back, _returned) = ring(100);
+        let (to_telephony, to_gemini) = (Arc::new(DueSet::new(100)), Arc::new(DueSet::new(100)));
+        let mut worker = Worker::new(inbox, back, 100, Arc::default())
+            .beside(Arc::clone(&to_telephony), Arc::clone(&to_gemini));
+        let (marks, now) = (worker.due(), Instant::from_micros(1_000_000));
+        let mut ends = Vec::new();
+        for slot in 0..100 {
+            let id = CallId { slot, generation: 1 };
+            let shared = Arc::new(CallShared::new(id, LegFormat::new(SampleRate::Hz16000, 60, 20)));
+            let (telephony, rings, gemini) = call_rings();
+            ends.push((telephony, gemini));
+            orders.send(DspOrder::Add(Box::new(DspCall::new(now, rings, shared, 0))));
+        }
+        let taken = |due: &DueSet| (0..due.pieces()).flat_map(|piece| due.take(piece)).collect::<Vec<_>>();
+        assert_eq!(worker.pass(now).deadline, Some(now.plus_ms(40)), "silence takes the caller's place");
+        for (telephony, _) in &mut ends {
+            telephony.caller_in.put(Frame::audio(0, SampleRate::Hz16000, &[9; 320]));
+        }
+        [3, 64, 99].into_iter().for_each(|slot| marks.mark(slot));
+        worker.pass(now.plus_ms(1));
+        assert_eq!(taken(&to_gemini), [3, 64, 99], "what nobody speaks of is not looked at");
+        for (_, gemini) in &mut ends[5..7] {
+            let audio = [9; Frame::CAPACITY];
+            (0..2).for_each(|_| gemini.model_in.put(Frame::audio(1, SampleRate::Hz24000, &audio)));
+        }
+        marks.mark(5);
+        assert!(worker.pass(now.plus_ms(2)).to_telephony);
+        assert_eq!(taken(&to_telephony), [5]);
+        let report = worker.pass(now.plus_ms(40));
+        assert_eq!(taken(&to_gemini), (0..100).filter(|n| ![3, 64, 99].contains(n)).collect::<Vec<_>>());
+        assert_eq!(taken(&to_telephony), [6], "whoever is looked at is looked at both ways");
+        assert!(report.deadline > Some(now.plus_ms(40)));
+        orders.send(DspOrder::Call(CallId { slot: 3, generation: 1 }, WorkerOrder::Retire));
+        assert!(worker.pass(now.plus_ms(41)).to_control && worker.calls() == 99);
     }
 }

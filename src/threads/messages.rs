@@ -82,6 +82,18 @@ pub enum TelephonyOrder {
     Stop,
 }
 
+impl TelephonyOrder {
+    /// The call whose leg it is about.
+    pub(super) fn call(&self) -> Option<CallId> {
+        match self {
+            Self::Add(new) => Some(new.id),
+            Self::TakeBack(returned) => Some(returned.id),
+            Self::Ping(id) | Self::Move(id, _) | Self::Challenge(id, _) | Self::Call(id, _) => Some(*id),
+            Self::Stop => None,
+        }
+    }
+}
+
 /// The model side of a new call.
 pub struct NewModelSide {
     /// Which call.

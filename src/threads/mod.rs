@@ -7,6 +7,7 @@ pub(crate) mod admin;
 mod company;
 pub mod control;
 pub mod credentials;
+mod deadlines;
 pub(crate) mod dial;
 pub mod dsp;
 pub(crate) mod esl;

@@ -29,7 +29,7 @@ use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, ModelOrder, Part};
 use crate::codec::gemini::{client, close, tools};
 use crate::net::websocket::{self, Connection, End, Incoming};
-use crate::sync::{Clock, Doorbell, DueSet, Mailbox, Outbox};
+use crate::sync::{CallBell, Clock, Doorbell, DueSet, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::company::Door;
 use crate::threads::messages::{ControlInput, GeminiOrder};
@@ -81,9 +81,9 @@ pub struct GeminiParts {
     /// Its own bell.
     pub own: Doorbell,
     /// The shard's telephony thread.
-    pub telephony: Doorbell,
+    pub telephony: CallBell,
     /// The shard's dsp workers.
-    pub workers: Vec<Doorbell>,
+    pub workers: Vec<CallBell>,
     /// The slots of calls to which something happened: marked by the workers, and by the thread itself.
     pub due: Arc<DueSet>,
     /// The process's counters.
@@ -96,6 +96,21 @@ pub struct GeminiParts {
     pub clock: Clock,
     /// Calls in the process at most: slots are below it.
     pub max_calls: usize,
+}
+
+impl GeminiParts {
+    /// Marks a call for whom it wakes.
+    fn mark(&self, id: CallId, woken: Wake, wake: &mut Wake) {
+        let slot = id.slot as usize;
+        if woken.dsp {
+            self.workers.iter().for_each(|worker| worker.mark(slot));
+            wake.dsp = true;
+        }
+        if woken.telephony {
+            self.telephony.mark(slot);
+            wake.telephony = true;
+        }
+    }
 }
 
 impl OfCall for ModelSide {
@@ -196,7 +211,7 @@ impl Gemini {
                 self.parts.telephony.ring();
             }
             if wake.dsp {
-                self.parts.workers.iter().for_each(Doorbell::ring);
+                self.parts.workers.iter().for_each(CallBell::ring);
             }
             self.parts.control.flush();
             timeout = Some(self.timeout(now));
@@ -245,13 +260,15 @@ impl Gemini {
             ModelOrder::AnswerTool(link, call, answer) => self.say(id, link, tools::response(&call, &answer)),
             ModelOrder::CloseLink(link) => self.close_link(id, link, now),
             ModelOrder::Play(sound) => {
-                self.with(id, |call, pool, tell| wake.dsp |= call.play(&sound, pool, tell));
+                let mut woken = Wake::default();
+                self.with(id, |call, pool, tell| woken.dsp = call.play(&sound, pool, tell));
+                self.parts.mark(id, woken, wake);
             }
-            ModelOrder::StopSpeech => self.with(id, |call, pool, tell| {
-                let woken = call.stop_speech(pool, tell);
-                wake.dsp |= woken.dsp;
-                wake.telephony |= woken.telephony;
-            }),
+            ModelOrder::StopSpeech => {
+                let mut woken = Wake::default();
+                self.with(id, |call, pool, tell| woken = call.stop_speech(pool, tell));
+                self.parts.mark(id, woken, wake);
+            }
             ModelOrder::TakeTurns => self.with(id, |call, _, _| call.take_turns()),
             ModelOrder::HoldUplink(held) => self.with(id, |call, _, _| call.hold(held)),
             ModelOrder::Retire => self.retire(id, now),
@@ -334,10 +351,7 @@ impl Gemini {
                     match call.receive(bytes, &mut self.pool, |fact| {
                         control.send(ControlInput::Fact(id, fact));
                     }) {
-                        Ok(woken) => {
-                            wake.dsp |= woken.dsp;
-                            wake.telephony |= woken.telephony;
-                        }
+                        Ok(woken) => self.parts.mark(id, woken, wake),
                         Err(error) => {
                             self.parts.counters.link_garbage.increment();
                             debug!("call {id}: message {} of the model: {error}", link.garbage + 1);
@@ -404,7 +418,8 @@ impl Gemini {
         let (id, control) = (call.id(), &mut self.parts.control);
         call.take_uplink(&mut self.pool, |fact| control.send(ControlInput::Fact(id, fact)));
         if call.has_backlog() {
-            wake.dsp |= call.fill(&mut self.pool);
+            let woken = Wake { dsp: call.fill(&mut self.pool), telephony: false };
+            self.parts.mark(id, woken, wake);
             if call.has_backlog() {
                 self.backlog.mark(slot);
                 self.refill_at.get_or_insert(now.plus_ms(REFILL_MS));

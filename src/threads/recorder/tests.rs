@@ -14,7 +14,7 @@ use crate::sync::mailbox;
 use crate::sync::rings::{GeminiRings, TelephonyRings, call_rings, ring, tap_ring};
 use crate::threads::dsp::{DspCall, DspOrder, Worker};
 
-const ID: CallId = CallId { slot: 3, generation: 1 };
+const ID: CallId = CallId { slot: 0, generation: 1 };
 /// No deadline of the worker lies between two steps.
 const STEP_US: u64 = 5_000;
 
@@ -185,7 +185,7 @@ impl Rig {
 
     /// The worker's pass, and the switch takes what there is.
     fn step(&mut self) {
-        self.worker.pass(self.now);
+        self.worker.pass_over_all(self.now);
         while let Some(frame) = self.telephony.caller_out.take() {
             if frame.turn == self.turn && !frame.samples().is_empty() {
                 let at = self.plays_until.max(ticks_in_us(self.now_us()));
@@ -218,7 +218,7 @@ impl Rig {
 
     fn end(&mut self) {
         self.orders.send(DspOrder::Call(ID, WorkerOrder::Retire));
-        self.worker.pass(self.now);
+        self.worker.pass_over_all(self.now);
         drop(self.retired.pop());
         self.record();
         assert_eq!(self.ended, Some(self.recorded.len() as u64));
@@ -353,7 +353,7 @@ fn frames_that_a_full_tap_lost_are_counted_and_move_nothing() {
         // The recorder sleeps for 10 s.
         let (recorder_sleeps, at) = ((1_000..3_000).contains(&step), rig.now);
         if recorder_sleeps {
-            rig.worker.pass(at);
+            rig.worker.pass_over_all(at);
             while rig.telephony.caller_out.take().is_some() {}
             while rig.gemini.model_out.take().is_some() {}
             rig.now = rig.now.plus_us(STEP_US);
@@ -379,7 +379,7 @@ fn speech_that_was_stuck_and_comes_at_once_is_kept_and_pauses_bring_it_back_to_t
                 _ => {
                     for _ in 0..std::mem::take(&mut stuck) {
                         rig.caller(SampleRate::Hz16000);
-                        rig.worker.pass(rig.now);
+                        rig.worker.pass_over_all(rig.now);
                         while rig.gemini.model_out.take().is_some() {}
                     }
                     // Silence of the line, as a caller makes who listens.

@@ -29,7 +29,7 @@ use crate::call::leg::{LegClose, LegCloseCode, OrderNumber};
 use crate::call::{CommandError, Fact, LegOrder};
 use crate::codec::channel_word::{self, ChannelWord};
 use crate::net::websocket::{End, Incoming};
-use crate::sync::{Clock, Doorbell, Mailbox, Outbox};
+use crate::sync::{CallBell, Clock, Doorbell, DueSet, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
 use crate::threads::company::Door;
 use crate::threads::messages::{ControlInput, NewLeg, TelephonyOrder};
@@ -39,9 +39,6 @@ use leg::{Leg, LegDefaults, Received};
 use socket::Socket;
 
 const BELL: Token = Token(usize::MAX);
-/// How often legs with a full ring are tried again (the dsp worker empties a ring in far less), and those that had more
-/// than their share.
-const RETRY: Duration = Duration::from_millis(SHARE_MS);
 /// How often silent legs and slow closes are looked for.
 const SWEEP_MS: u64 = 250;
 
@@ -64,8 +61,10 @@ pub struct TelephonyParts {
     pub control: Outbox<ControlInput>,
     /// Its own bell.
     pub own: Doorbell,
+    /// The slots of calls to which something happened: marked by its neighbours, and by the thread itself.
+    pub due: Arc<DueSet>,
     /// The shard's dsp workers.
-    pub workers: Vec<Doorbell>,
+    pub workers: Vec<CallBell>,
     /// The process's counters.
     pub counters: Arc<Counters>,
     /// What of the configuration it needs.
@@ -88,6 +87,9 @@ pub struct Telephony {
     sockets: Slots<Socket>,
     /// Legs that were lost and whose calls wait for them.
     lost: Vec<Leg>,
+    /// Slots of legs that wait for room in their ring, or for their next share, and when they are tried again.
+    again: DueSet,
+    retry_at: Option<Instant>,
     swept_at: Instant,
 }
 
@@ -103,7 +105,8 @@ impl Telephony {
     /// The thread's state before its first pass.
     pub fn new(parts: TelephonyParts) -> Self {
         let sockets = Slots::new(parts.max_calls);
-        Self { parts, sockets, lost: Vec::new(), swept_at: Instant::default() }
+        let again = DueSet::new(parts.max_calls);
+        Self { parts, sockets, lost: Vec::new(), again, retry_at: None, swept_at: Instant::default() }
     }
 
     /// Serves until told to stop.
@@ -133,6 +136,7 @@ impl Telephony {
                     continue;
                 }
                 let slot = event.token().0;
+                self.parts.due.mark(slot);
                 if let Some(socket) = self.sockets.at(slot) {
                     if event.is_readable() {
                         socket.connection.rearm(event.is_read_closed());
@@ -144,9 +148,9 @@ impl Telephony {
                     }
                 }
             }
-            let again = self.serve(now, &mut heard);
+            self.serve(now, &mut heard);
             if heard {
-                self.parts.workers.iter().for_each(Doorbell::ring);
+                self.parts.workers.iter().for_each(CallBell::ring);
                 door.shut(now, self.sockets.len());
             }
             if now.since_ms(self.swept_at) >= SWEEP_MS {
@@ -154,13 +158,18 @@ impl Telephony {
                 self.sweep(now);
             }
             self.parts.control.flush();
-            timeout = Some(if again { RETRY } else { Duration::from_millis(SWEEP_MS) });
+            // What a sweep leads a leg to say leaves at once.
+            let retry_at = if self.parts.due.is_empty() { self.retry_at } else { Some(now) };
+            timeout = Some(retry_at.map_or(Duration::from_millis(SWEEP_MS), |at| at.since(now)));
         }
     }
 
     /// Returns false when told to stop.
     fn take_orders(&mut self, now: Instant) -> bool {
         while let Some(order) = self.parts.inbox.take() {
+            if let Some(id) = order.call() {
+                self.parts.due.mark(id.slot as usize);
+            }
             match order {
                 TelephonyOrder::Add(new) => self.add(*new, now),
                 TelephonyOrder::TakeBack(returned) => self.take_back(*returned, now),
@@ -220,29 +229,45 @@ impl Telephony {
         self.sockets.put(Box::new(Socket::new(leg, connection, 1, now)));
     }
 
-    /// Reads what can be read and hands over what is due. Returns whether a socket waits for room in its ring, or for
-    /// its next share of a pass.
-    fn serve(&mut self, now: Instant, heard: &mut bool) -> bool {
-        let mut again = false;
-        for slot in self.sockets.slots() {
-            let Some(socket) = self.sockets.at(slot) else { continue };
-            if socket.leg.is_stalled() && socket.leg.resume(now, heard) {
-                socket.remembered = true;
+    /// Reads what can be read and hands over what is due, of the legs to which something happened.
+    fn serve(&mut self, now: Instant, heard: &mut bool) {
+        if self.retry_at.is_some_and(|at| now >= at) {
+            self.retry_at = None;
+            for piece in 0..self.again.pieces() {
+                self.again.take(piece).for_each(|slot| self.parts.due.mark(slot));
             }
-            if socket.remembered
-                && now >= socket.next_share
-                && !socket.leg.is_stalled()
-                && let Some(end) = self.read(slot, now, heard)
-            {
-                self.give_up(slot, end);
-                continue;
-            }
-            let Some(socket) = self.sockets.at(slot) else { continue };
-            again |= socket.remembered;
-            let written = socket.write(now);
-            self.give_up_on_error(slot, written);
         }
-        again
+        for piece in 0..self.parts.due.pieces() {
+            for slot in self.parts.due.take(piece) {
+                let mut of_leg = false;
+                self.serve_leg(slot, now, &mut of_leg);
+                if of_leg {
+                    self.parts.workers.iter().for_each(|worker| worker.mark(slot));
+                    *heard = true;
+                }
+            }
+        }
+    }
+
+    fn serve_leg(&mut self, slot: usize, now: Instant, heard: &mut bool) {
+        let Some(socket) = self.sockets.at(slot) else { return };
+        if socket.leg.is_stalled() && socket.leg.resume(now, heard) {
+            socket.remembered = true;
+        }
+        if socket.remembered
+            && now >= socket.next_share
+            && !socket.leg.is_stalled()
+            && let Some(end) = self.read(slot, now, heard)
+        {
+            return self.give_up(slot, end);
+        }
+        let Some(socket) = self.sockets.at(slot) else { return };
+        if socket.remembered || socket.leg.is_stalled() {
+            self.again.mark(slot);
+            self.retry_at.get_or_insert(now.plus_ms(SHARE_MS));
+        }
+        let written = socket.write(now);
+        self.give_up_on_error(slot, written);
     }
 
     /// Reads one socket within its budget. Returns how the connection ended, if it did.
@@ -324,6 +349,8 @@ impl Telephony {
                 continue;
             }
             let id = socket.leg.id();
+            // What it may have to say from now on, and what no ring was there for.
+            self.parts.due.mark(slot);
             if let Some(report) = socket.leg.look(now) {
                 self.parts.control.send(ControlInput::Fact(id, Fact::Reported(report)));
             }

@@ -294,7 +294,7 @@ impl World {
             assert!(round < ROUNDS_MAX, "the relay spins");
             let mut again = self.step_control();
             again |= self.serve_leg();
-            let report = self.ends.worker.pass(self.now);
+            let report = self.ends.worker.pass_over_all(self.now);
             again |= report.to_telephony || report.to_gemini || report.to_control;
             if report.to_control {
                 self.ends.bells.control.ring();

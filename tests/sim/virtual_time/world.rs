@@ -227,11 +227,11 @@ impl World {
 
     fn step(&mut self, part: Part) {
         let place = &mut self.places[part as usize];
-        place.bell.answer();
+        let rung = place.bell.answer();
         place.woken = false;
         let again = match part {
             Part::Telephony => self.telephony_step(),
-            Part::Dsp => self.dsp_step(),
+            Part::Dsp => self.dsp_step(rung),
             Part::Gemini => self.gemini_step(),
             Part::Control => self.control_step(),
         };
@@ -253,12 +253,14 @@ impl World {
     }
 
     /// One pass of the worker, and what it did for each call.
-    fn dsp_step(&mut self) -> Option<Instant> {
+    fn dsp_step(&mut self, rung: bool) -> Option<Instant> {
         self.passes_at_once = if self.passed_at == self.now { self.passes_at_once + 1 } else { 0 };
         self.passed_at = self.now;
         assert!(self.passes_at_once < PASSES_AT_ONCE_MAX, "the dsp worker spins");
         let now = self.now;
-        let report = self.ends.worker.pass(now);
+        // Whoever rings means one of the calls; whichever it is, the others bear being looked at.
+        let worker = &mut self.ends.worker;
+        let report = if rung { worker.pass_over_all(now) } else { worker.pass(now) };
         for call in &mut self.calls {
             call.worker_passed(now);
         }
