@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use argh::{EarlyExit, FromArgs};
 
 use crate::agents;
-use crate::config::{self, FileChoice, KEYS, Loaded, Sources};
+use crate::config::{self, FileChoice, Installation, KEYS, Loaded, Sources};
 use crate::telemetry::{conceal, redact};
 
 pub mod call;
@@ -80,7 +80,7 @@ impl Exit {
 #[derive(FromArgs, Debug)]
 #[argh(help_triggers("-h", "--help"))]
 struct Arguments {
-    /// configuration file (TOML); without it tandem.toml in the working directory, if there is one
+    /// configuration file (TOML); without it tandem.toml in the working directory, else /etc/tandem/tandem.toml where there is one
     #[argh(option, arg_name = "file")]
     config: Option<PathBuf>,
 
@@ -170,7 +170,8 @@ fn parse(
         EarlyExit { output, status: Err(()) } => usage_error(output.trim_end()),
     })?;
     let file = arguments.config.clone().map_or(FileChoice::Usual, FileChoice::Named);
-    let sources = Sources { file, environment, sets: arguments.set.clone() };
+    let installation = Some(Installation::of_machine(&environment));
+    let sources = Sources { file, environment, sets: arguments.set.clone(), installation };
     Ok((arguments, sources))
 }
 
@@ -199,10 +200,9 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
         Some(Subcommand::Route(options)) => {
             Err(answered(agents::load(&sources), |loaded| route::run(&options, &loaded.config)))
         }
-        None if arguments.check => Err(answered(agents::load(&sources), |loaded| Exit {
-            output: loaded.to_string(),
-            errors: loaded.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect(),
-            status: 0,
+        None if arguments.check => Err(answered(agents::load(&sources), |loaded| {
+            let errors = loaded.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+            Exit { output: loaded.to_string(), errors, status: 0 }
         })),
         None => match agents::load(&sources) {
             Ok(loaded) => Ok(Task::Run(Box::new(loaded), sources)),
@@ -211,9 +211,15 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
     }
 }
 
-/// What is answered with the configuration, or that it cannot work.
+/// What is answered with the configuration, behind the files that it was found in; or that it cannot work.
 fn answered(loaded: Result<Loaded, config::Problems>, answer: impl FnOnce(&Loaded) -> Exit) -> Exit {
-    loaded.map_or_else(|problems| configuration_error(&problems), |loaded| answer(&loaded))
+    match loaded {
+        Ok(loaded) => {
+            let exit = answer(&loaded);
+            Exit { errors: format!("{}{}", loaded.files(), exit.errors), ..exit }
+        }
+        Err(problems) => configuration_error(&problems),
+    }
 }
 
 /// `--name=value` as `--name`, `value`, because argh reads only the latter. The value of an option and what follows `--`
@@ -267,6 +273,7 @@ fn help_of_settings() -> String {
     }
     line("TANDEM_SECTION_KEY", "any key: TANDEM_LISTEN_PORT is listen.port");
     line("TANDEM_CONFIG", "configuration file, when --config is not given");
+    line("TANDEM_ROOT", "where etc/tandem of an installed relay is looked for, when not in /");
     line("RUST_LOG", "log levels by module, as in info,tandem::net=debug");
     line("TZ", "time zone of the log, as in Europe/Berlin");
     help.push_str(

@@ -52,6 +52,16 @@ pub fn examine(options: &Options) -> Report {
     let mut report = Report::default();
     let config = match agents::load(&options.sources) {
         Ok(loaded) => {
+            for read in &loaded.read {
+                report.good("configuration", read.to_string());
+            }
+            for unread in &loaded.unread {
+                report.warn(
+                    "configuration",
+                    unread.to_string(),
+                    "sudo tandem doctor sees what the service sees",
+                );
+            }
             for warning in &loaded.warnings {
                 report.warn("configuration", warning.to_string(), "see docs/configuration.md");
             }

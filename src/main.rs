@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Err(exit) => return exit.print(),
     };
     if let Err(problem) = server::check(&loaded.config) {
-        return cli::Exit::wrong_use(format!("tandem: {problem}\n")).print();
+        return cli::Exit::wrong_use(format!("{}tandem: {problem}\n", loaded.files())).print();
     }
     if let Err(problem) = telemetry::log::init(loaded.config.log.level) {
         eprintln!("tandem: the log cannot be started: {problem}");

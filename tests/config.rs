@@ -48,6 +48,7 @@ fn sources(environment: &[(&str, &str)], sets: &[&str]) -> Sources {
         file: FileChoice::None,
         environment: environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
         sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+        installation: None,
     }
 }
 
@@ -56,7 +57,7 @@ fn from_file(text: &str) -> Result<Loaded, String> {
     let path = directory.write("tandem.toml", text);
     // The variable of the sample's tool.
     let environment = vec![("WEATHER_TOKEN".into(), "Bearer NeverPrintThis".into())];
-    let loaded = config::load(&Sources { file: FileChoice::Named(path), environment, sets: Vec::new() });
+    let loaded = config::load(&Sources { file: FileChoice::Named(path), environment, ..Sources::default() });
     // The directory differs from run to run; the rest of the text is what is tested.
     loaded.map_err(|problems| problems.to_string().replace(&format!("{}/", directory.0.display()), ""))
 }
@@ -108,6 +109,7 @@ fn arguments_win_over_environment_over_file_over_defaults() {
             ("TANDEM_LISTEN_MAX_CALLS".into(), "2002".into()),
         ],
         sets: vec!["listen.port=3001".into()],
+        installation: None,
     })
     .unwrap();
     let listen = &loaded.config.listen;
@@ -190,6 +192,137 @@ fn the_environment_can_name_the_file() {
     let environment = vec![("TANDEM_CONFIG".into(), path.into_os_string())];
     let loaded = config::load(&Sources { environment, ..Sources::default() }).unwrap();
     assert_eq!(loaded.config.listen.port, 7);
+}
+
+// ---- the installation ------------------------------------------------------------------------------------------------
+
+/// An installed relay below a directory of its own.
+struct Installed(Directory);
+
+impl Installed {
+    fn new(configuration: &str, environment: &str) -> Self {
+        let directory = Directory::new();
+        for place in ["etc/tandem", "var/lib/tandem"] {
+            fs::create_dir_all(directory.0.join(place)).unwrap();
+        }
+        directory.write("etc/tandem/tandem.toml", configuration);
+        directory.write("etc/tandem/tandem.env", environment);
+        Self(directory)
+    }
+
+    fn root(&self) -> &str {
+        self.0.0.to_str().expect("UTF-8")
+    }
+
+    /// As [`cli::prepare`] reads it for a command that is given this environment.
+    fn check(&self, environment: &[(&str, &str)]) -> cli::Exit {
+        let environment: Vec<_> = [("TANDEM_ROOT", self.root())].iter().chain(environment).copied().collect();
+        let exit = check(&["--check"], &environment);
+        let plain = |text: &str| text.replace(&format!("{}/", self.root()), "/");
+        cli::Exit { output: plain(&exit.output), errors: plain(&exit.errors), ..exit }
+    }
+}
+
+/// The line of a key in the list of `--check`, with single blanks.
+fn line_of(exit: &cli::Exit, key: &str) -> String {
+    let line = exit.output.lines().find(|line| line.split(' ').next() == Some(key));
+    line.unwrap_or_else(|| panic!("{key} is not in {}", exit.output))
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn a_command_finds_the_configuration_and_environment_of_the_installed_relay_and_says_so() {
+    let installed =
+        Installed::new("[listen]\nport = 7\n", "# the key\nGEMINI_API_KEY='AIzaX'\nTANDEM_LEG_RATE=8000\n");
+    let exit = installed.check(&[("TANDEM_LEG_RATE", "16000")]);
+    assert_eq!(
+        exit.errors,
+        "tandem: /etc/tandem/tandem.toml was read\ntandem: /etc/tandem/tandem.env was read\n"
+    );
+    assert_eq!(line_of(&exit, "listen.port"), "listen.port 7 /etc/tandem/tandem.toml:2");
+    assert_eq!(line_of(&exit, "gemini.api_key"), "gemini.api_key (set) /etc/tandem/tandem.env:2");
+    assert_eq!(line_of(&exit, "leg.rate"), "leg.rate 16000 environment TANDEM_LEG_RATE", "the process wins");
+}
+
+#[test]
+fn the_service_itself_has_its_environment_from_systemd_alone() {
+    let installed = Installed::new("", "TANDEM_LEG_RATE=8000\n");
+    let exit = installed.check(&[("NOTIFY_SOCKET", "/run/systemd/notify"), ("GEMINI_API_KEY", "x")]);
+    assert_eq!(exit.errors, "tandem: /etc/tandem/tandem.toml was read\n");
+    assert_eq!(line_of(&exit, "leg.rate"), "leg.rate 16000 default");
+}
+
+#[test]
+fn another_file_that_is_named_leaves_the_installation_alone() {
+    let installed = Installed::new("[listen]\nport = 7\n", "TANDEM_LEG_RATE=8000\n");
+    let own = installed.0.write("own.toml", "[listen]\nport = 8\n");
+    let exit = installed.check(&[("TANDEM_CONFIG", own.to_str().unwrap()), ("GEMINI_API_KEY", "x")]);
+    assert_eq!((exit.errors.as_str(), exit.status), ("", 0));
+    assert_eq!(line_of(&exit, "listen.port"), "listen.port 8 /own.toml:2");
+    assert_eq!(line_of(&exit, "leg.rate"), "leg.rate 16000 default");
+    assert_eq!(line_of(&exit, "store.url"), "store.url (not set) default");
+    // Its own file by its name is the installation.
+    let named = installed.0.0.join("etc/tandem/../tandem/tandem.toml");
+    let exit = installed.check(&[("TANDEM_CONFIG", named.to_str().unwrap()), ("GEMINI_API_KEY", "x")]);
+    assert_eq!(line_of(&exit, "leg.rate"), "leg.rate 8000 /etc/tandem/tandem.env:1");
+}
+
+#[test]
+fn what_the_service_keeps_is_found_where_systemd_has_it_keep_it() {
+    let installed = Installed::new("", "GEMINI_API_KEY=x\n");
+    let exit = installed.check(&[]);
+    for (key, place) in [
+        ("store.url", "sqlite:ROOT/var/lib/tandem/tandem.db"),
+        ("store.spool_directory", "ROOT/var/lib/tandem/tandem-spool"),
+        ("recording.directory", "ROOT/var/lib/tandem/recordings"),
+    ] {
+        let line =
+            line_of(&exit, key).replace(installed.root(), "ROOT").replace("sqlite:/var", "sqlite:ROOT/var");
+        let line = line.replace("\"/var", "\"ROOT/var");
+        assert_eq!(line, format!("{key} \"{place}\" state of the service"));
+    }
+    let exit = installed.check(&[("STATE_DIRECTORY", "/srv/tandem")]);
+    assert_eq!(line_of(&exit, "store.url"), "store.url (not set) default", "STATE_DIRECTORY decides");
+    let written = Installed::new("[store]\nurl = \"sqlite:/data/calls.db\"\n", "GEMINI_API_KEY=x\n");
+    let exit = written.check(&[]);
+    assert_eq!(line_of(&exit, "store.url"), "store.url \"sqlite:/data/calls.db\" /etc/tandem/tandem.toml:2");
+    assert_eq!(line_of(&exit, "store.spool_directory"), "store.spool_directory (not set) default");
+}
+
+#[test]
+fn what_systemd_passes_over_in_the_environment_is_named_with_its_line() {
+    let installed =
+        Installed::new("", "export GEMINI_API_KEY=AIzaX\nTANDEM_LISTEN_PROT=1\nTANDEM_LEG_RATE=9\n");
+    let exit = installed.check(&[]);
+    assert_eq!(exit.status, cli::STATUS_WRONG_USE);
+    assert!(exit.errors.contains("/etc/tandem/tandem.env:3: leg.rate = \"9\" is none of"), "{}", exit.errors);
+    installed.0.write("etc/tandem/tandem.env", "export GEMINI_API_KEY=AIzaX\nTANDEM_LISTEN_PROT=1\n");
+    let exit = installed.check(&[]);
+    for expected in [
+        "tandem: /etc/tandem/tandem.env:1: systemd knows no export: write NAME=VALUE without it; the line is passed over\n",
+        "warning: /etc/tandem/tandem.env:2: TANDEM_LISTEN_PROT is no setting and is ignored: did you mean TANDEM_LISTEN_PORT?\n",
+    ] {
+        assert!(exit.errors.contains(expected), "{}", exit.errors);
+    }
+    assert!(!exit.errors.contains("AIza"), "{}", exit.errors);
+}
+
+#[test]
+fn an_installation_without_its_environment_or_none_at_all_is_no_error() {
+    let installed = Installed::new("", "");
+    fs::remove_file(installed.0.0.join("etc/tandem/tandem.env")).unwrap();
+    let exit = installed.check(&[("GEMINI_API_KEY", "x")]);
+    assert_eq!(exit.errors, "tandem: /etc/tandem/tandem.toml was read\n");
+    // A directory of that name cannot be read by anybody, as the package's file by another account.
+    fs::create_dir(installed.0.0.join("etc/tandem/tandem.env")).unwrap();
+    let exit = installed.check(&[("GEMINI_API_KEY", "x")]);
+    let unread = "tandem: /etc/tandem/tandem.env cannot be read (Is a directory (os error 21)), so what it gives the service is not \
+                  seen here: be root for that\n";
+    assert!(exit.errors.ends_with(unread) && exit.status == 0, "{}", exit.errors);
+    let none = check(&["--check"], &[("GEMINI_API_KEY", "x")]);
+    assert_eq!((none.errors.as_str(), none.status), ("", 0));
 }
 
 // ---- errors ----------------------------------------------------------------------------------------------------------
@@ -321,6 +454,7 @@ fn errors_of_all_sources_are_reported_together_and_overridden_values_are_checked
         file: FileChoice::Named(path),
         environment: vec![("TANDEM_LEG_RATE".into(), "1".into())],
         sets: vec!["listen.port=1".into(), "leg.mix=loud".into()],
+        installation: None,
     })
     .unwrap_err();
     assert_eq!(problems.0.len(), 4, "{problems}");
@@ -392,7 +526,10 @@ fn files_that_cannot_be_read_are_found_at_start() {
 
 fn check(arguments: &[&str], environment: &[(&str, &str)]) -> cli::Exit {
     let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
-    let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    // What is installed on this machine is none of the test's.
+    let elsewhere = std::iter::once(&("TANDEM_ROOT", "/nonexistent"))
+        .filter(|(name, _)| environment.iter().all(|(named, _)| named != name));
+    let environment = elsewhere.chain(environment).map(|(name, value)| (name.into(), value.into())).collect();
     cli::prepare(&arguments, environment).err().expect("--check ends the process")
 }
 
@@ -611,6 +748,7 @@ fn the_default_agent_is_inherited_from_every_source_and_an_empty_value_unsets_wh
         file: FileChoice::Named(path),
         environment: vec![("TANDEM_AGENTS_B_LANGUAGE".into(), "cs-CZ".into())],
         sets: vec!["agent.greeting=Hello.".into(), "agents.b.temperature=1".into()],
+        installation: None,
     })
     .unwrap();
     let (a, b) = (&loaded.config.agents["a"], &loaded.config.agents["b"]);

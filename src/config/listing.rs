@@ -28,6 +28,10 @@ pub struct Loaded {
     pub config: Config,
     /// Every key with its value and origin.
     pub settings: Vec<Setting>,
+    /// Which files were read where nobody named them, one sentence each.
+    pub read: Vec<String>,
+    /// What was passed over in them, or could not be read, one sentence each.
+    pub unread: Vec<String>,
     /// What is allowed but probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -41,13 +45,21 @@ impl Loaded {
             .map_or(Origin::Default, |s| s.origin.clone())
     }
 
+    /// Which files were read where nobody named one, and what of them was not: a line each, for standard error.
+    pub fn files(&self) -> String {
+        self.read.iter().chain(&self.unread).map(|sentence| format!("tandem: {sentence}\n")).collect()
+    }
+
     /// Logs every value with its origin, at info what was set and at debug the defaults, then the warnings.
     pub fn log(&self) {
         for setting in &self.settings {
             let level = if setting.origin == Origin::Default { log::Level::Debug } else { log::Level::Info };
             log::log!(level, "{} = {} ({})", setting.name, shortened(&setting.shown), setting.origin);
         }
-        for warning in &self.warnings {
+        for read in &self.read {
+            log::info!("{read}");
+        }
+        for warning in self.unread.iter().chain(&self.warnings) {
             log::warn!("{warning}");
         }
     }

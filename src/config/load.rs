@@ -8,14 +8,17 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::file;
+use super::installed::{self, Installation, ROOT_VARIABLE};
 use super::listing::{Loaded, Setting};
 use super::model::{Config, KEYS};
 use super::problem::{Origin, Problem, Problems, key_named, nearest, unknown_key};
-use super::registry::Key;
+use super::registry::{Key, is_hidden};
+use super::store::StoreUrl;
 use super::tables::{self, Row, Table, Written};
 use super::tool;
 use super::validate;
 use super::value::Value;
+use super::variables::{EnvironmentFile, Variables};
 
 /// The configuration file read when nobody names one and it exists.
 pub(super) const DEFAULT_FILE: &str = "tandem.toml";
@@ -26,7 +29,8 @@ pub(super) const FILE_VARIABLE: &str = "TANDEM_CONFIG";
 /// Which configuration file to read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum FileChoice {
-    /// The one `TANDEM_CONFIG` names, else `tandem.toml` in the working directory if it exists.
+    /// The one `TANDEM_CONFIG` names, else `tandem.toml` in the working directory if it exists, else that of the
+    /// [installation](Sources::installation) if there is one.
     #[default]
     Usual,
     /// This one (`--config`); it must exist.
@@ -44,6 +48,8 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
     /// What followed each `--set`: `key=value`.
     pub sets: Vec<String>,
+    /// Where an installed relay has its configuration, if that is looked at.
+    pub installation: Option<Installation>,
 }
 
 /// Reads all sources.
@@ -53,14 +59,24 @@ pub struct Sources {
 /// keys that contradict each other.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut loading = Loading::new();
-    if let Some(path) = loading.chosen_file(sources) {
-        loading.apply_file(&path);
+    let file = loading.chosen_file(sources);
+    if let Some(path) = &file {
+        loading.apply_file(path);
     }
-    loading.apply_environment(&sources.environment);
+    // The installation that this configuration is of.
+    let installed = |path: &PathBuf| sources.installation.as_ref().filter(|own| own.is_configured_by(path));
+    let installation = file.as_ref().and_then(installed);
+    let of_service = installation.filter(|_| !installed::is_service(&sources.environment));
+    let read = of_service.map(|installation| loading.environment_file(installation));
+    let variables = Variables::new(&sources.environment, read.unwrap_or_default());
+    loading.apply_environment(&variables);
     loading.apply_sets(&sources.sets);
     loading.apply_profile();
-    loading.fill_tables(&sources.environment);
-    tool::read_secrets(&mut loading.loaded, &sources.environment, &mut loading.problems);
+    if let Some(installation) = installation {
+        loading.apply_state(installation, &variables);
+    }
+    loading.fill_tables(&variables);
+    tool::read_secrets(&mut loading.loaded, &variables, &mut loading.problems);
     if loading.problems.is_empty() {
         validate::check(&mut loading.loaded, &mut loading.problems);
     }
@@ -86,11 +102,12 @@ impl Loading {
             origin: Origin::Default,
         };
         let settings = KEYS.iter().map(setting).collect();
-        let loaded = Loaded { config: Config::default(), settings, warnings: Vec::new() };
+        let (read, unread, warnings) = (Vec::new(), Vec::new(), Vec::new());
+        let loaded = Loaded { config: Config::default(), settings, read, unread, warnings };
         Self { loaded, rows: Vec::new(), sets: Vec::new(), problems: Vec::new() }
     }
 
-    fn chosen_file(&self, sources: &Sources) -> Option<PathBuf> {
+    fn chosen_file(&mut self, sources: &Sources) -> Option<PathBuf> {
         match &sources.file {
             FileChoice::Named(path) => Some(path.clone()),
             FileChoice::None => None,
@@ -101,8 +118,81 @@ impl Loading {
                     .find(|(name, value)| name == FILE_VARIABLE && !value.is_empty());
                 match named {
                     Some((_, path)) => Some(PathBuf::from(path)),
-                    None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
+                    None => self.usual_file(sources.installation.as_ref()),
                 }
+            }
+        }
+    }
+
+    /// That of the working directory, else that of the installation.
+    fn usual_file(&mut self, installation: Option<&Installation>) -> Option<PathBuf> {
+        let beside = Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
+        let Some(installation) = installation else { return beside };
+        let installed = installation.configuration();
+        let place = installed.display();
+        match (beside, installed::is_there(&installed)) {
+            (Some(path), Ok(true)) if !installation.is_configured_by(&path) => {
+                self.loaded
+                    .read
+                    .push(format!("{DEFAULT_FILE} of the working directory was read, {place} was not"));
+                Some(path)
+            }
+            (Some(path), _) => Some(path),
+            (None, Ok(true)) => {
+                self.loaded.read.push(format!("{place} was read"));
+                Some(installed)
+            }
+            (None, Ok(false)) => None,
+            (None, Err(error)) => {
+                self.loaded.unread.push(format!(
+                    "{place} cannot be read ({error}), so defaults are in force: be root or a member of the group tandem, or \
+                     name another file with --config"
+                ));
+                None
+            }
+        }
+    }
+
+    /// The file that systemd hands to the service, so that the command line sees what the service sees.
+    fn environment_file(&mut self, installation: &Installation) -> EnvironmentFile {
+        let path = installation.environment_file();
+        match std::fs::read(&path) {
+            Ok(text) => {
+                self.loaded.read.push(format!("{} was read", path.display()));
+                let mut problems = Vec::new();
+                let file = EnvironmentFile::read(path, &text, &mut problems);
+                self.loaded.unread.extend(problems.iter().map(ToString::to_string));
+                file
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => EnvironmentFile::default(),
+            Err(error) => {
+                self.loaded.unread.push(format!(
+                    "{} cannot be read ({error}), so what it gives the service is not seen here: be root for that",
+                    path.display()
+                ));
+                EnvironmentFile::default()
+            }
+        }
+    }
+
+    /// Where the service keeps what nobody has given another place: systemd says it by `STATE_DIRECTORY`, which a shell does not
+    /// have.
+    fn apply_state(&mut self, installation: &Installation, variables: &Variables<'_>) {
+        let state = installation.state();
+        if variables.get("STATE_DIRECTORY").is_some() || !state.is_dir() {
+            return;
+        }
+        let place = state.display();
+        let mut places = vec![("recording.directory", format!("{place}/recordings"))];
+        if !matches!(self.loaded.config.store.url, StoreUrl::Sqlite(_)) {
+            places.push(("store.spool_directory", format!("{place}/tandem-spool")));
+        }
+        places.push(("store.url", format!("sqlite:{place}/tandem.db")));
+        for (name, value) in places {
+            if self.loaded.origin(name) == Origin::Default
+                && let Some(key) = key_named(name)
+            {
+                self.apply(key, &Value::Untyped(value), Origin::Installation);
             }
         }
     }
@@ -120,7 +210,7 @@ impl Loading {
             }
         };
         let file::Contents { entries, rows } = file::read(path, &text, &mut self.problems);
-        let holds_secret = entries.iter().any(|entry| entry.key.is_secret() && !entry.value.is_empty());
+        let holds_secret = entries.iter().any(|entry| entry.key.is_secret() && entry.value.is_hidden());
         if (holds_secret || rows.iter().any(Row::holds_secret)) && readable_by_everyone(path) {
             self.loaded.warnings.push(format!(
                 "{} holds a secret and can be read by every user of this machine: chmod o-r it, or put the secret \
@@ -134,26 +224,19 @@ impl Loading {
         }
     }
 
-    fn apply_environment(&mut self, environment: &[(OsString, OsString)]) {
+    fn apply_environment(&mut self, variables: &Variables<'_>) {
         for key in KEYS {
             for variable in key.variables_weakest_first() {
-                // An empty variable is what `docker run -e X=` or an unset shell variable leaves: not set.
-                if let Some((value, origin)) = self.value_of(environment, variable, key.name) {
+                if let Some((value, origin)) = self.value_of(variables, &variable, key.name) {
                     self.apply(key, &value, origin);
                 }
             }
         }
     }
 
-    /// What an environment variable holds for the key `name`, if it is set.
-    fn value_of(
-        &mut self,
-        environment: &[(OsString, OsString)],
-        variable: String,
-        name: &str,
-    ) -> Option<(Value, Origin)> {
-        let (_, value) = environment.iter().find(|(name, v)| *name == *variable && !v.is_empty())?;
-        let origin = Origin::Environment { variable };
+    /// What a variable holds for the key `name`, if it is set.
+    fn value_of(&mut self, variables: &Variables<'_>, variable: &str, name: &str) -> Option<(Value, Origin)> {
+        let (value, origin) = variables.get(variable)?;
         match value.to_str() {
             Some(text) => Some((Value::Untyped(text.to_owned()), origin)),
             None => {
@@ -165,17 +248,17 @@ impl Loading {
 
     /// Agents, tools, credentials and routes. The environment speaks of those that the file or `--set` has, since a
     /// variable's name does not tell where a table's name ends.
-    fn fill_tables(&mut self, environment: &[(OsString, OsString)]) {
+    fn fill_tables(&mut self, variables: &Variables<'_>) {
         let sets = std::mem::take(&mut self.sets);
         for (table, name, set) in &sets {
             tables::row_named(&mut self.rows, *table, name, &set.origin);
         }
-        self.warn_of_unknown_variables(environment);
+        self.warn_of_unknown_variables(variables);
         let mut rows = std::mem::take(&mut self.rows);
         for row in rows.iter_mut().filter(|row| row.table != Table::Routes) {
             for (field, _) in row.table.fields() {
                 let name = format!("{}.{field}", row.path());
-                if let Some((value, origin)) = self.value_of(environment, row.variable(field), &name) {
+                if let Some((value, origin)) = self.value_of(variables, &row.variable(field), &name) {
                     row.values.push(Written { field: field.to_owned(), value, origin });
                 }
             }
@@ -189,22 +272,26 @@ impl Loading {
 
     /// A misspelt variable is a warning, not an error: others may own variables that begin with `TANDEM_` (Kubernetes
     /// sets `TANDEM_PORT` for a service of that name).
-    fn warn_of_unknown_variables(&mut self, environment: &[(OsString, OsString)]) {
+    fn warn_of_unknown_variables(&mut self, variables: &Variables<'_>) {
         let of_rows = |row: &Row| -> Vec<String> {
             row.table.fields().iter().map(|(field, _)| row.variable(field)).collect()
         };
         let of_keys = KEYS.iter().flat_map(Key::variables_weakest_first);
         let known: Vec<String> = of_keys.chain(self.rows.iter().flat_map(of_rows)).collect();
-        for (name, _) in environment {
-            let Some(name) = name.to_str().filter(|name| name.starts_with("TANDEM_")) else { continue };
-            if name == FILE_VARIABLE || known.iter().any(|variable| variable == name) {
+        for (name, origin) in variables.names().filter(|(name, _)| name.starts_with("TANDEM_")) {
+            if [FILE_VARIABLE, ROOT_VARIABLE].contains(&name) || known.iter().any(|variable| variable == name)
+            {
                 continue;
             }
             let remedy = match nearest(name, known.iter().map(String::as_str)) {
                 Some(variable) => format!("did you mean {variable}?"),
                 None => "docs/configuration.md lists the variables".to_owned(),
             };
-            self.loaded.warnings.push(format!("environment {name} is no setting and is ignored: {remedy}"));
+            let place = match origin {
+                Origin::File { .. } => format!("{origin}: {name}"),
+                _ => format!("environment {name}"),
+            };
+            self.loaded.warnings.push(format!("{place} is no setting and is ignored: {remedy}"));
         }
     }
 
@@ -236,7 +323,7 @@ impl Loading {
                 self.problems.push(Problem::at(Origin::Argument, unknown_key(name)));
                 continue;
             };
-            if key.is_secret() && !value.is_empty() {
+            if key.is_secret() && is_hidden(value) {
                 let variable =
                     key.environment.first().map_or_else(|| key.own_variable(), |v| (*v).to_owned());
                 self.warn_of_open_secret(name, &variable);

@@ -10,6 +10,7 @@ mod agent;
 mod base_url;
 mod credential;
 mod file;
+mod installed;
 mod listing;
 mod load;
 mod media;
@@ -29,10 +30,12 @@ pub(crate) mod template;
 mod tool;
 mod validate;
 mod value;
+mod variables;
 
 pub use agent::{AgentConfig, CallVariable, Fallback};
 pub use base_url::{BaseUrl, is_near, is_near_address};
 pub use credential::{CredentialConfig, CredentialKind};
+pub use installed::Installation;
 pub use listing::{Loaded, Setting};
 pub use load::{FileChoice, Sources, load};
 pub use media::{

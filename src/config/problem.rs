@@ -31,6 +31,8 @@ pub enum Origin {
     Argument,
     /// Nowhere itself: it follows from `media.profile`.
     Profile,
+    /// Nowhere itself: an installed relay keeps it there.
+    Installation,
 }
 
 impl fmt::Display for Origin {
@@ -41,6 +43,7 @@ impl fmt::Display for Origin {
             Self::Environment { variable } => write!(f, "environment {variable}"),
             Self::Argument => f.write_str("--set"),
             Self::Profile => f.write_str("media.profile"),
+            Self::Installation => f.write_str("state of the service"),
         }
     }
 }

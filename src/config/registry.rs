@@ -177,7 +177,7 @@ impl<T> Key<T> {
             Ok(shown)
         });
         stored.map_err(|wrong| {
-            let shown = if self.is_secret() {
+            let shown = if self.is_secret() && value.is_hidden() {
                 " (value not shown)".to_owned()
             } else {
                 format!(" = {}", written(value))
@@ -238,7 +238,7 @@ impl Kind {
             }
             Self::Text { .. } | Self::Secret { .. } => match text_of(value)? {
                 None => (Checked::Nothing, NOT_SET.into()),
-                Some(text) if matches!(self, Self::Secret { .. }) => {
+                Some(text) if matches!(self, Self::Secret { .. }) && is_hidden(text) => {
                     (Checked::Text(text.to_owned()), "(set)".into())
                 }
                 Some(text) => (Checked::Text(text.to_owned()), super::value::quote(text)),
@@ -257,6 +257,11 @@ impl Kind {
             }
         })
     }
+}
+
+/// Whether what a secret key holds is a secret: the file of a database and the word for none are not.
+pub(super) fn is_hidden(text: &str) -> bool {
+    !text.is_empty() && text != "none" && !text.starts_with("sqlite:")
 }
 
 /// A choice as TOML: an integer where it looks like one, else a string.

@@ -3,7 +3,6 @@
 //! Runs in: anywhere: pure, but for what the environment says of headers. Owns its settings. Never sends anything.
 //! Invariant: as in [`super::settings`].
 
-use std::ffi::OsString;
 use std::time::Duration;
 
 use super::listing::Loaded;
@@ -11,6 +10,7 @@ use super::problem::Problem;
 use super::secret::Secret;
 use super::setters::{header_value, name, tool_url};
 use super::settings::{from_checked, settings};
+use super::variables::Variables;
 use crate::base::model_options::{Behavior, Scheduling};
 use crate::base::parameters::Parameters;
 use crate::base::{Words, words};
@@ -73,17 +73,13 @@ words! {
 }
 
 /// Takes the values of the tools' headers out of the environment.
-pub(super) fn read_secrets(
-    loaded: &mut Loaded,
-    environment: &[(OsString, OsString)],
-    problems: &mut Vec<Problem>,
-) {
+pub(super) fn read_secrets(loaded: &mut Loaded, environment: &Variables<'_>, problems: &mut Vec<Problem>) {
     let mut tools = std::mem::take(&mut loaded.config.tools);
     for tool in &mut tools {
         let Some(variable) = &tool.header_env else { continue };
-        let value = environment.iter().find(|(name, _)| *name == **variable).map(|(_, value)| value);
+        let value = environment.get(variable).map(|(value, _)| value);
         let read = match value.map(|value| value.to_str()) {
-            None | Some(Some("")) => Err("is not set"),
+            None => Err("is not set"),
             Some(None) => Err("is not UTF-8 text"),
             Some(Some(text)) => header_value(text),
         };

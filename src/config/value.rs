@@ -79,6 +79,14 @@ impl Value {
         }
     }
 
+    /// Whether nobody may see it where it is the value of a secret key.
+    pub(super) fn is_hidden(&self) -> bool {
+        match self {
+            Self::Untyped(text) | Self::Text(text) => super::registry::is_hidden(text),
+            _ => true,
+        }
+    }
+
     /// Whether this is text with nothing in it, which for an optional key means "not set".
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Untyped(text) | Self::Text(text) if text.is_empty())

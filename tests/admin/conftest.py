@@ -79,6 +79,7 @@ def start_relay(model, tmp_path_factory):
                 "GEMINI_BASE_URL": f"ws{model}",
                 "GEMINI_API_KEY": "AIzaSyE2e-simulated_0123456789abcdefghij",
                 "XDG_STATE_HOME": folder,
+                "TANDEM_ROOT": folder,
                 "RUST_LOG": "tandem=debug",
                 **environment,
             },

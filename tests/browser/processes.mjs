@@ -54,7 +54,7 @@ export async function relay(gemini, configuration, environment = {}) {
   const { child, addresses: [legs, page] } = await start('tandem', ['--config', file], 'stderr',
     [/WebSocket server: (ws:\/\/\S+)/, /admin server: (https?:\/\/\S+)/], {
       AUDIO_SOCKET_HOST: '127.0.0.1', FREESWITCH_AUDIO_SOCKET_PORT: '0', TANDEM_ADMIN_LISTEN: '127.0.0.1:0',
-      GEMINI_BASE_URL: gemini, GEMINI_API_KEY: 'simulated', STATE_DIRECTORY: folder, ...environment,
+      GEMINI_BASE_URL: gemini, GEMINI_API_KEY: 'simulated', STATE_DIRECTORY: folder, TANDEM_ROOT: folder, ...environment,
     });
   return { child, legs, page };
 }

@@ -53,6 +53,7 @@ impl Relay {
             .env("AUDIO_SOCKET_HOST", "0.0.0.0")
             .env("FREESWITCH_AUDIO_SOCKET_PORT", "0")
             .env("TANDEM_STORE_URL", "none")
+            .env("TANDEM_ROOT", "/nonexistent")
             .env("TANDEM_ADMIN_LISTEN", "127.0.0.1:0")
             .env("GEMINI_BASE_URL", format!("ws://{gemini}"))
             .env("GEMINI_API_KEY", KEY)

@@ -42,7 +42,7 @@ def relay(tmp_path):
         gemini = first_match(simulator.stdout, r"listening on (ws://\S+)").rstrip("/")
         environment = {
             "AUDIO_SOCKET_HOST": "127.0.0.1", "FREESWITCH_AUDIO_SOCKET_PORT": "0", "GEMINI_BASE_URL": gemini,
-            "TANDEM_ADMIN_LISTEN": "127.0.0.1:0", "TANDEM_STORE_URL": "none",
+            "TANDEM_ADMIN_LISTEN": "127.0.0.1:0", "TANDEM_STORE_URL": "none", "TANDEM_ROOT": "/nonexistent",
             "GEMINI_API_KEY": "simulated", "PATH": os.environ["PATH"]}  # fmt: skip
         sets = [word for setting in settings for word in ("--set", setting)]
         tandem = subprocess.Popen(

@@ -51,6 +51,8 @@ pub(crate) fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Comma
         .env_clear()
         .env("TZ", "UTC")
         .env("TANDEM_STORE_URL", "none")
+        // What is installed on this machine is none of the test's.
+        .env("TANDEM_ROOT", "/nonexistent")
         .envs(environment.iter().copied());
     command.current_dir(env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
     command
