@@ -31,6 +31,9 @@ pub struct Stream {
     cut_short: bool,
     /// Which messages are texts, on a WebSocket.
     texts: Option<Box<Texts>>,
+    /// Reads that were asked of the stream.
+    #[cfg(test)]
+    pub(super) asked: usize,
 }
 
 impl Stream {
@@ -50,7 +53,14 @@ impl Stream {
     }
 
     fn new(transport: Transport) -> Self {
-        Self { transport, allowance: usize::MAX, cut_short: false, texts: None }
+        Self {
+            transport,
+            allowance: usize::MAX,
+            cut_short: false,
+            texts: None,
+            #[cfg(test)]
+            asked: 0,
+        }
     }
 
     /// Tells texts from binary messages from here on, with `texts`; all of them are read as binary messages.
@@ -120,7 +130,7 @@ impl Stream {
     }
 
     /// Whether a read would bring nothing, as long as the poll does not report the socket.
-    fn is_drained(&self) -> bool {
+    pub(super) fn is_drained(&self) -> bool {
         self.below().is_drained()
             && match &self.transport {
                 Transport::Plain(_) => true,
@@ -163,6 +173,10 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        #[cfg(test)]
+        {
+            self.asked += 1;
+        }
         let n = self.read_bytes(into)?;
         if let Some(texts) = &mut self.texts {
             texts.pass(&mut into[..n]);
@@ -295,9 +309,12 @@ mod tests {
         acceptor.build()
     }
 
+    trait Peer: Read + Write + Send {}
+    impl<T: Read + Write + Send> Peer for T {}
+
     /// A TLS connection: the end of a peer that blocks, and ours, registered, as the one who began and as the one who was
     /// asked.
-    fn encrypted(poll: &Poll) -> [(Box<dyn Write + Send>, Stream); 2] {
+    fn encrypted(poll: &Poll) -> [(Box<dyn Peer>, Stream); 2] {
         let mut builder = TlsConnector::builder();
         builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
         let (connector, acceptor) = (builder.build().expect("TLS"), acceptor());
@@ -315,8 +332,7 @@ mod tests {
             let accepted = acceptor.accept(Socket::new(far)).expect("a handshake");
             (peer.join().expect("no panic"), Stream::accepted_tls(accepted))
         });
-        let mut ends: [(Box<dyn Write + Send>, Stream); 2] =
-            [(Box::new(asked), began), (Box::new(peer), accepted)];
+        let mut ends: [(Box<dyn Peer>, Stream); 2] = [(Box::new(asked), began), (Box::new(peer), accepted)];
         for (_, ours) in &mut ends {
             ours.socket().set_nonblocking(true).expect("a socket");
             ours.register(poll.registry(), Token(0)).expect("open");

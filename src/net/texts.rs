@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 
+const FINAL: u8 = 0x80;
 const OPCODE: u8 = 0x0f;
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
@@ -34,12 +35,28 @@ pub(super) struct Texts {
     begun: u64,
     texts: VecDeque<u64>,
     given: u64,
+    /// The present frame ends its message.
+    ends_message: bool,
+    /// No byte has come since the end of a message.
+    is_between: bool,
+    /// Messages that are whole, those of control among them, less those that were taken.
+    whole: u64,
 }
 
 impl Texts {
     /// Of a connection whose upgrade is still to be answered.
     pub(super) fn behind_upgrade() -> Self {
         Self { upgrade: Some(0), ..Self::default() }
+    }
+
+    /// Whoever reads messages out of the bytes that came has taken one.
+    pub(super) fn taken(&mut self) {
+        self.whole = self.whole.saturating_sub(1);
+    }
+
+    /// Whether every byte that came belongs to a message that was taken.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.is_between && self.whole == 0
     }
 
     /// Looks at bytes as they come, in whatever pieces, and changes the opcodes of texts.
@@ -50,6 +67,9 @@ impl Texts {
                 let n = usize::try_from(self.payload).unwrap_or(usize::MAX).min(rest.len());
                 self.read_close_code(&rest[..n]);
                 self.payload -= n as u64;
+                if self.payload == 0 {
+                    self.frame_ends();
+                }
                 n
             } else {
                 self.byte(&mut rest[0]);
@@ -73,6 +93,8 @@ impl Texts {
 
     fn head_byte(&mut self, byte: &mut u8) {
         if self.head_len == 0 {
+            self.is_between = false;
+            self.ends_message = *byte & FINAL != 0;
             match *byte & OPCODE {
                 TEXT => {
                     self.texts.push_back(self.begun);
@@ -105,6 +127,14 @@ impl Texts {
             self.close_code = u16::from_be_bytes(mask);
         }
         self.head_len = 0;
+        if self.payload == 0 {
+            self.frame_ends();
+        }
+    }
+
+    fn frame_ends(&mut self) {
+        self.is_between = self.ends_message;
+        self.whole += u64::from(self.ends_message);
     }
 
     fn read_close_code(&mut self, payload: &[u8]) {
@@ -174,6 +204,34 @@ mod tests {
         texts.pass(&mut bytes);
         assert_eq!(bytes[head], 0x82);
         assert!(texts.is_text() && !texts.is_text());
+    }
+
+    #[test]
+    fn nothing_is_held_exactly_where_every_message_is_whole_and_taken() {
+        let mut texts = Texts::default();
+        assert!(!texts.holds_nothing(), "what came behind the upgrade is not known to be nothing");
+        // A text, an empty one, one of two pieces with a ping between them, and a ping.
+        let frames: [&[u8]; 6] = [
+            &frame(0x81, b"abc", None),
+            &frame(0x81, b"", Some([1; 4])),
+            &frame(0x01, b"ab", None),
+            &frame(0x89, b"?", None),
+            &frame(0x80, &[b'c'; 200], None),
+            &frame(0x89, b"", None),
+        ];
+        for (number, frame) in frames.into_iter().enumerate() {
+            let mut bytes = frame.to_vec();
+            let last = bytes.len() - 1;
+            for (at, byte) in bytes.chunks_mut(1).enumerate() {
+                texts.pass(byte);
+                assert!(!texts.holds_nothing(), "byte {at} of frame {number}");
+                if at == last && number != 2 {
+                    texts.taken();
+                }
+            }
+            // Behind the ping an unfinished message is open; tungstenite has it whole.
+            assert_eq!(texts.holds_nothing(), number != 2, "behind frame {number}");
+        }
     }
 
     proptest! {

@@ -103,7 +103,16 @@ impl Connection {
 
     /// The next message.
     pub fn read(&mut self) -> Incoming {
-        match self.socket.read() {
+        if self.has_nothing() {
+            return Incoming::Drained;
+        }
+        let read = self.socket.read();
+        if matches!(read, Ok(_) | Err(Error::Utf8(_)))
+            && let Some(texts) = self.socket.get_mut().texts()
+        {
+            texts.taken();
+        }
+        match read {
             Ok(Message::Binary(bytes)) if self.socket.get_mut().texts().is_some_and(Texts::is_text) => {
                 Incoming::Message(text_of(bytes))
             }
@@ -126,6 +135,15 @@ impl Connection {
             }
             Err(error) => Incoming::Over(end_of(error)),
         }
+    }
+
+    /// Whether neither the socket nor tungstenite has anything, which tungstenite would find out by filling its buffer with
+    /// zeros and asking. In a closing handshake it is always asked: it has an end to tell.
+    fn has_nothing(&mut self) -> bool {
+        self.idle
+            && self.socket.can_write()
+            && self.socket.get_ref().is_drained()
+            && self.socket.get_mut().texts().is_some_and(|texts| texts.holds_nothing())
     }
 
     /// Queues a message, to leave with the next [`Connection::flush`].
@@ -191,5 +209,67 @@ fn end_of(error: Error) -> End {
         Error::Capacity(error) => End::TooBig(error.to_string()),
         Error::WriteBufferFull(_) => End::Dropped("the peer takes nothing more".into()),
         other => End::Protocol(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use super::*;
+
+    /// A client of ours, registered with a poll, and tungstenite as its server, which blocks.
+    fn pair(poll: &mio::Poll) -> (Connection, WebSocket<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("listening");
+        let far = listener.accept().expect("connected").0;
+        near.set_nonblocking(true).expect("a socket");
+        let mut stream = Stream::plain(near);
+        stream.tell_texts_with(Texts::default());
+        stream.register(poll.registry(), mio::Token(0)).expect("open");
+        let socket = WebSocket::from_raw_socket(stream, Role::Client, Some(limits(4096, 1 << 20)));
+        (Connection::upgraded(socket), WebSocket::from_raw_socket(far, Role::Server, None))
+    }
+
+    /// Reads until the message has come.
+    fn next(connection: &mut Connection) -> Message {
+        loop {
+            match connection.read() {
+                Incoming::Message(message) => return message,
+                Incoming::Drained => {
+                    thread::yield_now();
+                    connection.rearm(false);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn behind_a_message_that_was_all_there_is_nothing_is_asked_for_more() {
+        let poll = mio::Poll::new().expect("a descriptor");
+        let (mut connection, mut server) = pair(&poll);
+        for text in ["a", "b", "c"] {
+            server.send(Message::text(text)).expect("connected");
+            assert_eq!(next(&mut connection), Message::text(text));
+            let asked = connection.stream().asked;
+            assert!(matches!(connection.read(), Incoming::Drained));
+            assert_eq!(connection.stream().asked, asked);
+        }
+        // A piece of a message is not all there is, and the rest is found.
+        let large = "d".repeat(20_000);
+        server.send(Message::text(large.clone())).expect("connected");
+        assert_eq!(next(&mut connection), Message::text(large));
+        server.close(None).expect("connected");
+        assert!(matches!(next(&mut connection), Message::Close(None)));
+        assert!(matches!(server.read(), Ok(Message::Close(_))));
+        drop(server);
+        let over = std::iter::from_fn(|| {
+            connection.rearm(true);
+            Some(connection.read())
+        });
+        let over = over.into_iter().find(|incoming| !matches!(incoming, Incoming::Drained));
+        assert!(matches!(over, Some(Incoming::Over(End::Closed))), "{over:?}");
     }
 }
