@@ -13,6 +13,7 @@ pub(crate) mod http_client;
 mod http_tls;
 pub(crate) mod listener;
 pub(crate) mod options;
+pub mod outgoing;
 pub(crate) mod own_server;
 pub(crate) mod passed;
 pub(crate) mod probe;

@@ -31,6 +31,8 @@ pub struct Stream {
     cut_short: bool,
     /// Which messages are texts, on a WebSocket.
     texts: Option<Box<Texts>>,
+    /// What was to be sent ahead of all else and the kernel has not taken yet.
+    unsent: Vec<u8>,
     /// Reads that were asked of the stream.
     #[cfg(test)]
     pub(super) asked: usize,
@@ -58,6 +60,7 @@ impl Stream {
             allowance: usize::MAX,
             cut_short: false,
             texts: None,
+            unsent: Vec::new(),
             #[cfg(test)]
             asked: 0,
         }
@@ -129,6 +132,44 @@ impl Stream {
         self.below_mut().rearm(ending);
     }
 
+    /// Sends all of `bytes`: what the kernel does not take now is kept, and goes ahead of whatever is written later. Returns
+    /// whether it took all.
+    ///
+    /// # Errors
+    /// Those of writing, except that it would block.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        let taken = if self.unsent.is_empty() { self.write_below(bytes) } else { Ok(0) };
+        match taken {
+            Ok(n) if n == bytes.len() => return Ok(true),
+            Ok(n) => self.unsent.extend_from_slice(&bytes[n..]),
+            // TLS wants to be asked again with the same bytes, which these are.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.unsent.extend_from_slice(bytes),
+            Err(error) => return Err(error),
+        }
+        Ok(false)
+    }
+
+    fn send_unsent(&mut self) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            let unsent = std::mem::take(&mut self.unsent);
+            let taken = self.write_below(&unsent);
+            // Nothing is kept of its memory: it is needed once in a long while.
+            self.unsent = unsent.get(*taken.as_ref().unwrap_or(&0)..).unwrap_or_default().to_vec();
+            if taken? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn write_below(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.transport {
+            Transport::Plain(socket) => socket.write(bytes),
+            Transport::Tls(stream) => stream.write(bytes),
+            Transport::AcceptedTls(stream) => stream.write(bytes),
+        }
+    }
+
     /// Whether a read would bring nothing, as long as the poll does not report the socket.
     pub(super) fn is_drained(&self) -> bool {
         self.below().is_drained()
@@ -187,14 +228,12 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.transport {
-            Transport::Plain(socket) => socket.write(bytes),
-            Transport::Tls(stream) => stream.write(bytes),
-            Transport::AcceptedTls(stream) => stream.write(bytes),
-        }
+        self.send_unsent()?;
+        self.write_below(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.send_unsent()?;
         match &mut self.transport {
             Transport::Plain(socket) => socket.flush(),
             Transport::Tls(stream) => stream.flush(),
@@ -370,6 +409,38 @@ mod tests {
                 assert_eq!(stream.below().reads - reads, 1, "for a head, a body and an empty socket");
             }
             assert!(stream.below().is_drained());
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_take_goes_ahead_of_what_is_written_later() {
+        let poll = Poll::new().expect("a descriptor");
+        for (mut peer, mut stream) in encrypted(&poll) {
+            let mut sent = Vec::new();
+            for round in 0.. {
+                let message = vec![round as u8; 4_000 + round];
+                sent.extend_from_slice(&message);
+                if !stream.send(&message).expect("connected") {
+                    break;
+                }
+            }
+            assert_eq!(stream.write(b"later").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(stream.flush().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            sent.extend_from_slice(b"later");
+            let came = thread::spawn({
+                let mut came = vec![0; sent.len()];
+                move || peer.read_exact(&mut came).map(|()| came)
+            });
+            let mut written = 0;
+            while written < 5 {
+                match stream.write(&b"later"[written..]) {
+                    Ok(n) => written += n,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+                thread::yield_now();
+            }
+            assert!(came.join().expect("no panic").expect("connected") == sent);
+            assert!(stream.flush().is_ok() && stream.unsent.capacity() == 0);
         }
     }
 

@@ -10,6 +10,7 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig};
 use tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use crate::base::limits::WRITE_BACKLOG_BYTES;
+use crate::net::outgoing::Outgoing;
 use crate::net::stream::Stream;
 use crate::net::texts::Texts;
 
@@ -146,6 +147,25 @@ impl Connection {
             && self.socket.get_mut().texts().is_some_and(|texts| texts.holds_nothing())
     }
 
+    /// Sends a text of a client at once, past tungstenite; nothing once the closing handshake has begun. What the kernel
+    /// does not take leaves with the next [`Connection::flush`].
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub fn send_text(&mut self, outgoing: &mut Outgoing, text: &[u8]) -> Result<(), End> {
+        if !self.socket.can_write() {
+            return Ok(());
+        }
+        if !self.idle {
+            // What waits in tungstenite goes first.
+            self.queue(Message::Text(Utf8Bytes::try_from(text.to_vec()).unwrap_or_default()))?;
+            return self.flush();
+        }
+        let sent = self.socket.get_mut().send(outgoing.text(text));
+        self.idle = sent.map_err(|error| End::Dropped(error.to_string()))?;
+        Ok(())
+    }
+
     /// Queues a message, to leave with the next [`Connection::flush`].
     ///
     /// # Errors
@@ -271,5 +291,42 @@ mod tests {
         });
         let over = over.into_iter().find(|incoming| !matches!(incoming, Incoming::Drained));
         assert!(matches!(over, Some(Incoming::Over(End::Closed))), "{over:?}");
+    }
+
+    #[test]
+    fn texts_past_tungstenite_keep_their_place_among_its_messages_however_little_the_kernel_takes() {
+        let poll = mio::Poll::new().expect("a descriptor");
+        let (mut connection, mut server) = pair(&poll);
+        let mut outgoing = Outgoing::default();
+        let mut sent = Vec::new();
+        while connection.is_idle() {
+            let text = format!("{}-{}", sent.len(), "x".repeat(sent.len() * 1_000 % 70_000));
+            connection.send_text(&mut outgoing, text.as_bytes()).expect("connected");
+            sent.push(text);
+        }
+        // Behind a text that is stuck halfway: a pong, a message of tungstenite's, a text again, and the close.
+        server.send(Message::Ping("?".into())).expect("connected");
+        assert!(matches!(next(&mut connection), Message::Ping(_)));
+        connection.queue(Message::text("queued")).expect("connected");
+        connection.send_text(&mut outgoing, b"sent").expect("connected");
+        connection.close(CloseFrame { code: 1000.into(), reason: "".into() });
+        connection.send_text(&mut outgoing, b"too late").expect("it is left out");
+        let reader = thread::spawn(move || {
+            let mut came = Vec::new();
+            while let Ok(message) = server.read() {
+                came.push(message);
+            }
+            came
+        });
+        while !connection.is_idle() {
+            connection.flush().expect("connected");
+            thread::yield_now();
+        }
+        let came = reader.join().expect("no panic");
+        let mut texts =
+            came.iter().filter_map(|message| message.to_text().ok().filter(|_| message.is_text()));
+        assert!(sent.iter().all(|text| texts.next() == Some(text)));
+        assert_eq!(texts.collect::<Vec<_>>(), ["queued", "sent"]);
+        assert!(came.iter().any(Message::is_pong) && came.last().is_some_and(Message::is_close));
     }
 }

@@ -1,6 +1,6 @@
 //! Random numbers of the operating system: for every id, ticket and name that nobody may guess, and for jitter.
 //!
-//! Runs in: any thread but the media threads, a system call each time. Owns nothing.
+//! Runs in: any thread, a system call each time; of the media threads gemini alone, once for 256 messages. Owns nothing.
 //! Never gives what was computed from a seed of our own: whoever has seen a thousand ids knows nothing of the next.
 //! Invariant: each bit is the kernel's (getrandom(2)).
 

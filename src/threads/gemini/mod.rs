@@ -28,6 +28,7 @@ use crate::base::limits::{
 use crate::base::{CallId, Instant, LinkNumber};
 use crate::call::{Fact, ModelOrder, Part};
 use crate::codec::gemini::{client, close, tools};
+use crate::net::outgoing::Outgoing;
 use crate::net::websocket::{self, Connection, End, Incoming};
 use crate::sync::{CallBell, Clock, Doorbell, DueSet, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
@@ -139,6 +140,7 @@ pub struct Gemini {
     /// Bytes of messages decoded in this pass.
     decoded_bytes: usize,
     json: Vec<u8>,
+    outgoing: Outgoing,
 }
 
 /// A doorbell on the thread's poll.
@@ -164,6 +166,7 @@ impl Gemini {
             close_by: None,
             decoded_bytes: 0,
             json: Vec::new(),
+            outgoing: Outgoing::default(),
             parts,
         }
     }
@@ -431,10 +434,7 @@ impl Gemini {
             return;
         }
         while link.connection.is_idle() && call.next_message(&mut self.pool, &mut self.json) {
-            // ASCII by construction; the message takes the bytes with it, because tungstenite may keep them.
-            let text = String::from_utf8(std::mem::take(&mut self.json)).unwrap_or_default();
-            let sent = link.connection.queue(Message::text(text)).and_then(|()| link.connection.flush());
-            if let Err(end) = sent {
+            if let Err(end) = link.connection.send_text(&mut self.outgoing, &self.json) {
                 return self.drop_link(key, end);
             }
         }
