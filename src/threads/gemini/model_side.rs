@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::base::limits::MODEL_IN_FRAMES;
 use crate::base::units::PTIME_MS;
-use crate::base::{CallId, FrameKind, FrameSink, FrameSource, LinkNumber, SampleRate, Sound};
+use crate::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, LinkNumber, SampleRate, Sound};
 use crate::call::Fact;
 use crate::call::model::ToolCall;
 use crate::call::transcript::Speaker;
@@ -331,46 +331,35 @@ impl ModelSide {
     /// Takes what the dsp worker made of the caller, and tells where talkspurts begin and end. Beyond the limit the oldest
     /// is given up, counted.
     pub fn take_uplink(&mut self, pool: &mut SpeechPool, mut fact: impl FnMut(Fact)) {
-        while let Some(frame) = self.rings.model_out.take() {
-            match frame.kind {
-                FrameKind::SpurtStart | FrameKind::SpurtEnd | FrameKind::End => {
-                    if frame.kind != FrameKind::End {
-                        fact(Fact::CallerSpoke(frame.kind == FrameKind::SpurtStart));
-                    }
-                    self.kept.push_mark(pool, frame.rate, frame.kind);
-                    continue;
+        let Self { rings, kept, shared, in_spurt, .. } = self;
+        // Each frame is looked at where it lies.
+        let mut keep = |frame: &Frame| {
+            if matches!(frame.kind, FrameKind::SpurtStart | FrameKind::SpurtEnd | FrameKind::End) {
+                if frame.kind != FrameKind::End {
+                    fact(Fact::CallerSpoke(frame.kind == FrameKind::SpurtStart));
                 }
-                FrameKind::Audio | FrameKind::AudioContinued | FrameKind::AudioLast => {}
+                kept.push_mark(pool, frame.rate, frame.kind);
+                return;
             }
-            while self.kept.push(pool, frame.rate, frame.samples()).is_err() {
-                if let Some(ms) = self.kept.drop_silence(pool, self.in_spurt) {
-                    add(&self.shared.tally.silence_cut_frames, ms / u64::from(PTIME_MS));
+            while kept.push(pool, frame.rate, frame.samples()).is_err() {
+                if let Some(ms) = kept.drop_silence(pool, *in_spurt) {
+                    add(&shared.tally.silence_cut_frames, ms / u64::from(PTIME_MS));
                     continue;
                 }
-                add(&self.shared.tally.uplink_frames_dropped, 1);
-                if !self.give_up_oldest(pool) {
+                add(&shared.tally.uplink_frames_dropped, 1);
+                if !give_up_oldest(kept, in_spurt, pool) {
                     break;
                 }
             }
-        }
+        };
+        while rings.model_out.take_with(&mut keep).is_some() {}
         // Without a mark nothing that waits is speech, or its beginning is yet to be found.
-        while self.held && !self.in_spurt && !self.kept.has_mark() && self.kept.queued_ms() > PRE_ROLL_MS {
-            if !self.give_up_oldest(pool) {
-                break;
-            }
-        }
-    }
-
-    /// Takes the oldest frame of what is kept, to be heard by nobody. Returns false if there is none.
-    fn give_up_oldest(&mut self, pool: &mut SpeechPool) -> bool {
-        let mut given_up = [0; SampleRate::Hz16000.samples_per_frame()];
-        match self.kept.take(pool, &mut given_up) {
-            Taken::Nothing => return false,
-            Taken::Mark(FrameKind::SpurtStart) => self.in_spurt = true,
-            Taken::Mark(FrameKind::SpurtEnd) => self.in_spurt = false,
-            Taken::Mark(_) | Taken::Samples(..) => {}
-        }
-        true
+        while self.held
+            && !self.in_spurt
+            && self.kept.queued_ms() > PRE_ROLL_MS
+            && !self.kept.has_mark()
+            && give_up_oldest(&mut self.kept, &mut self.in_spurt, pool)
+        {}
     }
 
     /// Writes the next message with the caller's audio into `out`, which it empties first. Returns false when the link
@@ -446,10 +435,22 @@ impl ModelSide {
     }
 }
 
+/// Takes the oldest frame of what is kept, to be heard by nobody. Returns false if there is none.
+fn give_up_oldest(kept: &mut SpeechQueue, in_spurt: &mut bool, pool: &mut SpeechPool) -> bool {
+    let mut given_up = [0; SampleRate::Hz16000.samples_per_frame()];
+    match kept.take(pool, &mut given_up) {
+        Taken::Nothing => return false,
+        Taken::Mark(FrameKind::SpurtStart) => *in_spurt = true,
+        Taken::Mark(FrameKind::SpurtEnd) => *in_spurt = false,
+        Taken::Mark(_) | Taken::Samples(..) => {}
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Frame, LegFormat};
+    use crate::base::LegFormat;
     use crate::codec::base64;
     use crate::sync::rings::call_rings;
 
