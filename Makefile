@@ -7,11 +7,12 @@ PROFILE ?= release
 VENV := target/venv
 SDK_NODE := target/sdk-node
 BROWSER_NODE := target/browser-node
+BASELINE := target/baseline
 REAL_TIME := e2e e2e_hostile callgen simulator
 RUST_TESTS := $(sort $(basename $(notdir $(wildcard tests/*.rs loadtest/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs))))
 COMPUTING := $(filter-out $(REAL_TIME),$(RUST_TESTS))
 
-.PHONY: help demo play run test real-time unit check bench counts density legs faults figures sdk api browser dialplan packaging prepare deb deb-test doc clean prerequisites-build prerequisites-test
+.PHONY: help demo play run test real-time unit check bench counts density soak legs faults figures sdk api browser dialplan packaging prepare deb deb-test doc clean prerequisites-build prerequisites-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -85,6 +86,11 @@ $(VENV)/installed: tests/sdk/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
 	@touch $@
 
+$(BASELINE)/installed: loadtest/baselines/requirements.txt
+	python3 -m venv $(BASELINE)
+	$(BASELINE)/bin/pip install --quiet --disable-pip-version-check -r loadtest/baselines/requirements.txt
+	@touch $@
+
 $(SDK_NODE)/installed: tests/sdk/package.json tests/sdk/package-lock.json
 	@mkdir -p $(SDK_NODE)
 	cp tests/sdk/package.json tests/sdk/package-lock.json $(SDK_NODE)/
@@ -108,9 +114,13 @@ bench: prerequisites-build ## codecs, resamplers, rings, one call's frame: ratio
 counts: prerequisites-build ## instructions that the pieces of a call's way take, counted by valgrind: no matter how busy the machine is
 	@benches/counts.sh $$($(CARGO) bench --locked --no-run --bench counts 2>&1 | sed -n 's/.*(\(.*\)).*/\1/p')
 
-density: prerequisites-build ## CPU against the null relay, memory of an idle call, latency: target/density.json
+density: prerequisites-build $(BASELINE)/installed ## CPU against the null relay, memory, latency, knee, shards, cap, a naive relay: target/density.json
 	@$(CARGO) build --release --locked --package tandem --bins --package tandem-loadtest
 	@$(RELEASE)/density
+
+soak: prerequisites-build ## short calls for 20 minutes (MINUTES=60) at 60 % of the knee: target/soak.json
+	@$(CARGO) build --release --locked --package tandem --bins --package tandem-loadtest
+	@$(RELEASE)/soak --minutes $(or $(MINUTES),20) $(if $(CALLS),--calls $(CALLS))
 
 legs: prerequisites-build ## every leg and playback: round trip, jitter, underruns, barge-in at the ear: target/legs.json
 	@$(CARGO) build --release --locked --package tandem --bins --package tandem-loadtest

@@ -1,6 +1,6 @@
 //! Load-test tools of Tandem: the Gemini Live simulator ([`sim`]), the call generator ([`callgen`]), the null relay
 //! ([`null_relay`]), and what is built of them: the density measurement ([`density`]), the legs beside each other
-//! ([`legs`]), what becomes of calls when the Gemini side goes wrong ([`faults`]), and the demonstration ([`demo`]).
+//! ([`legs`]), the soak ([`soak`]), what becomes of calls when the Gemini side goes wrong ([`faults`]), and the demonstration ([`demo`]).
 //!
 //! Runs in: the binaries of this package, and tests of the relay, which start the simulator and the generator inside
 //! their own process. Never used by the relay itself.
@@ -14,5 +14,6 @@ pub mod legs;
 pub mod null_relay;
 pub mod processes;
 pub mod sim;
+pub mod soak;
 pub mod speech;
 pub mod websocket;

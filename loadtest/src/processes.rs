@@ -37,7 +37,7 @@ pub fn beside(name: &str) -> PathBuf {
     own.parent().map(Path::to_path_buf).unwrap_or_default().join(name)
 }
 
-/// Starts the relay against the simulator at `sim` (HOST:PORT) with more settings (`key=value`), and gives it and its
+/// Starts the relay against the simulator at `sim` (as [`start_sim`] gives it) with more settings (`key=value`), and gives it and its
 /// URL. What the tools know of the relay's command line stands here.
 ///
 /// # Errors
@@ -56,14 +56,14 @@ pub fn start_tandem(
         .env("TANDEM_STORE_URL", "none")
         .env("TANDEM_ROOT", "/nonexistent")
         .env("TANDEM_ADMIN_LISTEN", "127.0.0.1:0")
-        .env("GEMINI_BASE_URL", format!("ws://{sim}"))
+        .env("GEMINI_BASE_URL", if sim.contains("://") { sim.to_owned() } else { format!("ws://{sim}") })
         .env("GEMINI_API_KEY", "simulated");
     let process = Process::start(command, log)?;
     let addr = process.wait_for("FreeSWITCH mod_audio_stream WebSocket server: ws://")?;
     Ok((process, format!("ws://{addr}/")))
 }
 
-/// Starts the simulator and gives it and its HOST:PORT.
+/// Starts the simulator and gives it and its HOST:PORT; with TLS its URL.
 ///
 /// # Errors
 /// As [`start_tandem`].
@@ -71,7 +71,8 @@ pub fn start_sim(binary: &Path, arguments: &[&str], log: &Path) -> Result<(Proce
     let mut command = Command::new(binary);
     command.args(["--listen", "127.0.0.1:0"]).args(arguments);
     let process = Process::start(command, log)?;
-    let addr = process.wait_for("gemini-sim listening on ws://")?;
+    let url = process.wait_for("gemini-sim listening on ")?;
+    let addr = url.strip_prefix("ws://").map_or_else(|| url.clone(), str::to_owned);
     Ok((process, addr))
 }
 

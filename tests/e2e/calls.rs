@@ -4,7 +4,7 @@
 //! Runs in: the test's thread beside relay and simulator. Invariant: no sample is lost or heard twice on a good link.
 
 use tandem::base::SampleRate;
-use tandem_loadtest::callgen::{Audio, Expect, Mix, Options, Playback};
+use tandem_loadtest::callgen::{self, Audio, Expect, Mix, Options, Playback};
 use tandem_loadtest::sim::{Framing, SimConfig, Voice, What};
 
 use crate::harness::model::speaking;
@@ -34,6 +34,23 @@ fn an_echo_call_at_every_rate_gets_every_frame_back_once_and_in_order() {
             "{name}"
         );
         assert_eq!(report.marked_frames_sent, 125, "{name}");
+    }
+}
+
+#[test]
+fn of_twice_as_many_calls_as_are_admitted_exactly_the_cap_is_served_on_every_leg() {
+    let _turn = in_company();
+    let model = Model::start(speaking(Voice::Echo));
+    let relay = Relay::start(&model, &["listen.max_calls=8"]);
+    let legs = callgen::Leg::list("mod_audio_stream,audio_fork,audiosocket,chan_websocket", Playback::Binary);
+    let legs = legs.expect("they exist");
+    // The first hang up long after the last has asked.
+    let runs = vec![Options { legs, calls: 16, seconds: 4.0, ..Options::default() }];
+    for (_, report) in generate(&relay, runs) {
+        let name = format!("{:?} {:?}", report.failures, report.refusals);
+        assert_eq!((report.calls_good, report.calls_refused, report.calls_failed), (8, 8, 0), "{name}");
+        assert_eq!((report.lost_frames, report.refusal_ms.count), (0, 8), "{name}");
+        assert!(report.refusals.keys().any(|why| why.starts_with("HTTP 503")), "{name}");
     }
 }
 

@@ -116,7 +116,7 @@ impl Caller {
                 Mind::Floor { received: Received::new(frames as usize), sent: 0, frames, drain: None }
             }
             _ if !plan.is_analysed(index) => {
-                Mind::Light { light: Box::new(Light::new(options, index, length_ns)), drain: None }
+                Mind::Light { light: Box::new(Light::new(options, index, first_ns, length_ns)), drain: None }
             }
             (None, _) => {
                 let silent_frames = warmup_ns / TICK_NS;

@@ -37,6 +37,11 @@ pub fn page(report: &Report) -> String {
 
 /// One page of several runs, one below the other.
 pub fn pages(title: &str, reports: &[Report]) -> String {
+    pages_below(title, "", reports)
+}
+
+/// The same below `head`, which is HTML.
+pub(crate) fn pages_below(title: &str, head: &str, reports: &[Report]) -> String {
     let mut html = String::with_capacity(64 * 1024);
     // Writing to a String cannot fail.
     let _ = write!(
@@ -46,6 +51,7 @@ pub fn pages(title: &str, reports: &[Report]) -> String {
          <title>{}</title><style>{STYLE}</style></head><body>\n",
         escaped(title)
     );
+    html.push_str(head);
     for report in reports {
         run(&mut html, report);
     }

@@ -25,7 +25,7 @@ mod light;
 pub mod mark;
 pub mod message;
 pub mod options;
-mod plot;
+pub(crate) mod plot;
 pub mod report;
 pub mod scan;
 mod schedule;

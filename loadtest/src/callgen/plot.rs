@@ -13,7 +13,7 @@ const TOP: f64 = 28.0;
 const BOTTOM: f64 = 34.0;
 
 /// One line of a plot.
-pub(super) struct Series<'a> {
+pub(crate) struct Series<'a> {
     /// Shown in the legend.
     pub name: &'a str,
     /// `a` or `b`: which of the two colours.
@@ -23,54 +23,28 @@ pub(super) struct Series<'a> {
 }
 
 /// A plot over time.
-pub(super) struct Plot {
+pub(crate) struct Plot {
     bin_s: f64,
     unit: &'static str,
 }
 
 impl Plot {
     /// A plot whose values are `bin_ms` apart, measured in `unit`.
-    pub(super) fn over_time(bin_ms: f64, unit: &'static str) -> Self {
+    pub(crate) fn over_time(bin_ms: f64, unit: &'static str) -> Self {
         Self { bin_s: bin_ms / 1000.0, unit }
     }
 
     /// The lines, with axes and legend.
-    pub(super) fn lines(&self, series: &[Series<'_>]) -> String {
+    pub(crate) fn lines(&self, series: &[Series<'_>]) -> String {
         let count = series.iter().map(|s| s.values.len()).max().unwrap_or(0);
-        let top = series.iter().flat_map(|s| s.values).fold(0.0, |a: f64, b| a.max(*b));
         let span_s = self.bin_s * count.max(1) as f64;
-        let mut svg = Frame::new(Axis::Linear(0.0, span_s), top, "s", self.unit);
-        for line in series {
-            let points: String =
-                line.values.iter().enumerate().fold(String::new(), |mut points, (i, value)| {
-                    let x = svg.x((i as f64 + 0.5) * self.bin_s);
-                    let _ = write!(points, "{x:.1},{:.1} ", svg.y(*value));
-                    points
-                });
-            let _ = writeln!(
-                svg.text,
-                "<polyline class=\"line {}\" points=\"{}\"/>",
-                line.class,
-                points.trim_end()
-            );
-        }
-        for (i, line) in series.iter().enumerate() {
-            let x = LEFT + 8.0 + 110.0 * i as f64;
-            let _ = writeln!(
-                svg.text,
-                "<rect class=\"fill-{}\" x=\"{x}\" y=\"8\" width=\"12\" height=\"12\" rx=\"2\"/>\
-                 <text x=\"{}\" y=\"18\">{}</text>",
-                line.class,
-                x + 18.0,
-                line.name
-            );
-        }
-        svg.finish()
+        let xs: Vec<f64> = (0..count).map(|i| (i as f64 + 0.5) * self.bin_s).collect();
+        through(Axis::Linear(0.0, span_s), ("s", self.unit), &xs, series)
     }
 
     /// Bars between `edges` (one more than `counts`, all above 0) on a logarithmic axis in ms, and vertical marks with
     /// names; counts of frames upwards.
-    pub(super) fn bars(edges: &[f64], counts: &[u64], marks: &[(&str, f64)]) -> String {
+    pub(crate) fn bars(edges: &[f64], counts: &[u64], marks: &[(&str, f64)]) -> String {
         let top = counts.iter().copied().max().unwrap_or(0) as f64;
         let from = edges.first().copied().unwrap_or(0.0).max(1e-3);
         let to = edges.last().copied().unwrap_or(0.0).max(from * 1.1);
@@ -103,6 +77,44 @@ impl Plot {
         }
         svg.finish()
     }
+}
+
+/// Lines through the values at `xs`, as a file of its own.
+pub(crate) fn curves(x_unit: &str, xs: &[f64], y_unit: &str, series: &[Series<'_>]) -> String {
+    let to = xs.iter().copied().fold(0.0, f64::max);
+    let svg = through(Axis::Linear(0.0, to.max(1e-3)), (x_unit, y_unit), xs, series);
+    svg.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1).replacen('>', STYLE, 1)
+}
+
+/// The style of a plot that stands by itself.
+const STYLE: &str = "><style>text{fill:#646b73;font:12px system-ui,sans-serif}.grid{stroke:#d8dce0}\
+.line{fill:none;stroke-width:2;stroke-linejoin:round}.a{stroke:#0969da}.b{stroke:#bc4c00}.fill-a{fill:#0969da}.fill-b{fill:#bc4c00}\
+@media (prefers-color-scheme:dark){text{fill:#9198a1}.grid{stroke:#30363d}.a{stroke:#4493f8}.b{stroke:#f0883e}}</style>";
+
+/// The lines, with axes and legend.
+fn through(axis: Axis, (x_unit, y_unit): (&str, &str), xs: &[f64], series: &[Series<'_>]) -> String {
+    let top = series.iter().flat_map(|s| s.values).fold(0.0, |a: f64, b| a.max(*b));
+    let mut svg = Frame::new(axis, top, x_unit, y_unit);
+    for line in series {
+        let points: String = xs.iter().zip(line.values).fold(String::new(), |mut points, (x, value)| {
+            let _ = write!(points, "{:.1},{:.1} ", svg.x(*x), svg.y(*value));
+            points
+        });
+        let points = points.trim_end();
+        let _ = writeln!(svg.text, "<polyline class=\"line {}\" points=\"{points}\"/>", line.class);
+    }
+    for (i, line) in series.iter().enumerate() {
+        let x = LEFT + 8.0 + 110.0 * i as f64;
+        let _ = writeln!(
+            svg.text,
+            "<rect class=\"fill-{}\" x=\"{x}\" y=\"8\" width=\"12\" height=\"12\" rx=\"2\"/>\
+             <text x=\"{}\" y=\"18\">{}</text>",
+            line.class,
+            x + 18.0,
+            line.name
+        );
+    }
+    svg.finish()
 }
 
 /// The horizontal axis: from, to.
@@ -238,6 +250,9 @@ mod tests {
             let svg = Plot::over_time(250.0, "ms").lines(&[Series { name: "n", class: "a", values }]);
             assert!(svg.ends_with("</svg>\n") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
+        let alone =
+            curves("calls", &[0.0, 10.0], "ms", &[Series { name: "n", class: "a", values: &[1.0, 2.0] }]);
+        assert!(alone.starts_with("<svg xmlns=") && alone.contains("role=\"img\"><style>"), "{alone}");
         let svg = Plot::bars(&[], &[], &[("p50", 3.0)]);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }

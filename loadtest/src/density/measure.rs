@@ -12,23 +12,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use crate::callgen::{Options, Progress, Report, RunError, run_observed};
+use crate::callgen::{Expect, Options, Progress, Report, RunError, run_observed};
 use crate::processes::StartError;
 
 /// Calls begun per second.
-const RAMP_PER_S: f64 = 50.0;
+pub(super) const RAMP_PER_S: f64 = 100.0;
 /// Between the last call's beginning and the window.
-const SETTLE: Duration = Duration::from_secs(1);
+pub(super) const SETTLE: Duration = Duration::from_secs(1);
 /// How often progress is looked at while calls begin.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// The calls of a measurement.
-pub(super) struct Load<'a> {
-    pub(super) url: &'a str,
-    pub(super) floor: bool,
-    pub(super) calls: u32,
-    pub(super) seconds: f64,
-}
+/// Frames of a call in a second.
+const FRAMES_PER_S: f64 = 50.0;
 
 /// What was measured.
 #[derive(Debug, Clone, Default)]
@@ -70,75 +64,72 @@ pub(super) struct Memory {
     pub(super) pss_kib: u64,
 }
 
-/// Makes the calls and measures process `pid` while all of them are up.
-pub(super) fn under_load(pid: u32, load: &Load<'_>) -> Result<Sample, Error> {
-    let ramp_s = f64::from(load.calls) / RAMP_PER_S;
+/// Makes `calls` and measures process `pid` for so many seconds while all of them are up.
+pub(super) fn under_load(pid: u32, calls: &Options, seconds: f64) -> Result<Sample, Error> {
+    let ramp_s = f64::from(calls.calls) / RAMP_PER_S;
     let options = Options {
-        url: load.url.to_owned(),
-        calls: load.calls,
-        seconds: load.seconds + ramp_s + SETTLE.as_secs_f64() + 1.0,
+        seconds: seconds + ramp_s + SETTLE.as_secs_f64() + 1.0,
         ramp_per_s: RAMP_PER_S,
-        floor: load.floor,
-        ..Options::default()
+        ..calls.clone()
     };
+    let number = options.calls;
     let (runner, progress) = start(options);
-    let all_up = wait_until_up(&progress, load.calls, ramp_s, &runner);
+    let all_up = wait_until_up(&progress, number, ramp_s, &runner);
     thread::sleep(SETTLE);
-    let look = || -> Result<(f64, u64), Error> {
+    let look = || -> Result<_, Error> {
         let frames = progress.frames_received.load(Ordering::Relaxed);
-        Ok((cpu_us(pid).map_err(lost(pid))?, frames))
+        Ok((Instant::now(), cpu_us(pid).map_err(lost(pid))?, frames))
     };
-    let (cpu_before, frames_before) = look()?;
-    thread::sleep(Duration::from_secs_f64(load.seconds));
-    let (cpu_after, frames_after) = look()?;
+    let (began, cpu_before, frames_before) = look()?;
+    thread::sleep(Duration::from_secs_f64(seconds));
+    let (ended, cpu_after, frames_after) = look()?;
     let report = finish(runner)?;
-    let frames = frames_after.saturating_sub(frames_before);
-    let mut failures: Vec<String> = report.failures.keys().cloned().collect();
-    if !all_up && failures.is_empty() {
+    // A model that answers in turns may be silent for a while.
+    let is_silent = frames_after == frames_before && calls.expect == Expect::Echo;
+    let mut failures: Vec<String> = report.failures.keys().chain(report.refusals.keys()).cloned().collect();
+    if failures.is_empty() && !all_up {
         failures.push("not all calls came up".to_owned());
+    } else if failures.is_empty() && is_silent {
+        failures.push("nothing came back".to_owned());
     }
+    let frame_pairs = f64::from(number) * FRAMES_PER_S * (ended - began).as_secs_f64();
     Ok(Sample {
-        us_per_frame_pair: if frames > 0 { (cpu_after - cpu_before) / frames as f64 } else { f64::NAN },
+        us_per_frame_pair: (cpu_after - cpu_before) / frame_pairs,
         latency_p50_ms: report.latency_ms.p50,
         latency_p99_ms: report.latency_ms.p99,
         own_lateness_p99_ms: report.own_lateness_ms.p99,
         void: report.void,
-        calls_failed: report.calls_failed + usize::from(frames == 0 || !all_up),
+        calls_failed: report.calls_failed + report.calls_refused + usize::from(is_silent || !all_up),
         failures,
     })
 }
 
-/// Memory of process `pid` before and with `calls` idle calls.
-pub(super) fn idle(pid: u32, url: &str, calls: u32) -> Result<(Memory, Memory, Report), Error> {
-    let ramp_s = f64::from(calls) / RAMP_PER_S;
-    let options = Options {
-        url: url.to_owned(),
-        calls,
-        seconds: ramp_s + 3.0,
-        ramp_per_s: RAMP_PER_S,
-        idle: true,
-        ..Options::default()
-    };
-    // What a process allocates lazily at its start is not a call's.
-    thread::sleep(SETTLE);
-    let empty = memory(pid).map_err(lost(pid))?;
-    let (runner, progress) = start(options);
-    wait_until_up(&progress, calls, ramp_s, &runner);
-    thread::sleep(SETTLE);
-    let full = memory(pid).map_err(lost(pid))?;
-    Ok((empty, full, finish(runner)?))
+/// What a process has: memory, descriptors, threads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) rss_kib: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) threads: u64,
 }
 
-type Runner = thread::JoinHandle<Result<Report, RunError>>;
+/// What process `pid` has now.
+pub(crate) fn usage(pid: u32) -> io::Result<Usage> {
+    let count = |what: &str| -> io::Result<u64> {
+        Ok(std::fs::read_dir(format!("/proc/{pid}/{what}"))?.count() as u64)
+    };
+    Ok(Usage { rss_kib: memory(pid)?.rss_kib, descriptors: count("fd")?, threads: count("task")? })
+}
 
-fn start(options: Options) -> (Runner, Arc<Progress>) {
+pub(super) type Runner = thread::JoinHandle<Result<Report, RunError>>;
+
+pub(super) fn start(options: Options) -> (Runner, Arc<Progress>) {
     let progress = Arc::new(Progress::default());
     let observed = Arc::clone(&progress);
     (thread::spawn(move || run_observed(options, &observed)), progress)
 }
 
 /// Whether all calls were up at the same time, some seconds after the ramp at the latest.
-fn wait_until_up(progress: &Progress, calls: u32, ramp_s: f64, runner: &Runner) -> bool {
+pub(super) fn wait_until_up(progress: &Progress, calls: u32, ramp_s: f64, runner: &Runner) -> bool {
     let deadline = Instant::now() + Duration::from_secs_f64(ramp_s + 1.5);
     while Instant::now() < deadline && !runner.is_finished() {
         if progress.up.load(Ordering::Relaxed) == u64::from(calls) {
@@ -149,14 +140,14 @@ fn wait_until_up(progress: &Progress, calls: u32, ramp_s: f64, runner: &Runner) 
     false
 }
 
-fn finish(runner: Runner) -> Result<Report, Error> {
+pub(super) fn finish(runner: Runner) -> Result<Report, Error> {
     let ended = runner.join().unwrap_or_else(|_| {
         Err(RunError::Io { doing: "running calls", source: io::Error::other("the run panicked") })
     });
     ended.map_err(Error::Run)
 }
 
-fn lost(pid: u32) -> impl Fn(io::Error) -> Error {
+pub(super) fn lost(pid: u32) -> impl Fn(io::Error) -> Error {
     move |source| {
         StartError { what: format!("process {pid} cannot be measured; has it ended?"), source }.into()
     }
@@ -177,7 +168,7 @@ fn parse_stat(stat: &str) -> Option<u64> {
 }
 
 /// Memory of process `pid` (proc(5): smaps_rollup).
-fn memory(pid: u32) -> io::Result<Memory> {
+pub(super) fn memory(pid: u32) -> io::Result<Memory> {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     parse_rollup(&rollup).ok_or_else(|| io::Error::other("unexpected form of /proc/PID/smaps_rollup"))
 }
@@ -209,5 +200,6 @@ mod tests {
         let pid = std::process::id();
         assert!(cpu_us(pid).is_ok());
         assert!(memory(pid).is_ok_and(|memory| memory.rss_kib > 100));
+        assert!(usage(pid).is_ok_and(|usage| usage.descriptors > 2 && usage.threads > 1));
     }
 }
