@@ -73,6 +73,7 @@ impl Rig {
             tools: tool_queue(Box::new(|| ())).0,
             random: Box::new(|| 0),
             stats_interval: None,
+            load: None,
             records: None,
         };
         let registry = Arc::clone(&relay.registry);

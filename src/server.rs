@@ -23,6 +23,7 @@ use crate::sync::{CallBell, Clock, Doorbell, DueSet, Mailbox, Outbox, mailbox, r
 use crate::telemetry::Counters;
 use crate::threads::accept::{self, AcceptParts, Acceptor, ShardDoor};
 use crate::threads::admin::{Admin, AdminShared};
+use crate::threads::control::load::LoadMeter;
 use crate::threads::control::{Control, ControlParts};
 use crate::threads::dial::DialOutboxes;
 use crate::threads::dsp::{self, DspOrder, Neighbours, Worker};
@@ -246,6 +247,8 @@ impl Builder<'_> {
             let workers = shard.worker_bells.iter().enumerate();
             bells.extend(workers.map(|(n, bell)| (format!("dsp-{number}-{n}"), bell.clone())));
         }
+        // Behind control and accept, those that carry audio.
+        let media_bells = bells.iter().skip(2).map(|(_, bell)| bell.clone()).collect();
         let (accept, inbox) = mailbox(own.clone());
         let gemini: Vec<_> = shards.iter().map(|shard| shard.door.gemini.clone()).collect();
         let to =
@@ -275,6 +278,7 @@ impl Builder<'_> {
             tools: self.tools(connector)?,
             random: Box::new(random::bits128),
             stats_interval: self.config.log.stats_interval,
+            load: Some(LoadMeter::new(media_bells, self.config.listen.refuse_when_overloaded)),
             records,
         };
         let controller = Control::new(self.relay.clone(), parts);

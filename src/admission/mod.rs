@@ -8,6 +8,7 @@ pub(crate) mod credentials;
 mod endings;
 pub(crate) mod expected;
 pub(crate) mod guesses;
+pub(crate) mod headroom;
 pub(crate) mod known;
 mod registry;
 

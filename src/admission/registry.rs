@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -29,6 +30,8 @@ struct Slots {
 pub struct Registry {
     slots: Mutex<Slots>,
     max_calls: usize,
+    /// As [`crate::admission::headroom`] finds.
+    overloaded: AtomicBool,
     known: Known,
     endings: Endings,
     credentials: Option<Arc<Pool>>,
@@ -39,7 +42,8 @@ impl Registry {
     pub(crate) fn new(max_calls: usize, rate: Rate) -> Self {
         let free = (0..max_calls as u32).rev().map(|slot| CallId { slot, generation: 1 }).collect();
         let slots = Mutex::new(Slots { free, allowances: Allowances::new(rate), draining: false });
-        Self { slots, max_calls, known: Known::default(), endings: Endings::default(), credentials: None }
+        let (known, endings) = (Known::default(), Endings::default());
+        Self { slots, max_calls, overloaded: AtomicBool::new(false), known, endings, credentials: None }
     }
 
     /// The calls that are known by their UUID.
@@ -60,7 +64,7 @@ impl Registry {
     /// Gives a new call its slot, and a credential's lease.
     ///
     /// # Errors
-    /// The reason to refuse: shutting down, too many calls from this address, too many calls, or no credential for it.
+    /// The reason to refuse: shutting down, overloaded, too many calls from this address, too many calls, or no credential for it.
     pub fn admit(&self, now: Instant, address: IpAddr) -> Result<CallId, RefusalReason> {
         if self.is_draining() {
             return Err(RefusalReason::Draining);
@@ -82,6 +86,9 @@ impl Registry {
 
     fn give_slot(&self, now: Instant, address: IpAddr) -> Result<CallId, RefusalReason> {
         let mut slots = self.slots.lock();
+        if self.is_overloaded() {
+            return Err(RefusalReason::Overloaded);
+        }
         if !slots.allowances.take(now, address) {
             return Err(RefusalReason::RateLimited);
         }
@@ -99,6 +106,7 @@ impl Registry {
         };
         match (draining, full, &self.credentials) {
             (true, ..) => Err(RefusalReason::Draining),
+            _ if self.is_overloaded() => Err(RefusalReason::Overloaded),
             (false, true, _) => Err(RefusalReason::TooManyCalls),
             (false, false, Some(credentials)) => credentials.would_admit(now),
             (false, false, None) => Ok(()),
@@ -117,6 +125,16 @@ impl Registry {
     /// Whether every new call is refused.
     pub fn is_draining(&self) -> bool {
         self.slots.lock().draining
+    }
+
+    /// Whether new calls are refused because the present ones are more than the machine carries.
+    pub fn is_overloaded(&self) -> bool {
+        self.overloaded.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new calls for that, or takes them again.
+    pub(crate) fn set_overloaded(&self, overloaded: bool) {
+        self.overloaded.store(overloaded, Ordering::Relaxed);
     }
 
     /// Calls at one time at most.
@@ -200,6 +218,19 @@ mod tests {
         assert_eq!(registry.admit(at(499), address(1)), Err(RefusalReason::RateLimited));
         assert!(registry.admit(at(499), address(2)).is_ok());
         assert!(registry.admit(at(1000), address(1)).is_ok());
+    }
+
+    #[test]
+    fn nothing_is_admitted_while_overloaded_and_running_calls_are_left_alone() {
+        let registry = Registry::new(9, Rate { per_second: 100, burst: 100 });
+        let running = registry.admit(at(0), address(1)).expect("room");
+        registry.set_overloaded(true);
+        assert_eq!(registry.admit(at(0), address(2)), Err(RefusalReason::Overloaded));
+        assert_eq!(registry.would_admit(at(0)), Err(RefusalReason::Overloaded));
+        assert_eq!(registry.live_calls(), 1);
+        registry.set_overloaded(false);
+        assert!(registry.admit(at(0), address(2)).is_ok());
+        registry.release(at(0), running);
     }
 
     #[test]

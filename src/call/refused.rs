@@ -25,6 +25,7 @@ pub(crate) const fn is_call(reason: RefusalReason) -> bool {
         reason,
         RefusalReason::Token
             | RefusalReason::TooManyCalls
+            | RefusalReason::Overloaded
             | RefusalReason::Draining
             | RefusalReason::NotExpected
             | RefusalReason::Route

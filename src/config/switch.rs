@@ -54,6 +54,9 @@ settings! {
         pub max_handshakes: usize = 256, integer(1, 65_536);
         /// Calls at one time; more are refused with 503.
         pub max_calls: usize = 1000, integer(1, 100_000);
+        /// Refuse new calls with 503 while the relay's own threads use up their processors and are late for it
+        /// (docs/operations.md, "Overload"). Running calls are left alone.
+        pub refuse_when_overloaded: bool = true, switch();
         /// New calls a second from one address; more are refused with 429. A switch sends all its calls from one
         /// address, so this is the rate of the switch, not of a caller.
         pub max_calls_per_second_per_address: u32 = 50, integer(1, 100_000);

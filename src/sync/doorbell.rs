@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 
 use super::pending::{Pending, Waits};
+use crate::base::Instant;
 
 struct Bell {
     pending: Pending,
@@ -21,6 +22,10 @@ struct Bell {
     poll: Option<mio::Waker>,
     /// Written by the thread that answers alone.
     answers: AtomicU64,
+    /// When the thread was rung at to see how late it is, until it has answered; 0: it was not, or has.
+    probed_at_us: AtomicU64,
+    /// How late it was.
+    late_us: AtomicU64,
 }
 
 /// A handle to ring the bell of one thread. Clones ring the same bell.
@@ -41,7 +46,8 @@ impl Doorbell {
     }
 
     fn new(thread: OnceLock<Thread>, poll: Option<mio::Waker>) -> Self {
-        let bell = Bell { pending: Pending::default(), thread, poll, answers: AtomicU64::new(0) };
+        let (answers, probed_at_us, late_us) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let bell = Bell { pending: Pending::default(), thread, poll, answers, probed_at_us, late_us };
         Self { bell: Arc::new(bell) }
     }
 
@@ -72,6 +78,27 @@ impl Doorbell {
         self.bell.pending.lower()
     }
 
+    /// Rings to see how late the thread answers. Returns how late it did the last time, or is by now. One thread may ask.
+    pub fn probe(&self, now: Instant) -> u64 {
+        let probed_at_us = self.bell.probed_at_us.load(Ordering::Acquire);
+        if probed_at_us != 0 {
+            return now.as_micros().saturating_sub(probed_at_us);
+        }
+        let late_us = self.bell.late_us.load(Ordering::Relaxed);
+        self.bell.probed_at_us.store(now.as_micros().max(1), Ordering::Release);
+        self.ring();
+        late_us
+    }
+
+    /// Says when the thread answers, for whoever asks how late it is; to be called by the thread.
+    pub fn answered(&self, now: Instant) {
+        let probed_at_us = self.bell.probed_at_us.load(Ordering::Acquire);
+        if probed_at_us != 0 {
+            self.bell.late_us.store(now.as_micros().saturating_sub(probed_at_us), Ordering::Relaxed);
+            self.bell.probed_at_us.store(0, Ordering::Release);
+        }
+    }
+
     /// How often the thread has answered, rung or not: a number that stands still after a ring is a thread that hangs.
     pub fn answers(&self) -> u64 {
         self.bell.answers.load(Ordering::Relaxed)
@@ -94,6 +121,18 @@ pub(crate) fn poll_doorbell(poll: &mio::Poll, token: mio::Token) -> io::Result<D
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_late_a_thread_answers_is_told_with_the_next_question() {
+        let bell = Doorbell::for_parked(std::thread::current());
+        let at = |ms: u64| Instant::from_micros(ms * 1000);
+        assert_eq!(bell.probe(at(1)), 0);
+        assert_eq!(bell.probe(at(31)), 30_000, "it has not answered yet");
+        bell.answered(at(41));
+        bell.answered(at(99));
+        assert_eq!(bell.probe(at(1_000)), 40_000);
+        std::thread::park();
+    }
 
     #[test]
     fn a_second_ring_before_the_answer_is_absorbed() {

@@ -40,6 +40,27 @@ impl Counter {
     }
 }
 
+/// A number that is what it was last set to.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// A gauge at 0.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// It is this now.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// What it is.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 words! {
     /// What a name measures, by the word of Prometheus' format.
     pub enum MetricKind {
@@ -99,6 +120,8 @@ macro_rules! counters {
                 #[doc = concat!("`", $name, $("{", stringify!($label), "=\"", $value, "\"}",)? "`: ", $help)]
                 pub $field: Counter,
             )*
+            #[doc = "`tandem_headroom_calls`: more calls that are carried."]
+            pub headroom: Gauge,
             refusals: [Counter; RefusalReason::ALL.len()],
             ended: LabelledCounters,
             $(
@@ -116,6 +139,7 @@ macro_rules! counters {
             pub const fn new() -> Self {
                 Self {
                     $($field: Counter::new(),)*
+                    headroom: Gauge::new(),
                     refusals: [const { Counter::new() }; RefusalReason::ALL.len()],
                     ended: LabelledCounters::new(),
                     $($histogram: Histogram::new($bounds),)*
@@ -293,13 +317,11 @@ impl Counters {
     /// Every counter, zero or not, samples of one name together. Taken one after another, not at one instant.
     pub fn snapshot(&self) -> Vec<Sample> {
         let mut samples = self.table();
-        samples.push(Sample {
-            name: "tandem_active_calls",
-            help: "Calls admitted and not ended.",
-            kind: MetricKind::Gauge,
-            label: None,
-            value: self.active_calls(),
-        });
+        let gauge = |name, help, value| Sample { name, help, kind: MetricKind::Gauge, label: None, value };
+        samples.push(gauge("tandem_active_calls", "Calls admitted and not ended.", self.active_calls()));
+        let help =
+            "More calls that the relay carries, by what the present ones cost it; 0 while it is overloaded.";
+        samples.push(gauge("tandem_headroom_calls", help, self.headroom.get()));
         let counter =
             |name, help, label, value| Sample { name, help, kind: MetricKind::Counter, label, value };
         samples.extend(RefusalReason::ALL.into_iter().map(|reason| {

@@ -12,7 +12,7 @@ pub mod log;
 pub(crate) mod redact;
 pub(crate) mod refusal;
 
-pub use counters::{Counter, Counters, MetricKind, Sample};
+pub use counters::{Counter, Counters, Gauge, MetricKind, Sample};
 pub use histogram::{Histogram, HistogramSnapshot, LabelledHistograms};
 pub use limiter::Limiter;
 pub use redact::{conceal, conceal_fetched, redact};

@@ -16,6 +16,8 @@ words! {
         TooManyHandshakes = "handshakes",
         /// `listen.max_calls` calls are running.
         TooManyCalls = "calls",
+        /// The calls that run are more than the machine carries.
+        Overloaded = "overloaded",
         /// The address opens more calls a second than it may.
         RateLimited = "rate",
         /// The request is not valid HTTP, or larger than it may be, or its settings are not understood.
@@ -69,6 +71,7 @@ impl RefusalReason {
             Self::UuidInUse => (409, "Conflict"),
             Self::TooManyHandshakes
             | Self::TooManyCalls
+            | Self::Overloaded
             | Self::Descriptors
             | Self::Draining
             | Self::NoCapacity
@@ -97,6 +100,9 @@ impl RefusalReason {
             Self::Token => "the token is missing or wrong (listen.token)",
             Self::TooManyHandshakes => "too many unfinished handshakes (listen.max_handshakes)",
             Self::TooManyCalls => "too many calls (listen.max_calls)",
+            Self::Overloaded => {
+                "the calls that run are as many as this machine carries (listen.refuse_when_overloaded)"
+            }
             Self::RateLimited => {
                 "too many new calls a second from this address (listen.max_calls_per_second_per_address)"
             }

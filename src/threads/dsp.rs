@@ -394,6 +394,7 @@ pub fn run(worker: &mut Worker, neighbours: &Neighbours, clock: Clock) {
     loop {
         neighbours.own.answer();
         let now = clock.now();
+        neighbours.own.answered(now);
         let report = worker.pass(now);
         if report.to_telephony {
             neighbours.telephony.ring();

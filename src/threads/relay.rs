@@ -51,6 +51,7 @@ impl Relay {
             burst: listen.max_calls_burst_per_address,
         };
         let counters = Arc::new(Counters::new());
+        counters.headroom.set(listen.max_calls as u64);
         let pool = Arc::new(Pool::new(config.gemini.credential_backoff.as_millis() as u64));
         Ok(Self {
             clock: Clock::new(),

@@ -114,6 +114,7 @@ impl Ends {
             tools: tool_pool,
             random: Box::new(move || rng.u128(..)),
             stats_interval: None,
+            load: None,
             records: Some(door),
         };
         let worker = Worker::new(dsp_inbox, back, max_calls, Arc::clone(&relay.counters));

@@ -43,13 +43,20 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     };
     let check = |ok: bool, detail: String| json!({"ok": ok, "detail": detail});
     let works = lease != Err(RefusalReason::Credentials);
-    let has_room = calls < calls_max && lease != Err(RefusalReason::NoCapacity);
+    let overloaded = registry.is_overloaded();
+    let has_room = calls < calls_max && !overloaded && lease != Err(RefusalReason::NoCapacity);
     let (draining, store) = (registry.is_draining(), admin.relay.store.get());
     let credentials = if works { "a credential works" } else { "no credential works" };
     let drains = if draining { "no new call is taken: the relay is to end" } else { "not draining" };
+    let room = match overloaded {
+        true => format!("overloaded: {calls} calls are as many as this machine carries"),
+        false => {
+            format!("{calls} of {calls_max} calls, room for {} more", admin.relay.counters.headroom.get())
+        }
+    };
     let checks = json!({
         "credentials": check(works, credentials.to_owned()),
-        "capacity": check(has_room, format!("{calls} of {calls_max} calls")),
+        "capacity": check(has_room, room),
         "store": check(store.keeps_records(), store_words(&store)),
         "draining": check(!draining, drains.to_owned()),
     });

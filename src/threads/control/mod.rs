@@ -11,6 +11,7 @@ mod credentials;
 mod ending;
 mod legs;
 pub mod live;
+pub mod load;
 mod orders;
 mod record;
 mod recording;
@@ -46,6 +47,7 @@ use calls::{Armed, Calls};
 use channels::Channels;
 use credentials::Dialled;
 use legs::Presence;
+use load::LoadMeter;
 use recording::{CallTap, Unrecorded};
 use requests::{Early, Requests};
 
@@ -86,6 +88,8 @@ pub struct ControlParts {
     pub random: Random,
     /// How often the counters are logged; never if `None`.
     pub stats_interval: Option<Duration>,
+    /// Measures how many more calls are carried, but in simulations.
+    pub load: Option<LoadMeter>,
     /// Where records of calls go, if they are kept.
     pub records: Option<RecordDoor>,
 }

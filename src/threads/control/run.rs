@@ -32,12 +32,17 @@ impl Control {
             if now.since_ms(expected) >= STARVED_MS {
                 self.starved(now, expected);
             }
+            if let Some(load) = &mut self.parts.load {
+                load.look(now, &self.relay);
+            }
             let deadline = self.step(now);
             if self.is_over() {
                 break;
             }
             // A long pass is not slept in addition.
             let now = self.relay.clock.now();
+            let look = self.parts.load.as_ref().map(|load| load.due(now));
+            let deadline = deadline.into_iter().chain(look).min();
             let rest = deadline.map_or(REST, |deadline| deadline.since(now).min(REST));
             expected = now.plus(rest);
             if !self.parts.own.is_rung() {

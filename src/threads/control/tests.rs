@@ -65,6 +65,7 @@ impl World {
             tools: tool_queue(Box::new(|| ())).0,
             random: Box::new(random::bits128),
             stats_interval: Some(Duration::from_secs(60)),
+            load: None,
             records: None,
         };
         let control = Control::new(relay, parts);

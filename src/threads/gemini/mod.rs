@@ -189,6 +189,7 @@ impl Gemini {
             }
             self.parts.own.answer();
             now = self.parts.clock.now();
+            self.parts.own.answered(now);
             let mut wake = Wake::default();
             if !self.take_orders(now, &mut wake) {
                 return Ok(());

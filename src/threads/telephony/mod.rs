@@ -127,6 +127,7 @@ impl Telephony {
             }
             self.parts.own.answer();
             now = self.parts.clock.now();
+            self.parts.own.answered(now);
             if !self.take_orders(now) {
                 return Ok(());
             }
