@@ -17,7 +17,7 @@ const RESTLESS: f64 = 0.9;
 /// And rests again.
 const RESTS: f64 = 0.8;
 /// The share of a processor, or of all that there are, that the relay has to use itself: otherwise it is others who take them.
-const OWN_SHARE: f64 = 0.4;
+const OWN_SHARE: f64 = 0.2;
 /// Later than a frame lasts, and it is heard.
 const LATE_US: u64 = 20_000;
 /// Seconds until it counts as overloaded, and as carrying again.
@@ -184,7 +184,7 @@ mod tests {
             (
                 "its host has taken most of it away",
                 vec![
-                    Second { thread_used_us: 200_000, process_used_us: 400_000, lost_us: 1_500_000, ..BAD };
+                    Second { thread_used_us: 100_000, process_used_us: 200_000, lost_us: 1_500_000, ..BAD };
                     9
                 ],
                 true,

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use log::{info, warn};
+use log::{debug, info, warn};
 
 use crate::admission::headroom::{Estimate, Headroom, Second};
 use crate::base::Instant;
@@ -95,6 +95,7 @@ impl LoadMeter {
             late_us: late_us.max(late_since(&before.lateness, &after.lateness)),
         };
         let found = self.estimate.take(&second);
+        debug!("{found:?}, by {second:?}");
         self.tell(found, &second, relay);
     }
 
