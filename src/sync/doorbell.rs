@@ -124,14 +124,14 @@ mod tests {
 
     #[test]
     fn how_late_a_thread_answers_is_told_with_the_next_question() {
-        let bell = Doorbell::for_parked(std::thread::current());
+        let bell = Doorbell::for_parked(thread::current());
         let at = |ms: u64| Instant::from_micros(ms * 1000);
         assert_eq!(bell.probe(at(1)), 0);
         assert_eq!(bell.probe(at(31)), 30_000, "it has not answered yet");
         bell.answered(at(41));
         bell.answered(at(99));
         assert_eq!(bell.probe(at(1_000)), 40_000);
-        std::thread::park();
+        thread::park();
     }
 
     #[test]
