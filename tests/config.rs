@@ -1167,7 +1167,7 @@ fn another_value(key: &config::Key<Config>) -> String {
             let other = choices.iter().find(|choice| !key.default.contains(**choice));
             (*other.expect("a choice has two words")).to_owned()
         }
-        Kind::List { .. } if key.name != "listen.allow" => "other".into(),
+        Kind::List { .. } if !matches!(key.name, "listen.allow" | "listen.proxy_from") => "other".into(),
         Kind::List { .. } => "192.0.2.0/24".into(),
         Kind::Secret { .. } if key.name == "store.url" => "none".into(),
         Kind::Secret { .. } => "a-secret-of-some-length".into(),

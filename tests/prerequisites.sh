@@ -33,6 +33,8 @@ if [ "${1:-build}" = test ]; then
     need binutils strip --version
     need systemd systemd-analyze --version
     need prometheus promtool --version
+    # Legs come through a real proxy, too.
+    need haproxy haproxy -v
 fi
 [ -n "$missing" ] || exit 0
 

@@ -14,5 +14,6 @@ pub mod esl;
 pub mod gemini;
 pub mod mod_audio_stream;
 mod provider;
+pub(crate) mod proxy;
 
 pub use provider::Provider;

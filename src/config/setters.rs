@@ -166,6 +166,11 @@ pub(super) fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
     if texts.is_empty() {
         return Err("would let nobody call; \"0.0.0.0/0\" and \"::/0\" stand for everybody".into());
     }
+    networks_or_none(texts)
+}
+
+/// The same where none are as good.
+pub(super) fn networks_or_none(texts: &[String]) -> Result<Vec<IpNet>, String> {
     let network = |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     texts
         .iter()

@@ -10,7 +10,9 @@ use ipnet::IpNet;
 
 use super::base_url::BaseUrl;
 use super::secret::Secret;
-use super::setters::{address_and_port, application, dial_string, fitting, host_address, name, networks};
+use super::setters::{
+    address_and_port, application, dial_string, fitting, host_address, name, networks, networks_or_none,
+};
 use super::settings::settings;
 use crate::base::command::{Context, VariableName};
 
@@ -30,6 +32,10 @@ settings! {
         pub allow: Vec<IpNet>,
             list("networks such as \"10.0.0.0/8\" or addresses", networks),
             default r#"["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"]"#;
+        /// Networks of proxies whose connections begin with a PROXY header (version 1 or 2). Whom it names counts for
+        /// listen.allow, for limits and in records; a connection of theirs without one is refused.
+        pub proxy_from: Vec<IpNet> = [],
+            list("networks such as \"10.0.0.0/8\" or addresses", networks_or_none);
         /// A secret that the switch must present in a header or in the URL.
         pub token: Option<Secret>,
             secret("16 or more letters, digits or marks without white space"),
@@ -71,6 +77,12 @@ impl ListenConfig {
     pub fn allows(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.allow.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Whether `peer` is a proxy, whose connections say whose they are.
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxy_from.iter().any(|network| network.contains(&peer))
     }
 
     /// Whether TLS is offered beside plain WebSocket.

@@ -27,6 +27,7 @@ mod lifecycle;
 mod line;
 mod outbound;
 mod passed;
+mod proxy;
 mod reattach;
 mod recordings;
 mod records;

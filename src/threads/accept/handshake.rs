@@ -1,8 +1,10 @@
-//! One connection before it is a call: first byte, TLS, HTTP upgrade request or AudioSocket's UUID, answer.
+//! One connection before it is a call: a proxy's header, first byte, TLS, HTTP upgrade request or AudioSocket's UUID, answer.
 //!
 //! Runs in: the accept thread; the steps of TLS are done by the tls thread. Owns the socket and at most 16 KiB of its request.
 //! Never blocks; never sizes anything by what the peer says.
 //! Invariant: whatever the peer sends and in whatever pieces, a handshake ends in a request, a refusal or its deadline.
+
+mod named;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -15,9 +17,11 @@ use crate::codec::audiosocket::{
     Frame, FrameReader, HANGUP, HEAD_BYTES, KIND_UUID, Meaning, UUID_BYTES, uuid_text,
 };
 use crate::codec::mod_audio_stream::RequestFacts;
+use crate::codec::proxy;
 use crate::net::greeting::{Greeted, Greeting};
 use crate::net::stream::Stream;
 use crate::telemetry::{RefusalReason, Refused};
+use named::UNEXPECTED_HEADER;
 
 /// The first byte of a TLS handshake record, RFC 8446 section 5.1.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -25,6 +29,8 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const LINGER_MS: u64 = 500;
 
 enum Stage {
+    /// A proxy says first whose connection it is.
+    Proxy(TcpStream),
     FirstByte(TcpStream),
     /// The peer has to say more before the next step of its TLS handshake.
     Tls(Greeting),
@@ -64,6 +70,8 @@ pub(crate) struct Handshake {
 pub(crate) enum Step {
     /// Wait for the socket.
     Wait,
+    /// The proxy has named whose connection it is, if anybody's but its own. There may be more to read.
+    Named(Option<SocketAddr>),
     /// A step of a TLS handshake is due.
     Greet(Greeting),
     /// The request is complete.
@@ -76,8 +84,14 @@ pub(crate) enum Step {
 
 impl Handshake {
     /// A connection just accepted, whose socket is non-blocking.
-    pub(crate) fn new(socket: TcpStream, peer: SocketAddr, deadline: Instant, number: u64) -> Self {
-        let stage = Some(Stage::FirstByte(socket));
+    pub(crate) fn new(
+        socket: TcpStream,
+        peer: SocketAddr,
+        is_proxy: bool,
+        deadline: Instant,
+        number: u64,
+    ) -> Self {
+        let stage = Some(if is_proxy { Stage::Proxy(socket) } else { Stage::FirstByte(socket) });
         Self { stage, peer, deadline, number, refused: false, upgraded: false, spoken: false }
     }
 
@@ -113,6 +127,7 @@ impl Handshake {
         loop {
             let Some(stage) = self.stage.take() else { return Step::Over };
             let next = match stage {
+                Stage::Proxy(socket) => self.proxy(now, socket),
                 Stage::FirstByte(socket) => self.first_byte(now, socket, has_tls, tls_required),
                 Stage::Tls(greeting) => Ok(self.greet(greeting)),
                 Stage::AtTls { .. } => Ok(Next::Wait(Stage::AtTls { reported: true })),
@@ -205,11 +220,14 @@ impl Handshake {
         has_tls: bool,
         tls_required: bool,
     ) -> io::Result<Next> {
-        let mut first = [0];
+        let mut first = [0; 6];
         let peeked = socket.peek(&mut first);
         self.spoken = matches!(peeked, Ok(1..));
         match peeked {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) if proxy::is_header(&first[..n]) => {
+                Ok(self.refuse_as(now, Stream::plain(socket), LegSocket::WebSocket, UNEXPECTED_HEADER))
+            }
             Ok(_) if first[0] == TLS_HANDSHAKE && has_tls => Ok(self.greet(Greeting::Begun(socket))),
             Ok(_) if first[0] == TLS_HANDSHAKE => {
                 self.refused = true;
@@ -312,6 +330,9 @@ impl Handshake {
                     return Ok(Next::Wait(Stage::Request(stream, head)));
                 }
                 Err(error) => return Err(error),
+            }
+            if proxy::is_header(&head) {
+                return Ok(self.refuse_as(now, stream, LegSocket::WebSocket, UNEXPECTED_HEADER));
             }
             if let Some(length) = head_length(&head[seen..]).map(|length| seen + length) {
                 let behind = head.split_off(length);

@@ -239,7 +239,8 @@ impl Acceptor {
 
     fn welcome(&mut self, now: Instant, socket: TcpStream, peer: SocketAddr) {
         self.relay.counters.connections.increment();
-        if !self.parts.listen.allows(peer.ip()) {
+        let is_proxy = self.parts.listen.is_proxy(peer.ip());
+        if !is_proxy && !self.parts.listen.allows(peer.ip()) {
             self.turn_away(now, &socket, peer, RefusalReason::AddressNotAllowed.explained());
             return;
         }
@@ -259,7 +260,7 @@ impl Acceptor {
             return;
         }
         self.begun += 1;
-        entry.insert(Handshake::new(socket, peer, deadline, self.begun));
+        entry.insert(Handshake::new(socket, peer, is_proxy, deadline, self.begun));
         self.step(now, key);
     }
 
@@ -273,6 +274,14 @@ impl Acceptor {
         let Some(handshake) = self.handshakes.get_mut(key) else { return };
         match step {
             Step::Wait => {}
+            Step::Named(peer) => {
+                handshake.peer = peer.unwrap_or(handshake.peer);
+                if self.parts.listen.allows(handshake.peer.ip()) {
+                    return self.step(now, key);
+                }
+                let step = handshake.refuse_named(now, RefusalReason::AddressNotAllowed.explained());
+                self.take(now, key, step);
+            }
             Step::Greet(greeting) => self.greet(now, key, greeting),
             Step::Over => {
                 if let Some(handshake) = self.handshakes.try_remove(key)
