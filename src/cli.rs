@@ -13,6 +13,7 @@ use argh::{EarlyExit, FromArgs};
 
 use crate::agents;
 use crate::config::{self, FileChoice, Installation, KEYS, Loaded, Sources};
+use crate::telemetry::log::for_journal;
 use crate::telemetry::{conceal, redact};
 
 pub mod call;
@@ -52,7 +53,8 @@ impl Exit {
         let mut standard_output = std::io::stdout();
         let printed =
             standard_output.write_all(self.output.as_bytes()).and_then(|()| standard_output.flush());
-        let _ = std::io::stderr().write_all(self.errors.as_bytes());
+        let errors = if self.status == 0 { self.errors.clone() } else { for_journal(&self.errors) };
+        let _ = std::io::stderr().write_all(errors.as_bytes());
         match printed {
             Err(problem) if problem.kind() != ErrorKind::BrokenPipe && self.status == 0 => {
                 let _ = writeln!(std::io::stderr(), "tandem: the output cannot be written: {problem}");

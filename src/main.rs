@@ -5,7 +5,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use log::error;
+use log::{error, info};
 use tandem::{cli, config, doctor, server, telemetry};
 
 fn main() -> ExitCode {
@@ -18,10 +18,12 @@ fn main() -> ExitCode {
     if let Err(problem) = server::check(&loaded.config) {
         return cli::Exit::wrong_use(format!("{}tandem: {problem}\n", loaded.files())).print();
     }
-    if let Err(problem) = telemetry::log::init(loaded.config.log.level) {
+    let as_objects = loaded.config.log.format == config::LogFormat::Json;
+    if let Err(problem) = telemetry::log::init(loaded.config.log.level, as_objects) {
         eprintln!("tandem: the log cannot be started: {problem}");
     }
     telemetry::conceal(loaded.config.secrets().iter().map(String::as_str));
+    info!("tandem {}", env!("CARGO_PKG_VERSION"));
     loaded.log();
     match server::run(loaded, sources) {
         Ok(()) => ExitCode::SUCCESS,

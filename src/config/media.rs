@@ -179,9 +179,21 @@ settings! {
         pub level: LevelFilter = "info",
             choice_of(&["off", "error", "warn", "info", "debug", "trace"], LEVELS),
             environment "LOG_LEVEL";
+        /// A line of text for each event, or an object of JSON with time, level, target, message and call.
+        pub format: LogFormat = "text", choice(LogFormat::WORDS);
         /// How often the counters are logged.
         pub stats_interval "stats_seconds": Option<Duration> = 60,
             integer_or_zero(1, 86_400, "only at SIGUSR1 and at the end") in SECONDS;
+    }
+}
+
+words! {
+    /// How an event is written.
+    pub enum LogFormat {
+        /// Time, level, target and message.
+        Text = "text",
+        /// The same as an object of JSON.
+        Json = "json",
     }
 }
 

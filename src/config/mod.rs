@@ -39,8 +39,8 @@ pub use installed::Installation;
 pub use listing::{Loaded, Setting};
 pub use load::{FileChoice, Sources, load};
 pub use media::{
-    DrainConfig, GeminiConfig, LegConfig, LimitsConfig, LogConfig, MediaConfig, PlaybackConfig, Profile,
-    SessionConfig, ThreadsConfig, UplinkConfig,
+    DrainConfig, GeminiConfig, LegConfig, LimitsConfig, LogConfig, LogFormat, MediaConfig, PlaybackConfig,
+    Profile, SessionConfig, ThreadsConfig, UplinkConfig,
 };
 pub use model::{Config, KEYS, SECTIONS};
 pub use problem::{Origin, Problem, Problems, nearest};
