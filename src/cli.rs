@@ -95,7 +95,7 @@ struct Arguments {
     check: bool,
 
     /// print the version and end
-    #[argh(switch)]
+    #[argh(switch, short = 'V')]
     version: bool,
 
     #[argh(subcommand)]
@@ -160,6 +160,10 @@ fn parse(
             None => return Err(usage_error(&format!("the argument {argument:?} is not UTF-8 text"))),
         }
     }
+    if texts.first() == Some(&"help") {
+        texts.remove(0);
+        texts.push("--help");
+    }
     let split = split_values(&texts);
     let arguments = Arguments::from_args(&["tandem"], &split).map_err(|exit| match exit {
         // The settings are the relay's, so the help of a subcommand ends without them.
@@ -169,7 +173,10 @@ fn parse(
         EarlyExit { output, status: Ok(()) } => {
             Exit::success(format!("{}\n\n{}", output.trim_end(), help_of_settings()))
         }
-        EarlyExit { output, status: Err(()) } => usage_error(output.trim_end()),
+        EarlyExit { output, status: Err(()) } => {
+            let meant = meant(output.trim_end(), &split).unwrap_or_default();
+            usage_error(&format!("{}{meant}", output.trim_end()))
+        }
     })?;
     let file = arguments.config.clone().map_or(FileChoice::Usual, FileChoice::Named);
     let installation = Some(Installation::of_machine(&environment));
@@ -222,6 +229,30 @@ fn answered(loaded: Result<Loaded, config::Problems>, answer: impl FnOnce(&Loade
         }
         Err(problems) => configuration_error(&problems),
     }
+}
+
+/// The end of a sentence that says what was probably meant by an argument that nobody knows, among what the help of the command
+/// that it stands behind names.
+fn meant(wrong: &str, arguments: &[&str]) -> Option<String> {
+    let unknown = wrong.strip_prefix("Unrecognized argument: ").filter(|name| !name.contains('\n'))?;
+    if KEYS.iter().any(|key| unknown.strip_prefix("--") == Some(key.name)) {
+        return Some(format!(": did you mean --set {}=VALUE?", unknown.trim_start_matches('-')));
+    }
+    let before = arguments.iter().take_while(|argument| **argument != unknown);
+    let mut commands: Vec<&str> = before.copied().filter(|argument| !argument.starts_with('-')).collect();
+    let help = loop {
+        let asked: Vec<&str> = commands.iter().copied().chain(["--help"]).collect();
+        match Arguments::from_args(&["tandem"], &asked) {
+            Err(EarlyExit { output, status: Ok(()) }) => break output,
+            // A word that is none of a command: the number of a call, or the value of an option.
+            _ => commands.pop()?,
+        };
+    };
+    // The lists of options and of commands have the name at the beginning of a line, behind two blanks and a short one.
+    let entries = help.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names = entries.filter_map(|line| line.split([' ', ',']).find(|word| word.len() > 2));
+    let names: Vec<&str> = names.filter(|name| name.starts_with("--") == unknown.starts_with("--")).collect();
+    config::nearest(unknown, names.into_iter()).map(|name| format!(": did you mean {name}?"))
 }
 
 /// `--name=value` as `--name`, `value`, because argh reads only the latter. The value of an option and what follows `--`
@@ -362,6 +393,31 @@ mod tests {
         assert_eq!((exit.status, exit.output.as_str()), (STATUS_WRONG_USE, ""));
         assert!(exit.errors.contains("Unrecognized argument: --prot"), "{}", exit.errors);
         assert!(exit.errors.ends_with("tandem --help lists the options.\n"), "{}", exit.errors);
+    }
+
+    #[test]
+    fn what_is_mistyped_is_answered_with_what_was_probably_meant() {
+        for (typed, meant) in [
+            (&["docter"][..], ": docter: did you mean doctor?"),
+            (&["--chekc"], ": --chekc: did you mean --check?"),
+            (&["--listen.port=1"], ": --listen.port: did you mean --set listen.port=VALUE?"),
+            (&["calls", "--serch=x"], ": --serch: did you mean --search?"),
+            (&["calls", "shwo"], ": shwo: did you mean show?"),
+            (&["calls", "show", "ID", "--jsn"], ": --jsn: did you mean --json?"),
+            (&["freeswitch", "instal"], ": instal: did you mean install?"),
+            (&["nothing-like-it"], ": nothing-like-it\n"),
+        ] {
+            let exit = exit(typed);
+            assert!(exit.status == STATUS_WRONG_USE && exit.errors.contains(meant), "{}", exit.errors);
+        }
+    }
+
+    #[test]
+    fn help_and_the_version_are_asked_for_in_the_usual_ways() {
+        assert_eq!(exit(&["help"]), exit(&["--help"]));
+        assert_eq!(exit(&["help", "calls"]), exit(&["calls", "--help"]));
+        assert_eq!(exit(&["help", "calls", "show"]), exit(&["calls", "show", "--help"]));
+        assert_eq!(exit(&["-V"]), exit(&["--version"]));
     }
 
     #[test]
