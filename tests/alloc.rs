@@ -16,6 +16,8 @@ use tandem::threads::dsp::{self, DspCall, DspOrder, Neighbours, PassReport, Work
 
 #[path = "alloc/gemini.rs"]
 mod gemini;
+#[path = "alloc/held.rs"]
+mod held;
 #[path = "alloc/telephony.rs"]
 mod telephony;
 

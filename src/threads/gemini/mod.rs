@@ -211,6 +211,7 @@ impl Gemini {
             self.serve_links(now, &mut wake);
             self.serve_calls(now, &mut wake);
             self.expire_closing(now);
+            self.pool.rest(now);
             if wake.telephony {
                 self.parts.telephony.ring();
             }

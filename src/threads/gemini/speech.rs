@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{Frame, FrameKind, SampleRate, Turn};
+use crate::base::{Frame, FrameKind, Instant, SampleRate, Turn};
 
 /// Samples in a block: 80 ms at 24 kHz, about what one message of Gemini brings.
 const BLOCK_SAMPLES: usize = SampleRate::Hz24000.samples_in_ms(80);
@@ -17,6 +17,8 @@ const BLOCK_MS_MIN: usize = BLOCK_SAMPLES / SampleRate::Hz48000.samples_in_ms(1)
 const PARTLY_EMPTY_MAX: usize = 64;
 /// Free blocks that are kept for later; 2 MiB.
 const FREE_BLOCKS_MAX: usize = 512;
+/// How often half of the free blocks that nobody needed meanwhile are given back: none of 2 MiB is left after a minute.
+const REST_MS: u64 = 5_000;
 
 struct Block {
     samples: [i16; BLOCK_SAMPLES],
@@ -33,17 +35,35 @@ pub struct SpeechPool {
     free: Vec<Box<Block>>,
     in_use: usize,
     in_use_max: usize,
+    /// Fewest free blocks since some were given back.
+    spare: usize,
+    rest_at: Instant,
 }
 
 impl SpeechPool {
     /// A pool of at most `bytes` bytes.
     pub fn new(bytes: usize) -> Self {
-        Self { free: Vec::new(), in_use: 0, in_use_max: bytes / size_of::<Block>() }
+        Self {
+            free: Vec::new(),
+            in_use: 0,
+            in_use_max: bytes / size_of::<Block>(),
+            spare: 0,
+            rest_at: Instant::default(),
+        }
     }
 
     /// Blocks that hold speech, of all calls together.
     pub fn blocks_in_use(&self) -> usize {
         self.in_use
+    }
+
+    /// Gives the allocator back what was too much for a while; called in every pass.
+    pub fn rest(&mut self, now: Instant) {
+        if now < self.rest_at {
+            return;
+        }
+        self.free.truncate(self.free.len() - self.spare.div_ceil(2).min(self.free.len()));
+        (self.spare, self.rest_at) = (self.free.len(), now.plus_ms(REST_MS));
     }
 
     fn get(&mut self, rate: SampleRate) -> Option<Box<Block>> {
@@ -55,6 +75,7 @@ impl SpeechPool {
             Box::new(Block { samples: [0; BLOCK_SAMPLES], len: 0, taken: 0, rate, mark: None })
         });
         (block.len, block.taken, block.rate, block.mark) = (0, 0, rate, None);
+        self.spare = self.spare.min(self.free.len());
         Some(block)
     }
 
@@ -350,6 +371,25 @@ mod tests {
             queue.push_end(&mut pool, RATE);
         }
         assert_eq!(pool.in_use, blocks_max, "ends are bounded as well");
+    }
+
+    #[test]
+    fn blocks_that_nobody_needs_are_given_back_within_a_minute_and_others_are_kept() {
+        let mut pool = SpeechPool::new(64 << 20);
+        let mut queue = SpeechQueue::new(120_000);
+        queue.push(&mut pool, RATE, &vec![1; FREE_BLOCKS_MAX * BLOCK_SAMPLES]).expect("room");
+        queue.clear(&mut pool);
+        for second in 0..100 {
+            // An answer every second that needs ten of them.
+            queue.push(&mut pool, RATE, &[1; 10 * BLOCK_SAMPLES]).expect("room");
+            pool.rest(Instant::from_micros(second * 1_000_000));
+            queue.clear(&mut pool);
+        }
+        assert_eq!(pool.free.len(), 10, "what is needed stays");
+        for second in 100..160 {
+            pool.rest(Instant::from_micros(second * 1_000_000));
+        }
+        assert_eq!(pool.free.len(), 0);
     }
 
     #[test]
