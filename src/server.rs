@@ -13,6 +13,7 @@ use log::info;
 use mio::Poll;
 
 use crate::admission::Expected;
+use crate::base::cores::Cores;
 use crate::config::Config;
 use crate::net::dial::Dialer;
 use crate::net::listener::Listener;
@@ -38,6 +39,7 @@ use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettin
 use begin::{Waiting, start};
 pub(crate) use credentials::credentials;
 use outside::admin_shared;
+use pinning::keep_to;
 pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{check_file_limit, listen as listen_for_legs};
 pub use signals::{Handle, run};
@@ -47,6 +49,7 @@ use supervisor::Bells;
 mod begin;
 mod credentials;
 mod outside;
+mod pinning;
 mod prerequisites;
 mod recorder;
 mod reload;
@@ -90,7 +93,8 @@ struct Shard {
 /// # Errors
 /// What it lacks, with the remedy.
 pub fn check(config: &Config) -> Result<(), String> {
-    credentials(config).map(|_| ())
+    credentials(config)?;
+    pinning::of_shards(&config.threads).map(|_| ())
 }
 
 impl Server {
@@ -108,6 +112,7 @@ impl Server {
     /// Why it cannot, with the remedy.
     pub(crate) fn start_with(config: &Config, mut passed: Passed) -> Result<Self, String> {
         let access = credentials(config)?;
+        let cores = pinning::of_shards(&config.threads)?;
         let relay = Relay::new(config)?;
         relay.credentials.replace(access);
         let (listen, admin) = (&config.listen, &config.admin);
@@ -131,8 +136,14 @@ impl Server {
         let control = Waiting::start("control").map_err(cannot_start)?;
         let control_bell = Doorbell::for_parked(control.thread());
         let (to_control, inbox) = mailbox::<ControlInput>(control_bell.clone());
-        let mut builder =
-            Builder { config, relay: &relay, control: to_control.clone(), control_bell, threads: Vec::new() };
+        let mut builder = Builder {
+            config,
+            relay: &relay,
+            control: to_control.clone(),
+            control_bell,
+            threads: Vec::new(),
+            cores,
+        };
         let (accept, controller, bells) =
             builder.build(door, connector, inbox, admin.as_ref(), records).map_err(cannot_start)?;
         let threads = builder.threads;
@@ -213,6 +224,8 @@ struct Builder<'a> {
     control: Outbox<ControlInput>,
     control_bell: Doorbell,
     threads: Vec<JoinHandle<()>>,
+    /// Of each shard.
+    cores: Vec<Option<Cores>>,
 }
 
 impl Builder<'_> {
@@ -324,7 +337,8 @@ impl Builder<'_> {
         let (telephony_due, gemini_due) =
             (Arc::new(DueSet::new(max_calls)), Arc::new(DueSet::new(max_calls)));
         let mut workers = Vec::new();
-        for n in 0..self.dsp_workers() {
+        let cores = self.cores.get(number).cloned().flatten();
+        for n in 0..self.dsp_workers(cores.as_ref()) {
             let waiting = Waiting::start(&format!("dsp-{number}-{n}"))?;
             let own = Doorbell::for_parked(waiting.thread());
             let (outbox, inbox) = mailbox::<DspOrder>(own.clone());
@@ -338,7 +352,11 @@ impl Builder<'_> {
                 gemini: shard.gemini_bell.clone(),
                 control: self.control_bell.clone(),
             };
-            self.threads.push(waiting.begin(move || dsp::run(&mut worker, &neighbours, clock)));
+            let cores = cores.clone();
+            self.threads.push(waiting.begin(move || {
+                keep_to(cores.as_ref());
+                dsp::run(&mut worker, &neighbours, clock);
+            }));
             shard.door.workers.push(outbox);
             shard.worker_bells.push(own);
             retired.push(returned);
@@ -358,7 +376,11 @@ impl Builder<'_> {
             clock,
             max_calls,
         });
-        self.start(&format!("telephony-{number}"), move || telephony.run())?;
+        let own_cores = cores.clone();
+        self.start(&format!("telephony-{number}"), move || {
+            keep_to(own_cores.as_ref());
+            telephony.run()
+        })?;
         let gemini = Gemini::new(GeminiParts {
             poll: gemini_poll,
             inbox: gemini_inbox,
@@ -377,15 +399,20 @@ impl Builder<'_> {
             clock,
             max_calls,
         });
-        self.start(&format!("gemini-{number}"), move || gemini.run())?;
+        self.start(&format!("gemini-{number}"), move || {
+            keep_to(cores.as_ref());
+            gemini.run()
+        })?;
         Ok(shard)
     }
 
     /// Workers of a shard: what is configured, else a core each for what the other threads leave.
-    fn dsp_workers(&self) -> usize {
-        let cores = thread::available_parallelism().map_or(1, |n| n.get());
+    fn dsp_workers(&self, cores: Option<&Cores>) -> usize {
+        let all = || thread::available_parallelism().map_or(1, |n| n.get());
+        let own =
+            cores.map_or_else(|| all() / self.config.threads.shards.max(1), |cores| cores.numbers().len());
         match self.config.threads.dsp {
-            0 => (cores.saturating_sub(2) / self.config.threads.shards.max(1)).max(1),
+            0 => own.saturating_sub(2).max(1),
             n => n,
         }
     }

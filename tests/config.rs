@@ -1177,6 +1177,7 @@ fn another_value(key: &config::Key<Config>) -> String {
         }
         Kind::Text { .. } if key.name == "admin.listen" => "127.0.0.1:1".into(),
         Kind::Text { .. } if key.name == "agent.digits_terminator" => "*".into(),
+        Kind::Text { .. } if key.name == "threads.cores" => "0".into(),
         Kind::Text { .. } if key.name == "esl.dial_string" => "user/{to}".into(),
         Kind::Text { .. } if key.name == "esl.answered_application" => "park()".into(),
         Kind::Text { .. } => "other".into(),

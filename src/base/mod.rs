@@ -7,6 +7,7 @@ pub(crate) mod bucket;
 mod built_in;
 pub(crate) mod call_name;
 pub mod command;
+pub mod cores;
 pub(crate) mod excerpt;
 pub(crate) mod frame;
 pub(crate) mod id;

@@ -11,6 +11,7 @@ use super::base_url::BaseUrl;
 use super::secret::Secret;
 use super::setters::name;
 use super::settings::settings;
+use crate::base::cores::Cores;
 use crate::base::{Mix, PlaybackFormat, SampleRate, Words, words};
 
 settings! {
@@ -158,6 +159,8 @@ settings! {
         pub dsp: usize = 0, integer_or_zero(1, 256, "chosen by the number of cores");
         /// Shards, each with its own telephony, gemini and dsp threads. One fits a small machine.
         pub shards: usize = 1, integer(1, 64);
+        /// Processor cores that the shards share evenly, each on neighbours of its own. All threads run on any core by default.
+        pub cores: Option<Cores>, text("cores such as \"0-3,8\"", Cores::parse), like "0-7";
         /// HTTP tools of all calls that are carried out at one time; more wait.
         pub tools: usize = 16, integer(1, 256);
     }
