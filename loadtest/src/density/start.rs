@@ -73,6 +73,8 @@ impl Relay {
             // A generator is one address, and makes all calls of a step at once.
             "listen.max_calls_per_second_per_address=100000".to_owned(),
             "listen.max_calls_burst_per_address=100000".to_owned(),
+            // What is too much is to be seen in the figures.
+            "listen.refuse_when_overloaded=false".to_owned(),
         ];
         let pem = sim.is_tls.then(|| certificate(&programs.logs)).transpose()?;
         let pem: Vec<String> = pem.iter().flatten().map(|path| path.to_string_lossy().into_owned()).collect();
