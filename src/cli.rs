@@ -16,6 +16,7 @@ use crate::config::{self, FileChoice, Installation, KEYS, Loaded, Sources};
 use crate::telemetry::log::for_journal;
 use crate::telemetry::{conceal, redact};
 
+pub mod bench;
 pub mod call;
 pub mod calls;
 mod doctor;
@@ -105,6 +106,7 @@ struct Arguments {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 enum Subcommand {
+    Bench(bench::Options),
     Call(call::Options),
     Calls(calls::Options),
     Doctor(DoctorOptions),
@@ -127,9 +129,9 @@ enum FreeswitchCommand {
 }
 
 /// The words that make subcommands.
-const SUBCOMMANDS: [&str; 5] = ["call", "calls", "doctor", "freeswitch", "route"];
+const SUBCOMMANDS: [&str; 6] = ["bench", "call", "calls", "doctor", "freeswitch", "route"];
 /// Options that are followed by a value.
-const OPTIONS_WITH_VALUE: [&str; 13] = [
+const OPTIONS_WITH_VALUE: [&str; 16] = [
     "--config",
     "--set",
     "--to",
@@ -143,6 +145,9 @@ const OPTIONS_WITH_VALUE: [&str; 13] = [
     "--search",
     "--limit",
     "--before",
+    "--max",
+    "--seconds-per-step",
+    "--write",
 ];
 
 /// Reads the arguments (without the program's name).
@@ -195,6 +200,7 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
         return Err(Exit::success(format!("tandem {}\n", env!("CARGO_PKG_VERSION"))));
     }
     match arguments.subcommand {
+        Some(Subcommand::Bench(options)) => Err(bench::run(&options, &arguments.set)),
         Some(Subcommand::Call(options)) => Err(answered(config::load(&sources), |loaded| {
             concealed(call::run(&options, &loaded.config), &loaded.config)
         })),
