@@ -2,17 +2,18 @@
 //! [`crate::config`].
 //!
 //! Runs in: anywhere: pure. Owns nothing.
-//! Invariant: the four rings of a call together stay under 32 KiB.
+//! Invariant: the four rings of a call together stay under 24 KiB.
 
 use crate::base::Frame;
 
 /// Frames in `caller_in`: 160 ms at 16 kHz, 53 ms at 48 kHz. The dsp worker empties it in every pass, so it only has
 /// to bridge a scheduling delay; beyond it the bytes wait in the socket.
-pub const CALLER_IN_FRAMES: usize = 12;
-/// Frames in `model_out`: 160 ms at 16 kHz, for the same reason.
-pub const MODEL_OUT_FRAMES: usize = 8;
-/// Frames in `model_in`: 266 ms at 24 kHz, so that the 200 ms which the gemini thread keeps there fit.
-pub const MODEL_IN_FRAMES: usize = 20;
+pub const CALLER_IN_FRAMES: usize = 8;
+/// Frames in `model_out`: 120 ms at 16 kHz, for the same reason.
+pub const MODEL_OUT_FRAMES: usize = 6;
+/// Frames in `model_in`: 186 ms at 24 kHz, so that the 133 ms which the gemini thread keeps there fit: three times what passes
+/// until it looks again.
+pub const MODEL_IN_FRAMES: usize = 14;
 /// Frames in `caller_out`: three chunks of 20 ms at 48 kHz (three frames each), or 180 ms at 16 kHz.
 pub const CALLER_OUT_FRAMES: usize = 9;
 
@@ -22,7 +23,7 @@ pub const TAP_FRAMES: usize = 256;
 
 const _: () = assert!(
     (CALLER_IN_FRAMES + MODEL_OUT_FRAMES + MODEL_IN_FRAMES + CALLER_OUT_FRAMES) * size_of::<Frame>()
-        <= 32 * 1024
+        <= 24 * 1024
 );
 
 /// Bytes of an HTTP upgrade request, head included. mod_audio_stream's URL may have 4096 bytes and its metadata

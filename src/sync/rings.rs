@@ -2,7 +2,7 @@
 //! records or listens in.
 //!
 //! Runs in: the thread that admits a call makes them; each end belongs to one thread afterwards.
-//! Owns about 31 KiB a call, and 170 KiB more for its tap. Never blocks: full and empty are outcomes.
+//! Owns about 24 KiB a call, and 170 KiB more for its tap. Never blocks: full and empty are outcomes.
 //! Invariant: each ring has one producer and one consumer, fixed for the call's life.
 
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -86,7 +86,7 @@ pub struct DspRings {
 pub struct GeminiRings {
     /// From the dsp worker.
     pub model_out: FrameConsumer,
-    /// Towards the dsp worker, kept filled to about 200 ms.
+    /// Towards the dsp worker, kept filled to about 130 ms.
     pub model_in: FrameProducer,
 }
 

@@ -41,7 +41,7 @@ use model_side::{ModelSide, ModelSideLimits, Wake};
 use speech::SpeechPool;
 
 const BELL: Token = Token(usize::MAX);
-/// How often waiting speech is moved on, against the 200 ms that `model_in` holds.
+/// How often waiting speech is moved on, against the 133 ms that `model_in` holds.
 const REFILL_MS: u64 = 40;
 /// Bytes of messages that are decoded in one pass of links that had more than their share.
 const DECODED_BYTES_MAX: usize = 2 * LINK_SHARE_BYTES;

@@ -27,7 +27,7 @@ use crate::threads::messages::NewModelSide;
 
 mod stop;
 
-/// How full `model_in` is kept: 15 frames are 200 ms at 24 kHz.
+/// How full `model_in` is kept: 10 frames are 133 ms at 24 kHz.
 const MODEL_IN_FILL: usize = MODEL_IN_FRAMES * 3 / 4;
 /// Kept speech beyond this is sent in longer messages, so that a replay is quick.
 const REPLAY_FROM_MS: u64 = 200;
@@ -470,8 +470,8 @@ mod tests {
         let mut model = ModelSide::new(NewModelSide { id, shared, rings }, limits);
         let mut pool = SpeechPool::new(1 << 20);
         let mut facts = Vec::new();
-        // 200 ms fill the ring, 90 more wait, another 20 do not fit, and 5 would fit again.
-        for (level, ms) in [(1, 100), (1, 100), (1, 90), (2, 20), (3, 5)] {
+        // 133 ms fill the ring, 90 more wait, another 20 do not fit, and 5 would fit again.
+        for (level, ms) in [(1, 100), (1, 100), (1, 23), (2, 20), (3, 5)] {
             let message = spoken(level, ms * 24);
             model.receive(&message, &mut pool, |fact| facts.push(fact)).expect("a good message");
         }
@@ -481,7 +481,7 @@ mod tests {
             heard.extend_from_slice(frame.samples());
             model.fill(&mut pool);
         }
-        assert_eq!(heard, [1; 290 * 24]);
+        assert_eq!(heard, [1; 223 * 24]);
     }
 
     #[test]
