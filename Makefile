@@ -74,7 +74,7 @@ packaging: $(VENV)/installed ## the Debian package's contents, the systemd unit,
 	$(VENV)/bin/python -m pytest -q tests/deploy
 
 deb: prerequisites-build ## the Debian package: target/debian/tandem_VERSION_ARCHITECTURE.deb
-	@$(CARGO) build --release --locked --package tandem --bins
+	@$(CARGO) build --release --locked --package tandem --package tandem-loadtest --bin tandem --bin callgen --bin gemini-sim
 	@deploy/debian/build.sh $(RELEASE)/tandem target/debian
 
 deb-test: $(VENV)/installed ## the package in a Debian of its own (root, debootstrap): install, start, upgrade, purge

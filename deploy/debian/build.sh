@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the Debian package of a relay that was built already. Needs dpkg-deb and dpkg-shlibdeps (dpkg-dev), no debhelper.
+# Makes the Debian package of a relay that was built already, with the generator of calls and the simulator beside it. Needs dpkg-deb and dpkg-shlibdeps (dpkg-dev), no debhelper.
 # Usage: deploy/debian/build.sh BINARY DIRECTORY [VERSION]
 # Prints the path of the package, which is put into DIRECTORY. Anybody may run it: files in the package belong to root.
 set -eu
@@ -25,7 +25,11 @@ doc=$root/usr/share/doc/tandem
 share=$root/usr/share/tandem
 
 install -D -m 755 "$binary" "$root/usr/bin/tandem"
-strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/usr/bin/tandem"
+# For `tandem bench`.
+for tool in callgen gemini-sim; do
+    install -m 755 "$(dirname "$binary")/$tool" "$root/usr/bin/tandem-$tool"
+done
+strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root"/usr/bin/*
 for unit in tandem.service tandem.socket tandem-admin.socket; do
     install -D -m 644 "$source/deploy/systemd/$unit" "$root/lib/systemd/system/$unit"
 done
@@ -57,7 +61,7 @@ find "$share" "$doc" -type d -exec chmod 755 {} + -o -type f -exec chmod 644 {} 
 # The libraries that the binary was linked with, as this machine's packages name them.
 mkdir -p "$work/debian"
 printf 'Source: tandem\n\nPackage: tandem\nArchitecture: any\n' >"$work/debian/control"
-libraries=$(cd "$work" && dpkg-shlibdeps -O "$root/usr/bin/tandem" 2>/dev/null | sed 's/^shlibs:Depends=//')
+libraries=$(cd "$work" && dpkg-shlibdeps -O "$root"/usr/bin/* 2>/dev/null | sed 's/^shlibs:Depends=//')
 
 mkdir "$root/DEBIAN"
 for script in postinst prerm postrm; do

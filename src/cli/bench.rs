@@ -7,7 +7,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -20,7 +19,9 @@ use super::Exit;
 const PROMISED_PERCENT: u64 = 80;
 /// Calls begun in a second: a step is to be its seconds, not its beginning.
 const RAMP: &str = "200";
-/// Microseconds of the kernel's tick, as it tells it to every process.
+/// The configuration of the relay that is measured.
+const CONFIGURATION: &str = "tandem.toml";
+/// Milliseconds of the kernel's tick, as it tells it to every process.
 const TICK_MS: u64 = 10;
 /// Looks like a key of Google's; the simulator takes any.
 const KEY: &str = "AIzaSyBench-simulated_0123456789abcdefgh";
@@ -74,19 +75,30 @@ fn measure(options: &Options, sets: &[String]) -> Result<Exit, String> {
     let [simulator, generator] = ["gemini-sim", "callgen"].map(|name| tool(&own, name));
     let (simulator, generator) = (simulator?, generator?);
     let work = own_directory()?;
-    let (_simulator, model) = start_simulator(&simulator)?;
-    let (relay, port) = start_relay(&own, &work, &model, options.max, sets)?;
-    let report = work.join("knee.json");
-    let probes = search(&generator, port, options, &report, relay.0.id());
-    let text = fs::read_to_string(&report).unwrap_or_default();
+    let found = find(options, sets, [&own, &simulator, &generator], &work);
     _ = fs::remove_dir_all(&work);
-    let cpu_ms = probes?;
-    let knee: Value = serde_json::from_str(&text)
-        .map_err(|_| format!("{} found nothing: see above", generator.display()))?;
+    let (knee, cpu_ms) = found?;
     let tried = knee["probes"].as_array().cloned().unwrap_or_default();
     let probes: Vec<Probe> =
         tried.into_iter().zip(cpu_ms).map(|(found, cpu_ms)| Probe { found, cpu_ms }).collect();
     told(options, &knee, &probes)
+}
+
+/// Has the three programs run in this directory: the generator's report, and the processor time of each number of calls.
+fn find(
+    options: &Options,
+    sets: &[String],
+    [own, simulator, generator]: [&Path; 3],
+    work: &Path,
+) -> Result<(Value, Vec<u64>), String> {
+    let (_simulator, model) = start_simulator(simulator)?;
+    let (relay, url) = start_relay(own, work, &model, options.max, sets)?;
+    let report = work.join("knee.json");
+    let cpu_ms = search(generator, &url, options, &report, relay.0.id())?;
+    let text = fs::read_to_string(&report).unwrap_or_default();
+    let knee = serde_json::from_str(&text)
+        .map_err(|_| format!("{} found nothing: see above", generator.display()))?;
+    Ok((knee, cpu_ms))
 }
 
 /// The tool of this name: beside this program or in PATH, under the name that it has in the package or in the source tree.
@@ -98,8 +110,8 @@ fn tool(own: &Path, name: &str) -> Result<PathBuf, String> {
         places.flat_map(|place| names.clone().map(|name| place.join(name))).find(|file| file.is_file());
     found.ok_or_else(|| {
         format!(
-            "neither {} nor {} is beside {} or in PATH: install the package tandem-loadtest, or build them with cargo build \
-             --release --package tandem-loadtest",
+            "neither {} nor {} is beside {} or in PATH: they come with the Debian package, and are built with cargo build --release \
+             --package tandem-loadtest",
             names[0],
             names[1],
             own.display()
@@ -107,10 +119,11 @@ fn tool(own: &Path, name: &str) -> Result<PathBuf, String> {
     })
 }
 
-/// An empty directory, so that no tandem.toml is found where the relay is started.
+/// A directory with an empty configuration, so that the relay reads no other: neither the service's keys nor its switch are touched.
 fn own_directory() -> Result<PathBuf, String> {
     let work = std::env::temp_dir().join(format!("tandem-bench-{}", std::process::id()));
-    fs::create_dir(&work).map_err(|problem| format!("{}: {problem}", work.display()))?;
+    let made = fs::create_dir(&work).and_then(|()| fs::write(work.join(CONFIGURATION), ""));
+    made.map_err(|problem| format!("{}: {problem}", work.display()))?;
     Ok(work)
 }
 
@@ -128,19 +141,19 @@ fn start_simulator(program: &Path) -> Result<(Running, String), String> {
     }
 }
 
-/// A relay of its own, which refuses nobody but by what is measured, and its port.
+/// A relay of its own, which refuses nobody but by what is measured, and where it listens.
 fn start_relay(
     own: &Path,
     work: &Path,
     model: &str,
     max: u32,
     sets: &[String],
-) -> Result<(Running, u16), String> {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-    let port = free.map_err(|problem| format!("no port is free: {problem}"))?.port();
+) -> Result<(Running, String), String> {
     let mut command = Command::new(own);
+    command.arg("--config").arg(work.join(CONFIGURATION));
     let mut set = |key: &str, value: &str| _ = command.args(["--set", &format!("{key}={value}")]);
-    set("listen.max_calls", &(max + 1).to_string());
+    // The calls of the numbers that were tried before may be waited for still.
+    set("listen.max_calls", &(u64::from(max) * 4).to_string());
     for key in ["listen.max_calls_per_second_per_address", "listen.max_calls_burst_per_address"] {
         set(key, "100000");
     }
@@ -149,7 +162,7 @@ fn start_relay(
     command
         .env_clear()
         .env("AUDIO_SOCKET_HOST", "127.0.0.1")
-        .env("FREESWITCH_AUDIO_SOCKET_PORT", port.to_string())
+        .env("FREESWITCH_AUDIO_SOCKET_PORT", "0")
         .env("TANDEM_ADMIN_LISTEN", "127.0.0.1:0")
         .env("TANDEM_STORE_URL", "none")
         .env("GEMINI_BASE_URL", model)
@@ -164,10 +177,11 @@ fn start_relay(
     let output = child.0.stderr.take().ok_or("the relay has no log")?;
     let (mut lines, mut log) = (BufReader::new(output), String::new());
     while lines.read_line(&mut log).is_ok_and(|read| read > 0) {
-        if log.contains("WebSocket server: ") {
+        if let Some((_, url)) = log.split_once("WebSocket server: ") {
+            let url = url.trim().to_owned();
             // What comes later stays in the pipe, which has to stay open for it.
             child.0.stderr = Some(lines.into_inner());
-            return Ok((child, port));
+            return Ok((child, url));
         }
     }
     Err(format!("the relay does not start:\n{log}"))
@@ -180,14 +194,14 @@ fn spawn(command: &mut Command, program: &Path) -> Result<Running, String> {
 /// Has the generator search. Returns the relay's processor time of each number of calls that was tried.
 fn search(
     generator: &Path,
-    port: u16,
+    url: &str,
     options: &Options,
     report: &Path,
     relay: u32,
 ) -> Result<Vec<u64>, String> {
     let mut command = Command::new(generator);
     command
-        .args(["--url", &format!("ws://127.0.0.1:{port}/"), "--ramp", RAMP])
+        .args(["--url", url, "--ramp", RAMP])
         .args(["--knee", &options.max.to_string(), "--step-seconds", &options.seconds_per_step.to_string()])
         .arg("--report")
         .arg(report)
@@ -328,7 +342,10 @@ mod tests {
     #[test]
     fn a_missing_tool_is_named_with_what_brings_it() {
         let problem = tool(Path::new("/nowhere/tandem"), "no-such-tool").expect_err("there is none");
-        assert!(problem.contains("tandem-no-such-tool") && problem.contains("tandem-loadtest"), "{problem}");
+        assert!(
+            problem.contains("tandem-no-such-tool") && problem.contains("--package tandem-loadtest"),
+            "{problem}"
+        );
     }
 
     #[test]

@@ -26,6 +26,8 @@ def unpacked(packages, tmp_path_factory):
 def test_the_package_has_what_operators_look_for(entries):
     for path in [
         "/usr/bin/tandem",
+        "/usr/bin/tandem-callgen",
+        "/usr/bin/tandem-gemini-sim",
         "/lib/systemd/system/tandem.service",
         "/lib/systemd/system/tandem.socket",
         "/lib/systemd/system/tandem-admin.socket",

@@ -3,6 +3,7 @@
 //!
 //! Runs in: the test's thread beside relay and simulator. Invariant: no sample is lost or heard twice on a good link.
 
+use rustix::process::Signal;
 use tandem::base::SampleRate;
 use tandem_loadtest::callgen::{self, Audio, Expect, Mix, Options, Playback};
 use tandem_loadtest::sim::{Framing, SimConfig, Voice, What};
@@ -52,6 +53,27 @@ fn of_twice_as_many_calls_as_are_admitted_exactly_the_cap_is_served_on_every_leg
         assert_eq!((report.lost_frames, report.refusal_ms.count), (0, 8), "{name}");
         assert!(report.refusals.keys().any(|why| why.starts_with("HTTP 503")), "{name}");
     }
+}
+
+#[test]
+fn a_call_that_is_hung_up_is_one_line_in_the_log_and_no_lost_leg() {
+    let _turn = in_company();
+    let model = Model::start(speaking(Voice::Echo));
+    let stream = callgen::Leg::ModAudioStream(Playback::Binary);
+    let legs = [stream, callgen::Leg::AudioFork, callgen::Leg::AudioSocket, callgen::Leg::ChanWebSocket];
+    let relay = Relay::start_at(&model.url(), &[], &[("RUST_LOG", "tandem=info")]);
+    relay.line(&["admin server: "]);
+    let before = relay.log().lines().count();
+    let options = Options { calls: 8, seconds: 1.0, legs: legs.into(), ..Options::default() };
+    let (_, report) = generate(&relay, vec![options]).remove(0);
+    assert_eq!(report.calls_good, 8, "{:?}", report.failures);
+    relay.nth_line(&[": ended by caller (hangup)"], 8);
+    relay.signal(Signal::USR1);
+    let counters = relay.line(&["counters: "]);
+    assert!(!counters.contains("tandem_legs_lost_total"), "{counters}");
+    let log = relay.log();
+    let more: Vec<&str> = log.lines().skip(before).filter(|line| !line.contains("counters: ")).collect();
+    assert_eq!(more.len(), 8, "{more:#?}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod agents;
 mod asterisk_dialplan;
 mod audiosocket;
 mod barge_in;
+mod bench;
 mod calls;
 mod captures;
 mod chan_websocket;
