@@ -24,7 +24,7 @@ const LATE_US: u64 = 20_000;
 const BEGINS_AFTER: u32 = 2;
 const ENDS_AFTER: u32 = 5;
 /// How much a second counts against those before it.
-const WEIGHT: f64 = 0.2;
+const WEIGHT: f64 = 0.5;
 
 /// What was measured of one second, or a little more.
 #[derive(Debug, Clone, Copy, Default)]

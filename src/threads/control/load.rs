@@ -108,10 +108,11 @@ impl LoadMeter {
         let does = if self.refuses { "new calls are refused" } else { "they are not refused" };
         if found.overloaded {
             warn!(
-                "overloaded: {} calls are more than this machine carries; the busiest thread takes {} % of a processor, frames are \
+                "overloaded: {} calls are more than this machine carries; a thread takes {} % of a processor and wants {} %, frames are \
                  {} ms late: {does} (listen.refuse_when_overloaded)",
                 second.calls,
                 second.thread_used_us * 100 / second.period_us.max(1),
+                second.thread_wanted_us * 100 / second.period_us.max(1),
                 second.late_us / 1000
             );
         } else {
