@@ -41,7 +41,7 @@ pub struct Options {
     #[argh(option, default = "3", arg_name = "seconds")]
     seconds_per_step: u32,
 
-    /// put max_calls into the section [listen] of this configuration; without it nothing is written
+    /// put max_calls into the section listen of this configuration; without it nothing is written
     #[argh(option, arg_name = "file")]
     write: Option<PathBuf>,
 }
@@ -286,7 +286,7 @@ fn write(file: &Path, cap: u64) -> Result<String, String> {
     Ok(format!("\nWritten to {name}, where it was: {was}. The relay has to be started again.\n"))
 }
 
-/// The text with max_calls in its section [listen], and the line that was in its place.
+/// The text with max_calls in its section listen, and the line that was in its place.
 fn with_cap(text: &str, cap: u64) -> (String, Option<String>) {
     let line = format!("max_calls = {cap}");
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
