@@ -196,7 +196,7 @@ pub(crate) fn value(counters: &Counters, name: &str) -> u64 {
     counters.get(name).copied().unwrap_or(0)
 }
 
-/// How far a counter has come between two looks.
+/// How far a counter has come between two looks; 0 for a gauge that fell, as the headroom does under attack.
 pub(crate) fn grown(before: &Counters, after: &Counters, name: &str) -> u64 {
-    value(after, name) - value(before, name)
+    value(after, name).saturating_sub(value(before, name))
 }
