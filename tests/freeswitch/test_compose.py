@@ -110,6 +110,14 @@ def test_prometheus_and_grafana_find_their_files_and_the_relay(name):
     assert Path("/var/lib/grafana/dashboards/tandem.json").parent == Path(provider["providers"][0]["options"]["path"])
 
 
+def test_the_image_has_what_tandem_bench_needs():
+    image = (FOLDER / "Dockerfile").read_text()
+    for name in ["tandem", "tandem-callgen", "tandem-gemini-sim"]:
+        built = name.removeprefix("tandem-")
+        assert re.search(rf"^COPY --from=build /src/target/release/{built} /usr/local/bin/{name}$", image, re.MULTILINE)
+        assert re.search(rf"--bin {built}\s", image), name
+
+
 def test_the_health_check_of_the_image_asks_the_admin_server():
     image = (FOLDER / "Dockerfile").read_text()
     check = json.loads(re.search(r"HEALTHCHECK .*?CMD (\[.*?\])$", image, re.MULTILINE | re.DOTALL)[1])

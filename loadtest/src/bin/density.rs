@@ -39,8 +39,8 @@ struct Args {
     /// calls while the latency of many is measured, and the cap of the part cap (50)
     #[argh(option, default = "50")]
     latency_calls: u32,
-    /// calls through the naive relay (20)
-    #[argh(option, default = "20")]
+    /// calls through the naive relay (50)
+    #[argh(option, default = "50")]
     baseline_calls: u32,
     /// the most calls that are tried for the knee (2000)
     #[argh(option, default = "2000")]
