@@ -11,6 +11,7 @@ use std::thread;
 use serde::Serialize;
 use tandem::base::SampleRate;
 
+use crate::callgen::html::{escaped, folded};
 use crate::callgen::{self, Audio, Expect, Leg, Options, Playback, Report, RunError};
 use crate::processes::{StartError, start_sim, start_tandem};
 
@@ -29,6 +30,13 @@ const SCENES: [(&str, u32, SampleRate, Leg, bool); 9] = [
     ("chan_websocket", 1, SampleRate::Hz16000, Leg::ChanWebSocket, false),
     ("16 kHz, barge-in", 2, SampleRate::Hz16000, Leg::ModAudioStream(Playback::Binary), true),
 ];
+
+/// What can be listened to of a call, in the order of [`crate::callgen::tape::Tape::wavs`].
+const SIDES: [&str; 3] = ["caller", "agent", "both"];
+
+fn file_name(scene: usize, side: &str) -> String {
+    format!("scene-{}-{side}.wav", scene + 1)
+}
 
 /// How many callers there are.
 pub fn callers() -> u32 {
@@ -117,6 +125,7 @@ pub fn run(tandem: &Path, gemini_sim: &Path, logs: &Path) -> Result<Demo, Error>
                 expect: Expect::Parrot,
                 legs: vec![leg],
                 barge_in,
+                keep_audio: true,
                 ..Options::default()
             };
             thread::spawn(move || callgen::run(options))
@@ -152,6 +161,77 @@ impl Demo {
     /// Whether every call was good and every kind was heard to answer.
     pub fn is_good(&self) -> bool {
         self.scenes.iter().all(|scene| scene.calls_good == scene.calls as usize && scene.answers > 0)
+    }
+
+    /// The page: one verdict, the scenes with a call of each kind to listen to, and what was measured, folded up. The sound is in
+    /// the folder `audio` beside it, as [`Self::write_audio`] writes it.
+    pub fn page(&self, audio: &str) -> String {
+        let (class, verdict) = if self.is_good() {
+            ("good", "Every call was good.")
+        } else {
+            ("bad", "Some calls were not good.")
+        };
+        let mut head = format!(
+            "<h1>Tandem: demonstration</h1>\n<p class=\"{class}\"><strong>{verdict}</strong></p>\n\
+             <p>{} callers asked over every kind of leg, and the bundled simulator of Gemini Live repeated what it had heard; the two of \
+             the last scene interrupted it. All of it went through the whole relay, in real time. Listen to the first call of each \
+             scene: the caller alone, what he heard, or both (caller left).</p>\n\
+             <div class=\"scroll\"><table><tr><th>calls</th><th>good</th><th>answers</th><th>likeness</th>\
+             <th>response, ms</th><th>gaps</th><th>interrupted</th><th>caller</th><th>agent</th><th>both</th></tr>\n",
+            callers()
+        );
+        for (place, scene) in self.scenes.iter().enumerate() {
+            let barge_in =
+                if scene.barge_ins > 0 { format!("{:.0}", scene.barge_in_ms_max) } else { "–".to_owned() };
+            // Writing to a String cannot fail.
+            _ = write!(
+                head,
+                "<tr><td>{}</td><td>{}/{}</td><td>{}</td><td>{:.3}</td><td>{:.0}</td><td>{}</td><td>{barge_in}</td>",
+                escaped(scene.name),
+                scene.calls_good,
+                scene.calls,
+                scene.answers,
+                scene.correlation_min,
+                scene.response_ms_p50,
+                scene.underruns,
+            );
+            for side in SIDES {
+                _ = write!(
+                    head,
+                    "<td><audio controls preload=\"none\" aria-label=\"{}: {side}\" src=\"{audio}/{}\"></audio></td>",
+                    escaped(scene.name),
+                    file_name(place, side)
+                );
+            }
+            head.push_str("</tr>\n");
+            for failure in &scene.failures {
+                _ = writeln!(head, "<tr><td class=\"bad\" colspan=\"10\">{}</td></tr>", escaped(failure));
+            }
+        }
+        head.push_str(
+            "</table></div>\n<p class=\"muted\">Likeness: the envelope of an answer beside that of what was said, 1 at most. Response: \
+             from the caller's last word to the first of the answer, half a second of which the simulator waits to be sure that the \
+             caller has finished. Gaps: times that the caller's ear ran dry within an answer. Interrupted, in ms: from the caller's first word \
+             to the last of the old answer.</p>\n<h2>What was measured in each scene</h2>\n",
+        );
+        let runs: Vec<_> = self.scenes.iter().map(|scene| scene.name).zip(&self.reports).collect();
+        folded("Tandem: demonstration", &head, &runs)
+    }
+
+    /// Writes the sound of the first call of each scene into `folder`, which is made.
+    ///
+    /// # Errors
+    /// A text with the file's name.
+    pub fn write_audio(&self, folder: &Path) -> Result<(), String> {
+        std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+        for (place, report) in self.reports.iter().enumerate() {
+            let Some(tape) = report.per_call.first().and_then(|call| call.tape.as_ref()) else { continue };
+            for (side, wav) in SIDES.into_iter().zip(tape.wavs()) {
+                let path = folder.join(file_name(place, side));
+                std::fs::write(&path, wav).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// The table.

@@ -214,6 +214,7 @@ impl Args {
             headers: self.header.clone(),
             metadata: self.metadata.clone(),
             warmup_ms: self.warmup_ms,
+            keep_audio: false,
             threads: self.threads,
         })
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::FromArgs;
-use tandem_loadtest::callgen::{args, html};
+use tandem_loadtest::callgen::args;
 use tandem_loadtest::demo;
 use tandem_loadtest::processes::beside;
 
@@ -34,6 +34,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// The folder of the sound, beside the page.
+const AUDIO: &str = "demo-audio";
+
 fn show(folder: &std::path::Path) -> Result<bool, String> {
     let logs = folder.join("demo-logs");
     std::fs::create_dir_all(&logs).map_err(|e| format!("cannot make {}: {e}", logs.display()))?;
@@ -44,12 +47,18 @@ fn show(folder: &std::path::Path) -> Result<bool, String> {
     let demo = demo::run(&beside("tandem"), &beside("gemini-sim"), &logs).map_err(|e| e.to_string())?;
     print!("\n{}\n", demo.table());
     let page = folder.join("demo.html");
-    demo::write(&page, &html::pages("Tandem: demonstration", &demo.reports))?;
+    demo.write_audio(&folder.join(AUDIO))?;
+    demo::write(&page, &demo.page(AUDIO))?;
     let figures = folder.join("demo.json");
     let json =
         serde_json::to_string_pretty(&serde_json::json!({ "good": demo.is_good(), "scenes": demo.scenes }));
     demo::write(&figures, &json.map_err(|e| e.to_string())?)?;
-    println!("report: {}   figures: {}   logs: {}", page.display(), figures.display(), logs.display());
+    println!(
+        "report, to see and hear: {}   figures: {}   logs: {}",
+        page.display(),
+        figures.display(),
+        logs.display()
+    );
     if demo.is_good() {
         println!(
             "every call was good. With a real key and switch: GEMINI_API_KEY=… make run, then README.md, \"The first real call\""

@@ -13,6 +13,7 @@ use super::ear::{Ear, Heard, TICK_NS};
 use super::light::{Light, Next};
 use super::options::Mix;
 use super::switch::{Said, Switch};
+use super::tape::Tape;
 use super::totals::{Progress, Totals};
 use super::track::{Received, TrackCounts, Tracker};
 use super::turns::{Say, Turns};
@@ -96,6 +97,8 @@ pub(super) struct Caller {
     /// Underruns that the course of the run knows of.
     underruns_told: u64,
     rate_hz: u64,
+    /// What is said and heard, where somebody wants to listen to it.
+    pub(super) tape: Option<Box<Tape>>,
 }
 
 impl Caller {
@@ -156,6 +159,8 @@ impl Caller {
             clears: 0,
             underruns_told: 0,
             rate_hz: u64::from(options.rate.hz()),
+            tape: (options.keep_audio && index == 0)
+                .then(|| Box::new(Tape::new(u64::from(options.rate.hz()), first_ns))),
         }
     }
 
@@ -232,6 +237,9 @@ impl Caller {
                 }
             }
         };
+        if let Some(tape) = &mut self.tape {
+            tape.say(now_ns, left);
+        }
         pcm.clear();
         match plan.options.mix {
             Mix::Mono => pcm.extend_from_slice(left),
@@ -255,8 +263,8 @@ impl Caller {
     }
 
     fn listen(&mut self, now_ns: u64, totals: &mut Totals) {
-        let Self { mind, ear, latency, rate_hz, line, .. } = &mut *self;
-        ear.advance(now_ns, |heard: Heard<'_>| match mind {
+        let Self { mind, ear, latency, rate_hz, line, tape, .. } = &mut *self;
+        let mut listen = |heard: Heard<'_>| match mind {
             Mind::Echo { tracker, .. } => tracker.push(heard, |arrival| {
                 let offset_ns = arrival.offset_samples.max(0) as u64 * 1_000_000_000 / *rate_hz;
                 totals.round_trip(
@@ -271,6 +279,12 @@ impl Caller {
             Mind::Turns { turns, .. } => turns.played(heard),
             Mind::Dialogue { dialogue, .. } => dialogue.played(heard),
             Mind::Idle { .. } | Mind::Floor { .. } | Mind::Light { .. } => {}
+        };
+        ear.advance(now_ns, |heard| {
+            if let Some(tape) = tape {
+                tape.hear(heard.at_ns, heard.samples);
+            }
+            listen(heard);
         });
         let underruns = self.ear.underruns - self.underruns_told;
         if underruns > 0 {

@@ -19,6 +19,17 @@ pub const PHONE_HOLD_NS: u64 = 20_000_000;
 /// A telephone keeps so much that came early; what is more is thrown away, as jitter buffers do.
 pub const PHONE_KEEPS_NS: u64 = 200_000_000;
 
+/// The beginning of a stretch, in which the relay hands over its lead (60 ms, and file playback its first pieces).
+const LEAD_NS: u64 = 100_000_000;
+
+/// When a stretch began to arrive, and its last message.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    from_ns: u64,
+    at_ns: u64,
+    length_ns: u64,
+}
+
 /// A piece of audio as it is heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heard<'a> {
@@ -73,7 +84,8 @@ pub struct Ear {
     dry: bool,
     /// Silence since the queue ran dry; it is an underrun only if audio follows.
     dry_ns: u64,
-    last_arrival: Option<(u64, u64)>,
+    /// The stretch of audio that is arriving.
+    stretch: Option<Stretch>,
     /// Marks that playing has come to, since they were last taken away.
     pub marks_passed: Vec<String>,
     /// Times the queue ran dry while audio was still to come.
@@ -111,7 +123,7 @@ impl Ear {
             playing: false,
             dry: true,
             dry_ns: 0,
-            last_arrival: None,
+            stretch: None,
             marks_passed: Vec::new(),
             underruns: 0,
             underrun_ns: 0,
@@ -125,10 +137,15 @@ impl Ear {
     }
 
     /// Notes the arrival of a message with `length_ns` of audio, whatever becomes of it. Gives its jitter: how far
-    /// its distance from the one before is from that one's length, in ns; `None` for the first of a stretch.
+    /// its distance from the one before is from that one's length, in ns; `None` at the beginning of a stretch, whose first
+    /// messages come as fast as they can: they are the lead.
     pub fn arrived(&mut self, now_ns: u64, length_ns: u64) -> Option<u64> {
-        let before = self.last_arrival.replace((now_ns, length_ns));
-        before.map(|(at, length)| now_ns.saturating_sub(at).abs_diff(length))
+        let Some(stretch) = &mut self.stretch else {
+            self.stretch = Some(Stretch { from_ns: now_ns, at_ns: now_ns, length_ns });
+            return None;
+        };
+        let before = std::mem::replace(stretch, Stretch { at_ns: now_ns, length_ns, ..*stretch });
+        (now_ns >= before.from_ns + LEAD_NS).then(|| (now_ns - before.at_ns).abs_diff(before.length_ns))
     }
 
     /// Puts `samples` of a message that arrived at `now_ns` into the queue, to be released later; at a telephone they
@@ -288,7 +305,7 @@ impl Ear {
     pub fn pause(&mut self) {
         self.playing = false;
         self.dry_ns = 0;
-        self.last_arrival = None;
+        self.stretch = None;
     }
 
     /// Audio not yet played, in ns, as of the last `advance`; with a telephone, what it has kept at `now_ns`.
@@ -332,7 +349,7 @@ mod tests {
             let now = k * TICK_NS + 5 * MS;
             let heard = play(&mut ear, now);
             assert_eq!(heard, if k > 0 { vec![(20 * k, 20 * k - 15, 160)] } else { vec![] });
-            assert_eq!(ear.arrived(now, TICK_NS), (k > 0).then_some(0));
+            assert_eq!(ear.arrived(now, TICK_NS), (k >= 5).then_some(0), "the lead is no jitter");
             put(&mut ear, now, 1);
         }
         assert_eq!((ear.underruns, ear.queued_ns(0)), (0, TICK_NS));

@@ -13,7 +13,7 @@ const STYLE: &str = "
 :root{color-scheme:light dark;--bg:#fff;--fg:#1c2024;--muted:#646b73;--line:#d8dce0;--a:#0969da;--b:#bc4c00;--bad:#cf222e;--good:#1a7f37;--card:#f6f8fa}
 @media (prefers-color-scheme:dark){:root{--bg:#0d1117;--fg:#e6edf3;--muted:#9198a1;--line:#30363d;--a:#4493f8;--b:#f0883e;--bad:#f85149;--good:#3fb950;--card:#161b22}}
 *{box-sizing:border-box}
-body{margin:0 auto;max-width:1000px;padding:1.5rem 1rem 3rem;background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif}
+body{margin:0 auto;max-width:1120px;padding:1.5rem 1rem 3rem;background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;margin:2.5rem 0 0}h1:first-child{margin-top:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}p{margin:.3rem 0}.muted{color:var(--muted)}
 .good{color:var(--good)}.bad{color:var(--bad)}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.6rem;margin:1rem 0}
@@ -21,7 +21,8 @@ h1{font-size:1.5rem;margin:2.5rem 0 0}h1:first-child{margin-top:0}h2{font-size:1
 .card b{display:block;font-size:1.35rem;font-variant-numeric:tabular-nums}.card span{color:var(--muted);font-size:.85rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right}
-th:first-child,td:first-child{text-align:left}th{color:var(--muted);font-weight:600}
+th:first-child,td:first-child{text-align:left;white-space:nowrap}th{color:var(--muted);font-weight:600}
+details{border-bottom:1px solid var(--line);padding:.4rem 0}summary{cursor:pointer;font-weight:600}audio{width:100px;height:32px;vertical-align:middle}
 svg{width:100%;height:auto;display:block}
 svg text{fill:var(--muted);font:12px system-ui,sans-serif}svg .grid{stroke:var(--line);stroke-width:1}
 svg .mark{stroke:var(--muted);stroke-width:1;stroke-dasharray:4 3}
@@ -40,7 +41,18 @@ pub fn pages(title: &str, reports: &[Report]) -> String {
     pages_below(title, "", reports)
 }
 
-/// The same below `head`, which is HTML.
+/// One page of several runs below `head`, which is HTML; each run is folded up under its name.
+pub(crate) fn folded(title: &str, head: &str, runs: &[(&str, &Report)]) -> String {
+    let mut html = head.to_owned();
+    for (name, report) in runs {
+        let _ = writeln!(html, "<details><summary>{}</summary>", escaped(name));
+        run(&mut html, report);
+        html.push_str("</details>\n");
+    }
+    pages_below(title, &html, &[])
+}
+
+/// Several runs, one below the other, below `head`, which is HTML.
 pub(crate) fn pages_below(title: &str, head: &str, reports: &[Report]) -> String {
     let mut html = String::with_capacity(64 * 1024);
     // Writing to a String cannot fail.
@@ -67,7 +79,7 @@ fn run(html: &mut String, report: &Report) {
         html.push_str(&latency_plot(report));
     }
     if report.jitter_ms.count > 0 {
-        html.push_str("<h2>Jitter over time</h2>\n<p class=\"muted\">How far arrivals are from their distance on the 20 ms grid, ms.</p>\n");
+        html.push_str("<h2>Jitter over time</h2>\n<p class=\"muted\">How far arrivals are from their distance on the 20 ms grid, ms. The first 100 ms of an answer, in which the relay hands over its lead, are left out.</p>\n");
         let series = &report.series;
         let plot = Plot::over_time(series.bin_ms, "ms");
         html.push_str(&plot.lines(&[
@@ -302,7 +314,7 @@ fn worst_calls(html: &mut String, report: &Report) {
 }
 
 /// Text for HTML.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

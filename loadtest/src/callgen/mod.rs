@@ -33,6 +33,7 @@ mod socket;
 pub mod source;
 pub mod switch;
 pub mod table;
+pub mod tape;
 pub mod totals;
 pub mod track;
 pub mod turns;

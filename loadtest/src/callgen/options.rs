@@ -158,6 +158,8 @@ pub struct Options {
     pub metadata: Option<String>,
     /// Silence before the first word or mark, in ms: the time in which the relay dials the model.
     pub warmup_ms: u32,
+    /// Keep what the first call says and hears, in [`CallReport::tape`](super::CallReport::tape).
+    pub keep_audio: bool,
     /// Worker threads; 0 takes one per 200 calls, and no more than there are processors.
     pub threads: usize,
 }
@@ -187,6 +189,7 @@ impl Default for Options {
             headers: Vec::new(),
             metadata: None,
             warmup_ms: 500,
+            keep_audio: false,
             threads: 0,
         }
     }

@@ -13,6 +13,7 @@ use super::call::Call;
 use super::dialogue::DialogueReport;
 use super::figures::{Counts, Figures, correlation, ms, rounded};
 use super::options::{Expect, Options};
+use super::tape::Tape;
 use super::totals::{LegTimes, StepTotals, Times, Totals};
 use super::worker::Plan;
 
@@ -130,6 +131,9 @@ pub struct CallReport {
     /// What was said and heard, where the caller wrote it down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialogue: Option<DialogueReport>,
+    /// What was said and heard, where it was to be kept.
+    #[serde(skip)]
+    pub tape: Option<Box<Tape>>,
 }
 
 impl std::ops::Deref for CallReport {
@@ -321,6 +325,7 @@ impl CallReport {
         report.counts = Counts::of(caller, plan.options.rate.hz());
         report.latency_ms = Spread::of(&caller.latency);
         report.dialogue = caller.dialogue().cloned();
+        report.tape = caller.tape.clone();
         if let Some(turns) = caller.turns() {
             report.correlation_min = correlation(turns.correlation_min);
             report.response_ms = turns.responses_ns.iter().map(|ns| ms(*ns)).collect();
