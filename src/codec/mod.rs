@@ -13,6 +13,7 @@ pub(crate) mod channel_word;
 pub mod esl;
 pub mod gemini;
 pub mod mod_audio_stream;
+pub(crate) mod packing;
 mod provider;
 pub(crate) mod proxy;
 

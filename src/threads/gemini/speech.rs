@@ -1,12 +1,13 @@
 //! Speech that waits: a queue of decoded audio per call and direction, in blocks from the shard's pool.
 //!
-//! Runs in: the gemini thread. Owns the blocks. Never drops, speeds up or garbles audio: full is said.
+//! Runs in: the gemini thread. Owns the blocks, of which those that will wait for a while are packed. Never drops, speeds up or garbles audio: full is said.
 //! Invariant: blocks in use never exceed the pool's limit, nor those of one queue what its limit of time can fill, so that
 //! one call cannot take the others' share; and a queue knows exactly how much audio it holds.
 
 use std::collections::VecDeque;
 
 use crate::base::{Frame, FrameKind, Instant, SampleRate, Turn};
+use crate::codec::packing;
 
 /// Samples in a block: 80 ms at 24 kHz, about what one message of Gemini brings.
 const BLOCK_SAMPLES: usize = SampleRate::Hz24000.samples_in_ms(80);
@@ -15,13 +16,25 @@ const BLOCK_MS_MIN: usize = BLOCK_SAMPLES / SampleRate::Hz48000.samples_in_ms(1)
 /// Blocks of a queue beyond those that its limit of time fills: each turn's end and each change of the rate leaves one
 /// partly empty. The model speaks at 24 kHz, where a queue uses half of its blocks for audio; the others are for this too.
 const PARTLY_EMPTY_MAX: usize = 64;
-/// Free blocks that are kept for later; 2 MiB.
-const FREE_BLOCKS_MAX: usize = 512;
-/// How often half of the free blocks that nobody needed meanwhile are given back: none of 2 MiB is left after a minute.
+/// Blocks at the front of a queue that are not packed: what is taken within moments.
+const UNPACKED_BLOCKS: usize = 2;
+/// Free blocks that are kept for later; half a MiB.
+const FREE_BLOCKS_MAX: usize = 128;
+/// How often half of the free blocks that nobody needed meanwhile are given back: none of them is left after a minute.
 const REST_MS: u64 = 5_000;
 
+type Samples = [i16; BLOCK_SAMPLES];
+
+/// The samples of a block.
+enum Body {
+    /// As they are.
+    Plain(Box<Samples>),
+    /// As [`packing::pack`] makes them, since others wait before them.
+    Packed(Box<[u8]>),
+}
+
 struct Block {
-    samples: [i16; BLOCK_SAMPLES],
+    body: Body,
     len: usize,
     taken: usize,
     rate: SampleRate,
@@ -29,10 +42,42 @@ struct Block {
     mark: Option<FrameKind>,
 }
 
+impl Block {
+    /// The samples, unpacked if need be.
+    fn plain(&mut self, pool: &mut SpeechPool) -> &mut Samples {
+        if let Body::Packed(packed) = &self.body {
+            let mut samples = pool.samples();
+            if let Some(samples) = samples.get_mut(..self.len) {
+                packing::unpack(packed, samples);
+            }
+            self.body = Body::Plain(samples);
+        }
+        match &mut self.body {
+            Body::Plain(samples) => samples,
+            Body::Packed(_) => unreachable!("it was unpacked above"),
+        }
+    }
+
+    /// Packs the samples where that saves anything.
+    fn pack(&mut self, pool: &mut SpeechPool) {
+        let Body::Plain(samples) = &self.body else { return };
+        let mut packed = std::mem::take(&mut pool.packed);
+        packing::pack(samples.get(..self.len).unwrap_or_default(), &mut packed);
+        if packed.len() < size_of::<Samples>() * 7 / 8 {
+            let plain = std::mem::replace(&mut self.body, Body::Packed(packed.as_slice().into()));
+            pool.keep(plain);
+        }
+        packed.clear();
+        pool.packed = packed;
+    }
+}
+
 /// The shard's blocks.
 pub struct SpeechPool {
-    #[expect(clippy::vec_box, reason = "a queue passes blocks on by their pointers, not their 4 KiB")]
-    free: Vec<Box<Block>>,
+    #[expect(clippy::vec_box, reason = "a block passes its samples on by their pointer, not their 4 KiB")]
+    free: Vec<Box<Samples>>,
+    /// What packing works with.
+    packed: Vec<u8>,
     in_use: usize,
     in_use_max: usize,
     /// Fewest free blocks since some were given back.
@@ -45,8 +90,9 @@ impl SpeechPool {
     pub fn new(bytes: usize) -> Self {
         Self {
             free: Vec::new(),
+            packed: Vec::new(),
             in_use: 0,
-            in_use_max: bytes / size_of::<Block>(),
+            in_use_max: bytes / (size_of::<Samples>() + size_of::<Block>()),
             spare: 0,
             rest_at: Instant::default(),
         }
@@ -66,23 +112,31 @@ impl SpeechPool {
         (self.spare, self.rest_at) = (self.free.len(), now.plus_ms(REST_MS));
     }
 
-    fn get(&mut self, rate: SampleRate) -> Option<Box<Block>> {
+    fn get(&mut self, rate: SampleRate) -> Option<Block> {
         if self.in_use >= self.in_use_max {
             return None;
         }
         self.in_use += 1;
-        let mut block = self.free.pop().unwrap_or_else(|| {
-            Box::new(Block { samples: [0; BLOCK_SAMPLES], len: 0, taken: 0, rate, mark: None })
-        });
-        (block.len, block.taken, block.rate, block.mark) = (0, 0, rate, None);
-        self.spare = self.spare.min(self.free.len());
-        Some(block)
+        Some(Block { body: Body::Plain(self.samples()), len: 0, taken: 0, rate, mark: None })
     }
 
-    fn put(&mut self, block: Box<Block>) {
+    fn put(&mut self, block: Block) {
         self.in_use -= 1;
-        if self.free.len() < FREE_BLOCKS_MAX {
-            self.free.push(block);
+        self.keep(block.body);
+    }
+
+    /// Room for a block's samples, whatever is in it.
+    fn samples(&mut self) -> Box<Samples> {
+        let samples = self.free.pop().unwrap_or_else(|| Box::new([0; BLOCK_SAMPLES]));
+        self.spare = self.spare.min(self.free.len());
+        samples
+    }
+
+    fn keep(&mut self, body: Body) {
+        if let Body::Plain(samples) = body
+            && self.free.len() < FREE_BLOCKS_MAX
+        {
+            self.free.push(samples);
         }
     }
 }
@@ -104,7 +158,7 @@ pub enum Taken {
 
 /// See the head of this file.
 pub struct SpeechQueue {
-    blocks: VecDeque<Box<Block>>,
+    blocks: VecDeque<Block>,
     blocks_max: usize,
     queued_us: u64,
     queued_us_max: u64,
@@ -156,7 +210,8 @@ impl SpeechQueue {
             }
             let Some(block) = self.blocks.back_mut() else { return Err(Full) };
             let fit = rest.len().min(BLOCK_SAMPLES - block.len);
-            block.samples[block.len..block.len + fit].copy_from_slice(&rest[..fit]);
+            let from = block.len;
+            block.plain(pool)[from..from + fit].copy_from_slice(&rest[..fit]);
             block.len += fit;
             self.queued_us += fit as u64 * 1_000_000 / u64::from(rate.hz());
             rest = &rest[fit..];
@@ -201,7 +256,8 @@ impl SpeechQueue {
                 break;
             }
             let fit = (into.len() - filled).min(block.len - block.taken);
-            into[filled..filled + fit].copy_from_slice(&block.samples[block.taken..block.taken + fit]);
+            let from = block.taken;
+            into[filled..filled + fit].copy_from_slice(&block.plain(pool)[from..from + fit]);
             block.taken += fit;
             filled += fit;
             let us = fit as u64 * 1_000_000 / u64::from(block.rate.hz());
@@ -255,7 +311,7 @@ impl SpeechQueue {
     /// Drops a block of the oldest audio that belongs to no talkspurt, where `in_spurt` says whether what waits first does.
     /// Returns how many milliseconds it had; `None` if there is none.
     pub fn drop_silence(&mut self, pool: &mut SpeechPool, mut in_spurt: bool) -> Option<u64> {
-        let mut is_silence = |block: &Block| {
+        let is_silence = |block: &Block| {
             let silent = !in_spurt && block.mark.is_none();
             match block.mark {
                 Some(FrameKind::SpurtStart) => in_spurt = true,
@@ -264,7 +320,7 @@ impl SpeechQueue {
             }
             silent && block.len == BLOCK_SAMPLES
         };
-        let at = self.blocks.iter().position(|block| is_silence(block))?;
+        let at = self.blocks.iter().position(is_silence)?;
         let block = self.blocks.remove(at)?;
         let us = (block.len - block.taken) as u64 * 1_000_000 / u64::from(block.rate.hz());
         self.queued_us = self.queued_us.saturating_sub(us);
@@ -282,7 +338,7 @@ impl SpeechQueue {
             block.taken = block.len;
         }
         let us = |block: &Block| (block.len - block.taken) as u64 * 1_000_000 / u64::from(block.rate.hz());
-        self.queued_us = self.blocks.iter().map(|block| us(block)).sum();
+        self.queued_us = self.blocks.iter().map(us).sum();
         true
     }
 
@@ -298,7 +354,13 @@ impl SpeechQueue {
         if self.blocks.len() >= self.blocks_max {
             return Err(Full);
         }
-        self.blocks.push_back(pool.get(rate).ok_or(Full)?);
+        let block = pool.get(rate).ok_or(Full)?;
+        if self.blocks.len() > UNPACKED_BLOCKS
+            && let Some(full) = self.blocks.back_mut()
+        {
+            full.pack(pool);
+        }
+        self.blocks.push_back(block);
         Ok(())
     }
 
@@ -339,7 +401,7 @@ mod tests {
 
     #[test]
     fn the_limits_of_the_call_and_of_the_shard_are_said_and_kept() {
-        let mut pool = SpeechPool::new(10 * size_of::<Block>());
+        let mut pool = SpeechPool::new(10 * (size_of::<Samples>() + size_of::<Block>()));
         let mut queue = SpeechQueue::new(100);
         assert_eq!(queue.push(&mut pool, RATE, &[1; 2400]), Ok(()));
         assert_eq!(queue.push(&mut pool, RATE, &[1; 24]), Err(Full));
@@ -373,15 +435,46 @@ mod tests {
         assert_eq!(pool.in_use, blocks_max, "ends are bounded as well");
     }
 
+    /// Samples that packing saves nothing of.
+    fn noise(blocks: usize) -> Vec<i16> {
+        [i16::MIN, i16::MAX].repeat(blocks * BLOCK_SAMPLES / 2)
+    }
+
+    #[test]
+    fn what_waits_behind_others_is_packed_and_taken_as_it_was() {
+        let mut pool = SpeechPool::new(16 << 20);
+        let mut queue = SpeechQueue::new(120_000);
+        let spoken: Vec<i16> =
+            (0..10 * BLOCK_SAMPLES).map(|n| (8_000.0 * (n as f64 * 0.07).sin()) as i16).collect();
+        queue.push(&mut pool, RATE, &spoken).expect("room");
+        let held = |queue: &SpeechQueue| -> usize {
+            let bytes = |block: &Block| match &block.body {
+                Body::Plain(samples) => size_of_val(samples.as_slice()),
+                Body::Packed(packed) => packed.len(),
+            };
+            queue.blocks.iter().map(bytes).sum()
+        };
+        let plain = 10 * size_of::<Samples>();
+        assert!(held(&queue) < plain * 2 / 3, "{} of {plain} bytes", held(&queue));
+        let mut other = SpeechQueue::new(120_000);
+        other.push(&mut pool, RATE, &noise(5)).expect("room");
+        assert_eq!(held(&other), plain / 2, "what does not become smaller stays as it is");
+        other.prepend(&mut queue);
+        let mut heard = vec![0; 15 * BLOCK_SAMPLES];
+        assert_eq!(other.take(&mut pool, &mut heard), Taken::Samples(15 * BLOCK_SAMPLES, RATE));
+        assert_eq!(heard, [spoken, noise(5)].concat());
+        assert_eq!(pool.in_use, 0);
+    }
+
     #[test]
     fn blocks_that_nobody_needs_are_given_back_within_a_minute_and_others_are_kept() {
         let mut pool = SpeechPool::new(64 << 20);
         let mut queue = SpeechQueue::new(120_000);
-        queue.push(&mut pool, RATE, &vec![1; FREE_BLOCKS_MAX * BLOCK_SAMPLES]).expect("room");
+        queue.push(&mut pool, RATE, &noise(FREE_BLOCKS_MAX)).expect("room");
         queue.clear(&mut pool);
         for second in 0..100 {
             // An answer every second that needs ten of them.
-            queue.push(&mut pool, RATE, &[1; 10 * BLOCK_SAMPLES]).expect("room");
+            queue.push(&mut pool, RATE, &noise(10)).expect("room");
             pool.rest(Instant::from_micros(second * 1_000_000));
             queue.clear(&mut pool);
         }
