@@ -18,6 +18,9 @@ use crate::callgen::{self, Audio, Expect};
 
 /// How long a call talks before its memory is taken, where measurements last for six seconds.
 const TALK_S: f64 = 60.0;
+/// Over how long calls that ask and are answered begin: a question with its answer, so that as many ask as listen, as in real
+/// traffic. Begun at once they would all wait for the same moment.
+const CYCLE_S: f64 = 8.0;
 /// Samples, a second apart, of which the largest counts.
 const SAMPLES: u32 = 5;
 /// Calls after which memory is to come back, for each of those measured elsewhere.
@@ -44,11 +47,10 @@ fn measured(relay: &Relay, calls: &callgen::Options, talk_s: f64, wait_s: f64) -
     // What a process allocates lazily at its start is not a call's.
     thread::sleep(SETTLE);
     let empty = take()?;
-    let ramp_s = f64::from(calls.calls) / RAMP_PER_S;
+    let ramp_s = f64::from(calls.calls) / calls.ramp_per_s;
     let options = callgen::Options {
         url: relay.url.clone(),
         seconds: ramp_s + talk_s + f64::from(SAMPLES) + 2.0,
-        ramp_per_s: RAMP_PER_S,
         ..calls.clone()
     };
     let (runner, progress) = start(options);
@@ -80,11 +82,12 @@ pub(super) fn memory(
     let calls = options.calls;
     let minute_s = TALK_S.min(TALK_S * options.seconds / 6.0);
     let answer = Sim { voice: "answer", is_tls: false };
-    let common = callgen::Options { calls, ..callgen::Options::default() };
+    let common = callgen::Options { calls, ramp_per_s: RAMP_PER_S, ..callgen::Options::default() };
     let talking = callgen::Options {
         rate: tandem::base::SampleRate::Hz8000,
         audio: Audio::Speech,
         expect: Expect::Answer,
+        ramp_per_s: (f64::from(calls) / CYCLE_S).min(RAMP_PER_S),
         ..common.clone()
     };
 
@@ -108,7 +111,8 @@ pub(super) fn memory(
     let many = calls.saturating_mul(MANY);
     let back = Relay::tandem(&options.programs, "back", &answer, &[])?;
     say(&format!("memory, {many} calls, and {minute_s:.0} s after them"));
-    let light = callgen::Options { calls: many, analyse: 20, talk: Some(0.4), ..talking };
+    let light =
+        callgen::Options { calls: many, analyse: 20, talk: Some(0.4), ramp_per_s: RAMP_PER_S, ..talking };
     let back = measured(&back, &light, options.seconds, minute_s)?;
     let ratio = rounded(back.after.rss_kib as f64 / back.empty.rss_kib.max(1) as f64);
     say(&format!("memory, {:?} before, {:?} with them, {:?} after", back.empty, back.full, back.after));
