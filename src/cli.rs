@@ -20,7 +20,9 @@ pub mod bench;
 pub mod call;
 pub mod calls;
 mod doctor;
+pub mod drain;
 pub mod install;
+mod relay;
 pub mod route;
 
 pub use doctor::Options as DoctorOptions;
@@ -110,6 +112,7 @@ enum Subcommand {
     Call(call::Options),
     Calls(calls::Options),
     Doctor(DoctorOptions),
+    Drain(drain::Options),
     Freeswitch(Freeswitch),
     Route(route::Options),
 }
@@ -129,9 +132,9 @@ enum FreeswitchCommand {
 }
 
 /// The words that make subcommands.
-const SUBCOMMANDS: [&str; 6] = ["bench", "call", "calls", "doctor", "freeswitch", "route"];
+const SUBCOMMANDS: [&str; 7] = ["bench", "call", "calls", "doctor", "drain", "freeswitch", "route"];
 /// Options that are followed by a value.
-const OPTIONS_WITH_VALUE: [&str; 16] = [
+const OPTIONS_WITH_VALUE: [&str; 17] = [
     "--config",
     "--set",
     "--to",
@@ -148,6 +151,7 @@ const OPTIONS_WITH_VALUE: [&str; 16] = [
     "--max",
     "--seconds-per-step",
     "--write",
+    "--within",
 ];
 
 /// Reads the arguments (without the program's name).
@@ -206,6 +210,9 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
         })),
         Some(Subcommand::Calls(options)) => Err(answered(config::load(&sources), |loaded| {
             concealed(calls::run(&options, &loaded.config), &loaded.config)
+        })),
+        Some(Subcommand::Drain(options)) => Err(answered(config::load(&sources), |loaded| {
+            concealed(drain::run(&options, &loaded.config), &loaded.config)
         })),
         Some(Subcommand::Freeswitch(Freeswitch { command: FreeswitchCommand::Install(options) })) => {
             let done = install::run(&options, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());

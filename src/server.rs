@@ -131,7 +131,7 @@ impl Server {
         let (records, store_thread) = start_store(&config.store, &relay)
             .map_err(|problem| format!("the store cannot be started: {problem}"))?
             .unzip();
-        let admin = admin_shared(config, &relay, address.port(), admin_tls, &mut passed)?;
+        let admin = admin_shared(config, &relay, &door, address.port(), admin_tls, &mut passed)?;
         let cannot_start = |problem| format!("the threads cannot be started: {problem}");
         let control = Waiting::start("control").map_err(cannot_start)?;
         let control_bell = Doorbell::for_parked(control.thread());

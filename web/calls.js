@@ -7,7 +7,7 @@ import * as format from './format.js';
 const PAGE = 50;
 /** The relay's words for why a call ended: src/call/outcome.rs, and those of the model's side, src/codec/gemini/close.rs. */
 const OUTCOMES = ['hangup', 'transferred', 'ordered_hangup', 'leg_closed', 'leg_dropped', 'leg_silent', 'leg_protocol', 'leg_closed_by_us',
-  'dial_timeout', 'setup_timeout', 'model_silent', 'max_call', 'refused', 'token_limit', 'tool_limit', 'caller_silent', 'speech_overflow', 'moved',
+  'dial_timeout', 'setup_timeout', 'model_silent', 'max_call', 'refused', 'token_limit', 'tool_limit', 'caller_silent', 'speech_overflow', 'moved', 'sent_away',
   'uuid_in_use', 'shutdown', 'normal', 'bad_key', 'key_expired', 'permission_denied', 'location_unsupported', 'model_not_found',
   'unsupported', 'invalid_argument', 'context_exhausted', 'quota', 'unavailable', 'aborted', 'deadline_expired', 'go_away_ignored',
   'internal', 'protocol', 'wrong_endpoint', 'dropped', 'no_credential', 'other'];

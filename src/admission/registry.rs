@@ -23,7 +23,19 @@ struct Slots {
     /// Free slots, each with the generation of its next call; the slot used last is given first, its memory is warm.
     free: Vec<CallId>,
     allowances: Allowances,
-    draining: bool,
+    intake: Intake,
+}
+
+/// Whether new calls are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intake {
+    Open,
+    /// No more: the relay is to end. Whether the calls that run are moved to other relays.
+    Draining {
+        moves: bool,
+    },
+    /// Never again: the last call is over.
+    Over,
 }
 
 /// See the head of this file.
@@ -41,7 +53,7 @@ impl Registry {
     /// A registry with room for `max_calls` calls, which need no credential.
     pub(crate) fn new(max_calls: usize, rate: Rate) -> Self {
         let free = (0..max_calls as u32).rev().map(|slot| CallId { slot, generation: 1 }).collect();
-        let slots = Mutex::new(Slots { free, allowances: Allowances::new(rate), draining: false });
+        let slots = Mutex::new(Slots { free, allowances: Allowances::new(rate), intake: Intake::Open });
         let (known, endings) = (Known::default(), Endings::default());
         Self { slots, max_calls, overloaded: AtomicBool::new(false), known, endings, credentials: None }
     }
@@ -102,7 +114,7 @@ impl Registry {
     pub fn would_admit(&self, now: Instant) -> Result<(), RefusalReason> {
         let (draining, full) = {
             let slots = self.slots.lock();
-            (slots.draining, slots.free.is_empty())
+            (slots.intake != Intake::Open, slots.free.is_empty())
         };
         match (draining, full, &self.credentials) {
             (true, ..) => Err(RefusalReason::Draining),
@@ -124,7 +136,12 @@ impl Registry {
 
     /// Whether every new call is refused.
     pub fn is_draining(&self) -> bool {
-        self.slots.lock().draining
+        self.slots.lock().intake != Intake::Open
+    }
+
+    /// Whether the calls that run are moved to other relays meanwhile.
+    pub fn is_moving(&self) -> bool {
+        self.slots.lock().intake == Intake::Draining { moves: true }
     }
 
     /// Whether new calls are refused because the present ones are more than the machine carries.
@@ -148,8 +165,29 @@ impl Registry {
     }
 
     /// Refuses every new call from here on.
-    pub fn drain(&self) {
-        self.slots.lock().draining = true;
+    pub fn drain(&self, moves: bool) {
+        let mut slots = self.slots.lock();
+        if slots.intake != Intake::Over {
+            slots.intake = Intake::Draining { moves };
+        }
+    }
+
+    /// Takes new calls again. Returns whether it does: after the last call it is too late.
+    pub(crate) fn resume(&self) -> bool {
+        let mut slots = self.slots.lock();
+        if slots.intake != Intake::Over {
+            slots.intake = Intake::Open;
+        }
+        slots.intake == Intake::Open
+    }
+
+    /// Ends it, if no call is left. Returns whether it has.
+    pub(crate) fn end(&self) -> bool {
+        let mut slots = self.slots.lock();
+        if slots.intake != Intake::Open && slots.free.len() == self.max_calls {
+            slots.intake = Intake::Over;
+        }
+        slots.intake == Intake::Over
     }
 
     /// Calls that have a slot.
@@ -204,7 +242,7 @@ mod tests {
         registry.release(at(1), first);
         assert_eq!((registry.live_calls(), pool.sessions("a")), (1, 0));
         assert!(!registry.is_draining());
-        registry.drain();
+        registry.drain(false);
         assert!(registry.is_draining());
         assert_eq!(registry.would_admit(at(1)), Err(RefusalReason::Draining));
     }
@@ -237,8 +275,25 @@ mod tests {
     fn nothing_is_admitted_while_draining() {
         let registry = Registry::new(1, Rate { per_second: 1, burst: 1 });
         assert_eq!(registry.would_admit(at(0)), Ok(()));
-        registry.drain();
+        registry.drain(true);
+        assert!(registry.is_moving());
         assert_eq!(registry.would_admit(at(0)), Err(RefusalReason::Draining));
         assert_eq!(registry.admit(at(0), address(1)), Err(RefusalReason::Draining));
+    }
+
+    #[test]
+    fn a_drain_is_taken_back_until_the_last_call_is_over() {
+        let registry = Registry::new(2, Rate { per_second: 9, burst: 9 });
+        assert!(!registry.end(), "who takes calls does not end");
+        let running = registry.admit(at(0), address(1)).expect("room");
+        registry.drain(true);
+        assert!(!registry.end());
+        assert!(registry.resume() && !registry.is_draining() && !registry.is_moving());
+        registry.admit(at(0), address(1)).map(|id| registry.release(at(0), id)).expect("room");
+        registry.drain(false);
+        registry.release(at(1), running);
+        assert!(registry.end());
+        registry.drain(true);
+        assert!(!registry.resume() && registry.is_draining(), "too late");
     }
 }

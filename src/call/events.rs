@@ -94,6 +94,8 @@ pub enum Fact {
     SpeechOverflow,
     /// A thread has let go of everything it had of the call.
     Retired(Part),
+    /// The leg is to be closed at the next pause, so that it connects to another relay (true), or not any more.
+    SendAway(bool),
     /// The relay is shutting down and the time for running calls is over.
     ShutDown,
 }
@@ -144,12 +146,14 @@ pub enum LegEnd {
     Protocol(String),
     /// We closed it.
     ByUs,
+    /// We closed it so that it connects to another relay.
+    SentAway,
 }
 
 impl LegEnd {
     /// Whether a leg that ended so may come back: nobody said that the call is over, or not for sure.
     pub fn may_come_back(&self) -> bool {
-        matches!(self, Self::Closed(_) | Self::Dropped(_) | Self::Silent)
+        matches!(self, Self::Closed(_) | Self::Dropped(_) | Self::Silent | Self::SentAway)
     }
 
     /// Whether the switch said goodbye: 1000, a close without a code (1005), or a switch that is going away (1001), as RFC
@@ -227,6 +231,8 @@ pub enum LegOrder {
     Command(OrderNumber, Command),
     /// Close it with this code and reason.
     Close(LegClose),
+    /// Close it so, and keep the call's audio: it connects to another relay, or to this one.
+    SendAway(LegClose),
 }
 
 /// What is to be done with a call's audio.

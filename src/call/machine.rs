@@ -31,6 +31,7 @@ mod keys;
 mod ledger;
 mod line;
 mod recording;
+mod sending;
 mod shared;
 mod tools;
 mod view;
@@ -50,6 +51,7 @@ use holds::{HoldReason, Holds};
 use keys::Keys;
 use line::Line;
 use recording::Recording;
+use sending::Sending;
 use shared::Shared;
 use tools::Tools;
 use watchdog::{NUDGE, Step, Watchdog};
@@ -95,6 +97,7 @@ pub struct Machine {
     /// The model wants the call's end, or the caller to be sent elsewhere.
     wish: Option<Wish>,
     line: Line,
+    sending: Sending,
     keys: Keys,
     greeting: Greeting,
     earcon: Earcon,
@@ -127,6 +130,7 @@ impl Machine {
             tools: Tools::default(),
             wish: None,
             line: Line::default(),
+            sending: Sending::default(),
             keys: Keys::default(),
             greeting: Greeting::default(),
             earcon: Earcon::default(),
@@ -259,6 +263,7 @@ impl Machine {
             Fact::UuidInUse => self.close(Cause::UuidInUse),
             Fact::LegGone(end) => self.leg_gone(end),
             Fact::SpeechOverflow => self.close(Cause::SpeechOverflow),
+            Fact::SendAway(wanted) => self.sending.want(self.shared.now, wanted),
             Fact::ShutDown => self.close(Cause::ShutDown),
             Fact::Retired(part) => {
                 self.retired[part as usize] = true;
@@ -347,6 +352,7 @@ impl Machine {
             Timer::Announcement => self.recording.announced(),
             Timer::Earcon => self.earcon.play(&mut self.shared),
             Timer::Answer => self.heal(),
+            Timer::SendAway => self.send_away(),
             // Whoever ticks has told it before.
             Timer::Played => {}
         }
@@ -376,6 +382,7 @@ impl Machine {
             (Timer::Announcement, _) => self.recording.announced_at(),
             (Timer::Earcon, _) => self.earcon.deadline(&self.shared),
             (Timer::Answer, _) => self.watchdog.deadline(&self.shared),
+            (Timer::SendAway, _) => self.may_be_sent_at(live),
             (Timer::Played, _) => {
                 let farewell = self.farewell.as_ref().and_then(Farewell::look_at);
                 self.wish.as_ref().map(Wish::look_at).or(farewell)
@@ -418,11 +425,6 @@ impl Machine {
         if let Some(listens) = self.holds.listen(ListenTerms { local_barge_in, ..turns.listen }) {
             self.shared.order(Order::Dsp(WorkerOrder::Listen(listens)));
         }
-    }
-
-    /// Whether the caller hears, or is about to hear, what nothing may interrupt.
-    fn is_heard_to_its_end(&self) -> bool {
-        self.greeting.is_under_way() || self.recording.announced_at().is_some()
     }
 
     /// What must be so between any two things that happen.

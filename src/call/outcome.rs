@@ -75,7 +75,10 @@ impl Outcome {
             Cause::Leg(LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::Protocol(_)) => Party::Caller,
             Cause::Leg(LegEnd::Dropped(_) | LegEnd::Silent) => Party::Network,
             Cause::Refused(_) | Cause::TokenLimit | Cause::CallerSilent => Party::Us,
-            Cause::Leg(LegEnd::ByUs) | Cause::MaxCall | Cause::SpeechOverflow | Cause::ShutDown => Party::Us,
+            Cause::Leg(LegEnd::ByUs | LegEnd::SentAway)
+            | Cause::MaxCall
+            | Cause::SpeechOverflow
+            | Cause::ShutDown => Party::Us,
             Cause::Moved => Party::Us,
             Cause::UuidInUse => Party::Caller,
             Cause::DialTimeout => Party::Network,
@@ -97,6 +100,7 @@ impl Outcome {
             Cause::Leg(LegEnd::Silent) => "leg_silent",
             Cause::Leg(LegEnd::Protocol(_)) => "leg_protocol",
             Cause::Leg(LegEnd::ByUs) => "leg_closed_by_us",
+            Cause::Leg(LegEnd::SentAway) => "sent_away",
             Cause::Link(end) => end.kind.label(),
             Cause::Moved => "moved",
             Cause::UuidInUse => "uuid_in_use",
@@ -119,7 +123,7 @@ impl Outcome {
     pub fn is_failure(&self) -> bool {
         !matches!(
             self.cause,
-            Cause::Leg(LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::ByUs)
+            Cause::Leg(LegEnd::HungUp | LegEnd::Closed(_) | LegEnd::ByUs | LegEnd::SentAway)
                 | Cause::Moved
                 | Cause::MaxCall
                 | Cause::Refused(_)
@@ -140,6 +144,9 @@ impl fmt::Display for Outcome {
             Cause::Leg(LegEnd::Silent) => write!(f, "the switch went silent and did not answer a ping"),
             Cause::Leg(LegEnd::Protocol(what)) => write!(f, "the switch broke the protocol: {what}"),
             Cause::Leg(LegEnd::ByUs) => write!(f, "closed by the relay"),
+            Cause::Leg(LegEnd::SentAway) => {
+                write!(f, "its leg was sent to another relay and did not come back to this one")
+            }
             Cause::Link(end) => write!(f, "{end}"),
             Cause::Moved => write!(f, "its leg is that of a call that was waiting for it"),
             Cause::UuidInUse => write!(f, "another call has this UUID; each call needs its own"),

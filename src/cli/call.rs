@@ -3,18 +3,15 @@
 //! Runs in: the main thread. Owns the exit statuses. Never reaches the switch itself: the relay checks and places the call.
 //! Invariant: it ends within the time that the relay may take, and with 0 only if what was asked for was done.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use argh::FromArgs;
-use http::{HeaderValue, Method, header};
+use http::Method;
 use serde_json::{Map, Value};
 
 use super::Exit;
-use crate::config::{Config, Secret};
-use crate::net::http_client::{HttpAnswer, HttpClient, HttpRequest};
-use crate::net::tls::Client;
+use super::relay::RunningRelay;
+use crate::config::Config;
 
 /// Longer than the relay waits for the switch to begin; and how much longer than it may ring for its end.
 const WITHIN: Duration = Duration::from_secs(12);
@@ -45,8 +42,9 @@ pub struct Options {
 
 /// Places the call by the relay that runs with this configuration.
 pub(super) fn run(options: &Options, config: &Config) -> Exit {
-    let Some(listen) = config.admin.listen else {
-        return Exit::failure("admin.listen is not set: the relay takes no requests");
+    let relay = match RunningRelay::of(config) {
+        Ok(relay) => relay,
+        Err(problem) => return Exit::failure(problem),
     };
     let fields =
         [("to", Some(&options.to)), ("agent", options.agent.as_ref()), ("from", options.from.as_ref())];
@@ -56,38 +54,10 @@ pub(super) fn run(options: &Options, config: &Config) -> Exit {
         .collect();
     request.insert("wait".to_owned(), (!options.no_wait).into());
     let within = if options.no_wait { WITHIN } else { WITHIN + config.esl.answer_timeout + RINGS_AND };
-    let (address, token) = (reachable(listen), config.admin.token.as_ref().map(Secret::expose));
-    let certificate = config.admin.tls_certificate.as_deref();
-    match ask(address, certificate, token, &Value::from(request), within) {
-        Ok(HttpAnswer { status, body, .. }) => {
-            told(status, &serde_json::from_slice(&body).unwrap_or_default())
-        }
-        Err(problem) => Exit::failure(format_args!(
-            "no answer of the relay's admin server at {address}: {problem}; is tandem running with this configuration?"
-        )),
+    match relay.ask(Method::POST, "/api/originate", Some(&Value::from(request)), within) {
+        Ok((status, answer)) => told(status, &answer),
+        Err(problem) => Exit::failure(problem),
     }
-}
-
-/// Asks the server whose certificate is in this file, if it speaks TLS.
-fn ask(
-    address: SocketAddr,
-    certificate: Option<&Path>,
-    token: Option<&str>,
-    request: &Value,
-    timeout: Duration,
-) -> Result<HttpAnswer, String> {
-    let tls = certificate.map(Client::of_own_server).transpose()?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let bearer = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}"))).transpose();
-    let bearer = bearer.map_err(|_| "admin.token holds characters that no header may have".to_owned())?;
-    let request = HttpRequest {
-        method: Method::POST,
-        url: format!("{scheme}://{address}/api/originate"),
-        headers: bearer.into_iter().map(|bearer| (header::AUTHORIZATION, bearer)).collect(),
-        body: Some(request.to_string()),
-        timeout,
-    };
-    HttpClient::new(tls).ask(request).map_err(|problem| problem.to_string())
 }
 
 /// What the relay's answer is to a shell. The UUID is printed in any case in which there is one.
@@ -110,16 +80,6 @@ fn told(status: u16, answer: &Value) -> Exit {
         _ => 1,
     };
     Exit { output, errors, status }
-}
-
-/// An address to connect to, where it listens on all.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 #[cfg(test)]
@@ -145,15 +105,6 @@ mod tests {
             assert_eq!(exit.status, expected, "{answer}");
             assert_eq!(exit.output == "u-1\n", answer["uuid"].is_string(), "{answer}");
             assert_eq!(exit.errors.is_empty(), expected == 0, "{answer}");
-        }
-    }
-
-    #[test]
-    fn a_server_on_every_address_is_reached_on_loopback() {
-        for (listen, expected) in
-            [("0.0.0.0:9095", "127.0.0.1:9095"), ("[::]:9095", "[::1]:9095"), ("192.0.2.1:1", "192.0.2.1:1")]
-        {
-            assert_eq!(reachable(listen.parse().unwrap()).to_string(), expected);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use mio::Poll;
 
-use super::Builder;
+use super::{Builder, Door};
 use crate::config::Config;
 use crate::net::http_client::HttpClient;
 use crate::net::passed::Passed;
@@ -84,6 +84,7 @@ impl Builder<'_> {
 pub(super) fn admin_shared(
     config: &Config,
     relay: &Relay,
+    door: &Door,
     media_port: u16,
     tls: Option<Arc<Identity>>,
     passed: &mut Passed,
@@ -103,6 +104,7 @@ pub(super) fn admin_shared(
         tls,
         expect: config.listen.expect,
         drain: config.drain.timeout,
+        leaves_sockets: door.inherited,
         recordings: recordings_directory(&config.recording),
         outbound: can_place.then_some(config.esl.answer_timeout),
         media_server: config

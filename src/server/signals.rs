@@ -16,7 +16,7 @@ use super::supervisor;
 use crate::config::{Loaded, Sources};
 use crate::net::passed::Passed;
 use crate::sync::Outbox;
-use crate::threads::messages::{AcceptOrder, ControlInput};
+use crate::threads::messages::{AcceptOrder, ControlInput, Drain};
 use crate::threads::relay::Relay;
 
 /// The exit status after a second SIGINT, as shells report a process that SIGINT ended.
@@ -74,9 +74,11 @@ impl Handle {
     /// a proxy is told at once, and why, in place of a refused or reset connection. At a socket that was passed to the relay,
     /// connections wait for whoever is given it next.
     pub fn drain(&mut self, timeout: Duration) {
-        self.relay.registry.drain();
+        // What an order of the API has begun to move goes on moving.
+        let moves = self.relay.registry.is_moving();
+        self.relay.registry.drain(moves);
         let by = self.relay.clock.now().plus(timeout);
-        self.accept.send(AcceptOrder::Drain(by));
+        self.accept.send(AcceptOrder::Drain(Some(Drain { by, moves })));
     }
 
     /// Logs what was counted so far.

@@ -216,6 +216,7 @@ counters! {
     leg_timeouts: "tandem_leg_faults_total" {fault = "timeout"}, "Faults of switches, by kind.";
     leg_unreachable: "tandem_leg_faults_total" {fault = "unreachable"}, "Faults of switches, by kind.";
 
+    legs_sent_away: "tandem_legs_sent_away_total", "Legs closed at a drain so that they connect to another relay.";
     legs_held: "tandem_legs_held_total", "Legs closed with a goodbye whose calls were held for half a second in case that they came back.";
     legs_lost: "tandem_legs_lost_total", "Legs lost without a goodbye whose calls waited for them.";
     leg_reattachments: "tandem_leg_reattachments_total", "Legs that came back and took their call over again.";

@@ -159,14 +159,23 @@ pub struct DialledLeg {
     pub connection: Connection,
 }
 
+/// How the relay is drained: what becomes of the calls that run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// They are ended then.
+    pub by: Instant,
+    /// Legs that connect again by themselves are closed at a pause, so that another relay takes their calls.
+    pub moves: bool,
+}
+
 /// What the accept thread is told.
 pub(crate) enum AcceptOrder {
     /// Hand this call over as one that came to the door.
     Dialled(Box<DialledLeg>),
     /// A step of this TLS handshake was done.
     Greeted(HandshakeId, Box<Greeted>),
-    /// No new calls: have control let those that there are finish until then.
-    Drain(Instant),
+    /// No new calls: have control let those that there are finish. `None`: take new ones again.
+    Drain(Option<Drain>),
     /// Stop listening and end the thread: the last call is over.
     Stop,
 }
@@ -305,8 +314,8 @@ pub enum ControlInput {
     Live(LiveReply),
     /// A thread has let go of a call.
     Retired(CallId, Part),
-    /// Let calls finish until then, then end them, then end the thread.
-    Drain(Instant),
+    /// Let calls finish, end those that do not in time, and end the thread. `None`: go on as before.
+    Drain(Option<Drain>),
     /// Log what was counted so far.
     LogCounters,
 }

@@ -254,7 +254,7 @@ def test_drain_refuses_calls_lets_running_ones_finish_and_ends_the_process(start
         relay.found(r"the model is ready")
         assert ask(relay, "/api/drain", {"seconds": -1})[0] == 422
         status, answer, _ = ask(relay, "/api/drain", {"seconds": 60})
-        assert (status, answer) == (202, {"draining": True, "calls": 1, "seconds": 60})
+        assert (status, answer) == (202, {"draining": True, "moving": False, "calls": 1, "seconds": 60})
         status, readiness, _ = ask(relay, "/readyz")
         assert (status, readiness["ready"], readiness["checks"]["draining"]["ok"]) == (503, False, False)
         with pytest.raises(websockets.exceptions.InvalidStatus):

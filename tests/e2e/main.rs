@@ -21,6 +21,7 @@ mod control;
 mod credentials;
 mod doctor;
 mod doors;
+mod drain;
 mod file_playback;
 mod harness;
 mod identical;

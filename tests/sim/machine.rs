@@ -35,6 +35,7 @@ fn any_leg_end() -> impl Strategy<Value = LegEnd> {
         Just(LegEnd::Silent),
         Just(LegEnd::Protocol("bad frame".into())),
         Just(LegEnd::ByUs),
+        Just(LegEnd::SentAway),
     ]
 }
 
@@ -66,6 +67,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         (link, any::<Option<u16>>())
             .prop_map(|(link, code)| Fact::LinkGone(link, Provider::Gemini.end_of_close(code, b""))),
         Just(Fact::SpeechOverflow),
+        any::<bool>().prop_map(Fact::SendAway),
         Just(Fact::ShutDown),
         any_part().prop_map(Fact::Retired),
     ]

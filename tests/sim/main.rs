@@ -15,6 +15,7 @@ mod links;
 mod long_calls;
 mod machine;
 mod relay;
+mod sending;
 mod sessions;
 mod tools;
 mod turns;

@@ -14,6 +14,8 @@ const FINAL_CLOSE_FRAME: u8 = 0x88;
 pub enum LegCloseCode {
     /// 1000: the call is over.
     Normal,
+    /// 1001: the relay goes: connect again, to another one if there is one.
+    GoingAway,
     /// 1002: the peer broke the protocol.
     ProtocolError,
     /// 1003: a kind of message that we cannot use.
@@ -33,6 +35,7 @@ impl LegCloseCode {
     pub const fn code(self) -> u16 {
         match self {
             Self::Normal => 1000,
+            Self::GoingAway => 1001,
             Self::ProtocolError => 1002,
             Self::UnsupportedData => 1003,
             Self::PolicyViolation => 1008,
@@ -52,7 +55,7 @@ impl LegCloseCode {
             | Self::MessageTooBig
             | Self::MandatoryExtension => true,
             // 1002 is also what the module makes of a code that it does not know, such as a proxy's 1012.
-            Self::Normal | Self::ProtocolError | Self::InternalError => false,
+            Self::Normal | Self::GoingAway | Self::ProtocolError | Self::InternalError => false,
         }
     }
 }
@@ -94,8 +97,9 @@ impl LegClose {
 mod tests {
     use super::*;
 
-    const ALL: [LegCloseCode; 7] = [
+    const ALL: [LegCloseCode; 8] = [
         LegCloseCode::Normal,
+        LegCloseCode::GoingAway,
         LegCloseCode::ProtocolError,
         LegCloseCode::UnsupportedData,
         LegCloseCode::PolicyViolation,

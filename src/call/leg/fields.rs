@@ -44,6 +44,9 @@ pub struct CallFields {
     pub agent: Option<String>,
     /// Whether our script is in the switch: it carries out commands, plays files and reports.
     pub script: Option<bool>,
+    /// Whether whoever connects it asks what is next when the leg has ended, and connects it again if told so: a dialplan that goes
+    /// round.
+    pub again: Option<bool>,
     /// What else was said, for the texts of the agent that asks for it.
     pub variables: Variables,
 }
@@ -191,10 +194,11 @@ enum Field {
     Mix,
     Agent,
     Script,
+    Again,
 }
 
 /// Every field with its name in notes and its spellings, the best first. Case, `-` and `_` do not matter.
-const NAMES: [(Field, &str, &[&str]); 9] = [
+const NAMES: [(Field, &str, &[&str]); 10] = [
     // jambonz gives the id by which its API knows a call as callSid, and the SIP Call-ID as callId.
     (Field::Uuid, "uuid", &["uuid", "calluuid", "callsid", "callid", "channeluuid", "uniqueid"]),
     (Field::Did, "did", &["did", "destinationnumber", "called", "callednumber", "destination", "dnis", "to"]),
@@ -205,6 +209,7 @@ const NAMES: [(Field, &str, &[&str]); 9] = [
     (Field::Mix, "mix", &["mix", "mixtype"]),
     (Field::Agent, "agent", &["agent"]),
     (Field::Script, "script", &["script"]),
+    (Field::Again, "again", &["again"]),
 ];
 
 const RATES: &str = "8000, 16000, 24000, 32000, 48000";
@@ -227,6 +232,7 @@ impl CallFields {
             mix: self.mix.or(other.mix),
             agent: self.agent.or(other.agent),
             script: self.script.or(other.script),
+            again: self.again.or(other.again),
             variables: self.variables.or(other.variables),
         }
     }
@@ -298,15 +304,18 @@ impl CallFields {
                 self.mix = Some(Mix::from_name(value).ok_or(Problem::NotOneOf("mono, mixed, stereo"))?);
             }
             Field::Agent => self.agent = Some(checked(value, AGENT_BYTES_MAX, is_identifier)?),
-            Field::Script => {
-                self.script = Some(match value {
-                    "1" | "true" => true,
-                    "0" | "false" => false,
-                    _ => return Err(Problem::NotOneOf("1, 0")),
-                });
-            }
+            Field::Script => self.script = Some(parse_flag(value)?),
+            Field::Again => self.again = Some(parse_flag(value)?),
         }
         Ok(())
+    }
+}
+
+fn parse_flag(value: &str) -> Result<bool, Problem> {
+    match value {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(Problem::NotOneOf("1, 0")),
     }
 }
 

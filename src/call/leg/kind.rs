@@ -101,6 +101,8 @@ pub(crate) struct LegTraits {
     pub closes_to_hang_up: bool,
     /// A leg that was lost may come back.
     pub comes_back: bool,
+    /// It connects again by itself, whatever it was closed with and whether or not a script is beside it.
+    pub connects_again: bool,
 }
 
 const MOD_AUDIO_STREAM: LegTraits = LegTraits {
@@ -124,11 +126,12 @@ const MOD_AUDIO_STREAM: LegTraits = LegTraits {
     can_be_asked: true,
     closes_to_hang_up: false,
     comes_back: true,
+    connects_again: false,
 };
 
 static TABLE: [LegTraits; 6] = [
     MOD_AUDIO_STREAM,
-    LegTraits { kind: LegKind::Ixwebsocket, ..MOD_AUDIO_STREAM },
+    LegTraits { kind: LegKind::Ixwebsocket, connects_again: true, ..MOD_AUDIO_STREAM },
     LegTraits {
         kind: LegKind::AudioFork,
         label: "mod_audio_fork",

@@ -33,13 +33,15 @@ pub(super) enum Timer {
     Earcon,
     /// The model's answer does not come.
     Answer,
+    /// The leg may be sent to another relay.
+    SendAway,
     /// How much was played is to be told ([`super::Machine::wants_played`]).
     Played,
 }
 
 impl Timer {
     /// All of them.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Command,
         Self::Tool,
         Self::Heard,
@@ -52,6 +54,7 @@ impl Timer {
         Self::Announcement,
         Self::Earcon,
         Self::Answer,
+        Self::SendAway,
         Self::Played,
     ];
 }

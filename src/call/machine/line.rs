@@ -112,9 +112,24 @@ impl Line {
     /// for.
     pub(super) fn lose(&mut self, shared: &mut Shared, end: LegEnd) -> Option<LegEnd> {
         let Some(wait) = self.waits_for_leg(shared, &end) else { return Some(end) };
-        shared.note(if end.is_goodbye() { "leg_held" } else { "leg_lost" });
+        match &end {
+            // It was noted when it was done.
+            LegEnd::SentAway => {}
+            end if end.is_goodbye() => shared.note("leg_held"),
+            _ => shared.note("leg_lost"),
+        }
         self.lost = Some(Lost { end, since: shared.now, until: shared.now.plus(wait) });
         None
+    }
+
+    /// Whether the leg connects again, here or elsewhere, when we close it for that.
+    pub(super) fn can_be_sent_away(&self, shared: &Shared) -> bool {
+        let traits = self.kind.traits();
+        let connects_again = traits.has_script && self.is_scripted(shared)
+            || traits.connects_again
+            || shared.fields.again == Some(true);
+        let is_there = self.lost.is_none() && !self.gone && self.commands.is_empty();
+        connects_again && is_there && self.waits_for_leg(shared, &LegEnd::SentAway).is_some()
     }
 
     /// How long a leg that ended so is waited for.
@@ -129,6 +144,7 @@ impl Line {
             end if end.is_goodbye() => Some(wait.min(AFTER_GOODBYE)),
             // What a switch says that is in trouble.
             LegEnd::Closed(_) | LegEnd::Dropped(_) | LegEnd::Silent => Some(wait),
+            LegEnd::SentAway => Some(wait),
             LegEnd::HungUp | LegEnd::Protocol(_) | LegEnd::ByUs => None,
         }
     }

@@ -93,6 +93,11 @@ impl Machine {
         matches!(self.stage, Stage::Closing(_) | Stage::Ended)
     }
 
+    /// Whether the caller hears, or is about to hear, what nothing may interrupt.
+    pub(super) fn is_heard_to_its_end(&self) -> bool {
+        self.greeting.is_under_way() || self.recording.announced_at().is_some()
+    }
+
     pub(super) fn is_offered(&self) -> bool {
         matches!(self.stage, Stage::Offered(_))
     }
@@ -112,9 +117,9 @@ impl Machine {
         !self.line.is_gone() && !self.is_over()
     }
 
-    /// Whether the leg is gone after a goodbye, and its call is held for a moment in case that it comes back.
-    pub fn is_held(&self) -> bool {
-        self.line.lost().is_some_and(LegEnd::is_goodbye)
+    /// How the leg was lost, where the call waits for it.
+    pub fn lost_leg(&self) -> Option<&LegEnd> {
+        self.line.lost()
     }
 
     /// Whether the call is recorded, were it not for a disk that is full, and whether that pauses now.

@@ -7,14 +7,16 @@
 use log::warn;
 
 use super::Acceptor;
-use crate::base::Instant;
-use crate::threads::messages::ControlInput;
+use crate::threads::messages::{ControlInput, Drain};
 
 impl Acceptor {
-    /// Takes no new calls any more; those that there are may finish until `by`.
-    pub(super) fn drain(&mut self, by: Instant) {
-        self.leaving = Some(by);
-        if self.parts.inherited {
+    /// Takes no new calls any more; those that there are may finish. `None`: takes them again, which a relay whose sockets
+    /// were left to others is not asked for.
+    pub(super) fn drain(&mut self, drain: Option<Drain>) {
+        self.leaving = drain;
+        if drain.is_none() {
+            self.parts.control.send(ControlInput::Drain(None));
+        } else if self.parts.inherited {
             for listener in self.parts.listeners.drain(..) {
                 if let Err(problem) = listener.leave(self.parts.poll.registry()) {
                     warn!("a listening socket cannot be left to the next relay: {problem}");
@@ -27,8 +29,8 @@ impl Acceptor {
     pub(super) fn leave(&mut self) {
         let done =
             !self.parts.inherited || self.handshakes.iter().all(|(_, handshake)| handshake.is_refused());
-        if let Some(by) = self.leaving.take_if(|_| done) {
-            self.parts.control.send(ControlInput::Drain(by));
+        if let Some(drain) = self.leaving.take_if(|_| done) {
+            self.parts.control.send(ControlInput::Drain(Some(drain)));
         }
     }
 }

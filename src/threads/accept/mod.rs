@@ -40,7 +40,7 @@ use crate::net::stream::Stream;
 use crate::sync::{Doorbell, Mailbox, Outbox};
 use crate::telemetry::RefusalReason;
 use crate::threads::dsp::DspOrder;
-use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder};
+use crate::threads::messages::{AcceptOrder, ControlInput, Drain, GeminiOrder};
 use crate::threads::places::Places;
 use crate::threads::relay::Relay;
 use crate::threads::telephony::connection::LegConnection;
@@ -119,8 +119,8 @@ pub(crate) struct Acceptor {
     guesses: Guesses,
     /// Handshakes that are held.
     held: usize,
-    /// It is to end: control is told to, with this deadline, once no handshake is left.
-    leaving: Option<Instant>,
+    /// It is to end: control is told to, once no handshake is left.
+    leaving: Option<Drain>,
     /// The answer to a connection for which there is no descriptor.
     no_descriptor: Vec<u8>,
 }
@@ -178,7 +178,7 @@ impl Acceptor {
                 match order {
                     AcceptOrder::Dialled(leg) => self.dialled(now, *leg),
                     AcceptOrder::Greeted(id, greeted) => self.greeted(now, id, *greeted),
-                    AcceptOrder::Drain(by) => self.drain(by),
+                    AcceptOrder::Drain(drain) => self.drain(drain),
                     AcceptOrder::Stop => return Ok(()),
                 }
             }

@@ -95,10 +95,7 @@ async fn originate(Asker { admin, peer }: Asker, body: Bytes) -> Result<Response
     let to = body.required("to", Destination::new)?;
     let from = body.optional("from", Destination::new)?;
     let agent = body.optional("agent", AgentName::new)?;
-    let waits = match body.field("wait") {
-        None => false,
-        Some(wait) => wait.as_bool().ok_or_else(|| Wrong(format!("wait is {wait}: true or false")))?,
-    };
+    let waits = body.flag("wait")?;
     let parts = &admin.shared.parts;
     let (Some(ring), Some(esl)) = (parts.outbound, &admin.esl) else {
         return Ok(Response::not_done(409, "outbound calls are off: set esl.host and esl.dial_string"));

@@ -69,7 +69,7 @@ fn refused(admin: &Admin, fields: CallFields, peer: IpAddr, reason: RefusalReaso
 /// Has the leg connected of a call that is admitted here as at the door.
 pub(super) async fn connect(Asker { admin, peer }: Asker, body: Bytes) -> Result<Response, Wrong> {
     let connection_id = Body::parse(&body)?.required("connection_id", ConnectionId::new)?;
-    let CallFields { uuid, did, caller, agent, variables, .. } = told(&body)?;
+    let CallFields { uuid, did, caller, agent, again, variables, .. } = told(&body)?;
     let parts = &admin.shared.parts;
     let Some(server) = &parts.media_server else {
         return Ok(Response::not_done(422, "connecting to Asterisk is off: set asterisk.media_url"));
@@ -77,8 +77,15 @@ pub(super) async fn connect(Asker { admin, peer }: Asker, body: Bytes) -> Result
     let target = server.target(&connection_id)?;
     // The dialplan knows this name too, and it is as unique.
     let uuid = uuid.unwrap_or_else(|| connection_id.to_string());
-    let fields =
-        CallFields { uuid: Some(uuid.clone()), did, caller, agent, variables, ..CallFields::default() };
+    let fields = CallFields {
+        uuid: Some(uuid.clone()),
+        did,
+        caller,
+        agent,
+        again,
+        variables,
+        ..CallFields::default()
+    };
     if let Choice::Refuse(reason) = admin.relay.agents.get().choose(&fields) {
         let why = format!("a route refuses this call: {reason}");
         return Ok(refused(&admin, fields, peer, RefusalReason::Route, why));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use log::info;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Admin;
 use super::calls::asked;
@@ -18,11 +18,15 @@ use super::routes::Routes;
 use crate::agents::Choice;
 use crate::call::leg::CallFields;
 use crate::telemetry::RefusalReason;
-use crate::threads::messages::AcceptOrder;
+use crate::threads::messages::{AcceptOrder, Drain};
 use crate::threads::store::StoreState;
 
 /// The longest time that running calls may be given: a day.
 const DRAIN_SECONDS_MAX: u64 = 86_400;
+
+/// How long somebody may wait to be told how far a drain is, and how often that is looked at.
+const NEWS_WITHIN: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The paths of this file.
 pub(super) fn routes() -> Routes {
@@ -30,6 +34,7 @@ pub(super) fn routes() -> Routes {
         .get("/healthz", healthz)
         .get("/readyz", readyz)
         .get("/admit", admit)
+        .get("/api/drain", drained)
         .post("/api/drain", drain)
 }
 
@@ -80,10 +85,32 @@ fn store_words(state: &StoreState) -> String {
     }
 }
 
-/// Has the relay end once its calls have, as SIGTERM does.
+/// How far a drain is; where so many calls run as the asker knows, once that has changed, or a few seconds later.
+async fn drained(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
+    let known = asked(&query.unwrap_or_default(), "calls").and_then(|calls| calls.parse().ok());
+    let until = admin.relay.clock.now().plus(NEWS_WITHIN);
+    let registry = &admin.relay.registry;
+    while known == Some(registry.live_calls()) && registry.is_draining() && admin.relay.clock.now() < until {
+        tokio::time::sleep(LOOK).await;
+    }
+    Response::json(200, &drain_state(&admin))
+}
+
+fn drain_state(admin: &Admin) -> Value {
+    let registry = &admin.relay.registry;
+    let (draining, moves) = (registry.is_draining(), registry.is_moving());
+    json!({"draining": draining, "moving": moves, "calls": registry.live_calls()})
+}
+
+/// Has the relay end once its calls have, as SIGTERM does; or takes that back.
 async fn drain(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Wrong> {
     let parts = &admin.shared.parts;
-    let seconds = match Body::parse(&body)?.field("seconds") {
+    let body = Body::parse(&body)?;
+    if body.flag("cancel")? {
+        return Ok(take_back(&admin));
+    }
+    let moves = body.flag("move")?;
+    let seconds = match body.field("seconds") {
         None => parts.drain.as_secs(),
         Some(seconds) => {
             seconds.as_u64().filter(|seconds| *seconds <= DRAIN_SECONDS_MAX).ok_or_else(|| {
@@ -92,13 +119,31 @@ async fn drain(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response,
         }
     };
     info!("the API drains the relay: running calls may go on for {seconds} s");
-    admin.relay.registry.drain();
+    admin.relay.registry.drain(moves);
     let by = admin.relay.clock.now().plus(Duration::from_secs(seconds));
-    if admin.accept.lock().try_send(AcceptOrder::Drain(by)).is_err() {
+    if admin.accept.lock().try_send(AcceptOrder::Drain(Some(Drain { by, moves }))).is_err() {
         return Ok(Response::error(503, "new calls are refused, but the end is not ordered: try again"));
     }
-    let calls = admin.relay.registry.live_calls();
-    Ok(Response::json(202, &json!({"draining": true, "calls": calls, "seconds": seconds})))
+    let mut answer = drain_state(&admin);
+    answer["seconds"] = seconds.into();
+    Ok(Response::json(202, &answer))
+}
+
+/// Has the relay take new calls again.
+fn take_back(admin: &Admin) -> Response {
+    if admin.shared.parts.leaves_sockets && admin.relay.registry.is_draining() {
+        let why =
+            "the sockets, which were passed to this relay, are left to the next one: start another beside it";
+        return Response::error(409, why);
+    }
+    if admin.accept.lock().try_send(AcceptOrder::Drain(None)).is_err() {
+        return Response::error(503, "nothing was taken back: try again");
+    }
+    if !admin.relay.registry.resume() {
+        return Response::error(409, "the last call is over, and the relay ends");
+    }
+    info!("the API has the relay take new calls again");
+    Response::json(200, &drain_state(admin))
 }
 
 async fn healthz() -> Response {

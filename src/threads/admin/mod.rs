@@ -89,6 +89,8 @@ pub(crate) struct AdminParts {
     pub media_server: Option<MediaServer>,
     /// How long running calls may go on when the API ends the relay without saying how long.
     pub drain: Duration,
+    /// Whether a drain leaves the sockets of the legs to whoever is given them next.
+    pub leaves_sockets: bool,
     /// The records of calls that ended.
     pub reader: Arc<Reader>,
     /// Where the telephone in the browser connects to.

@@ -114,6 +114,15 @@ impl Body {
         }
     }
 
+    /// The field `name`, true or false; false if it is not there.
+    ///
+    /// # Errors
+    /// That it is neither.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Wrong> {
+        let flag = self.field(name).map_or(Some(false), Value::as_bool);
+        flag.ok_or_else(|| Wrong(format!("{name} is {}: true or false", self.0[name])))
+    }
+
     /// A value made of the field `name`, if it is there.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use super::Control;
 use crate::admission::Arrival;
 use crate::admission::known::{LOOK_MS, ask_first, lives};
 use crate::base::{CallId, Instant};
+use crate::call::events::LegEnd;
 use crate::call::machine::Phase;
 use crate::call::{Fact, LegNote};
 use crate::threads::messages::{ReturnedLeg, TelephonyOrder};
@@ -52,7 +53,12 @@ impl Control {
             (_, Presence::Lost) => {
                 known.set_lost(uuid, id, true);
                 let counters = &self.relay.counters;
-                if call.machine.is_held() { &counters.legs_held } else { &counters.legs_lost }.increment();
+                match call.machine.lost_leg() {
+                    Some(LegEnd::SentAway) => &counters.legs_sent_away,
+                    Some(end) if end.is_goodbye() => &counters.legs_held,
+                    _ => &counters.legs_lost,
+                }
+                .increment();
             }
             (_, _) => known.set_lost(uuid, id, false),
         }

@@ -31,13 +31,16 @@ use crate::admission::{LegCredentials, Opening};
 use crate::agents::Choice;
 use crate::agents::warn_of_unknown_agent;
 use crate::base::{CallId, Instant, LegReport, RecordId};
+use crate::call::events::LegEnd;
 use crate::call::machine::Phase;
 use crate::call::outcome::Cause;
 use crate::call::refused::RefusedCalls;
 use crate::call::{Fact, Machine, OutboundCalls, Outcome, Part};
 use crate::sync::{CallShared, Doorbell, Mailbox, Outbox};
 use crate::threads::dsp::{DspCall, DspOrder};
-use crate::threads::messages::{ControlInput, DialRequest, EslOrder, GeminiOrder, Offer, TelephonyOrder};
+use crate::threads::messages::{
+    ControlInput, DialRequest, Drain, EslOrder, GeminiOrder, Offer, TelephonyOrder,
+};
 use crate::threads::places::Place;
 use crate::threads::recorder::RecorderOrder;
 use crate::threads::relay::Relay;
@@ -127,7 +130,7 @@ pub struct Control {
     relay: Relay,
     parts: ControlParts,
     calls: Calls,
-    drain_by: Option<Instant>,
+    drain: Option<Drain>,
     next_stats: Option<Instant>,
     requests: Requests,
     channels: Channels,
@@ -152,7 +155,7 @@ impl Control {
             relay,
             parts,
             calls,
-            drain_by: None,
+            drain: None,
             next_stats: None,
             requests,
             channels: Channels::default(),
@@ -174,7 +177,7 @@ impl Control {
         let again = (!self.flush()).then(|| now.plus_ms(SEND_AGAIN_MS));
         // Nothing may change behind this.
         let own = [
-            self.drain_by.filter(|by| now < *by),
+            self.drain.map(|drain| drain.by).filter(|by| now < *by),
             self.next_stats,
             self.named_late_deadline(now),
             self.unrecorded_deadline(),
@@ -209,10 +212,7 @@ impl Control {
             ControlInput::Live(reply) => self.tell_live(now, reply),
             ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),
             ControlInput::LogCounters => self.log_counters(),
-            ControlInput::Drain(by) => {
-                info!("shutting down: no new calls; {} running calls may finish", self.calls.len());
-                self.drain_by = Some(by);
-            }
+            ControlInput::Drain(drain) => self.drain(now, drain),
         }
     }
 
@@ -238,6 +238,9 @@ impl Control {
         };
         machine.set_begun(self.relay.clock.unix_seconds());
         machine.set_leg(opening.kind, (self.parts.random)() as u32);
+        if self.drain.is_some_and(|drain| drain.moves) {
+            machine.tell(now, Fact::SendAway(true));
+        }
         self.calls.insert(Box::new(Call {
             id,
             record_id,
@@ -311,6 +314,7 @@ impl Control {
             Fact::Reported(LegReport::Unplayed(why)) => {
                 warn!("call {id}: {} hears nothing: {}", call.machine.fields(), why.explanation());
             }
+            Fact::LegLost(_, LegEnd::SentAway) => info!("call {id}: its leg was sent to another relay"),
             Fact::LegLost(_, end) if end.is_goodbye() => debug!("call {id}: the leg was closed: {end:?}"),
             Fact::LegLost(_, end) => {
                 info!("call {id}: the leg was lost: {}", Outcome::of(Cause::Leg(end.clone())));
@@ -347,7 +351,7 @@ impl Control {
         self.look_at_unrecorded(now);
         self.look_at_outbound(now);
         self.look_at_early(now);
-        if self.drain_by.is_some_and(|by| now >= by) {
+        if self.drain.is_some_and(|drain| now >= drain.by) {
             let running = self.calls.iter().filter(|call| call.machine.phase() != Phase::Closing);
             for id in running.map(|call| call.id).collect::<Vec<_>>() {
                 self.tell(now, id, Fact::ShutDown);

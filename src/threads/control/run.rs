@@ -11,8 +11,9 @@ use log::{info, warn};
 
 use super::Control;
 use crate::base::Instant;
+use crate::call::Fact;
 use crate::threads::dsp::DspOrder;
-use crate::threads::messages::{EslOrder, GeminiOrder, TelephonyOrder};
+use crate::threads::messages::{Drain, EslOrder, GeminiOrder, TelephonyOrder};
 use crate::threads::recorder::RecorderOrder;
 
 /// How long the end waits for a store that takes no record.
@@ -70,10 +71,31 @@ impl Control {
         }
     }
 
+    /// Lets calls finish, or goes on as before.
+    pub(super) fn drain(&mut self, now: Instant, drain: Option<Drain>) {
+        let running = self.calls.len();
+        match drain {
+            Some(Drain { moves: true, .. }) => {
+                info!(
+                    "shutting down: no new calls; {running} running calls may finish, or are moved to other relays"
+                );
+            }
+            Some(_) => info!("shutting down: no new calls; {running} running calls may finish"),
+            None => info!("not shutting down any more: new calls are taken again"),
+        }
+        let moved = std::mem::replace(&mut self.drain, drain).is_some_and(|drain| drain.moves);
+        let moves = drain.is_some_and(|drain| drain.moves);
+        if moved != moves {
+            for id in self.calls.iter().map(|call| call.id).collect::<Vec<_>>() {
+                self.tell(now, id, Fact::SendAway(moves));
+            }
+        }
+    }
+
     /// Whether it was told to end and the last call is over.
     fn is_over(&self) -> bool {
         // Asked of the registry, because a call admitted just before it was drained may not have been offered yet.
-        self.drain_by.is_some() && self.relay.registry.live_calls() == 0 && self.unrecorded.is_empty()
+        self.drain.is_some() && self.unrecorded.is_empty() && self.relay.registry.end()
     }
 
     pub(super) fn log_counters(&self) {

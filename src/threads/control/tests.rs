@@ -252,7 +252,7 @@ fn when_the_time_of_a_shutdown_is_over_every_call_is_ended_at_once() {
     for _ in 0..50 {
         world.call();
     }
-    world.tell(ControlInput::Drain(world.now.plus_ms(2_000)));
+    world.tell(ControlInput::Drain(Some(Drain { by: world.now.plus_ms(2_000), moves: false })));
     world.pass(1_999, |_, _| ());
     assert_eq!(world.closed().len(), 0);
     world.pass(1, |_, _| ());

@@ -187,6 +187,12 @@ impl Telephony {
                         self.let_go_of_lost(id);
                     }
                 }
+                TelephonyOrder::Call(id, LegOrder::SendAway(close)) => {
+                    // One that was lost meanwhile goes where it likes.
+                    if let Some(socket) = self.sockets.get_mut(id) {
+                        socket.start_close(&close, LegEnd::SentAway, now);
+                    }
+                }
                 TelephonyOrder::Stop => return false,
             }
         }

@@ -19,7 +19,7 @@ use tandem::call::leg::LegKind;
 use tandem::call::tool::{HttpTool, Method, ToolNumber, ToolTerms};
 use tandem::sync::CallShared;
 use tandem::threads::gemini::speech::SpeechPool;
-use tandem::threads::messages::{ControlInput, OnChannel};
+use tandem::threads::messages::{ControlInput, Drain, OnChannel};
 use tandem::threads::telephony::defaults::{LegDefaults, Pacing};
 
 use super::Report;
@@ -368,7 +368,9 @@ impl World {
             Event::Recorded(id) => self.recording_closed(id),
             Event::Asked(asked) => self.asked(asked),
             Event::ListenerLeaves => self.outside.listeners.clear(),
-            Event::ShutDown => self.ends.inbox.send(ControlInput::Drain(self.now)),
+            Event::ShutDown => {
+                self.ends.inbox.send(ControlInput::Drain(Some(Drain { by: self.now, moves: false })))
+            }
         }
     }
 
