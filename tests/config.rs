@@ -1175,7 +1175,9 @@ fn another_value(key: &config::Key<Config>) -> String {
         Kind::Text { .. } if ["gemini.base_url", "asterisk.media_url"].contains(&key.name) => {
             "ws://127.0.0.1:1".into()
         }
-        Kind::Text { .. } if key.name == "admin.listen" => "127.0.0.1:1".into(),
+        Kind::Text { .. } if matches!(key.name, "admin.listen" | "admin.haproxy_agent_listen") => {
+            "127.0.0.1:1".into()
+        }
         Kind::Text { .. } if key.name == "agent.digits_terminator" => "*".into(),
         Kind::Text { .. } if key.name == "threads.cores" => "0".into(),
         Kind::Text { .. } if key.name == "esl.dial_string" => "user/{to}".into(),

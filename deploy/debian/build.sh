@@ -41,7 +41,7 @@ chmod 640 "$root/etc/tandem/tandem.toml"
 install -D -m 640 "$here/tandem.env" "$root/etc/tandem/tandem.env"
 
 mkdir -p "$share" "$doc" "$root/usr/share/man/man1" "$root/usr/share/lintian/overrides"
-for folder in freeswitch asterisk prometheus grafana; do
+for folder in freeswitch asterisk haproxy prometheus grafana; do
     cp -r "$source/deploy/$folder" "$share/$folder"
 done
 # The package asks for a token, so Prometheus has to present it.

@@ -162,6 +162,10 @@ settings! {
             text("the path of a PEM file"), like "/etc/tandem/tls/fullchain.pem";
         /// Private key of admin.tls_certificate, without a passphrase.
         pub tls_key: Option<PathBuf>, text("the path of a PEM file"), like "/etc/tandem/tls/privkey.pem";
+        /// Address that tells HAProxy's agent-check, and whoever else connects, what share of new calls this relay should get.
+        /// It says no more than that, so it asks for no token.
+        pub haproxy_agent_listen: Option<SocketAddr>,
+            text("an address and port", address_and_port), like "127.0.0.1:9096";
     }
 }
 

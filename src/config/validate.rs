@@ -357,6 +357,10 @@ fn check_control(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
              the output of `openssl rand -hex 16`"
         ));
     }
+    if admin.haproxy_agent_listen.is_some() && admin.listen.is_none() {
+        let why = "admin.haproxy_agent_listen is set and admin.listen is not: it is served beside the admin server, set admin.listen";
+        loaded.warnings.push(why.into());
+    }
     if loaded.config.asterisk.media_url.is_some() && admin.listen.is_none() {
         loaded.warnings.push(
             "asterisk.media_url is set and admin.listen is not: the relay connects to Asterisk when POST /api/connect asks \

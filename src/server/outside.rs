@@ -17,6 +17,7 @@ use crate::net::passed::Passed;
 use crate::net::tls::{self, Identity};
 use crate::sync::{Outbox, mailbox};
 use crate::threads::admin::connect::MediaServer;
+use crate::threads::admin::haproxy::listen as listen_for_agent_checks;
 use crate::threads::admin::{AdminParts, AdminShared, MediaPort};
 use crate::threads::esl::{self, Esl, EslParts};
 use crate::threads::messages::{AcceptOrder, EslOrder};
@@ -105,6 +106,7 @@ pub(super) fn admin_shared(
         expect: config.listen.expect,
         drain: config.drain.timeout,
         leaves_sockets: door.inherited,
+        haproxy_agent: listen_for_agent_checks(config.admin.haproxy_agent_listen)?,
         recordings: recordings_directory(&config.recording),
         outbound: can_place.then_some(config.esl.answer_timeout),
         media_server: config

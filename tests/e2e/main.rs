@@ -23,6 +23,7 @@ mod doctor;
 mod doors;
 mod drain;
 mod file_playback;
+mod haproxy;
 mod harness;
 mod identical;
 mod lifecycle;

@@ -4,16 +4,13 @@
 //! read where an operator sees it: in the answer, in the log, in the record.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::{Shutdown, TcpStream};
 
 use openssl::ssl::{SslConnector, SslMethod};
 use tandem_loadtest::sim::Voice;
 
 use crate::harness::model::speaking;
-use crate::harness::{Files, Leg, Model, PATIENCE, Relay, in_company};
+use crate::harness::{Files, Haproxy, Leg, Model, PATIENCE, Relay, in_company};
 
 const TRUSTED: &str = "listen.proxy_from=127.0.0.1";
 const ALLOWED: &str = "listen.allow=203.0.113.0/24";
@@ -166,49 +163,14 @@ fn tls_and_audiosocket_come_behind_the_header() {
     relay.line(&["offered from 203.0.113.7:4711", "07070707-0707-0707-0707-070707070707"]);
 }
 
-/// A running HAProxy.
-struct Haproxy(Child);
-
-impl Haproxy {
-    /// One that passes on to `relay` what comes to the address that is returned.
-    fn start(relay: &Relay, option: &str) -> (Self, SocketAddr) {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let address = free.expect("a free port");
-        let configuration = format!(
-            "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
-             listen legs\n bind {address}\n server relay {} {option}\n",
-            relay.address()
-        );
-        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("haproxy-{option}.cfg"));
-        std::fs::write(&file, configuration).expect("a writable directory");
-        let mut command = Command::new("/usr/sbin/haproxy");
-        command.arg("-db").arg("-f").arg(&file).stdin(Stdio::null());
-        let child = command.spawn().expect("haproxy (tests/prerequisites.sh)");
-        let haproxy = Self(child);
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < deadline, "HAProxy does not listen");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        (haproxy, address)
-    }
-}
-
-impl Drop for Haproxy {
-    fn drop(&mut self) {
-        _ = self.0.kill();
-        _ = self.0.wait();
-    }
-}
-
 #[test]
 fn a_real_haproxy_names_its_clients_in_both_versions() {
     let _turn = in_company();
     let model = Model::start(speaking(Voice::Echo));
     let relay = Relay::start(&model, &[TRUSTED, "listen.allow=127.0.0.1"]);
     for option in ["send-proxy", "send-proxy-v2"] {
-        let (_haproxy, address) = Haproxy::start(&relay, option);
-        let socket = TcpStream::connect(address).expect("HAProxy listens");
+        let haproxy = Haproxy::in_front_of(&relay, option);
+        let socket = TcpStream::connect(haproxy.address).expect("HAProxy listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
         let own = socket.local_addr().expect("connected");
         (&socket).write_all(&upgrade(option)).expect("it takes them");

@@ -19,6 +19,7 @@ use crate::agents::Choice;
 use crate::call::leg::CallFields;
 use crate::telemetry::RefusalReason;
 use crate::threads::messages::{AcceptOrder, Drain};
+use crate::threads::relay::Relay;
 use crate::threads::store::StoreState;
 
 /// The longest time that running calls may be given: a day.
@@ -38,34 +39,78 @@ pub(super) fn routes() -> Routes {
         .post("/api/drain", drain)
 }
 
+/// Whether a call would be taken now, and why not.
+pub(super) struct Readiness {
+    /// Calls that have a slot.
+    pub calls: usize,
+    /// More that are carried.
+    pub free: usize,
+    /// A credential works.
+    works: bool,
+    has_room: bool,
+    overloaded: bool,
+    draining: bool,
+    /// Calls are sent to other relays.
+    pub moving: bool,
+    store: StoreState,
+}
+
+impl Readiness {
+    /// As things stand.
+    pub(super) fn of(relay: &Relay) -> Self {
+        let Relay { registry, counters, .. } = relay;
+        let (calls, calls_max) = (registry.live_calls(), registry.max_calls());
+        let lease = match registry.credentials() {
+            Some(pool) => pool.would_admit(relay.clock.now()),
+            None => Ok(()),
+        };
+        let overloaded = registry.is_overloaded();
+        Self {
+            calls,
+            free: (calls_max - calls).min(counters.headroom.get() as usize),
+            works: lease != Err(RefusalReason::Credentials),
+            has_room: calls < calls_max && !overloaded && lease != Err(RefusalReason::NoCapacity),
+            overloaded,
+            draining: registry.is_draining(),
+            moving: registry.is_moving(),
+            store: relay.store.get(),
+        }
+    }
+
+    /// What speaks against a new call, in one word; nothing where it would be taken.
+    pub(super) fn hindrance(&self) -> Option<&'static str> {
+        let hindrances = [
+            (self.moving, "moving"),
+            (self.draining, "draining"),
+            (!self.works, "credentials"),
+            (self.overloaded, "overloaded"),
+            (!self.has_room, "full"),
+            (!self.store.keeps_records(), "store"),
+        ];
+        hindrances.into_iter().find(|(hinders, _)| *hinders).map(|(_, word)| word)
+    }
+}
+
 /// Whether a call would be taken now, with each thing that it needs.
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
-    let registry = &admin.relay.registry;
-    let (calls, calls_max) = (registry.live_calls(), registry.max_calls());
-    let lease = match registry.credentials() {
-        Some(pool) => pool.would_admit(admin.relay.clock.now()),
-        None => Ok(()),
-    };
+    let state = Readiness::of(&admin.relay);
+    let (calls, calls_max) = (state.calls, admin.relay.registry.max_calls());
     let check = |ok: bool, detail: String| json!({"ok": ok, "detail": detail});
-    let works = lease != Err(RefusalReason::Credentials);
-    let overloaded = registry.is_overloaded();
-    let has_room = calls < calls_max && !overloaded && lease != Err(RefusalReason::NoCapacity);
-    let (draining, store) = (registry.is_draining(), admin.relay.store.get());
-    let credentials = if works { "a credential works" } else { "no credential works" };
-    let drains = if draining { "no new call is taken: the relay is to end" } else { "not draining" };
-    let room = match overloaded {
+    let credentials = if state.works { "a credential works" } else { "no credential works" };
+    let drains = if state.draining { "no new call is taken: the relay is to end" } else { "not draining" };
+    let room = match state.overloaded {
         true => format!("overloaded: {calls} calls are as many as this machine carries"),
         false => {
             format!("{calls} of {calls_max} calls, room for {} more", admin.relay.counters.headroom.get())
         }
     };
     let checks = json!({
-        "credentials": check(works, credentials.to_owned()),
-        "capacity": check(has_room, room),
-        "store": check(store.keeps_records(), store_words(&store)),
-        "draining": check(!draining, drains.to_owned()),
+        "credentials": check(state.works, credentials.to_owned()),
+        "capacity": check(state.has_room, room),
+        "store": check(state.store.keeps_records(), store_words(&state.store)),
+        "draining": check(!state.draining, drains.to_owned()),
     });
-    let ready = works && has_room && store.keeps_records() && !draining;
+    let ready = state.hindrance().is_none();
     Response::json(if ready { 200 } else { 503 }, &json!({"ready": ready, "checks": checks}))
 }
 

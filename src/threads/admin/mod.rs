@@ -9,6 +9,7 @@ mod api;
 mod calls;
 pub(crate) mod connect;
 mod connections;
+pub(crate) mod haproxy;
 mod health;
 mod history;
 mod live;
@@ -91,6 +92,8 @@ pub(crate) struct AdminParts {
     pub drain: Duration,
     /// Whether a drain leaves the sockets of the legs to whoever is given them next.
     pub leaves_sockets: bool,
+    /// Where HAProxy asks what share of new calls the relay should get.
+    pub haproxy_agent: Option<TcpListener>,
     /// The records of calls that ended.
     pub reader: Arc<Reader>,
     /// Where the telephone in the browser connects to.

@@ -33,6 +33,7 @@ use tokio_openssl::SslStream;
 use super::AdminShared;
 use super::access::Peer;
 use super::connections::{ConnectionNumber, Connections};
+use super::haproxy;
 use super::places::Places;
 use crate::admission::allowances::{Allowances, Rate};
 use crate::net::options;
@@ -56,7 +57,7 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// How long requests under way may go on when the server ends.
 const END_WITHIN: Duration = Duration::from_secs(1);
 /// After an error of accepting, usually that no file descriptor is left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Threads for what blocks: as many again as questions to the database, for files and metrics.
 const BLOCKING_THREADS_MAX: usize = 8;
 /// How much they stand back for the threads that carry calls (nice(2)).
@@ -77,6 +78,10 @@ pub(super) fn run(shared: &Arc<AdminShared>, router: impl FnOnce() -> Router) ->
         .build()?;
     let result = runtime.block_on(async {
         let listener = shared.listener.try_clone()?;
+        if let Some(agent) = &shared.parts.haproxy_agent {
+            let agent = TcpListener::from_std(agent.try_clone()?)?;
+            tokio::spawn(haproxy::serve(shared.relay.clone(), agent));
+        }
         serve(shared, TcpListener::from_std(listener)?, router()).await;
         Ok(())
     });

@@ -16,7 +16,11 @@ pub(crate) fn address(relay: &Relay) -> SocketAddr {
 
 /// Sends a request with more header lines, and gives status and body of the answer.
 pub(crate) fn ask_with(relay: &Relay, line: &str, headers: &str, body: &str) -> (u16, String) {
-    let address = address(relay);
+    ask_at(address(relay), line, headers, body)
+}
+
+/// The same of whoever listens at `address`.
+pub(crate) fn ask_at(address: SocketAddr, line: &str, headers: &str, body: &str) -> (u16, String) {
     let mut socket = TcpStream::connect_timeout(&address, PATIENCE).expect("it listens");
     socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
     let length = body.len();

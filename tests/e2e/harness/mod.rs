@@ -7,6 +7,7 @@ pub(crate) mod admin;
 pub(crate) mod asterisk;
 pub(crate) mod audio_line;
 pub(crate) mod event_socket;
+pub(crate) mod haproxy;
 pub(crate) mod leg;
 pub(crate) mod model;
 pub(crate) mod postgres;
@@ -33,6 +34,7 @@ use tandem_loadtest::sim::TlsPem;
 
 pub(crate) use asterisk::Asterisk;
 pub(crate) use audio_line::AudioLine;
+pub(crate) use haproxy::Haproxy;
 pub(crate) use leg::{Leg, Told};
 pub(crate) use model::Model;
 pub(crate) use relay::Relay;
