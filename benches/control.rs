@@ -75,6 +75,7 @@ impl Rig {
             stats_interval: None,
             load: None,
             records: None,
+            living: None,
         };
         let registry = Arc::clone(&relay.registry);
         let mut control = Control::new(relay, parts);

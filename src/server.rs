@@ -33,7 +33,6 @@ use crate::threads::gemini::{self, Gemini, GeminiParts};
 use crate::threads::messages::{AcceptOrder, ControlInput, GeminiOrder, TelephonyOrder};
 use crate::threads::places::Places;
 use crate::threads::relay::Relay;
-use crate::threads::store::RecordDoor;
 use crate::threads::telephony::leg::LegDefaults;
 use crate::threads::telephony::{self, Telephony, TelephonyParts, TelephonySettings};
 use begin::{Waiting, start};
@@ -43,7 +42,7 @@ use pinning::keep_to;
 pub(crate) use prerequisites::descriptors_needed;
 use prerequisites::{check_file_limit, listen as listen_for_legs};
 pub use signals::{Handle, run};
-use store::start_store;
+use store::{StoreDoors, StoreThreads, start_store};
 use supervisor::Bells;
 
 mod begin;
@@ -67,8 +66,8 @@ pub struct Server {
     admin: Option<Arc<AdminShared>>,
     /// The certificates of our servers.
     identities: Vec<Arc<Identity>>,
-    /// Ends last: it writes the records of the last calls.
-    store_thread: Option<JoinHandle<()>>,
+    /// End last: they write the records of the last calls.
+    store: Option<StoreThreads>,
     threads: Vec<JoinHandle<()>>,
     bells: Bells,
 }
@@ -128,7 +127,7 @@ impl Server {
         check_file_limit(config.listen.max_calls);
         crate::dsp::fir::warm_tables();
 
-        let (records, store_thread) = start_store(&config.store, &relay)
+        let (doors, store) = start_store(config, &relay)
             .map_err(|problem| format!("the store cannot be started: {problem}"))?
             .unzip();
         let admin = admin_shared(config, &relay, &door, address.port(), admin_tls, &mut passed)?;
@@ -145,7 +144,7 @@ impl Server {
             cores,
         };
         let (accept, controller, bells) =
-            builder.build(door, connector, inbox, admin.as_ref(), records).map_err(cannot_start)?;
+            builder.build(door, connector, inbox, admin.as_ref(), doors).map_err(cannot_start)?;
         let threads = builder.threads;
         let control_thread = control.begin(move || controller.run());
         let scheme = if config.listen.has_tls() { "wss" } else { "ws" };
@@ -156,18 +155,7 @@ impl Server {
             info!("admin server: {scheme}://{}", admin.address());
         }
         let control = to_control;
-        Ok(Self {
-            address,
-            relay,
-            accept,
-            control,
-            control_thread,
-            admin,
-            identities,
-            store_thread,
-            threads,
-            bells,
-        })
+        Ok(Self { address, relay, accept, control, control_thread, admin, identities, store, threads, bells })
     }
 
     /// Where it listens.
@@ -212,8 +200,8 @@ impl Server {
         for thread in self.threads {
             _ = thread.join();
         }
-        if let Some(store) = self.store_thread {
-            _ = store.join();
+        if let Some(store) = self.store {
+            store.join();
         }
     }
 }
@@ -241,8 +229,9 @@ impl Builder<'_> {
         connector: native_tls::TlsConnector,
         control_inbox: Mailbox<ControlInput>,
         admin: Option<&Arc<AdminShared>>,
-        records: Option<RecordDoor>,
+        doors: Option<StoreDoors>,
     ) -> io::Result<(Outbox<AcceptOrder>, Control, Bells)> {
+        let (records, living) = doors.map(|doors| (doors.records, doors.living)).unzip();
         let mut retired = Vec::new();
         let mut shards = Vec::new();
         for number in 0..self.config.threads.shards.max(1) {
@@ -293,6 +282,7 @@ impl Builder<'_> {
             stats_interval: self.config.log.stats_interval,
             load: Some(LoadMeter::new(media_bells, self.config.listen.refuse_when_overloaded)),
             records,
+            living,
         };
         let controller = Control::new(self.relay.clone(), parts);
         let parts = AcceptParts {

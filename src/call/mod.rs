@@ -7,6 +7,7 @@ pub(crate) mod commands;
 pub mod events;
 pub mod leg;
 pub(crate) mod leg_note;
+pub mod living;
 pub mod machine;
 pub mod model;
 pub(crate) mod outbound;

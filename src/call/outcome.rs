@@ -55,6 +55,8 @@ pub enum Cause {
     SpeechOverflow,
     /// The relay shut down.
     ShutDown,
+    /// The relay died, as another one has found.
+    RelayDied,
     /// The call was hung up or transferred by order of this party.
     Ordered(CommandKind, Party),
 }
@@ -78,7 +80,8 @@ impl Outcome {
             Cause::Leg(LegEnd::ByUs | LegEnd::SentAway)
             | Cause::MaxCall
             | Cause::SpeechOverflow
-            | Cause::ShutDown => Party::Us,
+            | Cause::ShutDown
+            | Cause::RelayDied => Party::Us,
             Cause::Moved => Party::Us,
             Cause::UuidInUse => Party::Caller,
             Cause::DialTimeout => Party::Network,
@@ -114,6 +117,7 @@ impl Outcome {
             Cause::CallerSilent => "caller_silent",
             Cause::SpeechOverflow => "speech_overflow",
             Cause::ShutDown => "shutdown",
+            Cause::RelayDied => "relay_died",
             Cause::Ordered(CommandKind::Transfer, _) => "transferred",
             Cause::Ordered(..) => "ordered_hangup",
         }
@@ -175,6 +179,7 @@ impl fmt::Display for Outcome {
                 write!(f, "the model sent more speech than limits.model_speech_seconds allows to wait")
             }
             Cause::ShutDown => write!(f, "the relay is shutting down"),
+            Cause::RelayDied => write!(f, "the relay died in the middle of the call"),
             Cause::Ordered(CommandKind::Transfer, _) => write!(f, "transferred by order"),
             Cause::Ordered(..) => write!(f, "hung up by order"),
         }

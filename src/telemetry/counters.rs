@@ -191,6 +191,9 @@ counters! {
     records_written: "tandem_records_written_total", "Records of calls written to the database.";
     records_spooled: "tandem_records_spooled_total", "Records of calls that were put on disk to wait for the database.";
     records_failed: "tandem_records_failed_total", "Records of calls that were lost or that the database does not take.";
+    live_rows_written: "tandem_live_call_rows_total" {result = "written"}, "Rows of living calls, by whether the database took them.";
+    live_rows_put_off: "tandem_live_call_rows_total" {result = "put_off"}, "Rows of living calls, by whether the database took them.";
+    dead_relay_calls: "tandem_dead_relay_calls_total", "Calls of relays that died, of which this one made the records.";
 
     connections: "tandem_connections_total", "TCP connections accepted from switches.";
     calls: "tandem_calls_total", "Calls admitted.";

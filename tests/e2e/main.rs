@@ -26,6 +26,7 @@ mod file_playback;
 mod haproxy;
 mod harness;
 mod identical;
+mod killed;
 mod lifecycle;
 mod line;
 mod outbound;

@@ -116,6 +116,7 @@ impl Ends {
             stats_interval: None,
             load: None,
             records: Some(door),
+            living: None,
         };
         let worker = Worker::new(dsp_inbox, back, max_calls, Arc::clone(&relay.counters));
         let control = Control::new(relay.clone(), parts);

@@ -40,6 +40,7 @@ impl Control {
             info!("{line}")
         }
         let detail = Box::new(record_of(now, &call, outcome, &tally));
+        self.living.over(call.record_id);
         self.record_ended(now, id, call.tap, detail);
     }
 

@@ -11,6 +11,7 @@ mod credentials;
 mod ending;
 mod legs;
 pub mod live;
+mod living;
 pub mod load;
 mod orders;
 mod record;
@@ -44,12 +45,13 @@ use crate::threads::messages::{
 use crate::threads::places::Place;
 use crate::threads::recorder::RecorderOrder;
 use crate::threads::relay::Relay;
-use crate::threads::store::RecordDoor;
+use crate::threads::store::{LivingDoor, RecordDoor};
 use crate::threads::tools::ToolPool;
 use calls::{Armed, Calls};
 use channels::Channels;
 use credentials::Dialled;
 use legs::Presence;
+use living::{LivingCalls, Told};
 use load::LoadMeter;
 use recording::{CallTap, Unrecorded};
 use requests::{Early, Requests};
@@ -95,6 +97,8 @@ pub struct ControlParts {
     pub load: Option<LoadMeter>,
     /// Where records of calls go, if they are kept.
     pub records: Option<RecordDoor>,
+    /// Where it is told how calls are that live, if records are kept.
+    pub living: Option<LivingDoor>,
 }
 
 struct Call {
@@ -114,6 +118,7 @@ struct Call {
     /// What a credential said that refused a link, until one is set up.
     refusal: Option<String>,
     tap: CallTap,
+    told: Told,
     armed: Armed,
 }
 
@@ -144,12 +149,14 @@ pub struct Control {
     outbound: OutboundCalls,
     /// Calls that were refused and have a record.
     refused: RefusedCalls,
+    living: LivingCalls,
 }
 
 impl Control {
     /// The thread's state before its first pass.
-    pub fn new(relay: Relay, parts: ControlParts) -> Self {
+    pub fn new(relay: Relay, mut parts: ControlParts) -> Self {
         let calls = Calls::new(relay.registry.max_calls());
+        let living = LivingCalls::new(parts.living.take());
         let requests = Requests::default();
         Self {
             relay,
@@ -164,6 +171,7 @@ impl Control {
             unrecorded: Vec::new(),
             outbound: OutboundCalls::default(),
             refused: RefusedCalls::default(),
+            living,
         }
     }
 
@@ -183,6 +191,7 @@ impl Control {
             self.unrecorded_deadline(),
             self.outbound.deadline(),
             self.early_deadline(now),
+            self.living.deadline(),
             again,
         ];
         own.into_iter().flatten().chain(self.calls.deadline()).min()
@@ -255,10 +264,12 @@ impl Control {
             dialled: None,
             refusal: None,
             tap: CallTap::default(),
+            told: Told::default(),
             armed: Armed::default(),
         }));
         self.parts.telephony[shard].send(TelephonyOrder::Add(leg));
         self.channel_begins(now, id, kind, told);
+        self.living.begin(now, id);
         self.carry_out(now, id);
     }
 
@@ -368,6 +379,7 @@ impl Control {
             }
             self.carry_out(now, id);
         }
+        self.tell_of_living(now);
         if let Some(interval) = self.parts.stats_interval
             && now >= *self.next_stats.get_or_insert(now.plus(interval))
         {

@@ -32,6 +32,13 @@ pub(super) struct CallTap {
     kept: Option<Option<RecordingFile>>,
 }
 
+impl CallTap {
+    /// Whether a recording was begun.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recorded
+    }
+}
+
 /// A record that waits for its recording.
 pub(super) struct Unrecorded {
     id: CallId,

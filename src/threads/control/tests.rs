@@ -67,6 +67,7 @@ impl World {
             stats_interval: Some(Duration::from_secs(60)),
             load: None,
             records: None,
+            living: None,
         };
         let control = Control::new(relay, parts);
         let (calls, deadline) = (Vec::new(), None);

@@ -5,6 +5,7 @@
 //! Invariant: a tap is emptied ten times a second; what is lost on the way is counted and becomes silence of the same length.
 
 pub mod disk;
+pub(crate) mod left;
 pub(crate) mod listeners;
 pub(crate) mod opus;
 pub(crate) mod shelf;
@@ -31,6 +32,7 @@ use crate::sync::rings::TapConsumer;
 use crate::sync::{CallShared, Clock, Doorbell, Mailbox, Outbox};
 use crate::telemetry::Counters;
 use crate::threads::messages::ControlInput;
+use crate::threads::private_file;
 use disk::DiskOrder;
 use listeners::{Heard, LISTENERS_MAX, Listeners};
 use timeline::{Pair, RATE, Timeline, sample_at};

@@ -21,7 +21,7 @@ const PACKET: usize = RATE.samples_per_frame();
 /// Packets in a page.
 const PAGE_PACKETS: u64 = 50;
 /// Opus counts in samples of 48 kHz.
-const UNITS: u64 = 48_000 / RATE.hz() as u64;
+pub(super) const UNITS: u64 = 48_000 / RATE.hz() as u64;
 /// The longest packet that RFC 6716 has.
 const PACKET_BYTES_MAX: usize = 1_500;
 
@@ -103,7 +103,11 @@ impl OpusFile {
         let encoded = self.packets * PACKET as u64 * UNITS;
         let said = self.pairs * UNITS + u64::from(self.pre_skip);
         let position = if last { encoded.min(said) } else { encoded };
-        self.pages.write_packet(packet, self.serial, info, position)
+        self.pages.write_packet(packet, self.serial, info, position)?;
+        if matches!(info, PacketWriteEndInfo::EndPage) {
+            self.pages.inner_mut().flush()?;
+        }
+        Ok(())
     }
 }
 

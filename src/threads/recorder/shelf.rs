@@ -69,6 +69,8 @@ impl Shelf {
             DirBuilder::new().recursive(true).mode(0o750).create(parent)?;
         }
         let file = private_file::create(&path, 0o640)?;
+        // Says to others that it is written: the system lets go of it when this process has died.
+        _ = file.try_lock();
         Ok((file, path))
     }
 

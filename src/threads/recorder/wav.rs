@@ -12,8 +12,8 @@ use hound::{SampleFormat, WavSpec, WavWriter};
 use super::timeline::{Pair, RATE};
 
 /// Bytes of the header (RIFF, fmt of 16 bytes, data).
-const HEADER_BYTES: u64 = 44;
-const PAIR_BYTES: u64 = 4;
+pub(super) const HEADER_BYTES: u64 = 44;
+pub(super) const PAIR_BYTES: u64 = 4;
 /// Sizes are written again after so many pairs: five seconds.
 const SIZES_EVERY: u64 = 5 * RATE.hz() as u64;
 const SPEC: WavSpec =

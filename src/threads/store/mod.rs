@@ -1,15 +1,20 @@
-//! Records of calls: kept in memory, spooled to disk where the database is away, written in batches, read again.
+//! Records of calls: kept in memory, spooled to disk where the database is away, written in batches, read again; and rows of
+//! calls that live, from which a record is made where a relay died.
 //!
-//! Runs in: the store thread, which never waits for the database, and the database thread, which does. Owns the records
-//! from the end of their calls on. Never makes the control thread wait.
+//! Runs in: the store thread, which never waits for the database, the database thread, which does, and the living thread, which
+//! does so too. Owns the records from the end of their calls on. Never makes the control thread wait.
 //! Invariant: a record is in the database once, or in the spool, or counted as failed.
 
 mod database;
 mod door;
+mod living;
+mod living_door;
+mod living_thread;
 mod place;
 mod postgres;
 mod postgres_url;
 mod reader;
+mod relays;
 mod rows;
 mod schema;
 mod spool;
@@ -21,6 +26,9 @@ mod writer;
 
 pub use database::StoreError;
 pub use door::RecordDoor;
+pub use living::OwnRelay;
+pub use living_door::{LivingDoor, LivingOrder};
+pub use living_thread::{LeftRecording, Living, LivingParts, Recordings};
 pub use place::{DatabasePlace, StorePlace, state_directory};
 pub use reader::{CallFilter, CallPage, PAGE_CALLS_MAX, Reader};
 pub use status::{StoreState, StoreStatus};

@@ -14,6 +14,8 @@ use crate::call::record::FieldKind::{Integer, Real, Switch, Text};
 use crate::call::record::{CallEvent, Field, RecordingFile, TranscriptTurn};
 use crate::call::{CallDetail, CallRecord};
 
+/// The outcome of a record that was made of a row because its relay was dead.
+const RELAY_DIED: &str = "relay_died";
 /// What stands before the names of the columns that hold the record's `recording`.
 pub(super) const RECORDING: &str = "recording_";
 
@@ -64,6 +66,15 @@ pub(super) fn write(database: &mut dyn Database, calls: &[CallDetail]) -> Result
         for (position, event) in call.events.iter().enumerate() {
             events.push(part(id, position, &EVENTS, &json(event)));
         }
+    }
+    // What was made when their relay seemed dead gives way, and they live no more.
+    let ids: Vec<_> = calls.iter().map(|call| Value::Text(call.record.id.clone())).collect();
+    for ids in ids.chunks(ROWS_MAX) {
+        let places: Vec<_> = (1..=ids.len()).map(|place| format!("${place}")).collect();
+        let places = places.join(", ");
+        let made_up = format!("DELETE FROM calls WHERE outcome = '{RELAY_DIED}' AND id IN ({places})");
+        database.execute(&made_up, ids)?;
+        database.execute(&format!("DELETE FROM live_calls WHERE id IN ({places})"), ids)?;
     }
     let part_of = |columns| [vec!["call_id", "position"], names(columns)].concat();
     let new = insert(database, "calls", &[names(&CALLS), vec!["search"]].concat(), heads)?;

@@ -4,6 +4,7 @@
 //! Invariant: the SQL is the same for SQLite and Postgres; after the last step the tables are those of `rows`.
 
 use super::database::{Database, StoreError, Value, transaction};
+use super::living;
 use super::rows::{CALLS, RECORDING};
 use crate::call::record::FieldKind;
 
@@ -73,7 +74,10 @@ pub(super) fn migrate(database: &mut dyn Database) -> Result<(), StoreError> {
             database.execute("INSERT INTO tandem_schema (version) VALUES ($1)", &[number])?;
         }
         add_columns(database)?;
-        if version == 0 { database.batch(INDEXES) } else { Ok(()) }
+        if version == 0 {
+            database.batch(INDEXES)?;
+        }
+        database.batch(living::TABLES)
     })
 }
 

@@ -64,6 +64,14 @@ impl Sqlite {
         Ok(sqlite)
     }
 
+    /// A database in memory, for tests.
+    #[cfg(test)]
+    pub(super) fn in_memory() -> Result<Self, StoreError> {
+        let mut sqlite = Self(Connection::open_in_memory().map_err(|error| trouble(&error))?);
+        sqlite.prepare()?;
+        Ok(sqlite)
+    }
+
     fn prepare(&mut self) -> Result<(), StoreError> {
         self.0.busy_timeout(BUSY_WITHIN).map_err(|error| trouble(&error))?;
         self.batch("PRAGMA foreign_keys = ON")
