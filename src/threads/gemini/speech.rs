@@ -1,6 +1,7 @@
 //! Speech that waits: a queue of decoded audio per call and direction, in blocks from the shard's pool.
 //!
-//! Runs in: the gemini thread. Owns the blocks, of which those that will wait for a while are packed. Never drops, speeds up or garbles audio: full is said.
+//! Runs in: the gemini thread. Owns the blocks, of which those that will wait for a while are packed into pages. Never drops,
+//! speeds up or garbles audio: full is said.
 //! Invariant: blocks in use never exceed the pool's limit, nor those of one queue what its limit of time can fill, so that
 //! one call cannot take the others' share; and a queue knows exactly how much audio it holds.
 
@@ -18,19 +19,27 @@ const BLOCK_MS_MIN: usize = BLOCK_SAMPLES / SampleRate::Hz48000.samples_in_ms(1)
 const PARTLY_EMPTY_MAX: usize = 64;
 /// Blocks at the front of a queue that are not packed: what is taken within moments.
 const UNPACKED_BLOCKS: usize = 2;
-/// Free blocks that are kept for later; half a MiB.
-const FREE_BLOCKS_MAX: usize = 128;
-/// How often half of the free blocks that nobody needed meanwhile are given back: none of them is left after a minute.
+/// Bytes of a page. What is packed fills as many as it needs, so that the pool can keep them for whatever is packed next:
+/// a piece of memory for each block would be asked for and given back all the time.
+const PAGE_BYTES: usize = 320;
+/// Pages of a block at most; what needs more is not worth packing.
+const PAGES_MAX: usize = size_of::<Samples>() * 7 / 8 / PAGE_BYTES;
+/// Free room for samples that is kept for later; a quarter of a MiB.
+const FREE_BLOCKS_MAX: usize = 64;
+/// Free pages that are kept for later; a third of a MiB.
+const FREE_PAGES_MAX: usize = 1024;
+/// How often half of what is free and nobody needed meanwhile is given back: none of it is left after a minute.
 const REST_MS: u64 = 5_000;
 
 type Samples = [i16; BLOCK_SAMPLES];
+type Page = [u8; PAGE_BYTES];
 
 /// The samples of a block.
 enum Body {
     /// As they are.
     Plain(Box<Samples>),
-    /// As [`packing::pack`] makes them, since others wait before them.
-    Packed(Box<[u8]>),
+    /// As [`packing::pack`] makes them, since others wait before them; in the first of these pages.
+    Packed([Option<Box<Page>>; PAGES_MAX]),
 }
 
 struct Block {
@@ -45,11 +54,18 @@ struct Block {
 impl Block {
     /// The samples, unpacked if need be.
     fn plain(&mut self, pool: &mut SpeechPool) -> &mut Samples {
-        if let Body::Packed(packed) = &self.body {
+        if let Body::Packed(pages) = &mut self.body {
+            let mut packed = std::mem::take(&mut pool.packed);
+            for page in pages.iter_mut().map_while(Option::take) {
+                packed.extend_from_slice(page.as_slice());
+                pool.pages.put(page);
+            }
             let mut samples = pool.samples();
             if let Some(samples) = samples.get_mut(..self.len) {
-                packing::unpack(packed, samples);
+                packing::unpack(&packed, samples);
             }
+            packed.clear();
+            pool.packed = packed;
             self.body = Body::Plain(samples);
         }
         match &mut self.body {
@@ -63,8 +79,13 @@ impl Block {
         let Body::Plain(samples) = &self.body else { return };
         let mut packed = std::mem::take(&mut pool.packed);
         packing::pack(samples.get(..self.len).unwrap_or_default(), &mut packed);
-        if packed.len() < size_of::<Samples>() * 7 / 8 {
-            let plain = std::mem::replace(&mut self.body, Body::Packed(packed.as_slice().into()));
+        if packed.len() <= PAGES_MAX * PAGE_BYTES {
+            let mut pages = [const { None }; PAGES_MAX];
+            for (place, piece) in pages.iter_mut().zip(packed.chunks(PAGE_BYTES)) {
+                let page = place.insert(pool.pages.get().unwrap_or_else(|| Box::new([0; PAGE_BYTES])));
+                page[..piece.len()].copy_from_slice(piece);
+            }
+            let plain = std::mem::replace(&mut self.body, Body::Packed(pages));
             pool.keep(plain);
         }
         packed.clear();
@@ -72,16 +93,47 @@ impl Block {
     }
 }
 
+/// What is free, kept for later.
+struct Free<T> {
+    kept: Vec<Box<T>>,
+    max: usize,
+    /// Fewest of them since some were given back.
+    spare: usize,
+}
+
+impl<T> Free<T> {
+    fn new(max: usize) -> Self {
+        Self { kept: Vec::with_capacity(max), max, spare: 0 }
+    }
+
+    fn get(&mut self) -> Option<Box<T>> {
+        let got = self.kept.pop();
+        self.spare = self.spare.min(self.kept.len());
+        got
+    }
+
+    fn put(&mut self, free: Box<T>) {
+        if self.kept.len() < self.max {
+            self.kept.push(free);
+        }
+    }
+
+    fn rest(&mut self) {
+        self.kept.truncate(self.kept.len() - self.spare.div_ceil(2).min(self.kept.len()));
+        self.spare = self.kept.len();
+    }
+}
+
 /// The shard's blocks.
 pub struct SpeechPool {
-    #[expect(clippy::vec_box, reason = "a block passes its samples on by their pointer, not their 4 KiB")]
-    free: Vec<Box<Samples>>,
+    /// Room for samples, whatever is in it.
+    free: Free<Samples>,
+    /// Room for what is packed.
+    pages: Free<Page>,
     /// What packing works with.
     packed: Vec<u8>,
     in_use: usize,
     in_use_max: usize,
-    /// Fewest free blocks since some were given back.
-    spare: usize,
     rest_at: Instant,
 }
 
@@ -89,11 +141,11 @@ impl SpeechPool {
     /// A pool of at most `bytes` bytes.
     pub fn new(bytes: usize) -> Self {
         Self {
-            free: Vec::new(),
-            packed: Vec::new(),
+            free: Free::new(FREE_BLOCKS_MAX),
+            pages: Free::new(FREE_PAGES_MAX),
+            packed: Vec::with_capacity(size_of::<Samples>() * 2),
             in_use: 0,
             in_use_max: bytes / (size_of::<Samples>() + size_of::<Block>()),
-            spare: 0,
             rest_at: Instant::default(),
         }
     }
@@ -108,8 +160,9 @@ impl SpeechPool {
         if now < self.rest_at {
             return;
         }
-        self.free.truncate(self.free.len() - self.spare.div_ceil(2).min(self.free.len()));
-        (self.spare, self.rest_at) = (self.free.len(), now.plus_ms(REST_MS));
+        self.free.rest();
+        self.pages.rest();
+        self.rest_at = now.plus_ms(REST_MS);
     }
 
     fn get(&mut self, rate: SampleRate) -> Option<Block> {
@@ -125,18 +178,14 @@ impl SpeechPool {
         self.keep(block.body);
     }
 
-    /// Room for a block's samples, whatever is in it.
     fn samples(&mut self) -> Box<Samples> {
-        let samples = self.free.pop().unwrap_or_else(|| Box::new([0; BLOCK_SAMPLES]));
-        self.spare = self.spare.min(self.free.len());
-        samples
+        self.free.get().unwrap_or_else(|| Box::new([0; BLOCK_SAMPLES]))
     }
 
     fn keep(&mut self, body: Body) {
-        if let Body::Plain(samples) = body
-            && self.free.len() < FREE_BLOCKS_MAX
-        {
-            self.free.push(samples);
+        match body {
+            Body::Plain(samples) => self.free.put(samples),
+            Body::Packed(pages) => pages.into_iter().flatten().for_each(|page| self.pages.put(page)),
         }
     }
 }
@@ -478,11 +527,11 @@ mod tests {
             pool.rest(Instant::from_micros(second * 1_000_000));
             queue.clear(&mut pool);
         }
-        assert_eq!(pool.free.len(), 10, "what is needed stays");
+        assert_eq!(pool.free.kept.len(), 10, "what is needed stays");
         for second in 100..160 {
             pool.rest(Instant::from_micros(second * 1_000_000));
         }
-        assert_eq!(pool.free.len(), 0);
+        assert_eq!(pool.free.kept.len(), 0);
     }
 
     #[test]
