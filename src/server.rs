@@ -24,6 +24,7 @@ use crate::sync::{CallBell, Clock, Doorbell, DueSet, Mailbox, Outbox, mailbox, r
 use crate::telemetry::Counters;
 use crate::threads::accept::{self, AcceptParts, Acceptor, ShardDoor};
 use crate::threads::admin::{Admin, AdminShared};
+use crate::threads::company::Company;
 use crate::threads::control::load::LoadMeter;
 use crate::threads::control::{Control, ControlParts};
 use crate::threads::dial::DialOutboxes;
@@ -341,6 +342,7 @@ impl Builder<'_> {
                 telephony: shard.telephony_bell.clone(),
                 gemini: shard.gemini_bell.clone(),
                 control: self.control_bell.clone(),
+                company: Company::configured(self.config),
             };
             let cores = cores.clone();
             self.threads.push(waiting.begin(move || {
@@ -365,6 +367,7 @@ impl Builder<'_> {
             },
             clock,
             max_calls,
+            company: Company::configured(self.config),
         });
         let own_cores = cores.clone();
         self.start(&format!("telephony-{number}"), move || {
@@ -388,6 +391,7 @@ impl Builder<'_> {
             speech_bytes: self.config.limits.shard_speech_bytes,
             clock,
             max_calls,
+            company: Company::configured(self.config),
         });
         self.start(&format!("gemini-{number}"), move || {
             keep_to(cores.as_ref());

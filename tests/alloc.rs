@@ -9,9 +9,11 @@ use std::time::Duration;
 use allocation_counter::measure;
 use tandem::base::{CallId, Frame, FrameKind, FrameSink, FrameSource, Instant, LegFormat, SampleRate};
 use tandem::call::WorkerOrder;
+use tandem::config::Config;
 use tandem::dsp::{ListenTerms, Tap, fir};
 use tandem::sync::rings::{GeminiRings, TelephonyRings, call_rings, ring, tap_ring};
 use tandem::sync::{CallShared, Clock, Doorbell, Outbox, mailbox};
+use tandem::threads::company::Company;
 use tandem::threads::dsp::{self, DspCall, DspOrder, Neighbours, PassReport, Worker};
 
 #[path = "alloc/gemini.rs"]
@@ -382,7 +384,8 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
     let (started, doorbells) = crossbeam_channel::bounded(1);
     let (go, work) = crossbeam_channel::bounded::<Worker>(1);
     let thread = std::thread::spawn(move || {
-        let neighbours = Neighbours { own: bell(), telephony: bell(), gemini: bell(), control: bell() };
+        let company = Company::configured(&Config::default());
+        let neighbours = Neighbours { own: bell(), telephony: bell(), gemini: bell(), control: bell(), company };
         started.send(neighbours.own.clone()).expect("the test waits");
         let mut worker = work.recv().expect("the test sends one");
         let mut asked = Asked::default();

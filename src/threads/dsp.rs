@@ -22,7 +22,7 @@ use crate::sync::rings::{DspRings, TapProducer};
 use crate::sync::shared::{add, raise};
 use crate::sync::{CallShared, Clock, Doorbell, DueSet, Mailbox};
 use crate::telemetry::Counters;
-use crate::threads::company::company;
+use crate::threads::company::Company;
 use crate::threads::deadlines::Deadlines;
 use crate::threads::slots::{OfCall, Slots};
 
@@ -387,6 +387,8 @@ pub struct Neighbours {
     pub gemini: Doorbell,
     /// The control thread.
     pub control: Doorbell,
+    /// How deadlines come together.
+    pub company: Company,
 }
 
 /// Serves calls until told to stop.
@@ -412,7 +414,7 @@ pub fn run(worker: &mut Worker, neighbours: &Neighbours, clock: Clock) {
             // Whoever rings is served at once: what they bring came together at a door. Deadlines come together here. The
             // time that the pass itself took is small against the tolerance of one (the lead).
             let wait = report.deadline.map_or(Duration::from_secs(1), |deadline| deadline.since(now));
-            let wait = wait.max(company(worker.calls()));
+            let wait = wait.max(neighbours.company.at_deadlines(worker.calls()));
             thread::park_timeout(wait);
         }
     }

@@ -4,7 +4,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod admin;
-mod company;
+pub mod company;
 pub mod control;
 pub mod credentials;
 mod deadlines;

@@ -31,7 +31,7 @@ use crate::codec::channel_word::{self, ChannelWord};
 use crate::net::websocket::{End, Incoming};
 use crate::sync::{CallBell, Clock, Doorbell, DueSet, Mailbox, Outbox};
 use crate::telemetry::counters::Counters;
-use crate::threads::company::Door;
+use crate::threads::company::{Company, Door};
 use crate::threads::messages::{ControlInput, NewLeg, TelephonyOrder};
 use crate::threads::slots::{OfCall, Slots};
 use connection::Sent;
@@ -73,6 +73,8 @@ pub struct TelephonyParts {
     pub clock: Clock,
     /// Calls in the process at most: slots are below it.
     pub max_calls: usize,
+    /// How frames come together.
+    pub company: Company,
 }
 
 impl OfCall for Socket {
@@ -115,7 +117,7 @@ impl Telephony {
     /// Those of the poll itself, which leave nothing to go on with.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
-        let (mut timeout, mut now, mut door) = (None, Instant::default(), Door::default());
+        let (mut timeout, mut now, mut door) = (None, Instant::default(), Door::new(self.parts.company));
         loop {
             if door.wait(now, &self.parts.own) {
                 match self.parts.poll.poll(&mut events, timeout) {
