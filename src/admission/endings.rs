@@ -1,13 +1,14 @@
 //! How calls ended of late, for dialplans that ask afterwards: AudioSocket has no word for it, and a relay that died has none
 //! at all.
 //!
-//! Runs in: the control thread (notes) and the admin thread (asks), behind a lock that no media thread touches. Owns the last
+//! Runs in: the control and the accept thread (note) and the admin thread (asks), behind a lock that no media thread touches. Owns the last
 //! [`ENDINGS_MAX`] of them. Never reads a clock.
 //! Invariant: an end is noted before the leg is told, so that whoever asks because the leg has ended finds it.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::base::call_name::key;
+use crate::call::leg::Next;
 use parking_lot::Mutex;
 
 /// Ends that are remembered: four seconds of a thousand calls a second, in half a megabyte. A dialplan asks within
@@ -19,6 +20,8 @@ pub(crate) const ENDINGS_MAX: usize = 4_096;
 pub struct Ending {
     /// It is over as it should be: the switch has nothing to send the caller to.
     pub over: bool,
+    /// What a dialplan that asks does with the caller.
+    pub next: Next,
     /// What a leg with a word for it was told: the outcome's word, or what a route says.
     pub reason: String,
 }
@@ -63,7 +66,7 @@ mod tests {
     use super::*;
 
     fn ending(over: bool) -> Ending {
-        Ending { over, reason: "x".into() }
+        Ending { over, next: Next::HangUp, reason: "x".into() }
     }
 
     #[test]

@@ -104,6 +104,8 @@ impl Examination<'_> {
                 .report
                 .skip(check, "audio_stream_url is not known: give --freeswitch DIR, or set esl.host");
         };
+        // Of several relays in a list this is asked of the first.
+        let url = url.split(',').next().unwrap_or_default();
         let listen = self.config.listen.clone();
         let (host, port) = match host_and_port(url) {
             Ok(parts) => parts,

@@ -131,7 +131,8 @@ def test_dialplans_of_the_package_present_the_token_and_show_it_to_nobody(unpack
     assert 'cmd="exec-set" data="tandem_admin_token=cat /etc/tandem/admin-token' in settings
     asterisk = (unpacked / "usr/share/tandem/asterisk/extensions.conf").read_text()
     ask = re.search(r"^TANDEM_ASK=(.*)$", asterisk, re.MULTILINE)[1]
-    assert "/etc/tandem/admin-token" in ask and ask.endswith("-H @-"), ask
+    learn = re.search(r"^TANDEM_LEARN=(.*)$", asterisk, re.MULTILINE)[1]
+    assert all("/etc/tandem/admin-token" in asks and asks.endswith("-H @-") for asks in (ask, learn)), (ask, learn)
     asked = [line for line in asterisk.splitlines() if "System(" in line and "${TANDEM_ADMIN}/" in line]
     assert asked and all("System(${TANDEM_ASK} " in line for line in asked), asked
 

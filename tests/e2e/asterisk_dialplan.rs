@@ -1,5 +1,6 @@
 //! `deploy/asterisk/extensions.conf` against the real relay: whatever becomes of a call, its caller is hung up on only where
-//! the call is over as it should be, and gets the fallback otherwise.
+//! the call is over as it should be, is transferred where the agent says so, comes again where the relay sends them away, and gets
+//! the fallback otherwise.
 //!
 //! Runs in: the test's thread. Asterisk is played: a reader of the dialplan that knows the applications and functions which
 //! stand in it, asks with the real curl, and dials with the legs of the harness. What it takes for Asterisk's behaviour: a
@@ -12,14 +13,16 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::Signal;
-use tandem_loadtest::sim::Voice;
+use tandem_loadtest::sim::{SimConfig, Voice};
 
-use crate::harness::admin::{address, ask};
+use crate::harness::admin::{address, ask, ask_with};
 use crate::harness::model::speaking;
 use crate::harness::{Asterisk, AudioLine, Leg, Model, Relay, Told, in_company};
 
 const CONTEXTS: [&str; 4] =
     ["tandem-audiosocket", "tandem-audiosocket-wide", "tandem-websocket", "tandem-websocket-incoming"];
+/// Those whose calls Tandem is told that they go round.
+const ROUND: [&str; 3] = ["tandem-audiosocket", "tandem-audiosocket-wide", "tandem-websocket"];
 const MEDIA_START: &str = r#"{"event":"MEDIA_START","connection_id":"c","channel":"WebSocket/c/0x1",
     "channel_id":"1795335118.9","format":"slin16","optimal_frame_size":640,"ptime":20,"channel_variables":{}}"#;
 
@@ -42,10 +45,11 @@ agent = "final"
 "#;
 
 /// What becomes of the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     HungUp,
     Announcement,
+    Transferred(String),
 }
 
 /// What happens while the call is up.
@@ -53,6 +57,8 @@ enum During<'a> {
     Nothing,
     HungUpByTheRelay,
     TheRelayDies(&'a mut Relay),
+    /// It is to end, and sends the call away; there is no other, so the call comes back and is hung up.
+    SentAway(&'a Relay),
 }
 
 /// A leg that Asterisk has dialled.
@@ -73,9 +79,12 @@ impl Line {
     }
 }
 
+/// What stands in a line of a context: its label, if it has one, and the application.
+type Step = (String, String);
+
 /// Asterisk with the dialplan, as far as it goes.
 struct Switch<'a> {
-    contexts: HashMap<String, Vec<String>>,
+    contexts: HashMap<String, Vec<Step>>,
     variables: HashMap<String, String>,
     asterisk: &'a Asterisk,
     relay: &'a str,
@@ -111,19 +120,18 @@ fn fields(text: &str) -> Vec<String> {
 impl<'a> Switch<'a> {
     fn new(relay: &'a str, admin: &str, asterisk: &'a Asterisk, during: During<'a>) -> Self {
         let file = std::fs::read_to_string("deploy/asterisk/extensions.conf").expect("the dialplan");
-        let (mut contexts, mut variables) = (HashMap::<_, Vec<String>>::new(), HashMap::new());
+        let (mut contexts, mut variables) = (HashMap::<_, Vec<Step>>::new(), HashMap::new());
         let mut context = String::new();
         for line in file.lines().filter(|line| !line.trim().is_empty() && !line.starts_with(';')) {
             if let Some(name) = line.strip_prefix('[') {
                 context = name.trim_end_matches(']').to_owned();
             } else if let Some((_, step)) = line.split_once("=>") {
-                let (_, step) = step.split_once(',').expect("a priority");
-                let step = if line.starts_with("exten") {
-                    step.split_once(',').expect("an application").1
-                } else {
-                    step
-                };
-                contexts.entry(context.clone()).or_default().push(step.to_owned());
+                let (mut priority, mut step) = step.split_once(',').expect("a priority");
+                if line.starts_with("exten") {
+                    (priority, step) = step.split_once(',').expect("an application");
+                }
+                let label = priority.split_once('(').map_or("", |(_, label)| label.trim_end_matches(')'));
+                contexts.entry(context.clone()).or_default().push((label.to_owned(), step.to_owned()));
             } else {
                 let (name, value) = line.split_once('=').expect("a global variable");
                 variables.insert(name.to_owned(), value.to_owned());
@@ -146,31 +154,42 @@ impl<'a> Switch<'a> {
         let mut steps = self.contexts.get(context).unwrap_or_else(|| panic!("no context {context}")).clone();
         let mut at = 0;
         while at < steps.len() {
-            let step = steps[at].clone();
+            let (_, step) = steps[at].clone();
             let (application, arguments) = step.split_once('(').expect("an application");
             let arguments = arguments.strip_suffix(')').expect("its arguments end");
             at += 1;
-            let mut goes_to = |this: &Self, destination: &str| {
-                let context = this.expanded(destination).split(',').next().expect("a context").to_owned();
-                steps = this.contexts.get(&context).unwrap_or_else(|| panic!("no context {context}")).clone();
-                at = 0;
+            let mut goes_to = |this: &mut Self, destination: &str| {
+                let [context, number, label] = destination.splitn(3, ',').collect::<Vec<_>>()[..] else {
+                    panic!("where to: {destination}")
+                };
+                if context == this.variables["TANDEM_TRANSFER_CONTEXT"] {
+                    return Some(End::Transferred(number.to_owned()));
+                }
+                steps = this.contexts.get(context).unwrap_or_else(|| panic!("no context {context}")).clone();
+                at = steps.iter().position(|(own, _)| own == label).unwrap_or_default();
+                None
             };
             match application {
-                "Answer" => {}
+                "Answer" | "Wait" => {}
                 "Return" => return None,
                 "Hangup" => return Some(End::HungUp),
                 "Playback" => return Some(End::Announcement),
-                "Goto" => goes_to(self, arguments),
-                "GotoIf" => {
-                    let (condition, destination) = arguments.split_once("]?").expect("a condition");
-                    let condition = self.expanded(condition.trim_start_matches("$["));
-                    let (left, right) = condition.split_once(" != ").expect("the only comparison");
-                    if left != right {
-                        goes_to(self, destination);
+                "Goto" | "GotoIf" => {
+                    let mut destination = self.expanded(arguments);
+                    if application == "GotoIf" {
+                        let (condition, there) = destination.split_once('?').expect("a condition");
+                        if condition == "0" {
+                            continue;
+                        }
+                        destination = there.to_owned();
+                    }
+                    if let Some(end) = goes_to(self, &destination) {
+                        return Some(end);
                     }
                 }
                 "Set" => {
                     let (name, value) = arguments.split_once('=').expect("a value");
+                    self.variables.insert("CONTEXT".into(), context.to_owned());
                     let name = name.strip_prefix("LOCAL(").map_or(name, |name| name.trim_end_matches(')'));
                     self.variables.insert(name.to_owned(), self.expanded(value));
                 }
@@ -196,6 +215,8 @@ impl<'a> Switch<'a> {
                     let options = arguments.get(2).cloned().unwrap_or_default();
                     let goes_on = options.split('(').next().is_some_and(|letters| letters.contains('g'));
                     let answered = self.dial(&self.expanded(&arguments[0]), &options);
+                    let status = if answered { "ANSWER" } else { "CHANUNAVAIL" };
+                    self.variables.insert("DIALSTATUS".into(), status.into());
                     if answered && !goes_on {
                         return Some(End::HungUp);
                     }
@@ -235,7 +256,13 @@ impl<'a> Switch<'a> {
                 relay.signal(Signal::KILL);
                 line.is_let_go();
             }
-            During::HungUpByTheRelay => {
+            During::SentAway(relay) if self.dialled == 1 => {
+                relay.line(&["offered", &uuid]);
+                let order = r#"{"seconds":600,"move":true}"#;
+                assert_eq!(ask(relay, "POST /api/drain", order).0, 202);
+                line.is_let_go();
+            }
+            During::HungUpByTheRelay | During::SentAway(_) => {
                 let admin = self.variables["TANDEM_ADMIN"].clone();
                 std::thread::scope(|scope| {
                     // It is answered when the leg has ended.
@@ -287,13 +314,30 @@ impl<'a> Switch<'a> {
         Some(Line::WebSocket(leg))
     }
 
-    /// With the values of variables and functions in their places.
+    /// With the values of variables, functions and expressions in their places.
     fn expanded(&self, text: &str) -> String {
-        let Some(at) = text.find("${") else { return text.to_owned() };
+        let Some(at) = text.find("${").into_iter().chain(text.find("$[")).min() else {
+            return text.to_owned();
+        };
+        if text[at..].starts_with("$[") {
+            let (inner, rest) = bracketed(&text[at + 1..], '[', ']');
+            return format!("{}{}{}", &text[..at], value_of(&self.expanded(inner)), self.expanded(rest));
+        }
         let (inner, rest) = bracketed(&text[at + 1..], '{', '}');
         let inner = self.expanded(inner);
+        let variable = |name: &str| self.variables.get(name).cloned().unwrap_or_default();
         let value = match inner.split_once('(') {
             Some(("UUID", _)) => next_uuid(),
+            Some(("SHELL", command)) => {
+                let command = command.strip_suffix(')').expect("it ends");
+                let output = Command::new("sh").args(["-c", command]).output().expect("a shell");
+                String::from_utf8(output.stdout).expect("text")
+            }
+            Some(("IF", choice)) => {
+                let (condition, choice) = choice.split_once('?').expect("a condition");
+                let (yes, no) = choice.trim_end_matches(')').split_once(':').expect("two of them");
+                (if condition == "0" { no } else { yes }).to_owned()
+            }
             Some(("FILTER", arguments)) => {
                 let (allowed, text) = arguments.split_once(',').expect("two arguments");
                 let text = text.trim_end_matches(')');
@@ -305,9 +349,54 @@ impl<'a> Switch<'a> {
                 };
                 text.chars().filter(|letter| ranges(*letter)).collect()
             }
-            _ => self.variables.get(&inner).cloned().unwrap_or_default(),
+            None if inner == "EPOCH" => {
+                let since = std::time::UNIX_EPOCH.elapsed().expect("a clock");
+                since.as_secs().to_string()
+            }
+            _ => match inner.split_once(':') {
+                Some((name, cut)) => {
+                    let (from, count) = cut.split_once(':').unwrap_or((cut, "999"));
+                    let [from, count] = [from, count].map(|number| number.parse().expect("a number"));
+                    variable(name).chars().skip(from).take(count).collect()
+                }
+                None => variable(&inner),
+            },
         };
         format!("{}{value}{}", &text[..at], self.expanded(rest))
+    }
+}
+
+/// What an expression comes to: a number, or whether it is so.
+fn value_of(expression: &str) -> String {
+    if let Some((left, right)) = expression.split_once(" & ") {
+        return u8::from(value_of(left) != "0" && value_of(right) != "0").to_string();
+    }
+    let number = |text: &str| text.trim().parse::<i64>().ok();
+    for (sign, is_so) in [
+        (" >= ", |order: std::cmp::Ordering| order.is_ge()),
+        (" != ", |order: std::cmp::Ordering| order.is_ne()),
+        (" = ", |order: std::cmp::Ordering| order.is_eq()),
+        (" < ", |order: std::cmp::Ordering| order.is_lt()),
+        (" > ", |order: std::cmp::Ordering| order.is_gt()),
+    ] as [(&str, fn(std::cmp::Ordering) -> bool); 5]
+    {
+        if let Some((left, right)) = expression.split_once(sign) {
+            let left = value_of(left);
+            let order = match (number(&left), number(right)) {
+                (Some(left), Some(right)) => left.cmp(&right),
+                _ => left.as_str().cmp(right),
+            };
+            return u8::from(is_so(order)).to_string();
+        }
+    }
+    let sum = |sign: &str| {
+        let (left, right) = expression.split_once(sign)?;
+        Some((number(left)?, number(right)?))
+    };
+    match (sum(" + "), sum(" - ")) {
+        (Some((left, right)), _) => (left + right).to_string(),
+        (_, Some((left, right))) => (left - right).to_string(),
+        _ => expression.to_owned(),
     }
 }
 
@@ -347,11 +436,50 @@ fn a_caller_is_hung_up_on_only_where_the_call_is_over_as_it_should_be() {
         assert_eq!(call("0901", During::Nothing), (End::Announcement, 1), "{context}: given up");
         assert_eq!(call("0902", During::Nothing), (End::HungUp, 1), "{context}: given up, and hung up on");
         assert_eq!(ask(&relay, "GET /api/calls/nobody/end", "").0, 404);
-        assert_eq!(
-            call("5000", During::TheRelayDies(&mut relay)),
-            (End::Announcement, 1),
-            "{context}: it dies"
-        );
+        let next = |accept: &str| ask_with(&relay, "GET /api/calls/nobody/next", accept, "");
+        assert_eq!(next(""), (200, "again".to_owned()), "of which nothing is known");
+        assert_eq!(next("Accept: application/json\r\n").1.trim(), r#"{"next":"again"}"#);
+        assert_eq!(call("5000", During::TheRelayDies(&mut relay)).0, End::Announcement, "{context}: it dies");
         assert_eq!(call("5000", During::Nothing).0, End::Announcement, "{context}: it is not there");
+    }
+}
+
+#[test]
+fn a_call_that_is_sent_away_comes_again_by_the_dialplan() {
+    let _turn = in_company();
+    let model = Model::start(speaking(Voice::Parrot));
+    for context in ROUND {
+        let asterisk = Asterisk::start();
+        let mut relay = Relay::start(&model, &[]);
+        let (listens, admin) = (relay.address().to_string(), address(&relay).to_string());
+        let mut switch = Switch::new(&listens, &admin, &asterisk, During::SentAway(&relay));
+        assert_eq!(switch.call(context, "5000", "+420777"), End::HungUp, "{context}");
+        assert_eq!(switch.dialled, 2, "{context}");
+        relay.line(&["its leg is back"]);
+        relay.line(&["ended by us (ordered_hangup)", "leg came back 1"]);
+        assert_eq!(relay.ended().code(), Some(0));
+    }
+}
+
+#[test]
+fn the_agent_transfers_callers_of_asterisk_by_the_dialplan() {
+    let _turn = in_company();
+    for context in ROUND {
+        let fault = r#"tool:transfer_call:{"destination":"2000"}@turn1"#;
+        let faults = vec![fault.parse().expect("a fault")];
+        let model = Model::start(SimConfig { faults, ..speaking(Voice::Parrot) });
+        let asterisk = Asterisk::start();
+        let relay =
+            Relay::start(&model, &["agent.transfer_destinations=2000", "agent.greeting=Transfer me."]);
+        let (listens, admin) = (relay.address().to_string(), address(&relay).to_string());
+        let mut switch = Switch::new(&listens, &admin, &asterisk, During::Nothing);
+        let end = switch.call(context, "5000", "+420777");
+        assert_eq!((end, switch.dialled), (End::Transferred("2000".into()), 1), "{context}");
+        relay.line(&["ended by model (transferred)"]);
+        let uuid = &switch.variables["ID"];
+        let path = format!("GET /api/calls/{uuid}/next");
+        assert_eq!(ask(&relay, &path, ""), (200, "transfer 2000".to_owned()));
+        let answer = ask_with(&relay, &path, "Accept: application/json\r\n", "").1;
+        assert_eq!(answer.trim(), r#"{"next":"transfer","to":"2000"}"#);
     }
 }

@@ -184,6 +184,63 @@ local function test_refused_at_first()
   end
 end
 
+-- The hosts of the streams so far, in their order.
+local function hosts(channel)
+  local names = {}
+  for _, stream in ipairs(channel.streams) do names[#names + 1] = stream.url:match("^ws://(%w+)") end
+  return table.concat(names, " ")
+end
+
+local LIST = "start_audio_stream.lua ws://b:9094/,ws://c:9094/,ws://a:9094/ mono 16k"
+-- help.UUID begins at the last of three.
+local function a_call_of_three(relay) return help.call({ line = LIST, relay = relay, globals = { tandem_fallback_extension = "x" } }) end
+
+local function test_a_list_spreads_calls()
+  local seen = {}
+  for number = 1, 30 do
+    local uuid = string.format("0a1b2c3d-1111-4222-8333-4444555566%02d", number)
+    local _, channel = help.call({ line = LIST, uuid = uuid })
+    equal(#channel.streams, 1, "streams")
+    seen[hosts(channel)] = (seen[hosts(channel)] or 0) + 1
+  end
+  for _, host in ipairs({ "a", "b", "c" }) do holds((seen[host] or 0) >= 5, host .. " has " .. tostring(seen[host])) end
+end
+
+local function test_who_refuses_is_left_for_the_next_at_once()
+  local switch, channel = a_call_of_three(function(number) return number < 3 and "refuse" or "accept" end)
+  equal(hosts(channel), "a b c", "asked")
+  equal(channel.stream.state, "open", "state")
+  local took_ms = channel.streams[3].started_ms - channel.streams[1].started_ms
+  holds(took_ms <= 500, "the third is asked after " .. took_ms .. " ms")
+  -- Where nobody takes it there is a pause behind each round, and an end.
+  switch, channel = a_call_of_three(function() return "refuse" end)
+  switch:run(10000)
+  holds(channel.transferred ~= nil, "given up")
+  for number = 4, #channel.streams do
+    local round_ms = channel.streams[number].started_ms - channel.streams[number - 3].started_ms
+    holds(round_ms >= 500, "a round within " .. round_ms .. " ms")
+  end
+end
+
+local function test_a_lost_connection_is_made_again_where_the_call_waits()
+  local switch, channel = a_call_of_three(function(number) return number == 2 and "refuse" or "accept" end)
+  switch:connection_drops(channel)
+  switch:run(1000)
+  equal(hosts(channel), "a a b", "that relay first, then another")
+  equal(channel.stream.state, "open", "state")
+  switch:relay_closes(channel, 1011)
+  switch:run(400)
+  equal(hosts(channel), "a a b b", "trouble that may pass")
+end
+
+local function test_who_sends_the_call_away_is_not_asked_again()
+  local switch, channel = a_call_of_three()
+  switch:relay_closes(channel, 1001)
+  switch:run(400)
+  equal(hosts(channel), "a b", "the next one")
+  equal(channel.stream.state, "open", "state")
+end
+
 local FALLBACK = { tandem_fallback_extension = "tandem_ivr", tandem_fallback_context = "public" }
 
 local function test_given_up()
@@ -328,6 +385,10 @@ return {
   { "after a disconnect the stream starts again with the same UUID, after a stop", test_restart_after_a_disconnect },
   { "after an error the stream starts again", test_restart_after_an_error },
   { "a relay that refuses at first is asked again, not in a storm", test_refused_at_first },
+  { "several relays are asked in turn, each call beginning at one of its own", test_a_list_spreads_calls },
+  { "a relay that refuses is left for the next one at once", test_who_refuses_is_left_for_the_next_at_once },
+  { "a lost connection is made again to the relay that has the call", test_a_lost_connection_is_made_again_where_the_call_waits },
+  { "a relay that sends the call away is left for the next one", test_who_sends_the_call_away_is_not_asked_again },
   { "without a relay the call goes to the fallback extension", test_given_up },
   { "the time until giving up can be set", test_given_up_later },
   { "without a fallback extension the call ends with a cause", test_without_fallback },

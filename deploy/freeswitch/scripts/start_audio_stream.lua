@@ -1,4 +1,4 @@
--- Connects a call with Tandem and keeps it up: start_audio_stream.lua URL [mono|mixed|stereo] [8k|16k]
+-- Connects a call with Tandem and keeps it up: start_audio_stream.lua URL[,URL...] [mono|mixed|stereo] [8k|16k]
 --
 -- Runs in: the call's own thread, from the dialplan after `answer` and `sleep`:
 --   <action application="lua" data="start_audio_stream.lua $${audio_stream_url} mono 16k"/>
@@ -6,6 +6,10 @@
 -- barge-in, the relay's orders and the caller's digits are tandem_events.lua's work, which hears of them at once. Never
 -- plays anything itself: that would hold up the stream.
 -- Invariant: when it ends, the call has no stream any more, whatever comes next in the dialplan.
+--
+-- Several URLs are several relays. Each call begins at one that its UUID chooses; a relay that refuses it, is not there, or sends
+-- the call away is left for the next one at once. A connection that was lost is made again to the relay that it was with, where
+-- the call waits, and then to the others.
 --
 -- Settings are global variables in vars_tandem.xml; channel variables that the dialplan may set before:
 --   tandem_agent           the agent that answers this call
@@ -42,7 +46,9 @@ local STREAM_VARIABLES = {
 -- What this script sets on the channel and takes back when it ends.
 local BORROWED = { "send_silence_when_idle" }
 
-local url, mix, rate = argv[1], argv[2] or "mono", argv[3] or "16k"
+local mix, rate = argv[2] or "mono", argv[3] or "16k"
+local urls = {}
+for url in (argv[1] or ""):gmatch("[^,]+") do urls[#urls + 1] = url end
 local uuid = session:get_uuid()
 
 local function variable(name)
@@ -56,9 +62,11 @@ local function log(level, text) tandem.log(level, uuid .. ": " .. text) end
 -- What is wrong with the arguments and settings, in an operator's words; nil when nothing is.
 local function complaint(playback)
   if not tandem.check.uuid(uuid) then return "the call's UUID has characters that a command cannot carry" end
-  if not tandem.check.url(url) then
-    return "the first argument must be the relay's address, as in ws://127.0.0.1:9094/ (audio_stream_url in "
-      .. "vars_tandem.xml); it is " .. tandem.quoted(url)
+  local right = #urls > 0
+  for _, url in ipairs(urls) do right = right and tandem.check.url(url) end
+  if not right then
+    return "the first argument must be the relay's address, as in ws://127.0.0.1:9094/, or several separated by commas "
+      .. "(audio_stream_url in vars_tandem.xml); it is " .. tandem.quoted(argv[1])
   end
   if not MIXES[mix] then
     return "the second argument must be mono, mixed or stereo; it is " .. tandem.quoted(mix)
@@ -70,7 +78,7 @@ local function complaint(playback)
   return nil
 end
 
-local function completed_url(playback)
+local function completed_url(url, playback)
   local fields = {
     { "uuid", uuid }, { "did", variable("destination_number") or "" }, { "caller", variable("caller_id_number") or "" },
     { "playback", playback }, { "rate", rate }, { "mix", mix }, { "script", "1" }, { "agent", variable("tandem_agent") },
@@ -149,12 +157,22 @@ end
 -- The stream's state: starting, connected, closed_CODE or error_CODE, written by tandem_events.lua.
 local function set_state(state) session:setVariable("tandem_stream", state) end
 
--- Losses are of connections; attempts that fail are bounded by the time until giving up.
-local stream = { losses = 0 }
+-- Losses are of connections; attempts that fail are bounded by the time until giving up. `at` is the relay's place in `urls`,
+-- `tried` how many of them the present search for a connection has been at.
+local stream = { losses = 0, at = 1, tried = 0 }
+
+-- Where a call begins: spread evenly, and the same for a script that is started anew for it.
+local function first_relay()
+  local sum = 0
+  for place = 1, #uuid do sum = sum + uuid:byte(place) end
+  return sum % #urls + 1
+end
 
 -- Starts the stream; whether another attempt would help where this one fails.
-local function start(whole_url)
+local function start(playback)
+  local whole_url = completed_url(urls[stream.at], playback)
   set_state("starting")
+  stream.tried = stream.tried + 1
   stream.started_ms = tandem.now_ms(api)
   stream.connected_ms = nil
   -- The module reads it while it starts. Afterwards the token would stand in each event, CDR and dump of the channel.
@@ -173,11 +191,11 @@ end
 local function stop() tandem.command(api, "uuid_audio_stream", uuid, "stop") end
 
 -- Looks at the stream; gives what the call shall do now: nil (go on), "end" or "fall back".
-local function look(whole_url, give_up_ms, restarts_max)
+local function look(playback, give_up_ms, restarts_max)
   local now_ms, state = tandem.now_ms(api), variable("tandem_stream") or "starting"
   if state == "connected" then
     stream.connected_ms = stream.connected_ms or now_ms
-    stream.lost_ms = nil
+    stream.lost_ms, stream.tried = nil, 0
     if now_ms - stream.connected_ms >= STEADY_MS then stream.losses = 0 end
     return nil
   elseif state == "closed_1000" then
@@ -196,8 +214,14 @@ local function look(whole_url, give_up_ms, restarts_max)
   if not stream.lost_ms then
     if stream.connected_ms then stream.losses = stream.losses + 1 end
     stream.lost_ms = stream.connected_ms and now_ms or stream.started_ms
-    stream.next_ms = now_ms + (stream.connected_ms and 0 or RESTART_PAUSE_MS)
     log("WARNING", "the stream to the relay is lost (" .. state .. ")")
+  end
+  if not stream.next_ms then
+    -- A relay whose connection was lost has the call; one that goes has sent it away.
+    local stays = stream.connected_ms and state ~= "closed_1001"
+    if not stays then stream.at = stream.at % #urls + 1 end
+    local rests = not stream.connected_ms and stream.tried % #urls == 0
+    stream.next_ms = rests and stream.started_ms + RESTART_PAUSE_MS or now_ms
   end
   if now_ms - stream.lost_ms >= give_up_ms or stream.losses > restarts_max then
     log("ERR", string.format("no connection to the relay for %.1f s, lost %d times: given up",
@@ -205,9 +229,9 @@ local function look(whole_url, give_up_ms, restarts_max)
     return "fall back"
   end
   if now_ms < stream.next_ms then return nil end
-  stream.next_ms = now_ms + RESTART_PAUSE_MS
+  stream.next_ms = nil
   stop() -- after a disconnect the module keeps its place on the channel until it is told to stop
-  return not start(whole_url) and "fall back" or nil
+  return not start(playback) and "fall back" or nil
 end
 
 local function fall_back()
@@ -246,12 +270,12 @@ local function run()
 
   local give_up_ms = tandem.number_setting("tandem_give_up_seconds", 5, 1, 600) * 1000
   local restarts_max = tandem.number_setting("tandem_restarts_max", 10, 0, 1000)
-  local whole_url = completed_url(playback)
+  stream.at = first_relay()
   local verdict
-  if session:ready() and not start(whole_url) then verdict = "fall back" end
+  if session:ready() and not start(playback) then verdict = "fall back" end
   while session:ready() and not verdict do
     session:sleep(POLL_MS)
-    if session:ready() then verdict = look(whole_url, give_up_ms, restarts_max) end
+    if session:ready() then verdict = look(playback, give_up_ms, restarts_max) end
   end
 
   -- Here the caller has hung up, an order has transferred the call, or the stream is over. After a transfer the report of

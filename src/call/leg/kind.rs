@@ -103,6 +103,8 @@ pub(crate) struct LegTraits {
     pub comes_back: bool,
     /// It connects again by itself, whatever it was closed with and whether or not a script is beside it.
     pub connects_again: bool,
+    /// Whoever connected it asks what is next when it has ended, because its protocol has no word for that.
+    pub asks_afterwards: bool,
 }
 
 const MOD_AUDIO_STREAM: LegTraits = LegTraits {
@@ -127,6 +129,7 @@ const MOD_AUDIO_STREAM: LegTraits = LegTraits {
     closes_to_hang_up: false,
     comes_back: true,
     connects_again: false,
+    asks_afterwards: false,
 };
 
 static TABLE: [LegTraits; 6] = [
@@ -165,6 +168,7 @@ static TABLE: [LegTraits; 6] = [
         // A caller on hold sends nothing for as long as it likes; a dead switch is found by what it does not acknowledge of
         // the frames that keep the call alive.
         can_be_asked: false,
+        asks_afterwards: true,
         ..MOD_AUDIO_STREAM
     },
     LegTraits {
@@ -181,6 +185,7 @@ static TABLE: [LegTraits; 6] = [
         lead: Lead::Frames,
         sends_silence: false,
         closes_to_hang_up: true,
+        asks_afterwards: true,
         ..MOD_AUDIO_STREAM
     },
     LegTraits {

@@ -5,6 +5,7 @@
 mod close;
 pub(crate) mod fields;
 mod kind;
+mod next;
 mod token;
 mod variables;
 
@@ -12,6 +13,7 @@ pub use close::{LegClose, LegCloseCode};
 pub use fields::{CallFields, FieldNote};
 pub use kind::LegKind;
 pub(crate) use kind::{Lead, LegSocket, Way};
+pub use next::Next;
 pub use token::PresentedToken;
 pub(crate) use token::TOKEN_BYTES_MAX;
 pub use variables::Variables;

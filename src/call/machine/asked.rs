@@ -52,12 +52,20 @@ impl Machine {
 
     /// Takes a command.
     pub(super) fn command(&mut self, requester: Requester, command: Command) {
+        let kind = command.kind();
+        let to = match &command {
+            Command::Transfer(transfer) => Some(transfer.to.clone()),
+            _ => None,
+        };
         let sent = match self.is_over() {
             true => Err(CommandError::Ended),
             false => self.line.send(&mut self.shared, &requester, command),
         };
         match sent {
-            Ok(true) => self.close(Cause::Ordered(CommandKind::HangUp, asked_by(&requester))),
+            Ok(true) => {
+                self.shared.transfer_to = to;
+                self.close(Cause::Ordered(kind, asked_by(&requester)));
+            }
             Ok(false) => {}
             Err(error) => self.answer(requester, Err(error)),
         }

@@ -4,9 +4,10 @@
 //! Invariant: the first cause is the outcome, and nothing is ordered behind the last order, which has it.
 
 use super::{Farewell, Machine, Stage};
+use crate::base::command::CommandKind;
 use crate::call::commands::Requester;
 use crate::call::events::{ConnectionNumber, LegEnd, LegOrder, ModelOrder, Order, WorkerOrder};
-use crate::call::leg::{LegClose, LegCloseCode, Way};
+use crate::call::leg::{LegClose, LegCloseCode, Next, Way};
 use crate::call::model::LinkEndKind;
 use crate::call::outcome::{Cause, Outcome};
 use crate::config::Fallback;
@@ -81,9 +82,10 @@ impl Machine {
     /// The caller has heard the agent's last words.
     pub(super) fn said_farewell(&mut self) {
         // The close of the leg comes in any case.
-        let can = |way: &Way| *way != Way::CloseLeg;
+        let can = |kind, way: &Way| *way != Way::CloseLeg || kind == CommandKind::Transfer;
+        let way_of = |kind| self.line.way_of(&self.shared, kind);
         match Farewell::command(&self.shared) {
-            Some(command) if self.line.way_of(&self.shared, command.kind()).as_ref().is_ok_and(can) => {
+            Some(command) if way_of(command.kind()).is_ok_and(|way| can(command.kind(), &way)) => {
                 self.command(Requester::Relay, command);
             }
             _ => self.end_farewell(),
@@ -128,6 +130,22 @@ impl Machine {
         }
     }
 
+    /// What whoever connected the leg does with the caller when the leg has been closed so.
+    pub fn next(&self, close: &LegClose) -> Next {
+        let cause = match &self.stage {
+            Stage::Closing(outcome) => Some(&outcome.cause),
+            _ => None,
+        };
+        match (&self.shared.transfer_to, cause, close.code()) {
+            (Some(to), ..) => Next::Transfer(to.clone()),
+            // Another relay goes on, or this one when it is started again.
+            (None, Some(Cause::ShutDown), _)
+            | (None, _, LegCloseCode::GoingAway | LegCloseCode::InternalError) => Next::Again,
+            (None, _, LegCloseCode::Normal) => Next::HangUp,
+            (None, ..) => Next::Fallback,
+        }
+    }
+
     /// What the switch is told, so that the script beside it can tell what to do (docs/control.md): 1000 where the call is
     /// over as it should be, 1008 where it was refused or given up and nothing comes of another attempt, 1011 where we
     /// failed it and another call may succeed. mod_audio_stream understands all of them.
@@ -139,6 +157,7 @@ impl Machine {
         let settled = self.shared.transferred || given_up && self.shared.terms().fallback == Fallback::HangUp;
         let code = match &outcome.cause {
             Cause::Refused(reason) => return LegClose::new(LegCloseCode::PolicyViolation, reason),
+            Cause::Leg(LegEnd::SentAway) => LegCloseCode::GoingAway,
             _ if !outcome.is_failure() || settled => LegCloseCode::Normal,
             Cause::UuidInUse => LegCloseCode::PolicyViolation,
             _ if given_up || no_credential => LegCloseCode::PolicyViolation,

@@ -200,6 +200,11 @@ impl Line {
         {
             return Err(CommandError::ContextNotAllowed(context.clone()));
         }
+        if let (Way::CloseLeg, Command::Transfer(Transfer { context: Some(_), .. })) = (way, &command) {
+            return Err(CommandError::Refused(
+                "the dialplan that is asked next has a context of its own".into(),
+            ));
+        }
         if way == Way::InBand && self.lost.is_some() {
             return Err(CommandError::NotSent("the leg was lost and has not come back yet"));
         }
@@ -227,6 +232,13 @@ impl Line {
             return Ok(Way::EventSocket);
         }
         let ways = traits.ways;
+        // A dialplan that goes round asks where to.
+        if kind == CommandKind::Transfer
+            && shared.fields.again == Some(true)
+            && ways.contains(&(CommandKind::HangUp, Way::CloseLeg))
+        {
+            return Ok(Way::CloseLeg);
+        }
         match ways.iter().find(|(able, _)| *able == kind) {
             Some((_, way)) => Ok(*way),
             None => {

@@ -13,6 +13,7 @@ use super::ear::Ear;
 use super::floor::Floor;
 use super::history::History;
 use crate::base::Instant;
+use crate::base::command::Destination;
 use crate::call::agent::{Agent, CallTerms};
 use crate::call::events::{ModelOrder, Order};
 use crate::call::leg::CallFields;
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) begun_s: u64,
     /// The caller has been sent elsewhere.
     pub(super) transferred: bool,
+    /// Where the caller goes when the leg has been closed: whoever connected it asks.
+    pub(super) transfer_to: Option<Destination>,
     pub(super) agent: Arc<Agent>,
     pub(super) fields: CallFields,
     pub(super) session: Session,
@@ -60,6 +63,7 @@ impl Shared {
             first_audio_at: None,
             begun_s: 0,
             transferred: false,
+            transfer_to: None,
             agent,
             fields,
             session: Session::new(),

@@ -11,8 +11,9 @@ use log::{debug, warn};
 use super::Acceptor;
 use super::handshake::Step;
 use super::request::{Upgrade, refusal};
+use crate::admission::Ending;
 use crate::base::Instant;
-use crate::call::leg::CallFields;
+use crate::call::leg::{CallFields, Next};
 use crate::call::refused::is_call;
 use crate::telemetry::{RefusalReason, Refused};
 use crate::threads::messages::{ControlInput, RefusedCall};
@@ -51,6 +52,11 @@ impl Acceptor {
         self.name_refusal(now, Some(upgrade.peer), refused, &fields);
         let (reason, why) = refused;
         if is_call(reason) {
+            if let Some(uuid) = &fields.uuid {
+                let next = if reason.is_final() { Next::Fallback } else { Next::Again };
+                let ending = Ending { over: false, next, reason: reason.label().to_owned() };
+                self.relay.registry.endings().note(uuid, ending);
+            }
             let (peer, kind, why) = (upgrade.peer, upgrade.facts.kind, why.to_owned());
             let refused = RefusedCall { fields, peer, kind, reason, why };
             // Where control is far behind, a record is the least of it.

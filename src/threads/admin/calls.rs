@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, RawQuery, State};
+use http::HeaderMap;
+use http::header::ACCEPT;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -19,6 +21,7 @@ use super::routes::Routes;
 use crate::admission::Ending;
 use crate::base::RecordId;
 use crate::base::call_name::is_same;
+use crate::call::leg::Next;
 use crate::threads::control::live::LiveCall;
 use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Reader, Stopper, StoreError};
 
@@ -33,6 +36,7 @@ pub(super) fn routes() -> Routes {
         .get("/api/calls", list)
         .get("/api/calls/{id}", show)
         .get("/api/calls/{id}/end", end)
+        .get("/api/calls/{id}/next", next)
         .get("/api/agents", agents)
 }
 
@@ -94,8 +98,10 @@ async fn show(Asker { admin, peer }: Asker, Path(id): Path<String>) -> Result<Re
 /// caller elsewhere whatever else happened.
 async fn end(State(admin): State<Arc<Admin>>, Path(uuid): Path<String>) -> Response {
     match admin.relay.registry.endings().of(&uuid) {
-        Some(Ending { over: true, reason }) => Response::json(200, &json!({"over": true, "reason": reason})),
-        Some(Ending { over: false, reason }) => Response::json(
+        Some(Ending { over: true, reason, .. }) => {
+            Response::json(200, &json!({"over": true, "reason": reason}))
+        }
+        Some(Ending { over: false, reason, .. }) => Response::json(
             409,
             &json!({
                 "over": false,
@@ -105,6 +111,24 @@ async fn end(State(admin): State<Arc<Admin>>, Path(uuid): Path<String>) -> Respo
         ),
         None => Response::error(404, "no call with this UUID was closed by this relay of late"),
     }
+}
+
+/// What a dialplan does with its caller now that the leg with this UUID has ended, from memory: a line of text, or JSON where
+/// that is asked for. Of a call of which nothing is known, because it runs, was another relay's or its relay has died, the
+/// answer is to connect it again.
+async fn next(State(admin): State<Arc<Admin>>, Path(uuid): Path<String>, headers: HeaderMap) -> Response {
+    let ending = admin.relay.registry.endings().of(&uuid);
+    let next = ending.map_or(Next::Again, |ending| ending.next);
+    let accepts = headers.get(ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
+    if accepts.contains("json") {
+        let mut answer = json!({"next": next.word()});
+        if let Next::Transfer(to) = &next {
+            answer["to"] = to.to_string().into();
+        }
+        return Response::json(200, &answer);
+    }
+    // Without a line's end, which a dialplan would have to take off.
+    Response { status: 200, content_type: "text/plain", body: next.to_string() }
 }
 
 /// The JSON of a call, which says whether it runs.

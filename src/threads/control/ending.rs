@@ -14,10 +14,16 @@ use crate::call::machine::CallEvents;
 use crate::call::{Machine, Outcome};
 use crate::sync::shared::TallySnapshot;
 
+/// How long a relay that ends is still there for a dialplan that asks what is next; it asks within milliseconds.
+const ASKS_WITHIN: Duration = Duration::from_secs(1);
+
 impl Control {
     pub(super) fn finish(&mut self, now: Instant, id: CallId, outcome: &Outcome) {
         let Some(call) = self.calls.remove(id) else { return };
         self.channels.forget(id);
+        if call.machine.leg_kind().traits().asks_afterwards {
+            self.asked_until = now.plus(ASKS_WITHIN);
+        }
         self.relay.registry.release(now, id);
         let tally = call.shared.tally.snapshot();
         let machine = &call.machine;

@@ -136,6 +136,8 @@ pub struct Control {
     parts: ControlParts,
     calls: Calls,
     drain: Option<Drain>,
+    /// Until when a dialplan may ask what is next for the caller of the call that ended last.
+    asked_until: Instant,
     next_stats: Option<Instant>,
     requests: Requests,
     channels: Channels,
@@ -163,6 +165,7 @@ impl Control {
             parts,
             calls,
             drain: None,
+            asked_until: Instant::default(),
             next_stats: None,
             requests,
             channels: Channels::default(),
@@ -186,6 +189,7 @@ impl Control {
         // Nothing may change behind this.
         let own = [
             self.drain.map(|drain| drain.by).filter(|by| now < *by),
+            self.drain.map(|_| self.asked_until).filter(|until| now < *until),
             self.next_stats,
             self.named_late_deadline(now),
             self.unrecorded_deadline(),

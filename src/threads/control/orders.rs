@@ -66,11 +66,11 @@ impl Control {
                     self.parts.gemini[shard].send(GeminiOrder::Call(id, order));
                 }
                 Order::Leg(order) => {
-                    if let LegOrder::Close(close) = &order
+                    if let LegOrder::Close(close) | LegOrder::SendAway(close) = &order
                         && let Some(uuid) = call.machine.fields().uuid.clone()
                     {
-                        let over = close.code() == LegCloseCode::Normal;
-                        let ending = Ending { over, reason: close.reason().to_owned() };
+                        let (over, next) = (close.code() == LegCloseCode::Normal, call.machine.next(close));
+                        let ending = Ending { over, next, reason: close.reason().to_owned() };
                         self.relay.registry.endings().note(&uuid, ending);
                     }
                     self.parts.telephony[shard].send(TelephonyOrder::Call(id, order));

@@ -37,7 +37,7 @@ impl Control {
                 load.look(now, &self.relay);
             }
             let deadline = self.step(now);
-            if self.is_over() {
+            if self.is_over(now) {
                 break;
             }
             // A long pass is not slept in addition.
@@ -93,9 +93,12 @@ impl Control {
     }
 
     /// Whether it was told to end and the last call is over.
-    fn is_over(&self) -> bool {
+    fn is_over(&self, now: Instant) -> bool {
         // Asked of the registry, because a call admitted just before it was drained may not have been offered yet.
-        self.drain.is_some() && self.unrecorded.is_empty() && self.relay.registry.end()
+        self.drain.is_some()
+            && now >= self.asked_until
+            && self.unrecorded.is_empty()
+            && self.relay.registry.end()
     }
 
     pub(super) fn log_counters(&self) {
