@@ -385,7 +385,8 @@ fn the_dsp_thread_itself_allocates_nothing_while_it_runs() {
     let (go, work) = crossbeam_channel::bounded::<Worker>(1);
     let thread = std::thread::spawn(move || {
         let company = Company::configured(&Config::default());
-        let neighbours = Neighbours { own: bell(), telephony: bell(), gemini: bell(), control: bell(), company };
+        let neighbours =
+            Neighbours { own: bell(), telephony: bell(), gemini: bell(), control: bell(), company };
         started.send(neighbours.own.clone()).expect("the test waits");
         let mut worker = work.recv().expect("the test sends one");
         let mut asked = Asked::default();

@@ -39,7 +39,11 @@ impl Company {
 
     /// How long what the sockets bring to a thread with so many calls waits for more of it.
     fn at_door(self, calls: usize) -> Duration {
-        if self.is_dense && calls as u64 * self.shards >= CALLS_MIN { DENSE } else { self.at_deadlines(calls) }
+        if self.is_dense && calls as u64 * self.shards >= CALLS_MIN {
+            DENSE
+        } else {
+            self.at_deadlines(calls)
+        }
     }
 
     /// How long the deadlines of a thread with so many calls wait for each other: less than any lead.
