@@ -44,8 +44,8 @@ settings! {
     /// What the way of the audio is made for.
     pub struct MediaConfig in "media" {
         /// What is not written is made for this: latency sends 20 ms in a message both ways; density sends 40 ms
-        /// (playback.chunk_ms and uplink.chunk_ms), which costs less CPU and delays each way by 20 ms more. Legs that
-        /// know no longer message (AudioSocket, chan_websocket) stay at 20 ms.
+        /// (playback.chunk_ms and uplink.chunk_ms) and looks at its sockets every 20 ms, which costs less CPU and delays each
+        /// way by 20 to 40 ms more. Legs that know no longer message (AudioSocket, chan_websocket) stay at 20 ms.
         pub profile: Profile = "latency", choice(Profile::WORDS);
     }
 }
