@@ -6,6 +6,7 @@ import * as format from './format.js';
 import { listener } from './listen.js';
 import { hangUp, speaking } from './live.js';
 import { timeline } from './timeline.js';
+import { verdict } from './verdict.js';
 
 /** An ended call reaches its record a moment later. */
 const RECORD_TRIES = 20;
@@ -165,7 +166,7 @@ function ended(content, call, signal) {
   const part = h('section', { class: 'card', 'aria-labelledby': 'conversation' }, h('h2', { id: 'conversation' }, 'Conversation'));
   const drawn = h('div');
   part.append(drawn);
-  content.append(part,
+  content.append(h('p', { class: 'summary' }, verdict(call)), part,
     h('section', { class: 'card', 'aria-labelledby': 'facts' }, h('h2', { id: 'facts' }, 'Facts'), facts(recordFacts(call))),
     eventsPart(call.events, (at) => seek(at)));
   let closeTimeline = () => {};

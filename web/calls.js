@@ -3,6 +3,7 @@
 import { get } from './api.js';
 import { announce, errorBox, foreign, h } from './dom.js';
 import * as format from './format.js';
+import { PROBLEMS, verdict } from './verdict.js';
 
 const PAGE = 50;
 /** The relay's words for why a call ended: src/call/outcome.rs, and those of the model's side, src/codec/gemini/close.rs. */
@@ -12,7 +13,7 @@ const OUTCOMES = ['hangup', 'transferred', 'ordered_hangup', 'leg_closed', 'leg_
   'unsupported', 'invalid_argument', 'context_exhausted', 'quota', 'unavailable', 'aborted', 'deadline_expired', 'go_away_ignored',
   'internal', 'protocol', 'wrong_endpoint', 'dropped', 'no_credential', 'other'];
 
-const COLUMNS = ['Caller', 'Number called', 'Agent', 'Began', 'Time', 'Turns', 'Answer p50', 'Ended'];
+const COLUMNS = ['Caller', 'Verdict', 'Number called', 'Agent', 'Began', 'Time', 'Turns', 'Answer p50', 'Ended'];
 
 export function openCalls(root, { query }) {
   const field = (name, label, attributes) => {
@@ -26,6 +27,10 @@ export function openCalls(root, { query }) {
     h('p', { class: 'field' }, h('label', { for: 'outcome' }, 'Ended by'),
       h('select', { id: 'outcome', name: 'outcome' }, h('option', { value: '' }, 'anything'),
         outcomes.map((name) => h('option', { value: name, selected: query.get('outcome') === name }, format.words(name))))),
+    h('p', { class: 'field' }, h('label', { for: 'problems' }, 'Problems'),
+      h('select', { id: 'problems', name: 'problems' },
+        [['', 'all calls'], ['any', 'calls with problems'], ['none', 'good calls'], ...Object.entries(PROBLEMS)].map(([word, label]) =>
+          h('option', { value: word, selected: (query.get('problems') ?? '') === word }, label)))),
     field('from', 'From', { type: 'datetime-local' }), field('to', 'Until', { type: 'datetime-local' }),
     h('p', { class: 'buttons' }, h('button', { class: 'primary' }, 'Search'), h('a', { class: 'button', href: '#/calls' }, 'Clear')));
   form.addEventListener('submit', (event) => {
@@ -85,6 +90,7 @@ function callRow(call) {
   return h('tr', { role: 'row' },
     h('th', { scope: 'row', role: 'rowheader' }, h('a', { href: `#/call/${encodeURIComponent(call.id)}` }, foreign(call.caller || 'unknown')),
       call.recording ? h('span', { class: 'recorded' }, 'recorded') : null),
+    cell('Verdict', { title: call.verdict }, verdict(call)),
     cell('Number called', {}, foreign(format.text(call.did))),
     cell('Agent', {}, foreign(format.text(call.agent))),
     cell('Began', { title: format.fullTime(call.offered_at) }, format.time(call.offered_at)),

@@ -17,6 +17,7 @@ pub(crate) mod refused;
 pub(crate) mod session;
 pub mod tool;
 pub mod transcript;
+pub(crate) mod verdict;
 
 pub use agent::{Agent, CallTerms, CredentialView};
 pub use commands::{Ask, CommandError, CommandResult, Requester};

@@ -24,6 +24,8 @@ pub(crate) enum FieldKind {
     Integer,
     Real,
     Switch,
+    /// Words in one text, with spaces between them.
+    Words,
 }
 
 /// A field of one of the structures here: all that its column and its place in the API's description are made from.
@@ -62,6 +64,10 @@ impl Kept for f64 {
 
 impl Kept for bool {
     const KIND: FieldKind = FieldKind::Switch;
+}
+
+impl Kept for Vec<String> {
+    const KIND: FieldKind = FieldKind::Words;
 }
 
 impl<T: Kept> Kept for Option<T> {
@@ -137,6 +143,10 @@ kept! {
         outcome: String,
         /// The outcome in words, as in the log.
         reason: String,
+        /// Whether it went well, in words: `good`, or what was wrong, such as `slow answer (4.6 s), tool failed`; null until judged.
+        verdict: Option<String>,
+        /// What was wrong, by the words of `tandem_call_problems_total`; none where it went well, null until judged.
+        problems: Option<Vec<String>>,
         /// The cause with which the switch hung the channel up, such as `NORMAL_CLEARING`, where the event socket told it.
         hang_up_cause: Option<String>,
         /// The caller's talkspurts together.

@@ -16,7 +16,7 @@ use crate::base::visible::{visible, visible_json};
 use crate::call::transcript::Speaker;
 use crate::call::{CallDetail, CallRecord};
 use crate::config::Config;
-use crate::threads::store::{CallFilter, CallPage, Reader, StorePlace};
+use crate::threads::store::{CallFilter, CallPage, Problems, Reader, StorePlace};
 
 /// List calls that have ended, the newest first; tandem calls show ID prints one with its transcript. Reads the database of
 /// store.url.
@@ -38,6 +38,14 @@ pub struct Options {
     /// the outcome's word, such as hangup
     #[argh(option, arg_name = "word")]
     outcome: Option<String>,
+
+    /// only calls with which something was wrong
+    #[argh(switch)]
+    problems: bool,
+
+    /// only calls with which this was wrong, such as slow_answer
+    #[argh(option, arg_name = "word")]
+    problem: Option<String>,
 
     /// calls from this time on: 2026-11-23, 2026-11-23T14:30 or with an offset
     #[argh(option, arg_name = "time")]
@@ -107,6 +115,7 @@ fn listed(reader: &Reader, options: &Options) -> Result<String, String> {
         caller: options.caller.clone(),
         agent: options.agent.clone(),
         outcome: options.outcome.clone(),
+        problems: wanted(options)?,
         from_ms: options.from.as_deref().map(|time| moment("--from", time, false)).transpose()?,
         to_ms: options.to.as_deref().map(|time| moment("--to", time, true)).transpose()?,
         q: options.search.clone(),
@@ -119,6 +128,13 @@ fn listed(reader: &Reader, options: &Options) -> Result<String, String> {
         return Ok(printed_json(&json!({"calls": page.calls, "next": next})));
     }
     Ok(table(&page))
+}
+
+fn wanted(options: &Options) -> Result<Option<Problems>, String> {
+    match &options.problem {
+        Some(word) => Problems::parse(word).map(Some).map_err(|why| format!("--problem {why}")),
+        None => Ok(options.problems.then_some(Problems::Any)),
+    }
 }
 
 fn shown(reader: &Reader, options: &ShowOptions) -> Result<String, String> {
@@ -151,7 +167,8 @@ fn table(page: &CallPage) -> String {
     if page.calls.is_empty() {
         return "no calls\n".to_owned();
     }
-    let head = ["offered", "id", "caller", "did", "agent", "length", "turns", "ended by", "outcome"];
+    let head =
+        ["offered", "id", "caller", "did", "agent", "length", "turns", "ended by", "outcome", "verdict"];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(page.calls.iter().map(|call| {
         [
@@ -164,6 +181,7 @@ fn table(page: &CallPage) -> String {
             call.turns.to_string(),
             printable(&call.ended_by),
             printable(&call.outcome),
+            known(&call.verdict),
         ]
     }));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -242,6 +260,7 @@ fn facts(record: &CallRecord) -> Vec<(&'static str, String)> {
         ("answered", record.answered_at.as_deref().map_or("never".to_owned(), local)),
         ("ended", format!("{} after {}", local(&record.ended_at), minutes(record.duration_s))),
         ("by", printable(&format!("{} ({}): {}", record.ended_by, record.outcome, record.reason))),
+        ("verdict", known(&record.verdict)),
         ("talk", format!("caller {:.1} s, agent {:.1} s", record.caller_talk_s, record.agent_talk_s)),
         ("turns", format!("{}, interrupted {} times", record.turns, record.barge_ins)),
         ("answers", answers),

@@ -31,6 +31,7 @@ mod tool;
 mod validate;
 mod value;
 mod variables;
+mod verdict;
 
 pub use agent::{AgentConfig, CallVariable, Fallback};
 pub use base_url::{BaseUrl, is_near, is_near_address};
@@ -53,3 +54,4 @@ pub use store::{PriceConfig, StoreConfig, StoreUrl};
 pub use switch::{AdminConfig, ControlConfig, EslConfig, ListenConfig};
 pub use tables::Table;
 pub use tool::{Method, ToolConfig};
+pub use verdict::VerdictConfig;

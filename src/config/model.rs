@@ -19,6 +19,7 @@ use super::routes::{DEFAULT_AGENT, RouteTable};
 use super::store::{PriceConfig, StoreConfig};
 use super::switch::{AdminConfig, AsteriskConfig, ControlConfig, EslConfig, ListenConfig};
 use super::tool::ToolConfig;
+use super::verdict::VerdictConfig;
 
 /// Makes the configuration of its sections, in the order of the sample file.
 macro_rules! configuration {
@@ -69,6 +70,7 @@ configuration! {
     pub(crate) asterisk: AsteriskConfig,
     pub admin: AdminConfig,
     pub store: StoreConfig,
+    pub verdict: VerdictConfig,
     pub recording: RecordingConfig,
     pub threads: ThreadsConfig,
     pub drain: DrainConfig,

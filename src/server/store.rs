@@ -61,9 +61,14 @@ impl StoreThreads {
 /// Those of starting a thread.
 pub(super) fn start_store(config: &Config, relay: &Relay) -> io::Result<Option<(StoreDoors, StoreThreads)>> {
     let place = StorePlace::configured(&config.store);
-    let Some((records, store, writer)) =
-        store(&place, config.store.retention, &relay.store, &relay.counters, relay.clock)
-    else {
+    let Some((records, store, writer)) = store(
+        &place,
+        config.store.retention,
+        config.verdict.clone(),
+        &relay.store,
+        &relay.counters,
+        relay.clock,
+    ) else {
         info!("records: none are kept (store.url is \"none\")");
         return Ok(None);
     };

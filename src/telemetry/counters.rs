@@ -12,7 +12,7 @@ use super::histogram::{
     ANSWER_BOUNDS_US, Histogram, HistogramSnapshot, LATENCY_BOUNDS_US, LATENESS_BOUNDS_US, RESIDUAL_BOUNDS_US,
 };
 use super::refusal::RefusalReason;
-use crate::base::words;
+use crate::base::{Problem, words};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -123,6 +123,7 @@ macro_rules! counters {
             #[doc = "`tandem_headroom_calls`: more calls that are carried."]
             pub headroom: Gauge,
             refusals: [Counter; RefusalReason::ALL.len()],
+            problems: [Counter; Problem::ALL.len()],
             ended: LabelledCounters,
             $(
                 #[doc = concat!("`", $histogram_name, "`: ", $about)]
@@ -141,6 +142,7 @@ macro_rules! counters {
                     $($field: Counter::new(),)*
                     headroom: Gauge::new(),
                     refusals: [const { Counter::new() }; RefusalReason::ALL.len()],
+                    problems: [const { Counter::new() }; Problem::ALL.len()],
                     ended: LabelledCounters::new(),
                     $($histogram: Histogram::new($bounds),)*
                     $($by: super::histogram::LabelledHistograms::new($by_bounds),)*
@@ -301,6 +303,11 @@ impl Counters {
         self.refusals[reason as usize].get()
     }
 
+    /// Counts a call that went wrong in this way: `tandem_call_problems_total{problem=…}`.
+    pub fn find_problem(&self, problem: Problem) {
+        self.problems[problem as usize].increment();
+    }
+
     /// Counts the end of a call that [`Counters::calls`] counted: `tandem_calls_ended_total{outcome=…}`. Takes the label
     /// as text because outcomes are defined above this floor.
     pub fn end_call(&self, outcome: &'static str) {
@@ -331,6 +338,11 @@ impl Counters {
         samples.extend(RefusalReason::ALL.into_iter().map(|reason| {
             let label = Some(("reason", reason.label()));
             counter("tandem_refusals_total", "Connections refused, by reason.", label, self.refused(reason))
+        }));
+        samples.extend(Problem::ALL.into_iter().map(|problem| {
+            let (label, help) =
+                (Some(("problem", problem.label())), "Calls that went wrong, by what was wrong.");
+            counter("tandem_call_problems_total", help, label, self.problems[problem as usize].get())
         }));
         samples.extend(self.ended.samples().into_iter().map(|(outcome, count)| {
             counter("tandem_calls_ended_total", "Calls ended, by outcome.", Some(("outcome", outcome)), count)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::admission::allowances::Rate;
 use crate::admission::{Expected, Pool, Registry};
 use crate::agents::{Agents, CurrentAgents};
-use crate::config::Config;
+use crate::config::{Config, VerdictConfig};
 use crate::sync::Clock;
 use crate::telemetry::{Counters, Limiter};
 use crate::threads::credentials::Credentials;
@@ -37,6 +37,8 @@ pub struct Relay {
     pub warm: Arc<WarmLinks>,
     /// Whether records are kept as they should be.
     pub store: Arc<StoreStatus>,
+    /// From where on a call counts as one with a problem.
+    pub verdict: VerdictConfig,
 }
 
 impl Relay {
@@ -62,6 +64,7 @@ impl Relay {
             credentials: Arc::new(Credentials::new(pool, Arc::clone(&counters))),
             warm: Arc::new(WarmLinks::new(config.gemini.warm_links, Arc::clone(&counters))),
             store: Arc::default(),
+            verdict: config.verdict.clone(),
             counters,
         })
     }

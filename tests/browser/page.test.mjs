@@ -10,6 +10,8 @@ import { browser as chromium, callers, relay, simulator, stop, stopAll } from '.
 const limit = { timeout: 40_000 };
 const HOSTILE = '<img src=x onerror=alert(1)>';
 const AGENTS = `
+[verdict]
+slow_answer_ms = 100
 [agent]
 transcript = true
 record = true
@@ -155,6 +157,23 @@ test('a past call is found by what was said, and its recording plays beside its 
   });
   await page.keyboard.press('Home');
   await until(page, () => document.querySelector('audio').currentTime === 0);
+  await close(page);
+});
+
+test('calls with problems are found, and each says what was wrong', limit, async () => {
+  const page = await open('#/calls');
+  await rows(page, 'past').first().waitFor();
+  await page.getByLabel('Problems', { exact: true }).selectOption('slow answer');
+  await page.getByRole('button', { name: 'Search' }).click();
+  const link = page.getByRole('link', { name: HOSTILE });
+  await link.waitFor();
+  const cell = page.locator('td[data-label="Verdict"]').first();
+  assert.match(await cell.innerText(), /slow answer \(\d+\.\d s\)/);
+  assert.equal(await cell.locator('.verdict.fair .sign').innerText(), '!', 'not by its colour alone');
+  await link.click();
+  await shows(page, '.summary', /slow answer/);
+  await page.goto(`${main.page}/#/calls?problems=cost`);
+  await page.getByText('No call fits.').waitFor();
   await close(page);
 });
 

@@ -11,15 +11,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tandem::base::Problem;
 use tandem::base::RecordId;
 use tandem::call::record::{CallEvent, RecordingFile, TranscriptTurn, rfc3339};
 use tandem::call::transcript::Speaker;
 use tandem::call::{CallDetail, CallRecord};
-use tandem::config::Secret;
+use tandem::config::{Secret, VerdictConfig};
 use tandem::sync::Clock;
 use tandem::telemetry::Counters;
 use tandem::threads::store::{
-    CallFilter, DatabasePlace, Reader, RecordDoor, StorePlace, StoreState, StoreStatus, store,
+    CallFilter, DatabasePlace, Problems, Reader, RecordDoor, StorePlace, StoreState, StoreStatus, store,
 };
 use tandem_loadtest::callgen::Options;
 use tandem_loadtest::sim::Voice;
@@ -68,7 +69,8 @@ impl Running {
     fn start(place: &StorePlace, retention: Option<Duration>) -> Self {
         let (status, counters) = (Arc::new(StoreStatus::default()), Arc::new(Counters::new()));
         let (door, store, writer) =
-            store(place, retention, &status, &counters, Clock::new()).expect("records are kept");
+            store(place, retention, VerdictConfig::default(), &status, &counters, Clock::new())
+                .expect("records are kept");
         let threads = [
             std::thread::spawn(move || store.run().expect("it ends well")),
             std::thread::spawn(move || writer.run().expect("it ends well")),
@@ -114,6 +116,8 @@ fn call(second: u64) -> CallDetail {
         ended_by: "caller".into(),
         outcome: "hangup".into(),
         reason: "the switch hung up".into(),
+        verdict: Some("good".into()),
+        problems: Some(Vec::new()),
         prompt_tokens: u64::MAX >> 1,
         ..CallRecord::default()
     };
@@ -172,6 +176,8 @@ fn calls_are_found_by_what_is_known_of_them_and_listed_page_by_page(place: &Stor
     kept[2].record.did = Some("2200499".into());
     kept[3].record.outcome = "model_silent".into();
     kept[4].record.agent = "100%".into();
+    kept[5].record.problems = Some(vec!["slow_answer".into(), "tool_failed".into()]);
+    kept[6].record.problems = Some(vec!["tool_failed".into()]);
     Running::start(place, None).keep(&kept);
     let reader = Reader::new(place.clone());
     let some = |text: &str| Some(text.to_owned());
@@ -181,6 +187,16 @@ fn calls_are_found_by_what_is_known_of_them_and_listed_page_by_page(place: &Stor
     assert_eq!(listed(&reader, CallFilter { caller: some("+420776"), ..filter() }), [6]);
     assert_eq!(listed(&reader, CallFilter { outcome: some("model_silent"), ..filter() }), [4]);
     assert_eq!(listed(&reader, CallFilter { agent: some("100%"), ..filter() }), [5]);
+    for (problems, expected) in [
+        (Problems::Any, &[7, 6][..]),
+        (Problems::None, &[5, 4, 3, 2, 1]),
+        (Problems::This(Problem::SlowAnswer), &[6]),
+        (Problems::This(Problem::ToolFailed), &[7, 6]),
+        (Problems::This(Problem::Cost), &[]),
+    ] {
+        let found = listed(&reader, CallFilter { problems: Some(problems), q: some("korun"), ..filter() });
+        assert_eq!(found, expected, "{problems:?}");
+    }
     let window = CallFilter { from_ms: Some(2_000), to_ms: Some(4_000), ..filter() };
     assert_eq!(listed(&reader, window), [3, 2], "from is included, to is not");
     for (q, expected) in [
@@ -244,12 +260,38 @@ fn what_is_older_than_the_retention_is_deleted_with_what_was_said(place: &StoreP
     running.keep(&[]);
 }
 
+fn what_nobody_has_judged_is_judged(place: &StorePlace) {
+    let mut unjudged = calls(1..=450);
+    for call in &mut unjudged {
+        (call.record.verdict, call.record.problems) = (None, None);
+        call.record.tools_failed = u64::from(call.record.id == unjudged_id(7));
+    }
+    Running::start(place, None).keep(&unjudged);
+    let running = Running::start(place, None);
+    let reader = Reader::new(place.clone());
+    until("all are judged", || {
+        let good = CallFilter { problems: Some(Problems::None), limit: Some(500), ..CallFilter::default() };
+        (listed(&reader, good).len() == 449).then_some(())
+    });
+    let bad = CallFilter { problems: Some(Problems::Any), ..CallFilter::default() };
+    let bad = reader.list(&bad).expect("there").calls;
+    assert_eq!(bad.len(), 1);
+    assert_eq!(bad[0].verdict.as_deref(), Some("tool failed"));
+    assert_eq!(bad[0].problems.as_deref(), Some(&["tool_failed".to_owned()][..]));
+    running.keep(&[]);
+}
+
+fn unjudged_id(second: u64) -> String {
+    RecordId::new(second * 1_000, u128::from(second)).to_string()
+}
+
 /// Everything above on one database after another, which `place` makes.
 fn all_of_it(directory: &Directory, mut place: impl FnMut(&str) -> StorePlace) {
     a_call_is_shown_as_it_was_kept_by_its_id_and_by_its_uuid(&place("shown"));
     calls_are_found_by_what_is_known_of_them_and_listed_page_by_page(&place("listed"));
     what_was_delivered_and_not_forgotten_is_there_once(&place("once"), directory);
     what_is_older_than_the_retention_is_deleted_with_what_was_said(&place("retention"));
+    what_nobody_has_judged_is_judged(&place("judged"));
 }
 
 #[test]

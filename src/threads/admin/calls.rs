@@ -23,7 +23,7 @@ use crate::base::RecordId;
 use crate::base::call_name::is_same;
 use crate::call::leg::Next;
 use crate::threads::control::live::LiveCall;
-use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Reader, Stopper, StoreError};
+use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Problems, Reader, Stopper, StoreError};
 
 /// Longest text that is looked for or compared, in bytes.
 const ASKED_BYTES_MAX: usize = 128;
@@ -177,6 +177,10 @@ fn filter(query: &str) -> Result<CallFilter, String> {
         caller: asked(query, "caller"),
         agent: asked(query, "agent"),
         outcome: asked(query, "outcome"),
+        problems: asked(query, "problems")
+            .map(|word| Problems::parse(&word))
+            .transpose()
+            .map_err(|why| format!("problems is {why}"))?,
         from_ms: time("from")?,
         to_ms: time("to")?,
         q: asked(query, "q"),

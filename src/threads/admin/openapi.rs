@@ -57,6 +57,7 @@ mod tests {
             for field in CallRecord::FIELDS {
                 let kind = match field.kind {
                     FieldKind::Text => "string",
+                    FieldKind::Words => "array",
                     FieldKind::Integer => "integer",
                     FieldKind::Real => "number",
                     FieldKind::Switch => "boolean",
@@ -64,6 +65,9 @@ mod tests {
                 let property = &mut schema["properties"][field.name];
                 property["type"] = if field.optional { json!([kind, "null"]) } else { json!(kind) };
                 property["description"] = field.summary.trim().trim_end_matches('.').into();
+                if field.kind == FieldKind::Words {
+                    property["items"] = json!({"type": "string"});
+                }
                 if field.kind == FieldKind::Integer {
                     property["minimum"] = json!(0);
                 }

@@ -63,6 +63,7 @@ const ASSETS: &[Asset] = &[
     asset!("style.css", STYLE),
     asset!("telephone.js", SCRIPT),
     asset!("timeline.js", SCRIPT),
+    asset!("verdict.js", SCRIPT),
 ];
 
 /// `GET /` and `GET /assets/{name}`: they need no token, because the page asks for it.

@@ -45,6 +45,8 @@ pub(super) fn record_of(now: Instant, call: &Call, outcome: &Outcome, tally: &Ta
         ended_by: outcome.by.label().to_owned(),
         outcome: outcome.label().to_owned(),
         reason: outcome.to_string(),
+        verdict: None,
+        problems: None,
         hang_up_cause: machine.hang_up_cause().map(str::to_owned),
         caller_talk_s,
         caller_silence_s: positive(tally.uplink_frames as f64 / FRAMES_PER_SECOND - caller_talk_s),

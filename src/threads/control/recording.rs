@@ -7,9 +7,10 @@
 use log::{info, warn};
 
 use super::Control;
-use crate::base::{CallId, Instant};
+use crate::base::{CallId, Instant, Problem, Words};
 use crate::call::CallDetail;
 use crate::call::record::{CallEvent, RECORDING_FAILED, RecordingFile};
+use crate::call::verdict::judge;
 use crate::dsp::Tap;
 use crate::sync::rings::tap_ring;
 use crate::threads::dsp::DspOrder;
@@ -143,7 +144,14 @@ impl Control {
         }
     }
 
-    pub(super) fn keep_record(&mut self, detail: Box<CallDetail>) {
+    /// Judges a record and gives it to the store, if there is one.
+    pub(super) fn keep_record(&mut self, mut detail: Box<CallDetail>) {
+        judge(&mut detail.record, &self.relay.verdict);
+        for word in detail.record.problems.iter().flatten() {
+            if let Some(problem) = Problem::from_name(word) {
+                self.relay.counters.find_problem(problem);
+            }
+        }
         if let Some(records) = &mut self.parts.records {
             records.send(detail);
         }

@@ -7,6 +7,7 @@
 
 mod database;
 mod door;
+mod judged;
 mod living;
 mod living_door;
 mod living_thread;
@@ -30,7 +31,7 @@ pub use living::OwnRelay;
 pub use living_door::{LivingDoor, LivingOrder};
 pub use living_thread::{LeftRecording, Living, LivingParts, Recordings};
 pub use place::{DatabasePlace, StorePlace, state_directory};
-pub use reader::{CallFilter, CallPage, PAGE_CALLS_MAX, Reader};
+pub use reader::{CallFilter, CallPage, PAGE_CALLS_MAX, Problems, Reader};
 pub use status::{StoreState, StoreStatus};
 pub use stopper::Stopper;
 pub use store_thread::Store;
@@ -42,6 +43,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use log::error;
 
+use crate::config::VerdictConfig;
 use crate::sync::Clock;
 use crate::telemetry::Counters;
 use spool::Spool;
@@ -51,6 +53,7 @@ use store_thread::StoreParts;
 pub fn store(
     place: &StorePlace,
     retention: Option<Duration>,
+    limits: VerdictConfig,
     status: &Arc<StoreStatus>,
     counters: &Arc<Counters>,
     clock: Clock,
@@ -78,6 +81,7 @@ pub fn store(
     let writer = Writer {
         place: place.database.clone(),
         retention,
+        limits,
         clock,
         batches: to_write,
         answers: answer,

@@ -12,7 +12,7 @@ use super::database::{Database, StoreError, Value};
 use super::place::{DatabasePlace, StorePlace};
 use super::stopper::Stopper;
 use super::{postgres, rows, sqlite};
-use crate::base::RecordId;
+use crate::base::{Problem, RecordId, Words};
 use crate::call::{CallDetail, CallRecord};
 
 /// Calls on a page.
@@ -36,6 +36,8 @@ pub struct CallFilter {
     pub agent: Option<String>,
     /// The outcome's word.
     pub outcome: Option<String>,
+    /// What was wrong.
+    pub problems: Option<Problems>,
     /// Offered at this millisecond since 1970 or later.
     pub from_ms: Option<u64>,
     /// Offered before this millisecond since 1970.
@@ -46,6 +48,33 @@ pub struct CallFilter {
     pub limit: Option<usize>,
     /// Only calls older than this one: the cursor of the page before.
     pub before: Option<RecordId>,
+}
+
+/// Which calls by what was wrong with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problems {
+    /// Anything was.
+    Any,
+    /// Nothing was.
+    None,
+    /// This was, whatever else.
+    This(Problem),
+}
+
+impl Problems {
+    /// As it is asked for: `any`, `none` or the word of a problem.
+    ///
+    /// # Errors
+    /// The words that are known.
+    pub fn parse(word: &str) -> Result<Self, String> {
+        match word {
+            "any" => Ok(Self::Any),
+            "none" => Ok(Self::None),
+            _ => Problem::from_name(word)
+                .map(Self::This)
+                .ok_or_else(|| format!("{word:.40?}: any, none and {} are known", Problem::WORDS.join(", "))),
+        }
+    }
 }
 
 /// A part of a list, the newest call first.
@@ -158,11 +187,14 @@ impl Reader {
 fn statement(filter: &CallFilter) -> (String, Vec<Value>, usize) {
     let mut values = Vec::new();
     let mut conditions = Vec::new();
-    let mut ask = |condition: &str, value: Option<String>| {
-        if let Some(value) = value {
+    // A condition without a place for a value is asked for in any case.
+    let mut ask = |condition: &str, value: Option<String>| match value {
+        Some(value) => {
             values.push(Value::Text(value));
             conditions.push(condition.replace('?', &format!("${}", values.len())));
         }
+        None if condition.contains('?') => {}
+        None => conditions.push(condition.to_owned()),
     };
     let at = |ms: u64| RecordId::new(ms, 0).to_string();
     ask("did = ?", filter.did.clone());
@@ -173,6 +205,15 @@ fn statement(filter: &CallFilter) -> (String, Vec<Value>, usize) {
     ask("id >= ?", filter.from_ms.map(at));
     ask("id < ?", filter.to_ms.map(at));
     ask("id < ?", filter.before.map(|id| id.to_string()));
+    match filter.problems {
+        None => {}
+        Some(Problems::Any) => ask("problems <> ''", None),
+        Some(Problems::None) => ask("problems = ''", None),
+        // The words are one text; the first condition has an index.
+        Some(Problems::This(problem)) => {
+            ask("problems <> '' AND ' ' || problems || ' ' LIKE ?", Some(format!("% {} %", problem.label())));
+        }
+    }
     ask("search LIKE ? ESCAPE '!'", filter.q.as_deref().map(rows::pattern));
     let limit = filter.limit.unwrap_or(PAGE_CALLS).clamp(1, PAGE_CALLS_MAX);
     let all =

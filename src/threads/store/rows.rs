@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value as Json};
 
 use super::database::{Database, Row, StoreError, Value};
 use crate::base::call_name::canonical;
-use crate::call::record::FieldKind::{Integer, Real, Switch, Text};
+use crate::call::record::FieldKind::{Integer, Real, Switch, Text, Words};
 use crate::call::record::{CallEvent, Field, RecordingFile, TranscriptTurn};
 use crate::call::{CallDetail, CallRecord};
 
@@ -195,6 +195,10 @@ fn values(columns: &[Column], fields: &Map<String, Json>) -> Row {
         (Integer, Some(Json::Number(number))) => Value::Integer(number.as_i64().unwrap_or(i64::MAX)),
         (Real, Some(Json::Number(number))) => Value::Real(number.as_f64().unwrap_or_default()),
         (Switch, Some(Json::Bool(on))) => Value::Switch(*on),
+        (Words, Some(Json::Array(words))) => {
+            let words: Vec<&str> = words.iter().filter_map(Json::as_str).collect();
+            Value::Text(words.join(" "))
+        }
         _ => Value::Null,
     };
     columns.iter().map(value).collect()
@@ -207,6 +211,7 @@ fn read<T: serde::de::DeserializeOwned>(columns: &[Column], row: Row) -> Result<
     for ((name, kept), value) in columns.iter().zip(row) {
         let value = match (kept.kind, value) {
             (_, Value::Null) => Json::Null,
+            (Words, Value::Text(text)) => text.split_whitespace().map(Json::from).collect(),
             (_, Value::Text(text)) => Json::String(text),
             (Switch, Value::Integer(number)) => Json::Bool(number != 0),
             (_, Value::Switch(on)) => Json::Bool(on),

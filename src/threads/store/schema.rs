@@ -40,12 +40,15 @@ const STEPS: &[&str] = &[
     "",
 ];
 
+/// Those of a later version come to older tables too.
 const INDEXES: &str = "
-    CREATE INDEX calls_by_uuid ON calls (uuid);
-    CREATE INDEX calls_by_did ON calls (did, id);
-    CREATE INDEX calls_by_caller ON calls (caller, id);
-    CREATE INDEX calls_by_agent ON calls (agent, id);
-    CREATE INDEX calls_by_outcome ON calls (outcome, id);
+    CREATE INDEX IF NOT EXISTS calls_by_uuid ON calls (uuid);
+    CREATE INDEX IF NOT EXISTS calls_by_did ON calls (did, id);
+    CREATE INDEX IF NOT EXISTS calls_by_caller ON calls (caller, id);
+    CREATE INDEX IF NOT EXISTS calls_by_agent ON calls (agent, id);
+    CREATE INDEX IF NOT EXISTS calls_by_outcome ON calls (outcome, id);
+    CREATE INDEX IF NOT EXISTS calls_with_problems ON calls (id) WHERE problems <> '';
+    CREATE INDEX IF NOT EXISTS calls_unjudged ON calls (id) WHERE problems IS NULL;
 ";
 
 /// Carries out the steps that the database has not behind it.
@@ -74,9 +77,7 @@ pub(super) fn migrate(database: &mut dyn Database) -> Result<(), StoreError> {
             database.execute("INSERT INTO tandem_schema (version) VALUES ($1)", &[number])?;
         }
         add_columns(database)?;
-        if version == 0 {
-            database.batch(INDEXES)?;
-        }
+        database.batch(INDEXES)?;
         database.batch(living::TABLES)
     })
 }
@@ -87,7 +88,7 @@ fn add_columns(database: &mut dyn Database) -> Result<(), StoreError> {
     let is_there = |column: &str| there.iter().any(|row| row == &[Value::Text(column.to_owned())]);
     for (name, kept) in CALLS.iter().filter(|(name, _)| !is_there(name)) {
         let (holds, default) = match kept.kind {
-            FieldKind::Text => ("TEXT", "''"),
+            FieldKind::Text | FieldKind::Words => ("TEXT", "''"),
             FieldKind::Integer => ("BIGINT", "0"),
             FieldKind::Real => ("DOUBLE PRECISION", "0"),
             FieldKind::Switch => ("BOOLEAN", "FALSE"),

@@ -1,4 +1,4 @@
-//! The database thread: connects, brings the tables up to date, writes batches, deletes what is too old.
+//! The database thread: connects, brings the tables up to date, writes batches, deletes what is too old and judges what nobody has.
 //!
 //! Runs in: one database thread, which may wait for the database for as long as that takes: nobody waits for this thread
 //! without a deadline. Owns the connection. Never keeps a record: whoever gave it has it still.
@@ -13,18 +13,20 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use log::{info, warn};
 
 use super::database::{Database, StoreError, Value, transaction};
+use super::judged::{JUDGED_AT_ONCE, judge_some};
 use super::place::DatabasePlace;
 use super::{postgres, rows, schema, sqlite};
 use crate::base::{Instant, RecordId};
 use crate::call::CallDetail;
+use crate::config::VerdictConfig;
 use crate::sync::Clock;
 
 /// Calls that are deleted in one transaction, so that it is short.
 const DELETED_AT_ONCE: u64 = 200;
-/// Between two such transactions, and when nothing is left to delete.
-const DELETE_PAUSE_MS: (u64, u64) = (50, 600_000);
-/// When there is no connection to delete over.
-const DELETE_LATER_MS: u64 = 1_000;
+/// Between two transactions of that kind, and when nothing is left to do.
+const CARE_PAUSE_MS: (u64, u64) = (50, 600_000);
+/// When there is no connection to do it over.
+const CARE_LATER_MS: u64 = 1_000;
 
 /// Calls to be written; none to see whether the database is there.
 pub(super) type Batch = Arc<Vec<CallDetail>>;
@@ -42,6 +44,7 @@ pub(super) struct Written {
 pub struct Writer {
     pub(super) place: DatabasePlace,
     pub(super) retention: Option<Duration>,
+    pub(super) limits: VerdictConfig,
     pub(super) clock: Clock,
     pub(super) batches: Receiver<Batch>,
     pub(super) answers: Sender<Result<Written, String>>,
@@ -54,9 +57,9 @@ impl Writer {
     /// # Errors
     /// None: trouble with the database is an answer.
     pub fn run(mut self) -> io::Result<()> {
-        let mut delete_at = self.clock.now();
+        let mut care_at = self.clock.now();
         loop {
-            let rest = delete_at.since(self.clock.now());
+            let rest = care_at.since(self.clock.now());
             match self.batches.recv_timeout(rest) {
                 Ok(batch) => {
                     let answer = self.serve(&batch);
@@ -66,7 +69,7 @@ impl Writer {
                         break;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => delete_at = self.delete_old(),
+                Err(RecvTimeoutError::Timeout) => care_at = self.delete_old().min(self.judge_old()),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -98,11 +101,11 @@ impl Writer {
     /// Deletes some of the calls that are too old. Returns when to look again.
     fn delete_old(&mut self) -> Instant {
         let now = self.clock.now();
-        let Some(retention) = self.retention else { return now.plus_ms(DELETE_PAUSE_MS.1) };
-        let Some(database) = &mut self.connection else { return now.plus_ms(DELETE_LATER_MS) };
+        let Some(retention) = self.retention else { return now.plus_ms(CARE_PAUSE_MS.1) };
+        let Some(database) = &mut self.connection else { return now.plus_ms(CARE_LATER_MS) };
         let oldest_ms = self.clock.unix_ms().saturating_sub(retention.as_millis() as u64);
         match delete_before(database.as_mut(), oldest_ms) {
-            Ok(DELETED_AT_ONCE..) => return now.plus_ms(DELETE_PAUSE_MS.0),
+            Ok(DELETED_AT_ONCE..) => return now.plus_ms(CARE_PAUSE_MS.0),
             Ok(0) => {}
             Ok(_) => info!("records older than store.retention_days are deleted"),
             Err(error) => {
@@ -110,7 +113,22 @@ impl Writer {
                 self.connection = None;
             }
         }
-        now.plus_ms(DELETE_PAUSE_MS.1)
+        now.plus_ms(CARE_PAUSE_MS.1)
+    }
+
+    /// Judges some of the calls that have no verdict. Returns when to look again.
+    fn judge_old(&mut self) -> Instant {
+        let now = self.clock.now();
+        let Some(database) = &mut self.connection else { return now.plus_ms(CARE_LATER_MS) };
+        match judge_some(database.as_mut(), &self.limits) {
+            Ok(JUDGED_AT_ONCE..) => return now.plus_ms(CARE_PAUSE_MS.0),
+            Ok(_) => {}
+            Err(error) => {
+                warn!("records of earlier versions cannot be judged: {error}");
+                self.connection = None;
+            }
+        }
+        now.plus_ms(CARE_PAUSE_MS.1)
     }
 }
 
