@@ -23,6 +23,7 @@ mod doctor;
 pub mod drain;
 pub mod install;
 mod relay;
+pub mod report;
 pub mod route;
 
 pub use doctor::Options as DoctorOptions;
@@ -107,10 +108,12 @@ struct Arguments {
 
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, at the start")]
 enum Subcommand {
     Bench(bench::Options),
     Call(call::Options),
     Calls(calls::Options),
+    Report(report::Options),
     Doctor(DoctorOptions),
     Drain(drain::Options),
     Freeswitch(Freeswitch),
@@ -210,6 +213,9 @@ pub fn prepare(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -
         })),
         Some(Subcommand::Calls(options)) => Err(answered(config::load(&sources), |loaded| {
             concealed(calls::run(&options, &loaded.config), &loaded.config)
+        })),
+        Some(Subcommand::Report(options)) => Err(answered(config::load(&sources), |loaded| {
+            concealed(report::run(&options, &loaded.config), &loaded.config)
         })),
         Some(Subcommand::Drain(options)) => Err(answered(config::load(&sources), |loaded| {
             concealed(drain::run(&options, &loaded.config), &loaded.config)

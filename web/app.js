@@ -5,13 +5,17 @@ import { announce, h, setText } from './dom.js';
 import { showDock } from './dock.js';
 import { openCall } from './call.js';
 import { openCalls } from './calls.js';
+import { openCompare } from './compare.js';
 import { openLive } from './live.js';
+import * as format from './format.js';
+import { SHORTCUTS } from './player.js';
 import { openTelephone } from './telephone.js';
 
 const main = document.getElementById('main');
 const VIEWS = {
   live: { title: 'Live', open: openLive },
   calls: { title: 'Calls', open: openCalls },
+  compare: { title: 'Compare', open: openCompare },
   call: { title: 'Call', open: openCall, under: 'calls' },
   telephone: { title: 'Telephone', open: openTelephone },
 };
@@ -89,12 +93,23 @@ function askForToken() {
 }
 
 const LINK_STATES = { connecting: 'Connecting …', up: 'Connected', lost: 'Connection lost, trying again …', off: 'Paused' };
+let lostAt = null;
 function showLinkState() {
   const element = document.getElementById('link-state');
   element.className = `link-state ${feed.state}`;
-  setText(element, LINK_STATES[feed.state]);
+  lostAt = feed.state === 'lost' ? lostAt ?? new Date() : null;
+  setText(element, lostAt ? `Connection lost since ${format.time(lostAt.toISOString())}, trying again …` : LINK_STATES[feed.state]);
   document.body.classList.toggle('stale', feed.state === 'lost');
 }
+
+document.addEventListener('keydown', (event) => {
+  if (event.key !== '?' || event.target.closest('input, select, textarea, dialog')) return;
+  const dialog = h('dialog', { 'aria-labelledby': 'keys' }, h('form', { method: 'dialog' }, h('h2', { id: 'keys' }, 'Keys on a call’s page'),
+    h('dl', { class: 'facts' }, SHORTCUTS.map(([keys, what]) => h('div', {}, h('dt', {}, keys), h('dd', {}, what)))), h('p', { class: 'buttons' }, h('button', {}, 'Close'))));
+  dialog.addEventListener('close', () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+});
 
 signOut.addEventListener('click', async () => {
   await post('/api/logout').catch(() => {});

@@ -6,11 +6,16 @@ import * as format from './format.js';
 import { listener } from './listen.js';
 import { hangUp, speaking } from './live.js';
 import { timeline } from './timeline.js';
+import { player } from './player.js';
 import { verdict } from './verdict.js';
+import { events as readable, summary, waits } from './why.js';
+import { callsHash } from './calls.js';
 
 /** An ended call reaches its record a moment later. */
 const RECORD_TRIES = 20;
 const RECORD_WAIT_MS = 500;
+/** How often it is asked what is said in a running call. */
+const TRANSCRIPT_MS = 1000;
 
 export function openCall(root, { id }) {
   const abort = new AbortController();
@@ -21,7 +26,7 @@ export function openCall(root, { id }) {
   };
   const title = h('h1', { tabindex: -1 }, 'Call');
   const content = h('div', {}, h('p', { class: 'empty' }, 'Loading …'));
-  root.append(h('p', { class: 'back' }, h('a', { href: '#/calls' }, '← Calls')), title, content);
+  root.append(h('p', { class: 'back' }, h('a', { href: callsHash() }, '← Calls')), title, content);
 
   const show = (call) => {
     closePart();
@@ -102,6 +107,7 @@ function running(content, first, onend) {
   });
   const state = h('span', { class: 'state' });
   const now = h('div');
+  const said = h('div', { class: 'said-now', tabindex: 0, role: 'region', 'aria-label': 'What is said' });
   content.append(problem,
     h('section', { class: 'card', 'aria-labelledby': 'now' },
       h('div', { class: 'section-head' }, h('h2', { id: 'now' }, 'Now'), state),
@@ -109,7 +115,22 @@ function running(content, first, onend) {
         h('dt', {}, 'Speaking'), h('dd', {}, who)),
       h('p', { class: 'buttons' }, listen, pause, h('button', { class: 'danger', onclick: () => hangUp(call, say) }, 'Hang up')),
       sayForm, transferForm, done),
+    h('section', { class: 'card', 'aria-labelledby': 'said' }, h('h2', { id: 'said' }, 'What is said'), said),
     h('section', { class: 'card', 'aria-labelledby': 'facts' }, h('h2', { id: 'facts' }, 'Facts'), now));
+  let told = '';
+  const read = (turns) => {
+    const next = JSON.stringify(turns ?? []);
+    if (next === told) return;
+    told = next;
+    const follows = said.scrollHeight - said.scrollTop - said.clientHeight < 40;
+    const waited = waits(turns);
+    said.replaceChildren(turns.length > 0 ? h('ol', { class: 'transcript', 'aria-live': 'polite' }, turns.map((turn, at) => transcriptTurn(turn, waited[at], null).item))
+      : h('p', { class: 'empty' }, 'Nothing yet, or the agent does not ask for transcripts.'));
+    if (follows) said.scrollTop = said.scrollHeight;
+  };
+  read(first.transcript);
+  const timer = setInterval(() => feed.state === 'up' && !document.hidden
+    && get(callPath(call.id)).then((found) => found.live && read(found.transcript)).catch(() => {}), TRANSCRIPT_MS);
 
   const draw = () => {
     setText(state, format.state(call.state));
@@ -156,6 +177,7 @@ function running(content, first, onend) {
   listener.addEventListener('change', draw);
   draw();
   return () => {
+    clearInterval(timer);
     feed.removeEventListener('calls', onCalls);
     feed.removeEventListener('ended', onEnded);
     listener.removeEventListener('change', draw);
@@ -166,9 +188,9 @@ function ended(content, call, signal) {
   const part = h('section', { class: 'card', 'aria-labelledby': 'conversation' }, h('h2', { id: 'conversation' }, 'Conversation'));
   const drawn = h('div');
   part.append(drawn);
-  content.append(h('p', { class: 'summary' }, verdict(call)), part,
-    h('section', { class: 'card', 'aria-labelledby': 'facts' }, h('h2', { id: 'facts' }, 'Facts'), facts(recordFacts(call))),
-    eventsPart(call.events, (at) => seek(at)));
+  content.append(h('section', { class: 'card summary', 'aria-label': 'Verdict' }, h('p', {}, verdict(call)), h('p', {}, foreign(summary(call)))), part,
+    h('section', { class: 'card', 'aria-labelledby': 'facts' }, h('h2', { id: 'facts' }, 'Facts'), recordFacts(call)),
+    eventsPart(readable(call), (at) => seek(at)));
   let closeTimeline = () => {};
   let seek = () => {};
   (async () => {
@@ -188,39 +210,49 @@ function ended(content, call, signal) {
   return () => closeTimeline();
 }
 
+/** Facts in groups; what is rarely asked for is folded. */
 function recordFacts(call) {
   const failed = (call.watchdog_commits ?? 0) + (call.watchdog_nudges ?? 0) + (call.watchdog_resumptions ?? 0) + (call.watchdog_sessions ?? 0);
   const talk = (talking, silence) => `${format.seconds(talking)} speech, ${format.seconds(silence)} silence`;
-  return [
-    ['Began', format.fullTime(call.offered_at)],
-    ['Answered', format.fullTime(call.answered_at)],
-    ['First audio to the caller', format.fullTime(call.first_audio_at)],
-    ['Ended', format.fullTime(call.ended_at)],
-    ['Time', format.duration(call.duration_s)],
-    ['Ended by', `${format.text(call.ended_by)}: ${format.words(call.outcome)}`, call.reason],
-    ['Reason', foreign(format.text(call.reason))],
-    call.hang_up_cause && ['Hang-up cause', foreign(call.hang_up_cause)],
-    ['Agent', foreign(format.text(call.agent))],
-    ['Model', format.text(call.model)],
-    ['Credential', format.text(call.credential)],
-    ['Line', `${format.text(call.leg)} from ${format.text(call.peer)}`],
-    ['Caller', talk(call.caller_talk_s, call.caller_silence_s)],
-    ['Agent’s voice', talk(call.agent_talk_s, call.agent_silence_s)],
-    ['Turns', `${format.count(call.turns)}, ${format.count(call.barge_ins)} interrupted`],
-    ['Heard after an interruption', `${format.ms(call.barge_in_residual_ms_max)} at most`],
-    ['Answer latency', `p50 ${format.ms(call.answer_ms_p50)}, max ${format.ms(call.answer_ms_max)}`],
-    ['Resumptions', `${format.count(call.resumptions)}, gaps ${format.ms(call.gap_ms_total)} in all, ${format.ms(call.gap_ms_max)} the longest`],
-    ['Sessions begun anew', format.count(call.fresh_sessions)],
-    ['Watchdog', failed === 0 ? 'nothing to do' : `${failed} steps, ${format.count(call.watchdog_healed)} healed`],
-    ['Underruns', `${format.count(call.underruns)}, ${format.ms(call.underrun_ms)}`],
-    ['Lost frames', format.count(call.lost_frames)],
-    ['Tokens', `${format.count(call.prompt_tokens)} in, ${format.count(call.response_tokens)} out`],
-    ['Estimated cost', call.cost === null || call.cost === undefined ? '–' : `${call.cost.toFixed(4)} ${format.text(call.cost_currency)}`],
-    ['Tools', `${format.count(call.tools_called)} called, ${format.count(call.tools_failed)} failed`],
-    ['Recording', call.recording ? `${call.recording.format}, ${format.duration(call.recording.seconds)}, ${format.bytes(call.recording.bytes)}${failed_recording(call)}` : `none${failed_recording(call)}`],
-    ['UUID', foreign(format.text(call.uuid))],
-    ['Record', format.text(call.id)],
-  ];
+  const group = (name, list) => h('section', { class: 'group' }, h('h3', {}, name), facts(list));
+  return h('div', {},
+    group('Conversation', [
+      ['Began', format.fullTime(call.offered_at)],
+      ['Time', format.duration(call.duration_s)],
+      ['Agent', foreign(format.text(call.agent))],
+      ['Ended by', `${format.text(call.ended_by)}: ${format.words(call.outcome)}`, call.reason],
+      ['Caller', talk(call.caller_talk_s, call.caller_silence_s)],
+      ['Agent’s voice', talk(call.agent_talk_s, call.agent_silence_s)],
+      ['Turns', `${format.count(call.turns)}, ${format.count(call.barge_ins)} interrupted`],
+      ['Tools', `${format.count(call.tools_called)} called, ${format.count(call.tools_failed)} failed`],
+    ]),
+    group('Quality', [
+      ['Answer latency', `p50 ${format.ms(call.answer_ms_p50)}, max ${format.ms(call.answer_ms_max)}`, 'From the caller’s last word to the first that they heard of the answer'],
+      ['Underruns', `${format.count(call.underruns)}, ${format.ms(call.underrun_ms)}`, 'Times that the agent’s voice ran dry within a sentence'],
+      ['Gaps at the switch', `${format.count(call.switch_gaps)}, ${format.ms(call.switch_gap_ms)}`, 'Silence that the switch played because speech came too late'],
+      ['Lost frames', format.count(call.lost_frames), 'Pieces of 20 ms of the caller’s voice that the model did not hear'],
+      ['Resumptions', `${format.count(call.resumptions)}, gaps ${format.ms(call.gap_ms_total)} in all, ${format.ms(call.gap_ms_max)} the longest`, 'Connections to the model that went on with the conversation'],
+      ['Watchdog', failed === 0 ? 'nothing to do' : `${failed} steps, ${format.count(call.watchdog_healed)} healed`, 'What the relay did because the model did not answer'],
+    ]),
+    group('Model and cost', [
+      ['Model', format.text(call.model)],
+      ['Credential', format.text(call.credential)],
+      ['Tokens', `${format.count(call.prompt_tokens)} in, ${format.count(call.response_tokens)} out`],
+      ['Estimated cost', format.money(call.cost, call.cost_currency)],
+    ]),
+    h('details', { class: 'group' }, h('summary', {}, 'Line, times and names'), facts([
+      ['Line', `${format.text(call.leg)} from ${format.text(call.peer)}`],
+      ['Reason', foreign(format.text(call.reason))],
+      call.hang_up_cause && ['Hang-up cause', foreign(call.hang_up_cause)],
+      ['Answered', format.fullTime(call.answered_at)],
+      ['First audio to the caller', format.fullTime(call.first_audio_at)],
+      ['Ended', format.fullTime(call.ended_at)],
+      ['Heard after an interruption', `${format.ms(call.barge_in_residual_ms_max)} at most`],
+      ['Sessions begun anew', format.count(call.fresh_sessions)],
+      ['Recording', call.recording ? `${call.recording.format}, ${format.duration(call.recording.seconds)}, ${format.bytes(call.recording.bytes)}${failed_recording(call)}` : `none${failed_recording(call)}`],
+      ['UUID', foreign(format.text(call.uuid))],
+      ['Record', format.text(call.id)],
+    ])));
 }
 
 function failed_recording(call) {
@@ -230,8 +262,9 @@ function failed_recording(call) {
 
 function conversation(element, call, waveform, note) {
   const transcript = [...(call.transcript ?? [])].sort((a, b) => a.start_ms - b.start_ms);
-  const events = call.events ?? [];
-  const audio = call.recording ? h('audio', { controls: true, preload: 'metadata', src: callPath(call.id, '/recording') }) : null;
+  const events = readable(call);
+  const waited = waits(transcript);
+  const audio = call.recording ? h('audio', { preload: 'metadata', src: callPath(call.id, '/recording') }) : null;
   const problem = h('div');
   const spans = [(call.duration_s ?? 0) * 1000, (call.recording?.seconds ?? 0) * 1000, ...transcript.map(({ end_ms }) => end_ms ?? 0)];
   const seek = (at) => {
@@ -239,11 +272,11 @@ function conversation(element, call, waveform, note) {
     audio.currentTime = Math.max(0, at / 1000);
     line.setTime(at);
   };
-  const toggle = () => (audio.paused ? audio.play() : audio.pause());
+  const controls = audio ? player(audio, waveform, `${call.id}.${call.recording.format === 'opus' ? 'ogg' : 'wav'}`) : null;
   const line = timeline({
-    durationMs: Math.max(...spans), waveform, transcript, events, onseek: audio ? seek : undefined, ontoggle: toggle,
+    durationMs: Math.max(...spans), waveform, transcript, events, onseek: audio ? seek : undefined, ontoggle: controls?.toggle,
   });
-  const turns = transcript.map((turn) => transcriptTurn(turn, audio ? () => {
+  const turns = transcript.map((turn, index) => transcriptTurn(turn, waited[index], audio ? () => {
     seek(turn.start_ms);
     audio.play().catch(() => {});
   } : null));
@@ -266,7 +299,7 @@ function conversation(element, call, waveform, note) {
     for (const name of ['pause', 'seeked', 'ended']) audio.addEventListener(name, follow);
     audio.addEventListener('error', () => problem.replaceChildren(errorBox('The recording cannot be played: its file may have been deleted, or this browser does not know its format.')));
   }
-  element.append(problem, note ? h('p', { class: 'quiet' }, note) : '', line.element, audio ?? h('p', { class: 'quiet' }, 'This call was not recorded.'),
+  element.append(problem, note ? h('p', { class: 'quiet' }, note) : '', line.element, ...(audio ? [audio, controls.element] : [h('p', { class: 'quiet' }, 'This call was not recorded.')]),
     transcript.length > 0
       ? h('ol', { class: 'transcript' }, turns.map(({ item }) => item))
       : h('p', { class: 'empty' }, 'No transcript: nothing was said, or the agent does not ask for transcriptions.'));
@@ -275,12 +308,16 @@ function conversation(element, call, waveform, note) {
     close() {
       cancelAnimationFrame(frame);
       audio?.pause();
+      controls?.close();
       line.close();
     },
   };
 }
 
-function transcriptTurn(turn, onclick) {
+/** A longer wait than this is marked. */
+const LONG_MS = 3000;
+
+function transcriptTurn(turn, wait, onclick) {
   const heard = turn.interrupted && turn.heard_text && turn.text?.startsWith(turn.heard_text) ? turn.heard_text : null;
   const words = heard === null ? [turn.text] : [heard, h('span', { class: 'unheard', title: 'not heard by the caller' }, turn.text.slice(heard.length))];
   const when = onclick
@@ -290,7 +327,8 @@ function transcriptTurn(turn, onclick) {
   if (onclick) said.addEventListener('click', onclick);
   return {
     item: h('li', { class: `turn ${turn.speaker === 'caller' ? 'caller' : 'agent'} ${onclick ? 'plays' : ''}` }, when,
-      h('div', {}, h('span', { class: 'speaker' }, turn.speaker), said)),
+      h('div', {}, h('span', { class: 'speaker' }, turn.speaker),
+        wait ? h('span', { class: wait.ms > LONG_MS ? 'wait long' : 'wait', title: 'From the end of the caller’s speech, as the relay noticed it, to this turn' }, `after ${format.ms(wait.ms)}`) : null, said)),
   };
 }
 
@@ -298,7 +336,12 @@ function eventsPart(events, onseek) {
   if (!events?.length) return h('section', { class: 'card' }, h('h2', {}, 'Events'), h('p', { class: 'empty' }, 'Nothing unusual happened.'));
   return h('section', { class: 'card', 'aria-labelledby': 'events' }, h('h2', { id: 'events' }, 'Events'),
     h('table', { class: 'events' }, h('thead', {}, h('tr', {}, ['At', 'What', 'Detail'].map((name) => h('th', { scope: 'col' }, name)))),
-      h('tbody', {}, events.map(({ at_ms, kind, detail }) => h('tr', {},
-        h('td', {}, h('button', { class: 'when', onclick: () => onseek(at_ms), 'aria-label': `Go to ${format.position(at_ms)}` }, format.position(at_ms))),
-        h('td', {}, format.words(kind)), h('td', {}, foreign(detail ?? '')))))));
+      h('tbody', {}, events.map(({ at_ms, words, detail, severe }, index) => {
+        const second = (event) => event && Math.floor(event.at_ms / 1000);
+        const shared = [events[index - 1], events[index + 1]].some((other) => second(other) === second({ at_ms }));
+        const at = shared ? format.exactPosition(at_ms) : format.position(at_ms);
+        return h('tr', { class: severe ? 'severe' : null },
+          h('td', {}, h('button', { class: 'when', onclick: () => onseek(at_ms), 'aria-label': `Go to ${at}` }, at)),
+          h('td', {}, severe ? h('span', { 'aria-hidden': 'true' }, '! ') : null, words), h('td', {}, foreign(detail ?? '')));
+      }))));
 }

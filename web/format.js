@@ -16,7 +16,14 @@ export function duration(seconds) {
 /** Milliseconds of a call as a position in it. */
 export const position = (ms) => (known(ms) ? duration(ms / 1000) : NONE);
 
-export const ms = (value) => (known(value) ? `${Math.round(value * 10) / 10} ms` : NONE);
+/** A position with its milliseconds, where the second alone does not tell two apart. */
+export const exactPosition = (ms) => `${position(ms)}.${String(Math.floor(ms % 1000)).padStart(3, '0')}`;
+
+/** Milliseconds, from a second on as seconds. */
+export const ms = (value) => {
+  if (!known(value)) return NONE;
+  return value < 1000 ? `${Math.round(value * 10) / 10} ms` : `${(value / 1000).toFixed(1)} s`;
+};
 export const seconds = (value) => (known(value) ? `${Math.round(value * 10) / 10} s` : NONE);
 export const count = (value) => (known(value) ? value.toLocaleString() : NONE);
 export const text = (value) => (known(value) ? String(value) : NONE);
@@ -42,6 +49,8 @@ export const bytes = (value) => {
   if (!known(value)) return NONE;
   return value < 1_000_000 ? `${Math.round(value / 1000)} kB` : `${Math.round(value / 100_000) / 10} MB`;
 };
+
+export const money = (value, currency) => (known(value) ? `${value.toFixed(value < 1 ? 4 : 2)} ${text(currency)}` : NONE);
 
 /** Who calls, for a sentence. */
 export const caller = (call) => call.caller || 'an unknown caller';

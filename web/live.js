@@ -7,7 +7,7 @@ import { listener } from './listen.js';
 import { plot } from './plot.js';
 
 /** More rows than these help nobody; the filter finds the others. */
-const ROWS_MAX = 200;
+const ROWS_MAX = 1000;
 /** The plots' points are asked for anew this often; between them the last second's is shown. */
 const HISTORY_MS = 60_000;
 
@@ -25,14 +25,15 @@ export function openLive(root) {
   const problem = h('div');
   const say = (text) => problem.replaceChildren(errorBox(text));
   const totals = totalsCards();
+  const relay = standing();
   const table = callsTable(say);
   const answers = plot('Answer latency', 'ms', [['answer_ms_p50', 'p50', 'first'], ['answer_ms_max', 'max', 'second']],
     'From the caller’s last word to the first of the answer');
   const lateness = plot('Jitter (lateness)', 'ms', [['lateness_ms_p50', 'p50', 'first'], ['lateness_ms_p99', 'p99', 'second']],
     'How late frames leave the relay’s 20 ms grid');
-  root.append(h('h1', { tabindex: -1 }, 'Live'), problem, totals.element,
+  root.append(h('h1', { tabindex: -1 }, 'Live'), problem, totals.element, relay.element,
     h('section', { 'aria-labelledby': 'running' },
-      h('div', { class: 'section-head' }, h('h2', { id: 'running' }, 'Running calls'), table.filter), table.element),
+      h('div', { class: 'section-head' }, h('h2', { id: 'running' }, 'Running calls'), table.tools), table.element),
     h('section', { 'aria-labelledby': 'hour' }, h('h2', { id: 'hour' }, 'The last hour'),
       h('div', { class: 'plots' }, answers.element, lateness.element)));
 
@@ -49,6 +50,7 @@ export function openLive(root) {
   const onCalls = () => table.update(feed.calls);
   const onTotals = ({ detail }) => {
     totals.update(detail);
+    relay.update(detail.relay);
     points = [...points.filter(({ now }) => !now), { ...detail, now: true }];
     draw();
   };
@@ -59,7 +61,7 @@ export function openLive(root) {
   listener.addEventListener('change', onCalls);
   const timer = setInterval(() => feed.state === 'up' && ask(), HISTORY_MS);
   if (feed.calls) onCalls();
-  if (feed.totals) totals.update(feed.totals);
+  if (feed.totals) onTotals({ detail: feed.totals });
   ask();
   return () => {
     clearInterval(timer);
@@ -96,6 +98,41 @@ function totalsCards() {
   };
 }
 
+/** Refusals by their words (src/telemetry/refusal.rs) that a supervisor would ask about; the others are connections that were no calls. */
+const REFUSED = { calls: 'all places taken', overloaded: 'machine overloaded', rate: 'too many at once', draining: 'relay ending', no_capacity: 'no credential has room', credentials: 'no credential works', route: 'by a route', token: 'wrong token', not_expected: 'not announced' };
+
+/** Since when there are totals, room for more, refused calls, credentials: one line. */
+function standing() {
+  const element = h('p', { class: 'counts standing' });
+  let before = '';
+  return {
+    element,
+    update(relay) {
+      const now = JSON.stringify(relay ?? null);
+      if (!relay || now === before) return;
+      before = now;
+      const refused = Object.entries(relay.refused).filter(([word]) => REFUSED[word]);
+      const broken = relay.credentials.filter(({ usable }) => !usable);
+      const sign = (kind, text) => h('span', { class: `verdict ${kind}` }, h('span', { class: 'sign', 'aria-hidden': 'true' }, { good: '✓', fair: '!', bad: '✕' }[kind]), text);
+      element.replaceChildren(h('span', { class: 'quiet' }, `Counted since ${format.time(relay.began_at)}`),
+        relay.draining ? sign('bad', 'takes no new calls: the relay is to end') : sign(relay.headroom > 0 ? 'good' : 'bad', `room for ${format.count(relay.headroom)} more calls`),
+        refused.length === 0 ? sign('good', 'no call refused') : sign('fair', `refused: ${refused.map(([word, count]) => `${REFUSED[word]} ${format.count(count)}`).join(', ')}`),
+        broken.length === 0 ? sign('good', relay.credentials.length === 1 ? 'the credential works' : `all ${relay.credentials.length} credentials work`)
+          : sign('bad', `${broken.length} of ${relay.credentials.length} credentials left alone: ${broken.map(({ name }) => name).join(', ')}`),
+        ['ok', 'off'].includes(relay.store) ? '' : sign(relay.store === 'failing' ? 'bad' : 'fair', relay.store === 'failing' ? 'records are being lost' : 'records wait on disk for the database'));
+    },
+  };
+}
+
+/** Orders of the list; equal ones by their beginning. */
+const ORDERS = {
+  offered_at: ['when they began', (a, b) => (a.offered_at < b.offered_at ? -1 : 1)],
+  agent: ['agents', (a, b) => a.agent.localeCompare(b.agent)],
+  answer: ['who waits longest', (a, b) => (b.answer_ms_max ?? 0) - (a.answer_ms_max ?? 0)],
+  trouble: ['trouble first', (a, b) => trouble(b) - trouble(a)],
+};
+const trouble = (call) => (call.state === 'live' ? 0 : 2) + (call.underruns > 0 || call.gap_ms_max > 0 ? 1 : 0);
+
 const COLUMNS = ['Caller', 'Number called', 'Agent', 'State', 'Time', 'Speaking', 'Answer p50', 'Actions'];
 
 function callsTable(say) {
@@ -103,7 +140,8 @@ function callsTable(say) {
   const empty = h('p', { class: 'empty' }, 'Waiting for the relay …');
   const more = h('p', { class: 'quiet', hidden: true });
   const filterInput = h('input', { id: 'filter', type: 'search', placeholder: 'caller, number, agent', size: 20 });
-  const filter = h('label', { class: 'filter' }, 'Filter ', filterInput);
+  const order = h('select', { id: 'order' }, Object.entries(ORDERS).map(([value, [label]]) => h('option', { value }, label)));
+  const tools = h('p', { class: 'buttons' }, h('label', { class: 'filter' }, 'Order by ', order), h('label', { class: 'filter' }, 'Filter ', filterInput));
   const table = h('table', { class: 'calls live', role: 'table' },
     h('caption', { class: 'unseen' }, 'Running calls'),
     h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, COLUMNS.map((name) => h('th', { scope: 'col', role: 'columnheader' }, name)))), body);
@@ -115,8 +153,8 @@ function callsTable(say) {
     const wanted = filterInput.value.trim().toLowerCase();
     const fits = ({ caller, did, agent, uuid }) =>
       wanted === '' || [caller, did, agent, uuid].some((value) => value?.toLowerCase().includes(wanted));
-    // In the order of their beginning: rows keep their places while others come.
-    const found = latest.filter(fits).sort((a, b) => (a.offered_at < b.offered_at ? -1 : 1));
+    const [, first] = ORDERS[order.value];
+    const found = latest.filter(fits).sort((a, b) => first(a, b) || ORDERS.offered_at[1](a, b));
     const shown = found.slice(0, ROWS_MAX);
     const ids = new Set(shown.map(({ id }) => id));
     for (const [id, row] of rows) {
@@ -124,11 +162,23 @@ function callsTable(say) {
       row.element.remove();
       rows.delete(id);
     }
-    shown.forEach((call, place) => {
+    for (const head of body.querySelectorAll('tr.agent-head')) head.remove();
+    let place = 0;
+    let agent = null;
+    const grouped = order.value === 'agent';
+    const many = Map.groupBy ? Map.groupBy(shown, (call) => call.agent) : new Map();
+    shown.forEach((call) => {
+      if (grouped && call.agent !== agent) {
+        agent = call.agent;
+        body.insertBefore(h('tr', { role: 'row', class: 'agent-head' }, h('th', { role: 'rowheader', scope: 'rowgroup', colspan: COLUMNS.length },
+          foreign(agent), h('span', { class: 'quiet' }, ` ${many.get(agent)?.length ?? ''}`))), body.children[place] ?? null);
+        place += 1;
+      }
       if (!rows.has(call.id)) rows.set(call.id, callRow(call, say));
       const row = rows.get(call.id);
       if (body.children[place] !== row.element) body.insertBefore(row.element, body.children[place] ?? null);
       row.update(call);
+      place += 1;
     });
     table.hidden = shown.length === 0;
     empty.hidden = shown.length > 0;
@@ -136,9 +186,9 @@ function callsTable(say) {
     more.hidden = found.length <= ROWS_MAX;
     setText(more, `${found.length - ROWS_MAX} more calls are running: filter to see them.`);
   };
-  filterInput.addEventListener('input', () => update(latest));
+  for (const input of [filterInput, order]) input.addEventListener('input', () => update(latest));
   table.hidden = true;
-  return { element: h('div', { class: 'card scrolls' }, table, empty, more), filter, update };
+  return { element: h('div', { class: 'card scrolls tall', tabindex: 0, role: 'region', 'aria-label': 'Running calls' }, table, empty, more), tools, update };
 }
 
 function callRow(call, say) {
@@ -158,12 +208,15 @@ function callRow(call, say) {
   let current = call;
   const listen = h('button', { onclick: () => (listener.call?.id === call.id ? listener.stop() : listener.start(current)) }, 'Listen');
   const hang = h('button', { class: 'danger', onclick: () => hangUp(current, say) }, 'Hang up');
+  // Hanging up is not beside what is pressed all the time.
+  const opener = h('summary', {}, '⋯');
+  const menu = h('details', { class: 'menu' }, opener, hang);
   const recorded = h('span', { class: 'recorded', hidden: true });
   const element = h('tr', { role: 'row' },
     h('th', { role: 'rowheader', scope: 'row' }, link, recorded),
     cell('Number called', did), cell('Agent', agent), cell('State', state), time,
     cell('Speaking', h('span', { class: 'meters' }, caller.element, model.element), who), answer,
-    h('td', { role: 'cell', class: 'actions' }, h('span', { class: 'buttons' }, listen, hang)));
+    h('td', { role: 'cell', class: 'actions' }, h('span', { class: 'buttons' }, listen, menu)));
   return {
     element,
     update(next) {
@@ -186,6 +239,7 @@ function callRow(call, say) {
       setText(listen, listening ? 'Stop listening' : 'Listen');
       listen.setAttribute('aria-label', listening ? `Stop listening to ${from}` : `Listen to ${from}`);
       hang.setAttribute('aria-label', `Hang up ${from}`);
+      opener.setAttribute('aria-label', `More for ${from}`);
     },
   };
 }

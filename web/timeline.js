@@ -13,8 +13,18 @@ export function timeline({ durationMs, waveform, transcript, events, onseek, ont
   const element = h('div', onseek
     ? { class: 'timeline', role: 'slider', tabindex: 0, 'aria-label': 'Position in the recording', 'aria-valuemin': 0, 'aria-valuemax': Math.round(durationMs / 1000) }
     : { class: 'timeline', role: 'img', 'aria-label': 'Who spoke when' }, canvas);
+  const marks = h('ol', { class: 'marks', 'aria-label': 'What happened' });
+  const whole = h('div', { class: 'timeline-whole' }, marks, element);
   let at = 0;
   const longest = Math.max(durationMs, 1);
+  marks.append(...events.map(({ at_ms, words, detail, severe }) => {
+    const text = `${format.position(at_ms)} ${words}${detail ? `: ${detail}` : ''}`;
+    const share = Math.min(at_ms / longest, 1);
+    const mark = h('button', { class: severe ? 'mark severe' : 'mark', 'aria-label': text, onclick: () => onseek?.(at_ms) },
+      h('span', { class: share > 0.5 ? 'tip left' : 'tip', 'aria-hidden': 'true' }, text));
+    mark.style.left = `${share * 100}%`;
+    return h('li', {}, mark);
+  }));
 
   const peakBetween = (levels, from, to) => {
     let peak = 0;
@@ -62,13 +72,8 @@ export function timeline({ durationMs, waveform, transcript, events, onseek, ont
     for (const event of events) {
       const place = Math.min(x(event.at_ms), width - 1);
       pen.globalAlpha = 0.55;
-      pen.fillRect(place, 8, 1, HEIGHT - 8);
+      pen.fillRect(place, 0, 1, HEIGHT);
       pen.globalAlpha = 1;
-      pen.beginPath();
-      pen.moveTo(place - 4, 1);
-      pen.lineTo(place + 5, 1);
-      pen.lineTo(place + 0.5, 9);
-      pen.fill();
     }
     if (onseek) {
       pen.fillStyle = colour('--text');
@@ -106,7 +111,7 @@ export function timeline({ durationMs, waveform, transcript, events, onseek, ont
   scheme.addEventListener('change', draw);
   setTime(0);
   return {
-    element,
+    element: whole,
     setTime,
     close() {
       resized.disconnect();

@@ -5,6 +5,7 @@
 pub mod agent;
 pub(crate) mod commands;
 pub mod events;
+pub(crate) mod export;
 pub mod leg;
 pub(crate) mod leg_note;
 pub mod living;
@@ -17,16 +18,18 @@ pub(crate) mod refused;
 pub(crate) mod session;
 pub mod tool;
 pub mod transcript;
-pub(crate) mod verdict;
+pub mod verdict;
 
 pub use agent::{Agent, CallTerms, CredentialView};
 pub use commands::{Ask, CommandError, CommandResult, Requester};
 pub use events::{
     EventSocketOrder, Fact, LegOrder, ModelOrder, Order, Part, RecordingOrder, ToolOrder, WorkerOrder,
 };
+pub use export::ExportFormat;
 pub use leg::LegKind;
 pub use leg_note::{LegNote, LegNotes};
 pub use machine::Machine;
 pub use outbound::{OutboundCall, OutboundCalls};
 pub use outcome::{Cause, Outcome, Party};
 pub use record::{CallDetail, CallRecord};
+pub use verdict::Ending;

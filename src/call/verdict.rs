@@ -4,7 +4,7 @@
 //! the rules. Never looks at what was said. Invariant: a verdict follows from the record's numbers and the limits alone, so
 //! that a record can be judged at any time.
 
-use crate::base::{Problem, Words};
+use crate::base::{Problem, Words, words};
 use crate::call::CallRecord;
 use crate::call::model::LinkEndKind;
 use crate::config::VerdictConfig;
@@ -12,35 +12,56 @@ use crate::config::VerdictConfig;
 /// Less of a caller's speech than this is a noise, which nobody has to answer.
 const SPOKE_S: f64 = 1.0;
 
-/// How calls end, by what it means to somebody who runs the relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// As calls end: hung up, transferred, moved, or a limit that the configuration sets.
-    Usual,
-    /// An outbound call that reached nobody.
-    NotReached,
-    /// The relay took it not.
-    Refused,
-    /// The model or the way to it.
-    Model,
-    /// The line, the relay itself, or a word that is not known here.
-    Abnormal,
+words! {
+    /// How calls end, by what it means to somebody who runs the relay.
+    pub enum Ending {
+        /// As calls end: hung up, transferred, moved, or a limit that the configuration sets.
+        Usual = "usual",
+        /// An outbound call that reached nobody.
+        NotReached = "not_reached",
+        /// The relay took it not.
+        Refused = "refused",
+        /// The model or the way to it.
+        Model = "model",
+        /// The line, the relay itself, or a word that is not known here.
+        Abnormal = "abnormal",
+    }
 }
 
 impl Ending {
     /// What an outcome's word means.
     pub(crate) fn of(outcome: &str) -> Self {
-        match outcome {
-            "hangup" | "leg_closed" | "leg_closed_by_us" | "transferred" | "ordered_hangup" | "moved"
-            | "sent_away" | "max_call" | "token_limit" | "caller_silent" => Self::Usual,
-            "busy" | "no_answer" | "rejected" | "not_connected" | "not_known" => Self::NotReached,
-            "refused" => Self::Refused,
-            "dial_timeout" | "setup_timeout" | "model_silent" | "tool_limit" | "speech_overflow" => {
-                Self::Model
-            }
-            _ if LinkEndKind::from_name(outcome).is_some() => Self::Model,
-            _ => Self::Abnormal,
-        }
+        let known = Self::ALL.into_iter().find(|ending| ending.outcomes().any(|word| word == outcome));
+        known.unwrap_or(Self::Abnormal)
+    }
+
+    /// The outcomes' words that mean it; none for the last, which has all others.
+    pub(crate) fn outcomes(self) -> impl Iterator<Item = &'static str> {
+        let (own, of_links): (&[&str], &[&str]) = match self {
+            Self::Usual => (
+                &[
+                    "hangup",
+                    "leg_closed",
+                    "leg_closed_by_us",
+                    "transferred",
+                    "ordered_hangup",
+                    "moved",
+                    "sent_away",
+                    "max_call",
+                    "token_limit",
+                    "caller_silent",
+                ],
+                &[],
+            ),
+            Self::NotReached => (&["busy", "no_answer", "rejected", "not_connected", "not_known"], &[]),
+            Self::Refused => (&["refused"], &[]),
+            Self::Model => (
+                &["dial_timeout", "setup_timeout", "model_silent", "tool_limit", "speech_overflow"],
+                LinkEndKind::WORDS,
+            ),
+            Self::Abnormal => (&[], &[]),
+        };
+        own.iter().chain(of_links).copied()
     }
 }
 

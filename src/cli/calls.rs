@@ -4,6 +4,8 @@
 //! which works while the relay runs and when it does not. Invariant: text of a caller or a model reaches the terminal
 //! with nothing invisible in it, as JSON too.
 
+use std::io::{ErrorKind, Write};
+
 use argh::FromArgs;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -11,12 +13,14 @@ use jiff::{Span, Timestamp};
 use serde_json::json;
 
 use super::Exit;
-use crate::base::RecordId;
+use crate::base::Words;
 use crate::base::visible::{visible, visible_json};
 use crate::call::transcript::Speaker;
-use crate::call::{CallDetail, CallRecord};
+use crate::call::{CallDetail, CallRecord, ExportFormat};
 use crate::config::Config;
-use crate::threads::store::{CallFilter, CallPage, Problems, Reader, StorePlace};
+use crate::threads::store::{
+    CallFilter, CallPage, Cursor, PAGE_CALLS_MAX, Problems, Reader, Sort, StorePlace,
+};
 
 /// List calls that have ended, the newest first; tandem calls show ID prints one with its transcript. Reads the database of
 /// store.url.
@@ -59,6 +63,10 @@ pub struct Options {
     #[argh(option, arg_name = "text")]
     search: Option<String>,
 
+    /// the order: a column such as duration_s, with - before it for the largest first
+    #[argh(option, arg_name = "column")]
+    sort: Option<String>,
+
     /// how many calls, 50 if not said
     #[argh(option, arg_name = "n")]
     limit: Option<usize>,
@@ -79,6 +87,7 @@ pub struct Options {
 #[argh(subcommand)]
 enum CallsCommand {
     Show(ShowOptions),
+    Export(ExportOptions),
 }
 
 /// Print a call with its transcript and what happened in it.
@@ -94,23 +103,35 @@ struct ShowOptions {
     json: bool,
 }
 
+/// Write the calls that fit to standard output: tandem calls --problems export csv. All of them, the newest first.
+#[derive(FromArgs, Debug, Clone, PartialEq, Eq)]
+#[argh(subcommand, name = "export", help_triggers("-h", "--help"))]
+struct ExportOptions {
+    /// csv, or jsonl: a record a line as the API has it
+    #[argh(positional)]
+    format: String,
+}
+
 /// The answer.
 pub(super) fn run(options: &Options, config: &Config) -> Exit {
     let reader = Reader::new(StorePlace::configured(&config.store));
     let answer = match &options.command {
         Some(CallsCommand::Show(show)) => shown(&reader, show),
+        Some(CallsCommand::Export(export)) => exported(&reader, options, export),
         None => listed(&reader, options),
     };
     answer.map_or_else(Exit::failure, Exit::success)
 }
 
-fn listed(reader: &Reader, options: &Options) -> Result<String, String> {
+fn filter(options: &Options) -> Result<CallFilter, String> {
     let before = options.before.as_ref().map(|id| {
         let wrong = || format!("--before {id} is no id of a call: copy it from the end of the list before");
-        RecordId::parse(id).ok_or_else(wrong)
+        Cursor::parse(id).ok_or_else(wrong)
     });
     let before = before.transpose()?;
     let filter = CallFilter {
+        sort: options.sort.as_deref().map(Sort::parse).transpose().map_err(|why| format!("--sort {why}"))?,
+        ending: None,
         did: options.did.clone(),
         caller: options.caller.clone(),
         agent: options.agent.clone(),
@@ -122,12 +143,43 @@ fn listed(reader: &Reader, options: &Options) -> Result<String, String> {
         limit: options.limit,
         before,
     };
-    let page = reader.list(&filter).map_err(|error| error.to_string())?;
+    Ok(filter)
+}
+
+fn listed(reader: &Reader, options: &Options) -> Result<String, String> {
+    let page = reader.list(&filter(options)?).map_err(|error| error.to_string())?;
     if options.json {
         let next = page.next.map(|id| id.to_string());
         return Ok(printed_json(&json!({"calls": page.calls, "next": next})));
     }
     Ok(table(&page))
+}
+
+/// Written page by page, because all calls together may be more than the memory.
+fn exported(reader: &Reader, options: &Options, export: &ExportOptions) -> Result<String, String> {
+    let format = ExportFormat::from_name(&export.format)
+        .ok_or_else(|| format!("{}: {} are known", export.format, ExportFormat::WORDS.join(" and ")))?;
+    let mut filter = filter(options)?;
+    let mut left = options.limit.unwrap_or(usize::MAX);
+    let mut output = std::io::stdout().lock();
+    let mut text = format.head();
+    while left > 0 {
+        filter.limit = Some(left.min(PAGE_CALLS_MAX));
+        let page = reader.list(&filter).map_err(|error| error.to_string())?;
+        page.calls.iter().for_each(|call| text.push_str(&format.line(call)));
+        match output.write_all(text.as_bytes()) {
+            // Nobody reads on, as in `tandem calls export csv | head`.
+            Err(problem) if problem.kind() == ErrorKind::BrokenPipe => break,
+            written => written.map_err(|problem| format!("the output cannot be written: {problem}"))?,
+        }
+        text.clear();
+        left -= page.calls.len();
+        filter.before = page.next;
+        if filter.before.is_none() {
+            break;
+        }
+    }
+    Ok(String::new())
 }
 
 fn wanted(options: &Options) -> Result<Option<Problems>, String> {
@@ -147,7 +199,7 @@ fn shown(reader: &Reader, options: &ShowOptions) -> Result<String, String> {
 
 /// A time as somebody wrote it, in milliseconds since 1970; where TZ says that we are, if it names no offset. A day alone is
 /// its beginning, or its end.
-fn moment(option: &str, text: &str, end: bool) -> Result<u64, String> {
+pub(super) fn moment(option: &str, text: &str, end: bool) -> Result<u64, String> {
     let wrong =
         || format!("{option} {text} is no time: write 2026-11-23, 2026-11-23T14:30 or 2026-11-23T14:30Z");
     let timestamp = match text.parse::<Timestamp>() {
@@ -184,24 +236,30 @@ fn table(page: &CallPage) -> String {
             known(&call.verdict),
         ]
     }));
+    let mut table = aligned(&rows, |column| matches!(column, 5 | 6));
+    if let Some(next) = page.next {
+        table.push_str(&format!("older calls: the same with --before {next}\n"));
+    }
+    table
+}
+
+/// Rows as columns of equal width, some of them with their text at the right.
+pub(super) fn aligned<const N: usize>(rows: &[[String; N]], right: impl Fn(usize) -> bool) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let widths: [usize; N] = std::array::from_fn(width);
     let mut table = String::new();
-    for row in &rows {
+    for row in rows {
         let cells: Vec<String> = row
             .iter()
             .zip(&widths)
             .enumerate()
-            .map(|(column, (cell, width))| match column {
-                5 | 6 => format!("{cell:>width$}"),
-                _ => format!("{cell:<width$}"),
+            .map(|(column, (cell, width))| match right(column) {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
             })
             .collect();
         table.push_str(cells.join("  ").trim_end());
         table.push('\n');
-    }
-    if let Some(next) = page.next {
-        table.push_str(&format!("older calls: the same with --before {next}\n"));
     }
     table
 }
@@ -273,7 +331,7 @@ fn facts(record: &CallRecord) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn known(text: &Option<String>) -> String {
+pub(super) fn known(text: &Option<String>) -> String {
     text.as_deref().map_or("-".to_owned(), printable)
 }
 
@@ -283,7 +341,7 @@ fn printable(text: &str) -> String {
 }
 
 /// JSON as the API has it, with what is invisible escaped, since a terminal may be where it goes.
-fn printed_json(value: &serde_json::Value) -> String {
+pub(super) fn printed_json(value: &serde_json::Value) -> String {
     visible_json(&format!("{value:#}\n")).into_owned()
 }
 
@@ -295,7 +353,7 @@ fn local(rfc3339: &str) -> String {
     }
 }
 
-fn minutes(seconds: f64) -> String {
+pub(super) fn minutes(seconds: f64) -> String {
     let whole = seconds as u64;
     format!("{}:{:02}", whole / 60, whole % 60)
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::Sender;
 
 use crate::admission::{LegCredentials, Opening};
-use crate::base::{CallId, Instant, LinkNumber};
+use crate::base::{CallId, Instant, LinkNumber, RecordId};
 use crate::call::events::ConnectionNumber;
 use crate::call::leg::CallFields;
 use crate::call::model::SetupRequest;
@@ -26,7 +26,7 @@ use crate::net::websocket::Connection;
 use crate::sync::CallShared;
 use crate::sync::rings::{GeminiRings, TelephonyRings};
 use crate::telemetry::RefusalReason;
-use crate::threads::control::live::LiveReply;
+use crate::threads::control::live::{LiveReply, SaidReply};
 use crate::threads::places::Place;
 use crate::threads::recorder::ListenReply;
 use crate::threads::telephony::connection::LegConnection;
@@ -312,6 +312,8 @@ pub enum ControlInput {
     Recorded(CallId, Option<RecordingFile>),
     /// Somebody looks at the running calls.
     Live(LiveReply),
+    /// Somebody reads what is said in this running call.
+    Said(RecordId, SaidReply),
     /// A thread has let go of a call.
     Retired(CallId, Part),
     /// Let calls finish, end those that do not in time, and end the thread. `None`: go on as before.

@@ -83,7 +83,7 @@ def test_a_running_call_is_on_the_board_and_in_the_events_until_it_ends(relay):
         for name in (call["id"], "board-1"):
             status, shown, _ = ask(relay, f"/api/calls/{name}")
             assert (status, shown["live"], shown["id"]) == (200, True, call["id"])
-            assert set(shown) == {*call, "live"}
+            assert set(shown) == {*call, "live", "transcript"}
         status, listed, _ = ask(relay, "/api/calls?state=live&did=100")
         assert (status, [call["id"] for call in listed["calls"]]) == (200, [call["id"]])
         assert ask(relay, "/api/calls?state=live&did=101")[1]["calls"] == []
@@ -92,7 +92,9 @@ def test_a_running_call_is_on_the_board_and_in_the_events_until_it_ends(relay):
         assert ask(relay, f"/api/calls/{call['id']}/prompt", {"text": "The refund is booked."})[:2] == (200, {"done": True})
         assert ask(relay, f"/api/calls/{call['id']}/prompt", {"text": " "})[0] == 422
         events.until("calls", lambda data: data["calls"][0]["agent_speaking"])
-        assert events.until("totals", lambda data: data["active"] == 1)["calls_total"] >= 1
+        totals = events.until("totals", lambda data: data["active"] == 1)
+        assert totals["calls_total"] >= 1
+        assert totals["relay"]["refused"] == {} and totals["relay"]["credentials"][0]["usable"]
         assert ask(relay, f"/api/calls/{call['id']}/transfer", {"to": "2000"})[0] == 422, "its leg cannot"
         return call["id"]
 
@@ -106,6 +108,23 @@ def test_a_page_gets_a_history(relay):
     status, history, _ = ask(relay, "/api/history")
     assert (status, history["interval_s"]) == (200, 10)
     assert {"at", "active", "lateness_ms_p99"} <= set(history["points"][0])
+
+
+def test_ended_calls_are_judged_exported_and_compared(relay):
+    during_a_call(relay, "judged-1", lambda: relay.found(r"the model is ready"))
+    deadline = time.monotonic() + PATIENCE_S
+    while not (calls := ask(relay, "/api/calls?q=judged-1")[1]["calls"]):
+        assert time.monotonic() < deadline, "the record is never kept"
+        time.sleep(0.1)
+    assert calls[0]["verdict"] and isinstance(calls[0]["problems"], list)
+    status, text, headers = ask(relay, "/api/calls/export?q=judged-1")
+    assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/csv")
+    assert text.startswith("id,uuid,") and text.count("\n") == 2
+    status, report, _ = ask(relay, "/api/report?by=agent&q=judged-1")
+    assert (status, [(line["name"], line["calls"]) for line in report["lines"]]) == (200, [("default", 1)])
+    for wrong in ("calls?sort=id", "calls?problems=many", "calls?ending=well", "calls/export?format=xml", "report?by=moon"):
+        status, answer, _ = ask(relay, f"/api/{wrong}")
+        assert status == 422 and "known" in answer["error"], wrong
 
 
 def test_promtool_finds_nothing_wrong_with_the_metrics(relay):

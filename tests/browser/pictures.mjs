@@ -44,7 +44,7 @@ try {
 
   const narrow = await open('', { viewport: { width: 375, height: 760 }, colorScheme: 'dark' });
   await narrow.locator('table.live tbody tr').nth(3).waitFor();
-  await narrow.waitForFunction(() => /\d ms/.test(document.querySelector('[data-label="Answer p50"]')?.textContent));
+  await narrow.waitForFunction(() => /\d m?s/.test(document.querySelector('[data-label="Answer p50"]')?.textContent));
   await take(narrow, 'page-narrow-dark.png');
 
   const calls = await open('#/calls');

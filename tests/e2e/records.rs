@@ -15,12 +15,13 @@ use tandem::base::Problem;
 use tandem::base::RecordId;
 use tandem::call::record::{CallEvent, RecordingFile, TranscriptTurn, rfc3339};
 use tandem::call::transcript::Speaker;
-use tandem::call::{CallDetail, CallRecord};
+use tandem::call::{CallDetail, CallRecord, Ending};
 use tandem::config::{Secret, VerdictConfig};
 use tandem::sync::Clock;
 use tandem::telemetry::Counters;
 use tandem::threads::store::{
-    CallFilter, DatabasePlace, Problems, Reader, RecordDoor, StorePlace, StoreState, StoreStatus, store,
+    By, CallFilter, DatabasePlace, Problems, Reader, RecordDoor, Sort, StorePlace, StoreState, StoreStatus,
+    store,
 };
 use tandem_loadtest::callgen::Options;
 use tandem_loadtest::sim::Voice;
@@ -209,6 +210,11 @@ fn calls_are_found_by_what_is_known_of_them_and_listed_page_by_page(place: &Stor
     ] {
         assert_eq!(listed(&reader, CallFilter { q: some(q), ..filter() }), expected, "{q}");
     }
+    for (ending, expected) in
+        [(Ending::Model, &[4][..]), (Ending::Usual, &[7, 6, 5, 3, 2, 1]), (Ending::Abnormal, &[])]
+    {
+        assert_eq!(listed(&reader, CallFilter { ending: Some(ending), ..filter() }), expected, "{ending:?}");
+    }
     let mut before = None;
     let mut pages = Vec::new();
     loop {
@@ -260,6 +266,52 @@ fn what_is_older_than_the_retention_is_deleted_with_what_was_said(place: &StoreP
     running.keep(&[]);
 }
 
+fn calls_are_sorted_by_a_column_page_by_page_and_compared(place: &StorePlace) {
+    let mut kept = calls(1..=10);
+    for (number, call) in (1_u64..).zip(&mut kept) {
+        let record = &mut call.record;
+        record.agent = if number <= 3 { "shop" } else { "desk" }.into();
+        record.answer_ms_p50 = (number != 5).then_some(number * 100);
+        (record.prompt_tokens, record.response_tokens) = (number, 1);
+        (record.caller_talk_s, record.agent_talk_s) = (1.0, 3.0);
+        (record.cost, record.cost_currency) = (Some(0.25), Some("USD".into()));
+        record.problems = Some(if number % 2 == 0 { vec!["gaps".into()] } else { Vec::new() });
+    }
+    kept[0].record.cost_currency = Some("EUR".into());
+    Running::start(place, None).keep(&kept);
+    let reader = Reader::new(place.clone());
+    let sorted = |sort: &str| {
+        let sort = Some(Sort::parse(sort).expect("a column"));
+        let mut filter = CallFilter { sort, limit: Some(4), ..CallFilter::default() };
+        let mut found = Vec::new();
+        loop {
+            found.extend(listed(&reader, filter.clone()));
+            filter.before = reader.list(&filter).expect("there").next;
+            if filter.before.is_none() {
+                return found;
+            }
+        }
+    };
+    assert_eq!(sorted("-answer_ms_p50"), [10, 9, 8, 7, 6, 4, 3, 2, 1, 5], "what is unknown comes last");
+    assert_eq!(sorted("answer_ms_p50"), [1, 2, 3, 4, 6, 7, 8, 9, 10, 5]);
+    assert_eq!(sorted("-agent"), [3, 2, 1, 10, 9, 8, 7, 6, 5, 4], "equal ones the newest first");
+
+    let all = reader.report(&CallFilter::default(), By::All).expect("there");
+    assert_eq!((all.len(), all[0].calls, all[0].cost), (1, 10, None), "a sum of two currencies says nothing");
+    let agents = reader.report(&CallFilter::default(), By::Agent).expect("there");
+    let [desk, shop] = &agents[..] else { panic!("{agents:?}") };
+    assert_eq!((desk.name.as_deref(), desk.calls, desk.with_problems), (Some("desk"), 7, 4));
+    // Of 4, 6, 7, 8, 9 and 10 the third and the sixth.
+    assert_eq!((desk.answer_ms_p50, desk.answer_ms_p90), (Some(700), Some(1_000)));
+    assert_eq!((desk.prompt_tokens, desk.response_tokens), (49, 7));
+    assert_eq!((desk.cost, desk.cost_currency.as_deref()), (Some(1.75), Some("USD")));
+    assert_eq!((desk.agent_talk_share, desk.duration_s_mean), (Some(0.75), 1.5));
+    assert_eq!((shop.calls, shop.answer_ms_p50, shop.answer_ms_p90), (3, Some(200), Some(300)));
+    let good = CallFilter { problems: Some(Problems::None), ..CallFilter::default() };
+    assert_eq!(reader.report(&good, By::Problems).expect("there")[0].calls, 5);
+    assert_eq!(reader.report(&CallFilter { to_ms: Some(1), ..good }, By::Agent), Ok(Vec::new()));
+}
+
 fn what_nobody_has_judged_is_judged(place: &StorePlace) {
     let mut unjudged = calls(1..=450);
     for call in &mut unjudged {
@@ -292,6 +344,7 @@ fn all_of_it(directory: &Directory, mut place: impl FnMut(&str) -> StorePlace) {
     what_was_delivered_and_not_forgotten_is_there_once(&place("once"), directory);
     what_is_older_than_the_retention_is_deleted_with_what_was_said(&place("retention"));
     what_nobody_has_judged_is_judged(&place("judged"));
+    calls_are_sorted_by_a_column_page_by_page_and_compared(&place("sorted"));
 }
 
 #[test]

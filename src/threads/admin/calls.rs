@@ -18,15 +18,20 @@ use super::access::Asker;
 use super::live::FRESH_MS;
 use super::response::Response;
 use super::routes::Routes;
-use crate::admission::Ending;
-use crate::base::RecordId;
+use crate::admission;
 use crate::base::call_name::is_same;
+use crate::base::{RecordId, Words};
 use crate::call::leg::Next;
+use crate::call::{Ending, ExportFormat};
 use crate::threads::control::live::LiveCall;
-use crate::threads::store::{CallFilter, PAGE_CALLS_MAX, Problems, Reader, Stopper, StoreError};
+use crate::threads::store::{
+    By, CallFilter, Cursor, PAGE_CALLS_MAX, Problems, Reader, Sort, Stopper, StoreError,
+};
 
 /// Longest text that is looked for or compared, in bytes.
 const ASKED_BYTES_MAX: usize = 128;
+/// Pages of an export: 10,000 calls.
+const EXPORT_PAGES_MAX: usize = 20;
 /// How long the database may take.
 const RECORDS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -34,9 +39,11 @@ const RECORDS_WITHIN: Duration = Duration::from_secs(5);
 pub(super) fn routes() -> Routes {
     Routes::new()
         .get("/api/calls", list)
+        .get("/api/calls/export", export)
         .get("/api/calls/{id}", show)
         .get("/api/calls/{id}/end", end)
         .get("/api/calls/{id}/next", next)
+        .get("/api/report", report)
         .get("/api/agents", agents)
 }
 
@@ -80,16 +87,14 @@ async fn show(Asker { admin, peer }: Asker, Path(id): Path<String>) -> Result<Re
     let is_it = |call: &&LiveCall| {
         Some(call.id) == record_id || call.uuid.as_deref().is_some_and(|uuid| is_same(uuid, &id))
     };
-    let running = |calls: &[LiveCall]| {
-        let call = calls.iter().rev().find(is_it);
-        call.map(|call| Response::json(200, &with_live(json!(call), true)))
-    };
-    if let Some(found) = running(&admin.live(FRESH_MS).await.ok_or_else(no_answer)?.calls) {
-        return Ok(found);
-    }
-    // It may have begun since that list was made.
-    if let Some(found) = running(&admin.live(0).await.ok_or_else(no_answer)?.calls) {
-        return Ok(found);
+    // It may have begun since the first of the two lists was made.
+    for age_ms_max in [FRESH_MS, 0] {
+        let calls = admin.live(age_ms_max).await.ok_or_else(no_answer)?.calls;
+        if let Some(call) = calls.iter().rev().find(is_it) {
+            let mut found = with_live(json!(call), true);
+            found["transcript"] = json!(admin.said(call.id).await);
+            return Ok(Response::json(200, &found));
+        }
     }
     record(&admin, peer, id).await
 }
@@ -98,10 +103,10 @@ async fn show(Asker { admin, peer }: Asker, Path(id): Path<String>) -> Result<Re
 /// caller elsewhere whatever else happened.
 async fn end(State(admin): State<Arc<Admin>>, Path(uuid): Path<String>) -> Response {
     match admin.relay.registry.endings().of(&uuid) {
-        Some(Ending { over: true, reason, .. }) => {
+        Some(admission::Ending { over: true, reason, .. }) => {
             Response::json(200, &json!({"over": true, "reason": reason}))
         }
-        Some(Ending { over: false, reason, .. }) => Response::json(
+        Some(admission::Ending { over: false, reason, .. }) => Response::json(
             409,
             &json!({
                 "over": false,
@@ -164,7 +169,7 @@ fn filter(query: &str) -> Result<CallFilter, String> {
     let limit = limit.transpose()?;
     let before = asked(query, "before").map(|text| {
         let wrong = || format!("before is {text:.40?}: use `next` of the page before");
-        RecordId::parse(&text).ok_or_else(wrong)
+        Cursor::parse(&text).ok_or_else(wrong)
     });
     let before = before.transpose()?;
     for name in ["did", "caller", "agent", "outcome", "q"] {
@@ -172,11 +177,20 @@ fn filter(query: &str) -> Result<CallFilter, String> {
             return Err(format!("{name} is longer than {ASKED_BYTES_MAX} bytes: ask for less"));
         }
     }
+    let ending = asked(query, "ending").map(|text| {
+        let wrong = || format!("ending is {text:.40?}: {} are known", Ending::WORDS.join(", "));
+        Ending::from_name(&text).ok_or_else(wrong)
+    });
     Ok(CallFilter {
         did: asked(query, "did"),
         caller: asked(query, "caller"),
         agent: asked(query, "agent"),
         outcome: asked(query, "outcome"),
+        ending: ending.transpose()?,
+        sort: asked(query, "sort")
+            .map(|text| Sort::parse(&text))
+            .transpose()
+            .map_err(|why| format!("sort is {why}"))?,
         problems: asked(query, "problems")
             .map(|word| Problems::parse(&word))
             .transpose()
@@ -187,6 +201,45 @@ fn filter(query: &str) -> Result<CallFilter, String> {
         limit,
         before,
     })
+}
+
+/// Calls that ended, as a file of lines.
+async fn export(Asker { admin, peer }: Asker, RawQuery(query): RawQuery) -> Result<Response, Response> {
+    let query = query.unwrap_or_default();
+    let wrong = |why: String| Response::error(422, &why);
+    let mut filter = filter(&query).map_err(wrong)?;
+    let word = asked(&query, "format").unwrap_or_else(|| ExportFormat::Csv.label().to_owned());
+    let format = ExportFormat::from_name(&word).ok_or_else(|| {
+        wrong(format!("format is {word:.40?}: {} are known", ExportFormat::WORDS.join(" and ")))
+    })?;
+    filter.limit = Some(PAGE_CALLS_MAX);
+    let lines = move |reader: &Reader, stopper: &Stopper| {
+        let mut text = format.head();
+        for _ in 0..EXPORT_PAGES_MAX {
+            let page = reader.list_unless(stopper, &filter)?;
+            page.calls.iter().for_each(|call| text.push_str(&format.line(call)));
+            filter.before = page.next;
+            if filter.before.is_none() {
+                break;
+            }
+        }
+        Ok(text)
+    };
+    let body = admin.read(peer, Question::Search, lines).await?;
+    Ok(Response { status: 200, content_type: format.media_type(), body })
+}
+
+/// Calls that ended, compared.
+async fn report(Asker { admin, peer }: Asker, RawQuery(query): RawQuery) -> Result<Response, Response> {
+    let query = query.unwrap_or_default();
+    let wrong = |why: String| Response::error(422, &why);
+    let filter = filter(&query).map_err(wrong)?;
+    let word = asked(&query, "by").unwrap_or_else(|| By::All.label().to_owned());
+    let by = By::from_name(&word)
+        .ok_or_else(|| wrong(format!("by is {word:.40?}: {} are known", By::WORDS.join(", "))))?;
+    let read = move |reader: &Reader, stopper: &Stopper| reader.report_unless(stopper, &filter, by);
+    let lines = admin.read(peer, Question::Search, read).await?;
+    Ok(Response::json(200, &json!({"by": by.label(), "lines": lines})))
 }
 
 /// A call that ended, by the store.

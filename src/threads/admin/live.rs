@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -23,6 +23,8 @@ use super::response::Response;
 use super::routes::Routes;
 use super::serve::ending;
 use crate::base::{Instant, RecordId};
+use crate::call::record::{TranscriptTurn, rfc3339};
+use crate::telemetry::RefusalReason;
 use crate::threads::control::live::LiveCall;
 use crate::threads::messages::ControlInput;
 
@@ -106,6 +108,15 @@ impl Admin {
         seen.clone()
     }
 
+    /// What was said so far in a running call; nothing where the agent asks for no transcript, or the call is over.
+    pub(super) async fn said(&self, id: RecordId) -> Vec<TranscriptTurn> {
+        let (reply, answer) = oneshot::channel();
+        if !self.ask_control(ControlInput::Said(id, reply)) {
+            return Vec::new();
+        }
+        timeout(ANSWER_WITHIN, answer).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
     /// Keeps the history, and tells the listeners what there is, until the server ends.
     pub(super) async fn keep_board(&self) {
         let mut stopped = self.shared.stopped.subscribe();
@@ -128,9 +139,38 @@ impl Admin {
                 Counted::now(&self.relay.counters, seen.as_ref().map_or(&[], |seen| seen.calls.as_slice()));
             let unix_ms = self.relay.clock.unix_ms();
             let point = self.board.history.lock().count(unix_ms, counted, is_due);
-            let told = is_listened_to.then(|| Arc::from(json!(point).to_string()));
+            let told = is_listened_to.then(|| {
+                let mut told = json!(point);
+                told["relay"] = self.standing();
+                Arc::from(told.to_string())
+            });
             self.board.totals.send_replace(told);
         }
+    }
+
+    /// How the relay stands, beside what it counts: what a supervisor looks at when calls do not come.
+    fn standing(&self) -> Value {
+        let (counters, state) = (&self.relay.counters, self.state());
+        let refused: Map<String, Value> = RefusalReason::ALL
+            .into_iter()
+            .map(|reason| (reason.label().to_owned(), counters.refused(reason)))
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| (reason, count.into()))
+            .collect();
+        let credentials: Vec<Value> = state
+            .credentials
+            .iter()
+            .map(|(name, sessions, usable)| json!({"name": **name, "sessions": sessions, "usable": usable}))
+            .collect();
+        json!({
+            "began_at": rfc3339((state.began_s * 1000.0) as u64),
+            "headroom": counters.headroom.get(),
+            "calls_max": state.calls_max,
+            "draining": state.draining,
+            "store": state.store.label(),
+            "refused": refused,
+            "credentials": credentials,
+        })
     }
 
     async fn tell_calls(&self) {

@@ -49,6 +49,7 @@ const ASSETS: &[Asset] = &[
     asset!("call.js", SCRIPT),
     asset!("calls.js", SCRIPT),
     asset!("capture.worklet.js", SCRIPT),
+    asset!("compare.js", SCRIPT),
     asset!("cushion.js", SCRIPT),
     asset!("dock.js", SCRIPT),
     asset!("dom.js", SCRIPT),
@@ -57,6 +58,7 @@ const ASSETS: &[Asset] = &[
     asset!("listen.js", SCRIPT),
     asset!("live.js", SCRIPT),
     asset!("phone.js", SCRIPT),
+    asset!("player.js", SCRIPT),
     asset!("player.worklet.js", SCRIPT),
     asset!("plot.js", SCRIPT),
     asset!("resample.js", SCRIPT),
@@ -64,6 +66,7 @@ const ASSETS: &[Asset] = &[
     asset!("telephone.js", SCRIPT),
     asset!("timeline.js", SCRIPT),
     asset!("verdict.js", SCRIPT),
+    asset!("why.js", SCRIPT),
 ];
 
 /// `GET /` and `GET /assets/{name}`: they need no token, because the page asks for it.

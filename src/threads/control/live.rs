@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::{Call, Control};
 use crate::base::{Instant, RecordId};
 use crate::call::machine::Phase;
-use crate::call::record::rfc3339;
+use crate::call::record::{TranscriptTurn, rfc3339};
 
 /// The level of silence, in dBFS.
 const SILENCE_DBFS: f64 = -96.0;
@@ -76,6 +76,8 @@ pub struct LiveCall {
     pub recording_paused: bool,
 }
 
+/// Where what is said in a running call is sent; nothing where it does not run.
+pub type SaidReply = oneshot::Sender<Vec<TranscriptTurn>>;
 /// Where a list of running calls is sent.
 pub type LiveReply = oneshot::Sender<Vec<LiveCall>>;
 
@@ -86,6 +88,13 @@ impl Control {
         calls.sort_unstable_by_key(|call| call.id);
         // Whoever asked may have given up.
         _ = reply.send(calls);
+    }
+
+    /// Tells whoever asked what was said so far in the call with this record id.
+    pub(super) fn tell_said(&self, id: RecordId, reply: SaidReply) {
+        if let Some(call) = self.calls.iter().find(|call| call.record_id == id) {
+            _ = reply.send(call.machine.transcript().turns().map(TranscriptTurn::from).collect());
+        }
     }
 }
 

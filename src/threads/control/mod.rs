@@ -223,6 +223,7 @@ impl Control {
             ControlInput::RecordingFailed(id, why) => self.recording_failed(now, id, &why),
             ControlInput::Recorded(id, kept) => self.recorded(id, kept),
             ControlInput::Live(reply) => self.tell_live(now, reply),
+            ControlInput::Said(id, reply) => self.tell_said(id, reply),
             ControlInput::Retired(id, part) => self.tell(now, id, Fact::Retired(part)),
             ControlInput::LogCounters => self.log_counters(),
             ControlInput::Drain(drain) => self.drain(now, drain),

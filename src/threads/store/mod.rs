@@ -7,6 +7,7 @@
 
 mod database;
 mod door;
+mod filter;
 mod judged;
 mod living;
 mod living_door;
@@ -16,6 +17,7 @@ mod postgres;
 mod postgres_url;
 mod reader;
 mod relays;
+mod report;
 mod rows;
 mod schema;
 mod spool;
@@ -27,11 +29,13 @@ mod writer;
 
 pub use database::StoreError;
 pub use door::RecordDoor;
+pub use filter::{CallFilter, Cursor, PAGE_CALLS_MAX, Problems, Sort};
 pub use living::OwnRelay;
 pub use living_door::{LivingDoor, LivingOrder};
 pub use living_thread::{LeftRecording, Living, LivingParts, Recordings};
 pub use place::{DatabasePlace, StorePlace, state_directory};
-pub use reader::{CallFilter, CallPage, PAGE_CALLS_MAX, Problems, Reader};
+pub use reader::{CallPage, Reader};
+pub use report::{By, ReportLine};
 pub use status::{StoreState, StoreStatus};
 pub use stopper::Stopper;
 pub use store_thread::Store;

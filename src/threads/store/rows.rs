@@ -159,7 +159,7 @@ pub(super) fn pattern(text: &str) -> String {
 /// All that a call is found by, in small letters, so that both databases find the same.
 fn searched(call: &CallDetail) -> String {
     let record = &call.record;
-    let numbers = [&record.did, &record.caller, &record.uuid].into_iter().flatten();
+    let numbers = [&record.did, &record.caller, &record.uuid].into_iter().flatten().chain([&record.agent]);
     let lines: Vec<&str> =
         numbers.map(String::as_str).chain(call.transcript.iter().map(|turn| turn.text.as_str())).collect();
     storable(lines.join("\n").to_lowercase())
