@@ -499,7 +499,7 @@ mod tests {
         let held = |queue: &SpeechQueue| -> usize {
             let bytes = |block: &Block| match &block.body {
                 Body::Plain(samples) => size_of_val(samples.as_slice()),
-                Body::Packed(packed) => packed.len(),
+                Body::Packed(pages) => pages.iter().flatten().count() * PAGE_BYTES,
             };
             queue.blocks.iter().map(bytes).sum()
         };
